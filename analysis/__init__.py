@@ -1,0 +1,1 @@
+"""Tables and figures of result folders; needs neither torch nor ray."""

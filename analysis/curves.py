@@ -1,0 +1,231 @@
+"""Curves: a metric against the generation, one line per setting, with intervals over seeds.
+
+Must not know result folders; draws the tidy table of analysis.results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.labels import (
+    describe_seeds,
+    describe_setting,
+    file_stem,
+    format_value,
+    name_extractor,
+    name_metric,
+    short_names,
+    symbol,
+)
+from analysis.results import grouped, measured_sizes, setting_axes
+from analysis.statistics import summarize_seeds
+from analysis.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
+
+SIZE = (6.6, 3.7)
+"""Width and height of a figure of curves in inches."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """Which setting is shown by the colour (and marker) of a line, and which by its dashes."""
+
+    colour_axis: str | None
+    dash_axis: str | None
+    colours: dict[str, tuple[str, str]]
+    """Formatted value of the colour axis -> (colour, marker)."""
+    dashes: dict[str, str]
+
+    def look(self, values: dict[str, Any]) -> tuple[str, str, str]:
+        """Return (colour, marker, dashes) of a setting."""
+        colour = format_value(values[self.colour_axis]) if self.colour_axis else ""
+        dash = format_value(values[self.dash_axis]) if self.dash_axis else ""
+        return *self.colours[colour], self.dashes[dash]
+
+
+def draw_curves(
+    frame: pd.DataFrame, metric: str, *, folder: Path, image_format: str, confidence: float
+) -> list[Path]:
+    """Draw a metric against the generation.
+
+    Colour shows pool.alpha and dashes train.epochs where they vary, else the first two settings
+    that do; each combination of any further settings is a figure of its own.
+
+    Args:
+        frame: A table of analysis.results.load_results.
+        metric: A column of numbers.
+        folder: Where the figures go.
+        image_format: png, pdf or svg.
+        confidence: Coverage of the shaded t intervals, in (0, 1).
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ValueError: The metric has no values, or mixes different numbers of images.
+    """
+    if frame[metric].dropna().empty:
+        raise ValueError(
+            f"{metric} must have a value to be drawn, got none; finish a generation first"
+        )
+    axes = setting_axes(frame)
+    first = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
+    line_axes, split_axes = first[:2], first[2:]
+    paths = []
+    for split, part in grouped(frame, split_axes):
+        if part[metric].dropna().empty:
+            continue
+        stem = file_stem(f"curves-{metric}", split)
+        with styled():
+            figure = _draw_figure(part, metric, line_axes, split, confidence)
+            paths.append(save_figure(figure, folder / f"{stem}.{image_format}"))
+    return paths
+
+
+def _draw_figure(
+    frame: pd.DataFrame,
+    metric: str,
+    line_axes: Sequence[str],
+    split: dict[str, Any],
+    confidence: float,
+) -> Figure:
+    encoding = _encode(frame, line_axes)
+    summary = summarize_seeds(frame, metric, by=line_axes, confidence=confidence)
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    for values, part in grouped(frame, line_axes):
+        _draw_seeds(axes, part, metric, encoding.look(values))
+    for values, part in grouped(summary, line_axes):
+        _draw_mean(axes, part, encoding.look(values))
+    cut = _limit(axes, frame, metric, summary)
+    _mark_diverged(axes, frame, line_axes, encoding)
+    _label(axes, frame, metric, split, ["a band is cut at the frame"] if cut else [])
+    figure.legend(
+        handles=_legend_handles(frame, summary, encoding, confidence),
+        loc="outside right upper",
+        handlelength=2.4,
+        labelspacing=0.45,
+    )
+    return figure
+
+
+def _encode(frame: pd.DataFrame, line_axes: Sequence[str]) -> Encoding:
+    colour_axis, dash_axis = [*line_axes, None, None][:2]
+    colours = _values(frame, colour_axis)
+    many = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
+    shades = [matplotlib.colors.to_hex(many(i)) for i in range(len(colours))]
+    palette = PALETTE if len(colours) <= len(PALETTE) else shades
+    looks = [(palette[i], MARKERS[i % len(MARKERS)]) for i in range(len(colours))]
+    dashes = _values(frame, dash_axis)
+    return Encoding(
+        colour_axis=colour_axis,
+        dash_axis=dash_axis,
+        colours=dict(zip(colours, looks, strict=True)),
+        dashes={value: LINE_STYLES[i % len(LINE_STYLES)] for i, value in enumerate(dashes)},
+    )
+
+
+def _values(frame: pd.DataFrame, axis: str | None) -> list[str]:
+    """Formatted values of an axis in their order; one empty word where there is no axis."""
+    if axis is None:
+        return [""]
+    return [format_value(values[axis]) for values, _ in grouped(frame, [axis])]
+
+
+def _draw_seeds(axes: Axes, part: pd.DataFrame, metric: str, look: tuple[str, str, str]) -> None:
+    colour, _, dashes = look
+    measured = part[part["status"] != "diverged"]
+    for _, line in measured.groupby("seed", dropna=False):
+        axes.plot(line["generation"], line[metric], dashes, color=colour, lw=0.6, alpha=0.55)
+
+
+def _draw_mean(axes: Axes, part: pd.DataFrame, look: tuple[str, str, str]) -> None:
+    colour, marker, dashes = look
+    x, mean, half = part["generation"], part["mean"], part["half_width"]
+    axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.13, lw=0)
+    axes.plot(x, mean, dashes, color=colour, marker=marker, markeredgecolor="white", mew=0.6)
+
+
+def _limit(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) -> bool:
+    """Fit the y axis to the seeds, and to the bands as far as they leave the seeds readable.
+
+    Returns:
+        Whether a band reaches beyond.
+    """
+    low, high = float(frame[metric].min()), float(frame[metric].max())
+    room = (high - low) or abs(high) or 1.0
+    half_width = summary["half_width"].fillna(0.0)
+    band_low = float((summary["mean"] - half_width).min())
+    band_high = float((summary["mean"] + half_width).max())
+    bottom = max(min(low, band_low), low - 0.4 * room)
+    top = min(max(high, band_high), high + 0.4 * room)
+    axes.set_ylim(bottom - 0.05 * room, top + 0.09 * room)
+    return band_low < bottom or band_high > top
+
+
+def _mark_diverged(
+    axes: Axes, frame: pd.DataFrame, line_axes: Sequence[str], encoding: Encoding
+) -> None:
+    """Put a cross at the top, above the generation in which a lineage diverged."""
+    lineages = frame[frame["status"] == "diverged"].groupby([*line_axes, "seed"], dropna=False)
+    firsts = [part.loc[part["generation"].idxmin()] for _, part in lineages]
+    places: dict[int, int] = {}
+    for row in firsts:
+        generation = int(row["generation"])
+        step = places.get(generation, 0)
+        places[generation] = step + 1
+        axes.plot(
+            generation + 0.05 * step,
+            0.97,
+            "x",
+            color=encoding.look(dict(row))[0],
+            mew=1.6,
+            ms=6,
+            transform=axes.get_xaxis_transform(),
+            zorder=5,
+        )
+
+
+def _label(
+    axes: Axes, frame: pd.DataFrame, metric: str, split: dict[str, Any], remarks: list[str]
+) -> None:
+    generations = sorted(set(frame["generation"]))
+    axes.set_xticks(generations, [f"$V_{{{n}}}$" for n in generations])
+    axes.set_xlim(generations[0] - 0.2, generations[-1] + 0.2)
+    axes.set_xlabel(f"generation ({describe_seeds(frame)})")
+    extractor, sizes = name_extractor(metric), measured_sizes(frame, metric)
+    axes.set_ylabel(name_metric(metric) + (f" ({extractor})" if extractor else ""))
+    words = [describe_setting(split)] if split else []
+    words += [f"N = {sizes[0]} generated, {sizes[1]} reference images"] if sizes else []
+    axes.set_title("; ".join([*words, *remarks]), loc="left", color=FAINT, fontsize=8)
+
+
+def _legend_handles(
+    frame: pd.DataFrame, summary: pd.DataFrame, encoding: Encoding, confidence: float
+) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = []
+    names = short_names([a for a in (encoding.colour_axis, encoding.dash_axis) if a])
+    if encoding.colour_axis:
+        name = symbol(names[encoding.colour_axis])
+        for value, (colour, marker) in encoding.colours.items():
+            line = Line2D([], [], color=colour, marker=marker, mec="white", mew=0.6)
+            line.set_label(f"{name} = {value}")
+            handles.append(line)
+    if encoding.dash_axis:
+        name = symbol(names[encoding.dash_axis])
+        for value, dashes in encoding.dashes.items():
+            handles.append(Line2D([], [], color=FAINT, ls=dashes, label=f"{name} = {value}"))
+    if (summary["n"] > 1).any():
+        label = f"{100 * confidence:g}% t interval"
+        handles.append(Line2D([], [], color=FAINT, lw=0.6, label="one seed"))
+        handles.append(Patch(color=FAINT, alpha=0.2, lw=0, label=label))
+    if (frame["status"] == "diverged").any():
+        handles.append(Line2D([], [], color=FAINT, marker="x", mew=1.6, ls="", label="diverged"))
+    return handles

@@ -1,0 +1,68 @@
+"""The kinds of figure that `analysis figure` draws; FIGURES at the foot lists them.
+
+Must not know how a kind is drawn (analysis.curves, analysis.grids).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.curves import draw_curves
+from analysis.grids import draw_grids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FigureRequest:
+    """What is wanted of the figures of some result folders."""
+
+    dirs: Sequence[Path]
+    frame: pd.DataFrame
+    """The table of analysis.results.load_results for `dirs`."""
+    folder: Path
+    """Where the figures go."""
+    metrics: Sequence[str]
+    """Columns drawn as curves."""
+    image_format: str
+    """png, pdf or svg."""
+    seed: int | None
+    """Seed of the image grids; None takes the lowest."""
+    confidence: float
+    """Coverage of the intervals over seeds, in (0, 1)."""
+    note: Callable[[str], None]
+    """Called with a sentence for each figure that cannot be drawn."""
+
+
+def draw_figures(request: FigureRequest, kinds: Sequence[str]) -> list[Path]:
+    """Draw the kinds of figure named (see FIGURES) and return the paths written."""
+    return [path for kind in kinds for path in FIGURES[kind](request)]
+
+
+def _curves(request: FigureRequest) -> list[Path]:
+    if not request.metrics:
+        request.note("no generation has been measured yet: no curves")
+    paths = []
+    for metric in request.metrics:
+        paths += draw_curves(
+            request.frame,
+            metric,
+            folder=request.folder,
+            image_format=request.image_format,
+            confidence=request.confidence,
+        )
+    return paths
+
+
+def _grids(request: FigureRequest) -> list[Path]:
+    return draw_grids(
+        request.frame,
+        request.dirs,
+        folder=request.folder,
+        image_format=request.image_format,
+        seed=request.seed,
+        note=request.note,
+    )
+
+
+FIGURES: dict[str, Callable[[FigureRequest], list[Path]]] = {"curves": _curves, "grids": _grids}

@@ -1,0 +1,285 @@
+"""Image grids, laid out like the paper's figures 2 to 7 (arXiv 2303.01255).
+
+Real images; V_1; and for each setting one figure with a block of 3 x 6 images for each of V_2 to
+V_G. Places and sizes are whole pixels, so that a pixel of an image is a square of whole pixels in a
+PNG.
+Must not know metrics, nor how the images were made: it cuts the previews that the sweep left.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.labels import describe_setting, file_stem
+from analysis.results import grouped, run_names, setting_axes
+from analysis.style import DPI, FAINT, save_figure, styled
+from sweep.records import LineageRecord, load_card, load_lineages
+
+ROWS, COLUMNS = 3, 6
+TILE_SIDE = 96
+"""Least side of a shown image in pixels (a whole multiple of its own size)."""
+GAP = 4
+BLOCK_GAP = 22
+LEFT, TOP, MARGIN = 64, 40, 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """One block of a figure: a label at its left, and its images or a word instead of them."""
+
+    label: str
+    tiles: np.ndarray | None
+    """(N, S, S, 3) uint8, or None."""
+    instead: str = ""
+
+
+def draw_grids(
+    frame: pd.DataFrame,
+    dirs: Sequence[Path],
+    *,
+    folder: Path,
+    image_format: str,
+    seed: int | None,
+    note: Callable[[str], None],
+) -> list[Path]:
+    """Draw the real images, V_1, and V_2 ... V_G of every setting, for one seed.
+
+    Args:
+        frame: The table of analysis.results.load_results for the same `dirs`.
+        dirs: Result folders.
+        folder: Where the figures go.
+        image_format: png, pdf or svg.
+        seed: Seed of the lineages shown; None takes each setting's lowest.
+        note: Called with a sentence for each figure that cannot be drawn.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ValueError: No lineage has the seed, or a preview is no sheet of images of the set size.
+    """
+    seeds = sorted(frame["seed"].dropna().unique())
+    if seed is not None and seed not in seeds:
+        raise ValueError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
+    runs = run_names(dirs)
+    records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
+    chosen = []
+    for values, part in grouped(frame, setting_axes(frame)):
+        rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
+        if rows.empty:
+            note(f"{describe_plainly(values)} has no seed {seed}: left out")
+            continue
+        chosen.append(Lineage(values=values, rows=rows, records=records, runs=runs))
+    pages = [*_real_pages(chosen, note), *_first_pages(chosen, note), *_setting_pages(chosen, note)]
+    paths = []
+    with styled():
+        for stem, title, blocks in pages:
+            path = folder / f"{stem}.{image_format}"
+            paths.append(save_figure(draw_blocks(blocks, title=title), path))
+    return paths
+
+
+Page = tuple[str, str, list[Block]]
+"""File stem, title and blocks of a figure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """A setting, and the rows of its lineage of one seed."""
+
+    values: dict[str, Any]
+    rows: pd.DataFrame
+    records: Mapping[tuple[str, str], LineageRecord]
+    runs: Mapping[str, Path]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Run and id of the record that the rows were read from."""
+        first = self.rows.iloc[0]
+        return first["run"], first["lineage"]
+
+    @property
+    def image_size(self) -> int:
+        """Side of an image in pixels."""
+        return int(self.records[self.place].config["data"]["image_size"])
+
+    @property
+    def dataset(self) -> Path:
+        """Folder of the data set."""
+        return self.runs[self.place[0]] / "datasets" / self.records[self.place].dataset
+
+    def block(self, generation: int) -> Block:
+        """Return the images of V_generation, or why there are none."""
+        label = f"$V_{{{generation}}}$"
+        rows = self.rows[self.rows["generation"] == generation]
+        status = rows["status"].iloc[0]
+        key = rows["node"].iloc[0]
+        places = [path / "generations" / str(key) / "preview.png" for path in self.runs.values()]
+        for place in places:
+            if place.exists():
+                return Block(label=label, tiles=read_tiles(place, self.image_size))
+        words = {"done": "no preview", "missing": "not copied", "diverged": "diverged"}
+        return Block(label=label, tiles=None, instead=words.get(status, "not computed yet"))
+
+
+def read_tiles(path: Path, size: int) -> np.ndarray:
+    """Cut the first ROWS x COLUMNS images out of a sheet without padding.
+
+    Args:
+        path: A PNG whose rows hold as many images as fit in its width.
+        size: Side of an image in pixels.
+
+    Returns:
+        (N, size, size, 3) uint8, N at most ROWS x COLUMNS; grey is repeated to three channels.
+
+    Raises:
+        ValueError: The file is no PNG, or its sides are no multiples of the image's.
+    """
+    try:
+        sheet = matplotlib.image.imread(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} must be a whole PNG file, got a damaged one ({error})") from None
+    if sheet.ndim == 2:
+        sheet = np.repeat(sheet[:, :, None], 3, axis=2)
+    H, W = sheet.shape[:2]
+    if H % size or W % size:
+        raise ValueError(
+            f"{path} must have sides that are multiples of data.image_size={size}, got {W} x {H}"
+        )
+    pixels = np.rint(255 * sheet[:, :, :3]).astype(np.uint8)
+    tiles = pixels.reshape(H // size, size, W // size, size, 3).swapaxes(1, 2)
+    return tiles.reshape(-1, size, size, 3)[: ROWS * COLUMNS]
+
+
+def draw_blocks(blocks: Sequence[Block], *, title: str) -> Figure:
+    """Draw blocks of images below each other, each with its label at the left."""
+    side = max([tile_side(b.tiles.shape[1]) for b in blocks if b.tiles is not None] or [TILE_SIDE])
+    width, height = block_size(side)
+    W = LEFT + width + MARGIN
+    H = TOP + len(blocks) * (height + BLOCK_GAP) - BLOCK_GAP + MARGIN
+    figure = Figure(figsize=(W / DPI, H / DPI))
+    figure.text(LEFT / W, 1 - TOP / 2 / H, title, va="center", fontsize=8, color=FAINT)
+    for index, block in enumerate(blocks):
+        top = block_top(index, side)
+        axes = figure.add_axes((LEFT / W, 1 - (top + height) / H, width / W, height / H))
+        axes.set_axis_off()
+        if block.tiles is None:
+            axes.text(0.5, 0.5, block.instead, ha="center", va="center", color=FAINT)
+        else:
+            axes.imshow(lay_out(block.tiles, side), interpolation="nearest", aspect="auto")
+        middle = 1 - (top + height / 2) / H
+        figure.text(LEFT / 2 / W, middle, block.label, ha="center", va="center", fontsize=11)
+    return figure
+
+
+def tile_side(size: int) -> int:
+    """Side in pixels of a shown image: the first multiple of its own from TILE_SIDE on."""
+    return size * max(1, -(-TILE_SIDE // size))
+
+
+def block_size(side: int) -> tuple[int, int]:
+    """Width and height of a block in pixels."""
+    return COLUMNS * (side + GAP) - GAP, ROWS * (side + GAP) - GAP
+
+
+def block_top(index: int, side: int) -> int:
+    """Return the distance of a block from the figure's upper edge in pixels."""
+    return TOP + index * (block_size(side)[1] + BLOCK_GAP)
+
+
+def lay_out(tiles: np.ndarray, side: int) -> np.ndarray:
+    """Lay images out in ROWS x COLUMNS on white.
+
+    Args:
+        tiles: (N, S, S, 3) uint8, S a divisor of `side`.
+        side: Side in pixels at which each is shown.
+
+    Returns:
+        (height, width, 3) uint8, of block_size(side).
+    """
+    width, height = block_size(side)
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    scale = side // tiles.shape[1]
+    for index, tile in enumerate(tiles):
+        y, x = (index // COLUMNS) * (side + GAP), (index % COLUMNS) * (side + GAP)
+        canvas[y : y + side, x : x + side] = tile.repeat(scale, axis=0).repeat(scale, axis=1)
+    return canvas
+
+
+def describe_plainly(values: Mapping[str, Any]) -> str:
+    """Write a setting without mathematics, for a line of text."""
+    return describe_setting(values).replace(r"$\alpha$", "alpha") or "the sweep"
+
+
+def _real_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+    pages = []
+    for names, group in _share(lineages, lambda lineage: lineage.dataset):
+        folder = group[0].dataset
+        if not (folder / "preview.png").exists():
+            note(f"{folder / 'preview.png'} is not there: no figure of the real images")
+            continue
+        card = load_card(group[0].runs[group[0].place[0]], folder.name)
+        tiles = read_tiles(folder / "preview.png", group[0].image_size)
+        title = _title("Real images" + (f" ({card.name})" if card else ""), names)
+        pages.append((file_stem("grid-real", names), title, [Block(label="real", tiles=tiles)]))
+    return pages
+
+
+def _first_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+    pages = []
+    for names, group in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
+        block = group[0].block(1)
+        if block.tiles is None:
+            note(f"V1 of {describe_plainly(names)} is {block.instead}: no figure of it")
+            continue
+        title = _title("First generation, trained on real images", names, _seed(group[0]))
+        pages.append((file_stem("grid-v1", names), title, [block]))
+    return pages
+
+
+def _setting_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+    pages = []
+    for lineage in lineages:
+        later = sorted(n for n in set(lineage.rows["generation"]) if n > 1)
+        blocks = [lineage.block(n) for n in later]
+        if not any(block.tiles is not None for block in blocks):
+            note(f"{describe_plainly(lineage.values)} has no generation after V1: left out")
+            continue
+        title = _title("", lineage.values, _seed(lineage), "same noise in every generation")
+        pages.append((file_stem("grid", lineage.values), title, blocks))
+    return pages
+
+
+def _seed(lineage: Lineage) -> str:
+    return f"seed {lineage.rows['seed'].iloc[0]}"
+
+
+def _title(first: str, values: Mapping[str, Any], *more: str) -> str:
+    return ", ".join(part for part in (first, describe_setting(values), *more) if part)
+
+
+def _share(
+    lineages: Sequence[Lineage], key: Callable[[Lineage], Any]
+) -> list[tuple[dict[str, Any], list[Lineage]]]:
+    """Group lineages that share something, named by the settings that tell the groups apart."""
+    groups: dict[Any, list[Lineage]] = {}
+    for lineage in lineages:
+        groups.setdefault(key(lineage), []).append(lineage)
+    if len(groups) < 2:
+        return [({}, group) for group in groups.values()]
+    shared = []
+    for group in groups.values():
+        first = group[0].values
+        same = {a: v for a, v in first.items() if all(_equal(g.values[a], v) for g in group)}
+        shared.append((same, group))
+    return shared
+
+
+def _equal(first: Any, second: Any) -> bool:
+    return first == second or (first != first and second != second)

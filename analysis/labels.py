@@ -1,0 +1,72 @@
+"""Words for settings, seeds and metrics, as tables, figures and file names show them.
+
+Must not know files, nor how a table or a figure is laid out.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.results import is_missing
+
+METRIC_NAMES = {
+    "kid": "KID",
+    "fid": "FID",
+    "pixel_mean": "mean of pixels",
+    "pixel_std": "deviation of pixels over images",
+    "final_loss": "training loss",
+    "real_share": "share of real images in the pool",
+    "num_images": "images in the pool",
+}
+
+
+def format_value(value: Any) -> str:
+    """Write a setting's value: whole numbers without a point, a missing one as a dash."""
+    if is_missing(value):
+        return "-"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:g}"
+    return str(value)
+
+
+def short_names(axes: Sequence[str]) -> dict[str, str]:
+    """Name each dotted axis by its last part, or in full where two would share it."""
+    last = [axis.rsplit(".", 1)[-1] for axis in axes]
+    return {a: s if last.count(s) == 1 else a for a, s in zip(axes, last, strict=True)}
+
+
+def describe_setting(values: Mapping[str, Any]) -> str:
+    """Write a setting for a figure, with the letter alpha: `alpha = 1, epochs = 40`."""
+    names = short_names(list(values))
+    return ", ".join(f"{symbol(names[a])} = {format_value(v)}" for a, v in values.items())
+
+
+def symbol(name: str) -> str:
+    """Return a setting's name as mathematics where it has a letter, for matplotlib."""
+    return r"$\alpha$" if name == "alpha" else name
+
+
+def file_stem(first: str, values: Mapping[str, Any]) -> str:
+    """Return a file name without suffix: letters, digits, points and dashes only."""
+    names = short_names(list(values))
+    parts = [first, *(f"{names[a]}-{format_value(v)}" for a, v in values.items())]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
+
+
+def describe_seeds(frame: pd.DataFrame) -> str:
+    """Say which seeds a table holds: `seeds 0, 1, 2`."""
+    seeds = sorted({format_value(seed) for seed in frame["seed"]}, key=lambda s: (len(s), s))
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+
+
+def name_metric(metric: str) -> str:
+    """Return a metric's name as a figure's axis shows it, without its extractor."""
+    name = metric.split("/", 1)[0]
+    return METRIC_NAMES.get(name, name.replace("_", " "))
+
+
+def name_extractor(metric: str) -> str | None:
+    """Return the feature extractor in a metric's name, or None for a number that needs none."""
+    return metric.split("/", 1)[1] if "/" in metric else None

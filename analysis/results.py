@@ -1,0 +1,310 @@
+"""Result folders as one tidy table: a row per lineage, generation and member.
+
+The columns are, in this order: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha and
+train.epochs where the settings have them), NODE_COLUMNS, the metrics, METRIC_COLUMNS.
+Must not know how tables and figures look, nor anything of sweep but its records.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from sweep.records import (
+    Json,
+    LineageRecord,
+    MetricsRecord,
+    NodeRecord,
+    load_card,
+    load_lineages,
+    load_metrics,
+    load_node,
+    load_sweep,
+)
+
+RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node")
+NODE_COLUMNS = (
+    "num_images",
+    "real_share",
+    "num_steps",
+    "images_seen",
+    "views_per_image",
+    "final_loss",
+    "seconds",
+    "images_per_second",
+)
+METRIC_COLUMNS = ("metric_num_images", "metric_num_reference", "metric_warnings")
+COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
+
+STATUSES = ("done", "diverged", "running", "failed", "missing", "pending")
+"""Of two rows of one node the status named first here is kept; `missing` is done but not here."""
+
+SHOWN_AXES = ("pool.alpha", "train.epochs")
+"""Settings that have a column even where they do not vary."""
+
+NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
+"""Settings that never set lineages apart: seeds are averaged over, a longer lineage begins with the
+shorter one, and the extractor (with its resolution) is part of a metric's name."""
+
+
+def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
+    """Read result folders into one tidy table, sorted by axes, seed, generation and member.
+
+    Folders are joined by concatenation. A node that several lineages or folders share is counted
+    once for the same axes and seed; its metrics are united.
+
+    Args:
+        dirs: The --out folders of sweeps, or copies of them.
+
+    Returns:
+        The table described above; numbers that do not exist (yet) are missing values.
+
+    Raises:
+        ValueError: A folder is no results folder, or a file in it is damaged.
+    """
+    if not dirs:
+        raise ValueError("DIR must be given at least once, got none; name the --out of a sweep run")
+    runs = run_names(dirs)
+    lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
+    settings = [{**flatten(record.config), **record.axes} for _, _, record in lineages]
+    axes = _find_axes(lineages, settings)
+    rows: dict[tuple, Json] = {}
+    metrics: set[str] = set()
+    for (run, folder, record), setting in zip(lineages, settings, strict=True):
+        values = {axis: _plain(setting.get(axis)) for axis in axes}
+        seed = setting.get("seed")
+        for row, numbers in _lineage_rows(folder, record):
+            metrics |= numbers.keys()
+            row = {"run": run, "seed": seed, **row, **values, **numbers}
+            identity = (*values.values(), seed, row["generation"], row["member"], row["node"])
+            rows[identity] = _merge(rows[identity], row) if identity in rows else row
+    by = [*axes, "seed", "generation", "member"]
+    ordered = sorted(rows.values(), key=lambda row: sort_key(row[column] for column in by))
+    columns = [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
+    frame = pd.DataFrame(ordered, columns=pd.Index(columns))
+    return frame.astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
+    """Name each folder by its own name, or by its path where names are shared; twice is once."""
+    unique = list({folder.resolve(): folder for folder in dirs}.values())
+    short = [folder.resolve().name for folder in unique]
+    if len(set(short)) == len(short):
+        return dict(zip(short, unique, strict=True))
+    return {folder.as_posix(): folder for folder in unique}
+
+
+def axis_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of a loaded table that are settings (varying or shown always)."""
+    columns = list(frame.columns)
+    return columns[columns.index(RUN_COLUMNS[-1]) + 1 : columns.index(NODE_COLUMNS[0])]
+
+
+def varying_axes(frame: pd.DataFrame) -> list[str]:
+    """Settings of several values in a loaded table, and `member` where there are several."""
+    columns = [*axis_columns(frame), "member"]
+    return [column for column in columns if frame[column].nunique(dropna=False) > 1]
+
+
+def setting_axes(frame: pd.DataFrame) -> list[str]:
+    """Settings that name a row or a figure: those that vary, else pool.alpha where there is one."""
+    return varying_axes(frame) or [a for a in axis_columns(frame) if a == "pool.alpha"]
+
+
+def metric_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of a loaded table that are metrics, such as kid/<extractor> and pixel_std."""
+    columns = list(frame.columns)
+    return columns[columns.index(NODE_COLUMNS[-1]) + 1 : columns.index(METRIC_COLUMNS[0])]
+
+
+def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Turn what a user calls a metric into columns.
+
+    Args:
+        frame: A loaded table.
+        names: A column (kid/pixels, final_loss), or a metric without its extractor (kid), which
+            means that metric of every extractor there is. None at all means kid, or else the first
+            metric.
+
+    Returns:
+        Columns, each once, never two extractors in one; empty where nothing was measured yet and
+        `names` is empty.
+
+    Raises:
+        ValueError: No column has that name.
+    """
+    found = metric_columns(frame)
+    if not names:
+        return [column for column in found if column.startswith("kid/")] or found[:1]
+    choices = [*found, *NODE_COLUMNS]
+    columns: list[str] = []
+    for name in names:
+        matches = [c for c in choices if c == name] or [c for c in found if c.split("/")[0] == name]
+        if not matches:
+            raise ValueError(must_be_one_of("--metric", name, choices))
+        columns += matches
+    return list(dict.fromkeys(columns))
+
+
+def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
+    """Return how many generated and reference images stand behind a metric's column.
+
+    FID and biased KID depend on both numbers, so that one table or figure must not mix them.
+
+    Returns:
+        (generated, reference), or None for a column that is no metric or has no value.
+
+    Raises:
+        ValueError: The rows differ in one of the numbers.
+    """
+    if metric not in metric_columns(frame):
+        return None
+    sizes = frame.loc[frame[metric].notna(), list(METRIC_COLUMNS[:2])].drop_duplicates()
+    if len(sizes) > 1:
+        got = " and ".join(f"{int(n)}/{int(m)}" for n, m in sizes.itertuples(index=False))
+        raise ValueError(
+            f"{metric} must have the same numbers of generated/reference images in one table or "
+            f"figure, got {got}; show the runs apart, or leave the setting that differs out of --by"
+        )
+    return next(((int(n), int(m)) for n, m in sizes.itertuples(index=False)), None)
+
+
+def grouped(
+    frame: pd.DataFrame, by: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Split a table by the values of some columns, in the order of the values; None is a value."""
+    if not by:
+        yield {}, frame
+        return
+    groups = frame.groupby(list(by), dropna=False, sort=False)
+    parts = [(tuple(cast("tuple", values)), part) for values, part in groups]
+    for values, part in sorted(parts, key=lambda item: sort_key(item[0])):
+        yield dict(zip(by, values, strict=True)), part
+
+
+def sort_key(values: Iterable[Any]) -> tuple:
+    """Order rows of mixed values: numbers by size, then words, then what is missing."""
+    return tuple(_rank(value) for value in values)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell of the table holds no value (None, nan or NA)."""
+    return value is None or value is pd.NA or value != value
+
+
+def must_be_one_of(field: str, value: str, choices: Sequence[str]) -> str:
+    """Word the error of a value that is none of the choices, with the nearest one as suggestion."""
+    near = difflib.get_close_matches(value, choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}{hint}"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Json:
+    """Turn nested settings into dotted ones."""
+    flat: Json = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _read(folder: Path) -> list[LineageRecord]:
+    load_sweep(folder)
+    records = load_lineages(folder)
+    if not records:
+        raise ValueError(
+            f"{folder / 'lineages'} must hold at least one lineage, got none; "
+            "run the sweep that belongs to this folder first"
+        )
+    return records
+
+
+def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[Json]) -> list[str]:
+    """Settings with more than one value, the sweeps' own axes first."""
+    named = dict.fromkeys(axis for _, _, record in lineages for axis in record.axes)
+    candidates = dict.fromkeys([*SHOWN_AXES, *named, *(key for flat in settings for key in flat)])
+    same_data = _have_same_images(lineages)
+    axes = []
+    for axis in candidates:
+        if axis in NO_AXES or (axis == "data.path" and same_data):
+            continue
+        values = {json.dumps(flat.get(axis)) for flat in settings}
+        shown = axis in SHOWN_AXES and any(axis in flat for flat in settings)
+        if len(values) > 1 or shown:
+            axes.append(axis)
+    return axes
+
+
+def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
+    """Whether every lineage's data set is known to hold the same images, wherever they lay."""
+    cards = {(folder, record.dataset) for _, folder, record in lineages}
+    prints = {card.fingerprint if (card := load_card(*place)) else None for place in cards}
+    return len(prints) == 1 and None not in prints
+
+
+def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[tuple[Json, dict[str, float]]]:
+    """Yield what is known of each generation and member of a lineage, and its metrics."""
+    unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
+    diverged = False
+    for generation, keys in enumerate(record.nodes or unknown, start=1):
+        for member, key in enumerate(keys):
+            node = load_node(folder, key) if key else None
+            metrics = load_metrics(folder, key, record.metrics_spec) if key and node else None
+            diverged = diverged or (node is not None and node.status == "diverged")
+            row = {
+                "lineage": record.id,
+                "generation": generation,
+                "member": member,
+                "status": _row_status(record, node, diverged=diverged),
+                "node": key,
+            }
+            numbers = metrics.values if metrics else {}
+            yield row | _node_numbers(node) | _metric_sizes(metrics), numbers
+
+
+def _row_status(record: LineageRecord, node: NodeRecord | None, *, diverged: bool) -> str:
+    if diverged:
+        return "diverged"
+    if node is not None:
+        return node.status
+    return "missing" if record.status == "done" else record.status
+
+
+def _node_numbers(node: NodeRecord | None) -> Json:
+    if node is None:
+        return {}
+    numbers = {name: getattr(node, name) for name in NODE_COLUMNS if name != "real_share"}
+    return {**numbers, "real_share": node.origins.get("0", 0) / node.num_images}
+
+
+def _metric_sizes(metrics: MetricsRecord | None) -> Json:
+    if metrics is None:
+        return {}
+    return {
+        "metric_num_images": metrics.num_images,
+        "metric_num_reference": metrics.num_reference,
+        "metric_warnings": "; ".join(metrics.warnings) or None,
+    }
+
+
+def _merge(first: Json, second: Json) -> Json:
+    """Unite two rows of one node: what one lacks comes from the other."""
+    known = {name: value for name, value in first.items() if value is not None}
+    status = min(first["status"], second["status"], key=STATUSES.index)
+    return {**second, **known, "status": status}
+
+
+def _plain(value: object) -> object:
+    """Keep numbers, words and None; spell out lists, so that values can be compared and grouped."""
+    return json.dumps(value) if isinstance(value, (list, tuple, dict)) else value
+
+
+def _rank(value: Any) -> tuple:
+    if is_missing(value):
+        return (2, "")
+    return (0, value) if isinstance(value, (int, float)) else (1, str(value))

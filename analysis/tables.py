@@ -1,0 +1,281 @@
+"""Tables of the results over seeds: one per metric, and the composition of the pools.
+
+Rows are settings, columns generations. Must not know how results are stored, nor figures.
+"""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from analysis.labels import describe_seeds, format_value, name_extractor
+from analysis.results import (
+    METRIC_COLUMNS,
+    axis_columns,
+    grouped,
+    measured_sizes,
+    must_be_one_of,
+    setting_axes,
+    varying_axes,
+)
+from analysis.statistics import summarize_seeds
+
+COMPOSITION = "composition"
+"""Name of the table of pool sizes and real shares."""
+
+SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """One table as text cells, with the numbers they were made of."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    caption: str
+    summary: pd.DataFrame
+    """Columns metric, the axes of the rows and of the title, SUMMARY_COLUMNS, num_generated,
+    num_reference and confidence."""
+
+
+def build_tables(
+    frame: pd.DataFrame, names: Sequence[str], *, by: Sequence[str], confidence: float
+) -> list[Table]:
+    """Build one table for each metric.
+
+    Args:
+        frame: A table of analysis.results.load_results.
+        names: Columns of numbers, or COMPOSITION.
+        by: Settings of the rows; none takes every setting that varies. A setting that varies and is
+            not named splits the table, so that nothing but seeds is ever averaged.
+        confidence: Coverage of the intervals over seeds, in (0, 1).
+
+    Returns:
+        The tables, metric by metric.
+
+    Raises:
+        ValueError: A name in `by` is no setting, or a table would mix different numbers of images.
+    """
+    rows_by, split_by = _choose_axes(frame, by)
+    tables = []
+    for name in names:
+        for split, part in grouped(frame, split_by):
+            build = _composition_table if name == COMPOSITION else _metric_table
+            tables.append(build(part, name, rows_by, split, confidence))
+    return tables
+
+
+def render_tables(tables: Sequence[Table], style: str) -> str:
+    """Render tables as text, in a format of TABLE_FORMATS."""
+    return TABLE_FORMATS[style](tables)
+
+
+def render_tidy(frame: pd.DataFrame) -> str:
+    """Render the whole tidy table as csv: one line per lineage, generation and member."""
+    return _to_csv(frame)
+
+
+def format_interval(mean: float, half_width: float, n: int) -> str:
+    """Write `mean +- half-width (n)`, the half-width to two digits and the mean to as many places.
+
+    One seed has no interval and stands alone; none at all is a dash.
+    """
+    if n == 0:
+        return "-"
+    if n == 1:
+        return f"{mean:.4g}"
+    if half_width == 0:
+        return f"{mean:.4g} +- 0 ({n})"
+    places = min(max(0, 1 - math.floor(math.log10(half_width))), 8)
+    return f"{mean:.{places}f} +- {half_width:.{places}f} ({n})"
+
+
+def _describe_measurement(metric: str, sizes: tuple[int, int] | None) -> str:
+    if sizes is None:
+        return ""
+    extractor = name_extractor(metric)
+    words = f"{sizes[0]} generated against {sizes[1]} reference images"
+    return words + (f", feature extractor {extractor}" if extractor else "")
+
+
+def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings of the rows, and those that split a metric into several tables."""
+    varying = varying_axes(frame)
+    if not by:
+        return setting_axes(frame), []
+    choices = [*axis_columns(frame), "seed", "member"]
+    for name in by:
+        if name not in choices:
+            raise ValueError(must_be_one_of("--by", name, choices))
+    return list(dict.fromkeys(by)), [axis for axis in varying if axis not in by]
+
+
+def _metric_table(
+    frame: pd.DataFrame, metric: str, by: list[str], split: dict[str, Any], confidence: float
+) -> Table:
+    sizes = measured_sizes(frame, metric)
+    summary = summarize_seeds(frame, metric, by=by, confidence=confidence)
+    texts = [_format_cell(row) for row in summary.to_dict("records")]
+    caption = [_describe_measurement(metric, sizes), _describe_cells(summary, confidence)]
+    caption += [_describe_lineages(frame)]
+    caption += ["means leave diverged lineages out"] if summary["num_diverged"].any() else []
+    caption += _find_warnings(frame, metric)
+    numbers = _label_summary(summary, metric, split, sizes, confidence)
+    return _pivot(_title(metric, split), by, summary, texts, caption, numbers)
+
+
+def _composition_table(
+    frame: pd.DataFrame, name: str, by: list[str], split: dict[str, Any], confidence: float
+) -> Table:
+    sizes = summarize_seeds(frame, "num_images", by=by, confidence=confidence)
+    shares = summarize_seeds(frame, "real_share", by=by, confidence=confidence)
+    texts = [_format_pool(part) for _, part in grouped(frame, [*by, "generation"])]
+    caption = [
+        "images in pool D_n, which V_n was trained on, and the share of real images among them",
+        _describe_lineages(frame),
+    ]
+    numbers = [
+        _label_summary(sizes, "num_images", split, None, confidence),
+        _label_summary(shares, "real_share", split, None, confidence),
+    ]
+    return _pivot(_title(name, split), by, sizes, texts, caption, pd.concat(numbers))
+
+
+def _pivot(
+    title: str,
+    by: list[str],
+    summary: pd.DataFrame,
+    texts: list[str],
+    caption: list[str],
+    numbers: pd.DataFrame,
+) -> Table:
+    """Lay one text per setting and generation out in rows and columns."""
+    generations = sorted(set(summary["generation"]))
+    rows = []
+    for values, part in grouped(summary.assign(text=texts), by):
+        cells = dict(zip(part["generation"], part["text"], strict=True))
+        labels = [format_value(value) for value in values.values()]
+        rows.append(labels + [cells.get(generation, "-") for generation in generations])
+    header = [*by, *(f"V{generation}" for generation in generations)]
+    sentence = "; ".join(part for part in caption if part) + "."
+    caption_text = sentence[0].upper() + sentence[1:]
+    return Table(title=title, header=header, rows=rows, caption=caption_text, summary=numbers)
+
+
+def _title(name: str, split: dict[str, Any]) -> str:
+    return ", ".join([name, *(f"{axis} = {format_value(value)}" for axis, value in split.items())])
+
+
+def _format_cell(row: dict[Any, Any]) -> str:
+    text = format_interval(row["mean"], row["half_width"], row["n"])
+    if not row["num_diverged"]:
+        return text
+    diverged = f"diverged {row['num_diverged']}/{row['num_lineages']}"
+    return f"{text}; {diverged}" if row["n"] else diverged
+
+
+def _format_pool(part: pd.DataFrame) -> str:
+    sizes, shares = part["num_images"].dropna(), part["real_share"].dropna()
+    if sizes.empty:
+        return "-"
+    low, high = int(sizes.min()), int(sizes.max())
+    size = str(low) if low == high else f"{low} to {high}"
+    return f"{size} ({100 * float(shares.mean()):.3g}% real)"
+
+
+def _describe_cells(summary: pd.DataFrame, confidence: float) -> str:
+    most = int(summary["n"].max())
+    if most <= 1:
+        return "n = 1 seed in every cell, so no interval"
+    words = f"mean +- half-width of the {100 * confidence:g}% t interval over seeds (n seeds)"
+    return words + ("; a number alone has n = 1" if (summary["n"] == 1).any() else "")
+
+
+def _describe_lineages(frame: pd.DataFrame) -> str:
+    """Seeds, runs, and the lineages that do not stand behind every cell."""
+    runs = list(dict.fromkeys(frame["run"]))
+    words = [describe_seeds(frame), f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
+    lineages = [set(part["status"]) for _, part in grouped(frame, ["run", "lineage"])]
+    for status in ("diverged", "failed", "running", "pending", "missing"):
+        count = sum(status in statuses for statuses in lineages)
+        if count:
+            words.append(f"{count} of {len(lineages)} lineages {status}")
+    return "; ".join(words)
+
+
+def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:
+    """Warnings of the evaluation that speak of this metric."""
+    said = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell.split("; ")}
+    name = metric.split("/")[0].lower()
+    return [f"warning: {text}" for text in sorted(said) if re.search(rf"\b{name}\b", text.lower())]
+
+
+def _label_summary(
+    summary: pd.DataFrame,
+    metric: str,
+    split: dict[str, Any],
+    sizes: tuple[int, int] | None,
+    confidence: float,
+) -> pd.DataFrame:
+    """Complete a summary so that it can stand beside those of other tables."""
+    labelled = summary.assign(**split, metric=metric, confidence=confidence)
+    labelled["num_generated"], labelled["num_reference"] = sizes or (pd.NA, pd.NA)
+    axes = [c for c in labelled if c not in (*SUMMARY_COLUMNS, "metric", *_SIZE_COLUMNS)]
+    return labelled[["metric", *axes, *SUMMARY_COLUMNS, *_SIZE_COLUMNS]]
+
+
+_SIZE_COLUMNS = ("num_generated", "num_reference", "confidence")
+
+
+def _to_markdown(tables: Sequence[Table]) -> str:
+    parts = []
+    for table in tables:
+        text = tabulate(table.rows, table.header, tablefmt="pipe", disable_numparse=True)
+        parts.append(f"**{table.title}**\n\n{text}\n\n{table.caption}\n")
+    return "\n".join(parts)
+
+
+def _to_latex(tables: Sequence[Table]) -> str:
+    parts = []
+    for table in tables:
+        text = tabulate(table.rows, table.header, tablefmt="latex_booktabs", disable_numparse=True)
+        caption = _escape_latex(f"{table.title}. {table.caption}")
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_typeset(caption)}}}"]
+        parts.append("\n".join([*lines, _typeset(text), r"\end{table}"]) + "\n")
+    return "\n".join(parts)
+
+
+def _typeset(latex: str) -> str:
+    """Set intervals, V_n and D_n in mathematics."""
+    number = r"-?\d[\d.]*(?:e[+-]?\d+)?"
+    latex = re.sub(rf"(?<![\w.])({number}) \+- ({number})", r"$\1 \\pm \2$", latex)
+    latex = re.sub(r"(?<=[ &])(-\d[\d.]*(?:e[+-]?\d+)?)(?= )", r"$\1$", latex)
+    latex = latex.replace("+-", r"$\pm$")
+    latex = re.sub(r"\bV(\d+)\b", r"$V_{\1}$", latex)
+    return re.sub(r"\b([VD])\\_n\b", r"$\1_n$", latex)
+
+
+def _escape_latex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+
+
+def _to_long_csv(tables: Sequence[Table]) -> str:
+    summaries = [table.summary for table in tables if len(table.summary)]
+    if not summaries:
+        return ""
+    return _to_csv(pd.concat([s.astype(object) for s in summaries], ignore_index=True))
+
+
+def _to_csv(frame: pd.DataFrame) -> str:
+    buffer = io.StringIO()
+    frame.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue()
+
+
+TABLE_FORMATS = {"md": _to_markdown, "csv": _to_long_csv, "latex": _to_latex}

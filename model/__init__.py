@@ -1,0 +1,1 @@
+"""One generative model: images in, trained network out; network in, images out; images in, numbers out."""

@@ -1,0 +1,68 @@
+"""Tensors and JSON in one safetensors file: trained models, and the state of a running training.
+
+Nothing here is pickled: a file from a stranger can be damaged, but runs no code.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A trained model.
+
+    `tensors` are on the CPU, named by the family; `settings` is JSON: all that its sampler needs to know
+    (family, model settings, image shape, dtype and whether pixels are bounded).
+    """
+
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """Name of the family that fitted it."""
+        return self.settings["family"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        channels, height, width = self.settings["shape"]
+        return channels, height, width
+
+    def digest(self, prefix: str = "") -> str:
+        """SHA-256 (hex) over the names, types, shapes and bytes of the tensors that start with `prefix`."""
+        digest = hashlib.sha256()
+        for name in sorted(name for name in self.tensors if name.startswith(prefix)):
+            tensor = self.tensors[name].contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file."""
+        from safetensors.torch import save
+
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
+        }
+        return save(tensors, metadata={"settings": json.dumps(self.settings, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, source: str = "checkpoint") -> "Checkpoint":
+        """Read a safetensors file; raises ValueError, naming `source`, where it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            tensors = load(data)
+            length = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + length])
+            settings = json.loads(header["__metadata__"]["settings"])
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{source} must be a whole checkpoint of ours, got {error}") from None
+        return cls(tensors=tensors, settings=settings)

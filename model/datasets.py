@@ -1,0 +1,219 @@
+"""Real images in memory: a data set loaded, split and named, or described without loading it.
+
+A plan must answer at once, so each data set is a pair of functions: one tells what can be known
+without its pixels, one makes the pixels. Must not know networks, training or lineages.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model import public_data, user_data
+from model.config import DataConfig, check, check_choice
+from model.contents import Contents
+from model.splits import OFFICIAL_SPLITS, split_images
+
+DATASETS_VERSION = 1
+"""Raised whenever the same settings begin to make other arrays; part of dataset_key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A data set in memory: all its images, and disjoint indices of those that train and judge."""
+
+    name: str
+    images: np.ndarray
+    """(N, C, H, W) uint8 or float32: all of them, whatever the split leaves out."""
+    labels: np.ndarray | None
+    """(N,) int64 classes, or None."""
+    class_names: tuple[str, ...]
+    """Empty where the data have no labels."""
+    train: np.ndarray
+    """int64 indices of the train pool, in the order of a seeded permutation."""
+    reference: np.ndarray
+    """int64 indices of the held-out images that every metric is taken against."""
+    validation: np.ndarray
+    """int64 indices of the images that may select a checkpoint."""
+    bounded: bool
+    """Pixels lie in [0, 1] (in unit scale) by their nature; False for float32 from npz."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image."""
+        return self.images.shape[1:]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything but the name; computed anew at every call."""
+        digest = hashlib.sha256()
+        arrays = [self.images, self.labels, self.train, self.reference, self.validation]
+        head = {
+            "arrays": [None if a is None else [a.dtype.str, list(a.shape)] for a in arrays],
+            "class_names": self.class_names,
+            "bounded": self.bounded,
+        }
+        digest.update(json.dumps(head, sort_keys=True).encode() + b"\n")
+        for array in arrays:
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def class_counts(self, indices: np.ndarray) -> tuple[int, ...] | None:
+        """Images of each class among `indices`, or None where the data have no labels."""
+        return _class_counts(self.labels, indices, self.class_names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What is known of a data set without loading it."""
+
+    name: str
+    num_images: int
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    dtype: str
+    """uint8 or float32."""
+    bounded: bool
+    class_names: tuple[str, ...] | None
+    """Empty where the data have no labels, None where only loading tells the names."""
+    num_classes: int
+    """0 where the data have no labels."""
+    num_train: int
+    num_reference: int
+    num_validation: int
+    train_class_counts: tuple[int, ...] | None
+    """None where the data have no labels, or where only loading tells them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loader:
+    """A kind of data set: its contents without pixels, and its (N, C, S, S) pixels with them."""
+
+    describe: Callable[[DataConfig], Contents]
+    load: Callable[[DataConfig], tuple[np.ndarray, Contents]]
+    takes: tuple[str, ...] = ()
+    """Which of the fields path and num_images have an effect."""
+    official_splits: bool = False
+    files: Callable[[DataConfig], list[Path]] | None = None
+    """The user's own files under data.path, which belong to the key."""
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Load, resize and split a data set.
+
+    Raises:
+        ValueError: For settings or files that do not fit; the message names the field or file.
+        FileNotFoundError: Where data.path is missing, or the data cannot be downloaded.
+    """
+    images, contents = _loader(config).load(config)
+    splits = split_images(config, len(images), labels=contents.labels, parts=contents.parts)
+    return Dataset(
+        name=config.name,
+        images=images,
+        labels=contents.labels,
+        class_names=contents.class_names or (),
+        train=splits.train,
+        reference=splits.reference,
+        validation=splits.validation,
+        bounded=contents.bounded,
+    )
+
+
+def describe(config: DataConfig) -> Description:
+    """Say what load_dataset would give, without loading pixels or importing torch or sklearn.
+
+    Raises:
+        ValueError, FileNotFoundError: As load_dataset, for what can be known without pixels.
+    """
+    contents = _loader(config).describe(config)
+    N = contents.num_images
+    splits = split_images(config, N, labels=contents.labels, parts=contents.parts)
+    return Description(
+        name=config.name,
+        num_images=N,
+        shape=(contents.channels, config.image_size, config.image_size),
+        dtype=config.dtype,
+        bounded=contents.bounded,
+        class_names=contents.class_names,
+        num_classes=contents.num_classes,
+        num_train=len(splits.train),
+        num_reference=len(splits.reference),
+        num_validation=len(splits.validation),
+        train_class_counts=_class_counts(contents.labels, splits.train, contents.class_names),
+    )
+
+
+def dataset_key(config: DataConfig) -> str:
+    """Name of the prepared arrays: 16 hex digits of the SHA-256 of the settings that make them.
+
+    For folder and npz the files' names, sizes and modification times enter too.
+    """
+    loader = _loader(config)
+    settings: dict[str, Any] = {"version": DATASETS_VERSION, **asdict(config)}
+    if config.path is not None:
+        root = Path(config.path).expanduser()
+        settings["path"] = str(root.resolve())
+        stats = [(f.relative_to(root), f.stat()) for f in (loader.files or _no_files)(config)]
+        settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _no_files(config: DataConfig) -> list[Path]:
+    return []
+
+
+def _class_counts(
+    labels: np.ndarray | None, indices: np.ndarray, class_names: tuple[str, ...] | None
+) -> tuple[int, ...] | None:
+    if labels is None or class_names is None:
+        return None
+    counts = np.bincount(labels[indices], minlength=len(class_names))
+    return tuple(int(count) for count in counts)
+
+
+def _loader(config: DataConfig) -> Loader:
+    """The data set's entry in DATASETS, once the settings are known to fit it."""
+    check_choice("data.name", config.name, DATASETS)
+    loader = DATASETS[config.name]
+    if not loader.official_splits:
+        rule = f"be stratified or all for data.name={config.name}"
+        check(config.split not in OFFICIAL_SPLITS, "data.split", rule, config.split)
+    for name in ("path", "num_images"):
+        if getattr(config, name) is not None and name not in loader.takes:
+            warnings.warn(f"data.{name} has no effect for data.name={config.name}", stacklevel=1)
+    return loader
+
+
+DATASETS: dict[str, Loader] = {
+    "digits": Loader(describe=public_data.describe_digits, load=public_data.load_digits),
+    "flower-crops": Loader(
+        describe=public_data.describe_flower_crops,
+        load=public_data.load_flower_crops,
+        takes=("num_images",),
+    ),
+    "flowers102": Loader(
+        describe=public_data.describe_flowers102,
+        load=public_data.load_flowers102,
+        takes=("path",),
+        official_splits=True,
+    ),
+    "folder": Loader(
+        describe=user_data.describe_folder,
+        load=user_data.load_folder,
+        takes=("path",),
+        files=user_data.folder_files,
+    ),
+    "npz": Loader(
+        describe=user_data.describe_npz,
+        load=user_data.load_npz,
+        takes=("path",),
+        files=user_data.npz_files,
+    ),
+}
+"""Data set by data.name; adding one is a pair of functions and an entry here."""

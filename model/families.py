@@ -1,0 +1,120 @@
+"""Model families: pairs of functions that fit a model to images and draw images from it.
+
+Adding one is a pair of functions and a line in FAMILIES. Must not know pools, lineages or files.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from model.checkpoint import Checkpoint
+from model.config import SampleConfig, check_choice
+from model.images import from_unit, to_unit
+from model.sampling import sample_ddim
+from model.training import Diverged, Fit, TrainingJob, fit_ddim
+
+
+class FitFunction(Protocol):
+    """Fit a model to a pool's images."""
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
+        """(N, C, H, W) uint8 or float32 images and (N,) int64 labels to a fitted model."""
+        ...
+
+
+class SampleFunction(Protocol):
+    """Turn noise into images."""
+
+    def __call__(
+        self,
+        checkpoint: Checkpoint,
+        noise: np.ndarray,
+        config: SampleConfig,
+        *,
+        device: str = "cpu",
+    ) -> np.ndarray:
+        """(N, C, H, W) float32 noise to (N, C, H, W) images of the training images' type."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """A model family."""
+
+    fit: FitFunction
+    sample: SampleFunction
+    iterative: bool
+    """Whether it trains in steps (else train.* has no effect)."""
+
+
+def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
+    """Fit mean and covariance (maximum likelihood, divisor N) of the flattened images.
+
+    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular values
+    of the centred images: the null model of estimation noise, whose lineages have closed forms.
+    """
+    started = perf_counter()
+    flat = to_unit(torch.from_numpy(images)).double().flatten(1)
+    if not flat.isfinite().all():
+        raise Diverged("the images are not finite")
+    mean = flat.mean(dim=0)
+    _, singular_values, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+    factor = singular_values.unsqueeze(1) * directions / len(flat) ** 0.5
+    settings = {
+        "family": "gaussian",
+        "model": asdict(job.model),
+        "shape": list(images.shape[1:]),
+        "dtype": str(images.dtype),
+        "bounded": job.bounded,
+        "precision": "fp64",
+    }
+    checkpoint = Checkpoint(tensors={"ema.mean": mean, "ema.factor": factor}, settings=settings)
+    return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
+
+
+def sample_gaussian(
+    checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
+) -> np.ndarray:
+    """Images mean + A^T z, z being the first rows(A) numbers of each image's noise; runs on the CPU."""
+    mean, factor = checkpoint.tensors["ema.mean"], checkpoint.tensors["ema.factor"]
+    z = torch.from_numpy(noise).double().flatten(1)[:, : len(factor)]
+    # One row at a time, as the sums of a matrix product may depend on how many rows it has.
+    images = mean + torch.stack([row @ factor for row in z])
+    shaped = images.float().view(len(noise), *checkpoint.shape)
+    if not shaped.isfinite().all():
+        raise Diverged("samples are not finite")
+    settings = checkpoint.settings
+    return from_unit(shaped, settings["dtype"], bounded=settings["bounded"]).numpy()
+
+
+def family_of(name: str) -> Family:
+    """The family called `name`; raises ValueError with a suggestion."""
+    check_choice("model.family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def sample_images(
+    checkpoint: Checkpoint,
+    noise_of: Callable[[range], np.ndarray],
+    indices: range,
+    config: SampleConfig,
+    *,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Images `indices` of a stream; raises Diverged where they are not finite or all the same."""
+    images = family_of(checkpoint.family).sample(
+        checkpoint, noise_of(indices), config, device=device
+    )
+    if len(images) > 1 and (images == images[:1]).all():
+        raise Diverged("all samples are the same image")
+    return images
+
+
+FAMILIES: dict[str, Family] = {
+    "ddim": Family(fit=fit_ddim, sample=sample_ddim, iterative=True),
+    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, iterative=False),
+}

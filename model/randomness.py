@@ -1,0 +1,70 @@
+"""Random numbers as functions of fixed integers: nothing here reads or sets global generator state.
+
+A seed is a tuple of integers (lineage seed, generation, member); a purpose keeps its uses apart. The
+noise of image i is drawn by a counter-based generator whose counter holds i, so that it does not depend
+on how many images are asked for, nor on their order.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+Seed = tuple[int, ...]
+
+
+class Purpose(IntEnum):
+    """What random numbers are for; the values are part of every result and never change."""
+
+    INIT = 1
+    EMA_INIT = 2
+    SHUFFLE = 3
+    STEP = 4
+    SAMPLE = 5
+    PREVIEW = 6
+    VALIDATION = 7
+    SPLIT = 8
+    POOL = 9
+
+
+def sequence(seed: Seed, purpose: Purpose, *extra: int) -> np.random.SeedSequence:
+    """SeedSequence of (seed, purpose, extra); the lengths are mixed in, so that tuples cannot collide."""
+    return np.random.SeedSequence((len(seed), *seed, int(purpose), len(extra), *extra))
+
+
+def integer_seed(seed: Seed, purpose: Purpose, *extra: int) -> int:
+    """A 63-bit integer for torch.Generator.manual_seed."""
+    high, low = sequence(seed, purpose, *extra).generate_state(2, np.uint32)
+    return (int(high) << 32 | int(low)) >> 1
+
+
+def generator(seed: Seed, purpose: Purpose, *extra: int) -> np.random.Generator:
+    """A numpy generator (Philox) for (seed, purpose, extra)."""
+    return np.random.Generator(np.random.Philox(sequence(seed, purpose, *extra)))
+
+
+def image_noise(
+    seed: Seed,
+    purpose: Purpose,
+    indices: range,
+    shape: tuple[int, ...],
+    *,
+    label: int | None = None,
+) -> np.ndarray:
+    """Standard normal noise of the stream's images `indices`.
+
+    Args:
+        seed: (lineage seed, generation, member); for previews without the generation.
+        purpose: SAMPLE, PREVIEW or VALIDATION.
+        indices: Image numbers i in their stream.
+        shape: Shape of one image's noise, (C, H, W).
+        label: Class of the stream, or None.
+
+    Returns:
+        (len(indices), *shape) float32.
+    """
+    key = sequence(seed, purpose, 0 if label is None else label + 1).generate_state(2, np.uint64)
+    noise = np.empty((len(indices), *shape), np.float32)
+    for row, index in enumerate(indices):
+        bits = np.random.Philox(key=key, counter=np.array([0, 0, index, 0], np.uint64))
+        np.random.Generator(bits).standard_normal(dtype=np.float32, out=noise[row])
+    return noise

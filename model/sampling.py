@@ -1,0 +1,89 @@
+"""Drawing images from a trained DDIM network, always in one fixed batch shape.
+
+Must not know pools, streams' files or how a network is trained.
+"""
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig, SampleConfig
+from model.diffusion import ddim_sample
+from model.images import from_unit
+from model.training import Diverged
+from model.unet import UNet, load_weights
+
+SAMPLE_BATCH = 128
+"""Images per network call, padded where fewer are asked for: with one shape, and so one choice of
+kernels, an image does not depend on how many others are drawn. Part of every result."""
+
+
+def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> UNet:
+    """The network of a DDIM checkpoint, in evaluation mode: its averaged weights, or its raw ones."""
+    config = ModelConfig(
+        **{
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in checkpoint.settings["model"].items()
+        }
+    )
+    net = UNet(checkpoint.shape[0], config, torch.Generator().manual_seed(0))
+    prefix = "ema." if averaged else "raw."
+    load_weights(
+        net, {k[len(prefix) :]: v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+    )
+    return net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def sample_ddim(
+    checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
+) -> np.ndarray:
+    """Images of given noise by the deterministic sampler and the averaged weights.
+
+    Args:
+        checkpoint: Of the ddim family.
+        noise: (N, C, H, W) float32 standard normal.
+        config: Sampler settings.
+        device: Where the network runs.
+
+    Returns:
+        (N, C, H, W) uint8 or float32, as the training images were.
+
+    Raises:
+        Diverged: An image is not finite.
+    """
+    net = load_net(checkpoint, device=device)
+    model, settings = checkpoint.settings["model"], checkpoint.settings
+    mean = checkpoint.tensors["mean"].view(1, -1, 1, 1).to(device)
+    std = checkpoint.tensors["std"].view(1, -1, 1, 1).to(device)
+    bf16 = settings["precision"] == "bf16"
+    bounds = ((0 - mean) / std, (1 - mean) / std) if config.clip and settings["bounded"] else None
+
+    def predict_noise(noisy: Tensor, variance: Tensor) -> Tensor:
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        cast = torch.autocast(noisy.device.type, torch.bfloat16) if bf16 else nullcontext()
+        with cast:
+            return net(noisy, variance).float()
+
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(noise), SAMPLE_BATCH):
+            batch = torch.from_numpy(noise[start : start + SAMPLE_BATCH])
+            count = len(batch)
+            padding = torch.zeros(SAMPLE_BATCH - count, *batch.shape[1:])
+            images = ddim_sample(
+                predict_noise,
+                torch.cat([batch, padding]).to(device),
+                steps=config.steps,
+                max_signal_rate=model["max_signal_rate"],
+                min_signal_rate=model["min_signal_rate"],
+                bounds=bounds,
+            )
+            images = images[:count] * std + mean
+            if not images.isfinite().all():  # 8 bits would hide it
+                raise Diverged("samples are not finite")
+            images = from_unit(images, settings["dtype"], bounded=settings["bounded"])
+            batches.append(images.contiguous().cpu().numpy())
+    return np.concatenate(batches)

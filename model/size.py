@@ -1,0 +1,94 @@
+"""How large a model is: parameters, operations and bytes, from its settings alone.
+
+Arithmetic that a plan can do without torch; a test holds it against the real networks.
+"""
+
+from dataclasses import dataclass
+
+from model.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSize:
+    """Size of a model."""
+
+    num_parameters: int
+    """Trainable numbers."""
+    num_buffers: int
+    """Running statistics."""
+    flops: float
+    """Of one forward pass of one image, a multiply-add counting 2; convolutions only."""
+    checkpoint_bytes: int
+    """Of its weights file: averaged and raw weights."""
+    state_bytes: int
+    """Of a running training's saved state."""
+
+
+def model_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
+    """Size of a family's model for images of `shape` (C, H, W), fitted to `num_images`."""
+    return SIZES[config.family](config, shape, num_images)
+
+
+def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
+    """Walk through the U-Net's convolutions."""
+    channels, height, width = shape
+    parameters = buffers = 0
+    flops = 0.0
+
+    def conv(channels_in: int, channels_out: int, kernel: int, pixels: int) -> None:
+        nonlocal parameters, flops
+        weights = channels_in * channels_out * kernel * kernel
+        parameters += weights + channels_out
+        flops += 2.0 * weights * pixels
+
+    def block(channels_in: int, channels_out: int, pixels: int) -> None:
+        nonlocal buffers
+        buffers += 2 * channels_in
+        if channels_in != channels_out:
+            conv(channels_in, channels_out, 1, pixels)
+        conv(channels_in, channels_out, 3, pixels)
+        conv(channels_out, channels_out, 3, pixels)
+
+    pixels = height * width
+    conv(channels, config.stem_width, 1, pixels)
+    stem = current = config.stem_width + config.embedding_dim
+    *widths, bottleneck = config.widths
+    skips: list[int] = []
+    for level_width in widths:
+        for _ in range(config.block_depth):
+            block(current, level_width, pixels)
+            skips.append(current := level_width)
+        pixels //= 4
+    for _ in range(config.block_depth):
+        block(current, bottleneck, pixels)
+        current = bottleneck
+    for level_width in reversed(widths):
+        pixels *= 4
+        for _ in range(config.block_depth):
+            block(current + skips.pop(), level_width, pixels)
+            current = level_width
+    conv(current + (stem if config.stem_skip else 0), channels, 1, pixels)
+    weights = 4 * (parameters + buffers)
+    return ModelSize(
+        num_parameters=parameters,
+        num_buffers=buffers,
+        flops=flops,
+        checkpoint_bytes=2 * weights,
+        state_bytes=4 * weights,
+    )
+
+
+def gaussian_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
+    """Mean and covariance factor, in float64."""
+    dim = shape[0] * shape[1] * shape[2]
+    numbers = dim + min(num_images, dim) * dim
+    return ModelSize(
+        num_parameters=numbers,
+        num_buffers=0,
+        flops=2.0 * min(num_images, dim) * dim,
+        checkpoint_bytes=8 * numbers,
+        state_bytes=0,
+    )
+
+
+SIZES = {"ddim": ddim_size, "gaussian": gaussian_size}

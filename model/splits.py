@@ -1,0 +1,115 @@
+"""Which images train, which are the reference and which validate: index arithmetic alone.
+
+Splits are permutations seeded by data.split_seed, stratified by class. Only labels and counts
+enter, so that a plan and the loaded data set agree. Must not know files or pixels.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+
+from model.config import DataConfig, check
+from model.randomness import Purpose, sequence
+
+OFFICIAL_SPLITS = ("keras_80_20", "official_train", "official_trainval")
+
+
+class Splits(NamedTuple):
+    """Disjoint int64 indices into a data set's images, each in the order of one permutation."""
+
+    train: np.ndarray
+    reference: np.ndarray
+    validation: np.ndarray
+
+
+def apportion(weights: np.ndarray, total: int) -> np.ndarray:
+    """Share out `total` in proportion to integer weights, by largest remainder.
+
+    Ties go to the lower index. No share exceeds its weight where total is at most their sum.
+
+    Args:
+        weights: (K,) non-negative integers with a positive sum.
+        total: What the shares sum to.
+
+    Returns:
+        (K,) int64.
+    """
+    products = np.asarray(weights, np.int64) * total
+    shares, remainders = np.divmod(products, int(np.sum(weights)))
+    missing = total - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:missing]] += 1
+    return shares
+
+
+def share_of(fraction: float, count: int) -> int:
+    """Fraction * count in decimal arithmetic, rounded half to even."""
+    return round(Decimal(str(fraction)) * count)
+
+
+def take(order: np.ndarray, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Take the first images of each class, in proportion to the classes.
+
+    Args:
+        order: (M,) indices of images.
+        labels: (N,) class of every image, or None for one class.
+        count: How many to take, at most M.
+
+    Returns:
+        The taken and the other indices, both in the order given.
+    """
+    if count == 0:
+        return order[:0], order
+    groups = np.zeros(len(order), np.int64) if labels is None else labels[order]
+    sizes = np.bincount(groups)
+    ranks = np.empty(len(order), np.int64)
+    ranks[np.argsort(groups, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
+    chosen = ranks < apportion(sizes, count)[groups]
+    return order[chosen], order[~chosen]
+
+
+def split_images(
+    config: DataConfig, num_images: int, *, labels: np.ndarray | None, parts: np.ndarray | None
+) -> Splits:
+    """Split a data set as config.split says, then take out validation and keep train_limit.
+
+    keras_80_20 is 80 % of each official split, one official split after the other (as the Keras
+    example's reader has them). How many images each of the results holds does not depend on labels.
+
+    Args:
+        config: The data settings.
+        num_images: N.
+        labels: (N,) int64, or None.
+        parts: (N,) official split of each image (0 train, 1 validation, 2 test); needed by the
+            official splits only.
+
+    Raises:
+        ValueError: If no image is left to train on.
+    """
+    random = np.random.Philox(sequence((config.split_seed,), Purpose.SPLIT)).random_raw(num_images)
+    order = np.argsort(random, kind="stable")
+    if config.split == "all":
+        reference, train = order[:0], order
+    elif config.split == "stratified":
+        reference, train = take(order, labels, share_of(config.reference_fraction, num_images))
+    else:
+        assert parts is not None
+        official = [order[parts[order] == part] for part in range(3)]
+        if config.split == "official_train":
+            train, reference = official[0], official[1]
+        elif config.split == "official_trainval":
+            train, reference = np.concatenate(official[:2]), official[2]
+        else:
+            pairs = [take(part, labels, share_of(0.8, len(part))) for part in official]
+            train, reference = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    validation, train = take(train, labels, share_of(config.validation_fraction, len(train)))
+    if config.train_limit is not None:
+        train, _ = take(train, labels, min(config.train_limit, len(train)))
+    check(
+        len(train) >= 1,
+        "data.reference_fraction and data.validation_fraction",
+        "leave at least 1 image to train on",
+        (config.reference_fraction, config.validation_fraction),
+        f"the data set has {num_images} images",
+    )
+    return Splits(train, reference, validation)

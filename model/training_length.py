@@ -1,0 +1,60 @@
+"""How long a training is: steps, images seen, and what is left of the average's initial value.
+
+Plain arithmetic on settings, so that a plan needs no torch.
+"""
+
+import math
+
+from model.config import TrainConfig
+
+
+def steps_per_epoch(num_images: int, train: TrainConfig) -> int:
+    """Optimiser steps of one epoch over a pool of `num_images`."""
+    repeated = num_images * train.repetitions
+    return (
+        repeated // train.batch_size if train.drop_last else math.ceil(repeated / train.batch_size)
+    )
+
+
+def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> int:
+    """Optimiser steps on a pool of `num_images`, where the lineage's first pool has `first_pool`.
+
+    Raises:
+        ValueError: The pool is smaller than one batch.
+    """
+    if train.steps is not None:
+        return train.steps
+    if train.images is not None:
+        per_epoch = max(1, steps_per_epoch(num_images, train))
+        epochs, rest = divmod(train.images, count_images(num_images, train, per_epoch))
+        return epochs * per_epoch + math.ceil(rest / train.batch_size)
+    counted = first_pool if train.scaling == "steps" else num_images
+    steps = (train.epochs or 0) * steps_per_epoch(counted, train)
+    if steps < 1:
+        raise ValueError(
+            f"train.batch_size must be at most the pool's {counted} images x train.repetitions, "
+            f"got {train.batch_size}; make it smaller or set train.drop_last to False"
+        )
+    return steps
+
+
+def ema_decay_at(step: int, train: TrainConfig) -> float:
+    """The average's decay at `step` (0 is the first): constant, or rising with (1 + s) / (10 + s)."""
+    if train.ema_init != "warmup":
+        return train.ema_decay
+    return min(train.ema_decay, (1 + step) / (10 + step))
+
+
+def ema_init_left(num_steps: int, train: TrainConfig) -> float:
+    """Share of the average's initial value still in it after `num_steps`."""
+    if train.ema_init != "warmup":
+        return train.ema_decay**num_steps
+    return math.prod(ema_decay_at(step, train) for step in range(min(num_steps, 20_000)))
+
+
+def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
+    """Training images that `num_steps` steps see, smaller last batches counted as they are."""
+    per_epoch = max(1, steps_per_epoch(num_images, train))
+    epochs, rest = divmod(num_steps, per_epoch)
+    in_epoch = min(num_images * train.repetitions, per_epoch * train.batch_size)
+    return epochs * in_epoch + rest * train.batch_size

@@ -1,0 +1,153 @@
+"""The residual U-Net of the Keras DDIM example: noisy image and noise variance in, noise out.
+
+Layer for layer the network of keras.io/examples/generative/ddim (A. Beres, 2022): a BatchNorm without
+scale or offset before the first of two 3x3 convolutions of each block, the variance's embedding joined
+once at the input, no attention. Must not know the schedule, the loss or the data.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import ModelConfig
+
+
+class VarianceEmbedding(nn.Module):
+    """Sines and cosines of the noise variance at log-spaced frequencies from 1 to the maximum."""
+
+    angular_speeds: Tensor
+
+    def __init__(self, dim: int, max_frequency: float) -> None:
+        super().__init__()
+        frequencies = torch.logspace(0, math.log10(max_frequency), dim // 2, dtype=torch.float64)
+        speeds = (2 * math.pi * frequencies).to(torch.get_default_dtype())
+        self.register_buffer("angular_speeds", speeds, persistent=False)
+
+    def forward(self, variance: Tensor) -> Tensor:
+        """(B, 1, 1, 1) variances to (B, dim, 1, 1); never below float32, as the angle reaches 6283."""
+        with torch.autocast(variance.device.type, enabled=False):
+            angles = variance * self.angular_speeds.view(1, -1, 1, 1)
+            return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
+    """A size x size convolution that keeps its input's size, its weights left to `initialize`.
+
+    (nn.Conv2d would draw them from the global generator, which nothing here may touch.)
+    """
+    return nn.utils.skip_init(nn.Conv2d, channels_in, width, size, padding=size // 2)
+
+
+class ResidualBlock(nn.Module):
+    """BatchNorm, 3x3 convolution, swish, 3x3 convolution, added to the (projected) input."""
+
+    def __init__(self, channels_in: int, width: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.shortcut = (
+            nn.Identity() if channels_in == width else convolution(channels_in, width, 1)
+        )
+        self.norm = nn.BatchNorm2d(
+            channels_in, eps=config.bn_eps, momentum=config.bn_momentum, affine=False
+        )
+        # With a fixed momentum the counter is never read, and one less buffer is kept and averaged.
+        self.norm.num_batches_tracked = None
+        self.conv1 = convolution(channels_in, width, 3)
+        self.conv2 = convolution(width, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) to (B, width, H, W)."""
+        return self.shortcut(x) + self.conv2(F.silu(self.conv1(self.norm(x))))
+
+
+class UNet(nn.Module):
+    """Predict the noise in a noisy image from the image and its noise variance.
+
+    Args:
+        channels: C of the images.
+        config: Widths, depth, embedding and BatchNorm settings.
+        generator: Random numbers of the initial weights; a CPU generator.
+    """
+
+    def __init__(self, channels: int, config: ModelConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        *widths, bottleneck = config.widths
+        self.stem_skip = config.stem_skip
+        self.embedding = VarianceEmbedding(config.embedding_dim, config.embedding_max_frequency)
+        self.stem = convolution(channels, config.stem_width, 1)
+        current = config.stem_width + config.embedding_dim
+        skips: list[int] = []
+        self.down = nn.ModuleList()
+        for width in widths:
+            self.down.append(nn.ModuleList())
+            for _ in range(config.block_depth):
+                self.down[-1].append(ResidualBlock(current, width, config))
+                skips.append(current := width)
+        self.middle = nn.ModuleList()
+        for _ in range(config.block_depth):
+            self.middle.append(ResidualBlock(current, bottleneck, config))
+            current = bottleneck
+        self.up = nn.ModuleList()
+        for width in reversed(widths):
+            self.up.append(nn.ModuleList())
+            for _ in range(config.block_depth):
+                self.up[-1].append(ResidualBlock(current + skips.pop(), width, config))
+                current = width
+        if config.stem_skip:
+            current += config.stem_width
+        self.head = convolution(current, channels, 1)
+        initialize(self, config.init, generator)
+
+    def forward(self, noisy: Tensor, variance: Tensor) -> Tensor:
+        """(B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to (B, C, H, W) noise."""
+        stem = self.stem(noisy)
+        embedding = self.embedding(variance).to(stem.dtype).expand(-1, -1, *stem.shape[2:])
+        x = torch.cat([stem, embedding], dim=1)
+        skips: list[Tensor] = []
+        for level in self.down:
+            for block in level:
+                x = block(x)
+                skips.append(x)
+            x = F.avg_pool2d(x, 2)
+        for block in self.middle:
+            x = block(x)
+        for level in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            for block in level:
+                x = block(torch.cat([x, skips.pop()], dim=1))
+        if self.stem_skip:
+            x = torch.cat([x, stem], dim=1)
+        return self.head(x)
+
+
+def initialize(net: UNet, init: str, generator: torch.Generator) -> None:
+    """Draw all weights from `generator`: Keras' Glorot uniform with zero biases, or torch's rule.
+
+    The head is zero in both, as in the Keras example.
+    """
+    for module in net.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        if init == "keras_glorot":
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            nn.init.zeros_(module.bias)
+        else:
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+    nn.init.zeros_(net.head.weight)
+    nn.init.zeros_(net.head.bias)
+
+
+def load_weights(net: UNet, tensors: dict[str, Tensor]) -> None:
+    """Copy `tensors` into the network; raises ValueError where names or shapes are not its own.
+
+    (load_state_dict would add BatchNorm's counter, which this network leaves out.)
+    """
+    own = net.state_dict()
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
+        raise ValueError("weights must be those of this network, got other names or shapes")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])

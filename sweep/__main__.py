@@ -1,0 +1,165 @@
+"""The command `sweep`: presets, plan, run and status.
+
+sweep presets
+sweep plan quickstart
+sweep run quickstart --out runs/quickstart
+sweep status runs/quickstart
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from model.command_line import UsageError, parse, run_command
+from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
+from sweep.request import read_request
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """Options of `plan` and `run` alike."""
+
+    store: Path | None = None
+    """Folder for models and samples, shared by sweeps; none keeps them in --out."""
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Sweep over values of a setting, as in pool.alpha=0.5,1,2; replaces the preset's axis."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What a trial may use."""
+    base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
+    """Settings of every lineage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run(_Sweep):
+    """Run a sweep, or what is missing of it: the same command again resumes.
+
+    The first argument is a preset (see `sweep presets`) or a .toml or .json file of settings.
+    """
+
+    out: Path
+    """Results folder; an existing one is resumed or extended."""
+    address: str | None = None
+    """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan(_Sweep):
+    """Say what a sweep would compute, and run nothing.
+
+    The first argument is a preset (see `sweep presets`) or a .toml or .json file of settings.
+    """
+
+    out: Path | None = None
+    """Results folder it would run in, to see what is done already."""
+    price_per_hour: float | None = None
+    """Price of one accelerator's (or CPU core's) hour, for the cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Status:
+    """Say how far a sweep is."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Results folder."""
+    store: Path | None = None
+    """The --store the sweep was run with."""
+
+
+def presets(args: list[str]) -> int:
+    """List the presets, one line each."""
+    from sweep.presets import PRESETS
+
+    if args:
+        raise UsageError(f"sweep presets takes no arguments, got {args[0]!r}")
+    width = max(map(len, PRESETS))
+    for name, make in PRESETS.items():
+        print(f"{name:{width}}  {make().description}")
+    return 0
+
+
+def plan(args: list[str]) -> int:
+    """Print what a sweep would compute."""
+    sweep, options = _parse(_Plan, args, "plan")
+    from sweep.report import print_plan
+
+    print_plan(sweep, out=options.out, store=options.store, price=options.price_per_hour)
+    return 0
+
+
+def run(args: list[str]) -> int:
+    """Run a sweep."""
+    sweep, options = _parse(_Run, args, "run")
+    from sweep.execution import execute
+
+    command = "sweep run " + " ".join(map(_quoted, args))
+    return execute(
+        sweep, options.out, store=options.store, address=options.address, command=command
+    )
+
+
+def status(args: list[str]) -> int:
+    """Print how far a sweep is."""
+    options = parse(_Status, args, prog="sweep status")
+    from sweep.report import print_status
+
+    print_status(options.directory, store=options.store)
+    return 0
+
+
+def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]:
+    """The sweep asked for, and the command's options."""
+    prog = f"sweep {command} PRESET|FILE"
+    if not args or args[0].startswith("-"):
+        if args and args[0] in ("-h", "--help"):
+            parse(kind, ["--help"], prog=prog)
+        raise UsageError(
+            f"sweep {command} needs a preset or a file first; `sweep presets` lists the presets"
+        )
+    return read_request(kind, args[0], args[1:], prog=prog)
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
+
+
+COMMANDS = {"presets": presets, "plan": plan, "run": run, "status": status}
+
+USAGE = """usage: sweep {presets,plan,run,status} ...
+
+Sweeps of self-consuming generative models: one trial is one whole lineage.
+
+  sweep presets                       list the presets, one line each
+  sweep plan PRESET|FILE [options]    say what would be computed; run nothing
+  sweep run PRESET|FILE --out DIR     run it, resume it or extend it
+  sweep status DIR                    say how far it is
+
+sweep COMMAND --help lists a command's options."""
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        sys.exit(0 if args else 2)
+    sys.exit(run_command(lambda rest: dispatch(args[0], rest), args[1:]))
+
+
+def dispatch(name: str, args: list[str]) -> int:
+    """Run the command called `name`."""
+    if name not in COMMANDS:
+        from model.command_line import unknown_argument
+
+        raise UsageError(
+            unknown_argument(name, list(COMMANDS), "sweep").replace("an option", "a command")
+        )
+    return COMMANDS[name](args)
+
+
+if __name__ == "__main__":
+    main()

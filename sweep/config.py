@@ -1,0 +1,261 @@
+"""Every setting of a lineage and a sweep, and the way between settings and JSON.
+
+Frozen dataclasses are the single definition: flags, files, axes, columns and keys all come from them.
+Must not import torch, ray or tyro.
+"""
+
+import itertools
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from model.config import (
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    check,
+    check_choice,
+    check_finite,
+)
+
+EXTENDABLE = ("generations",)
+"""Base settings that may differ when a results folder is extended: they change no existing node."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolConfig:
+    """How the pool of the next generation is made from this one and its samples."""
+
+    rule: str = "grow"
+    """Pool rule: grow (add samples to the pool, the paper) or replace (samples only)."""
+    alpha: float | None = None
+    """New images per image of the pool (rule grow); the paper's alpha."""
+    concentration: float = 0.0
+    """Share of the new images whose class is drawn from focal_classes alone; needs a conditional model."""
+    focal_classes: tuple[str, ...] = ()
+    """Classes on which new images concentrate, by name."""
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            check_finite("pool.alpha", self.alpha, 0)
+        inside = 0 <= self.concentration <= 1
+        check(inside, "pool.concentration", "be in [0, 1]", self.concentration)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineageConfig:
+    """One lineage: a chain of models V_1 ... V_G, each trained on the pool its forebears left."""
+
+    seed: int = 0
+    """Seed of everything but the data split."""
+    generations: int = 4
+    """How many models the chain has."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The real images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The model family and its network."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How a model is trained."""
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    """The sampler of new images."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """How the pool changes from one generation to the next."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    """What is measured of each generation."""
+
+    def __post_init__(self) -> None:
+        check(self.seed >= 0, "seed", "be at least 0", self.seed)
+        check(self.generations >= 1, "generations", "be at least 1", self.generations)
+        halvings = len(self.model.widths) - 1
+        divisor = 2**halvings
+        if self.model.family == "ddim":
+            check(
+                self.data.image_size % divisor == 0,
+                "data.image_size",
+                f"be divisible by {divisor}, as model.widths halves it {halvings} times",
+                self.data.image_size,
+            )
+        if self.train.select == "best_kid":
+            check(
+                self.data.validation_fraction > 0,
+                "data.validation_fraction",
+                "be above 0 with train.select=best_kid, so that the reference selects nothing",
+                self.data.validation_fraction,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourcesConfig:
+    """What a trial may use; changes no number but the time."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run; auto takes GPUs where there are any."""
+    cpus_per_trial: float | None = None
+    """CPUs (and torch threads) of a trial; none is 1 on the CPU, and all of a GPU's share beside one."""
+    gpus_per_trial: float | None = None
+    """GPUs of a trial, fractions share one; none is 1 where there are GPUs."""
+    num_cpus: int | None = None
+    """CPUs that Ray is told of; none lets it count them."""
+    num_gpus: int | None = None
+    """GPUs that Ray is told of; none lets it count them."""
+    max_concurrent: int | None = None
+    """Trials at once; none fills the machine."""
+    checkpoint_seconds: float = 60.0
+    """Time between saved training states: what a killed run loses at most."""
+    max_failures: int = 2
+    """How often a trial that crashes is tried again."""
+    lease_seconds: float = 60.0
+    """Silence after which a trial on another machine counts as dead and its work is taken over."""
+
+    def __post_init__(self) -> None:
+        for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
+            value = getattr(self, name)
+            check(value is None or value > 0, f"resources.{name}", "be above 0", value)
+        for name in ("num_cpus", "num_gpus"):
+            value = getattr(self, name)
+            check(value is None or value >= 0, f"resources.{name}", "be at least 0", value)
+        check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
+        check_finite("resources.lease_seconds", self.lease_seconds, 1)
+        check(self.max_failures >= 0, "resources.max_failures", "be at least 0", self.max_failures)
+
+
+Grid = Mapping[str, list[Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepConfig:
+    """A sweep: base settings and a list of grids, whose points together are its lineages."""
+
+    name: str
+    description: str
+    base: LineageConfig
+    grids: tuple[Grid, ...] = ({},)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+
+    def points(self) -> list[tuple[dict[str, Any], LineageConfig]]:
+        """The lineages as (axis values, settings), de-duplicated, in the grids' order.
+
+        Raises:
+            ValueError: A value is not allowed, or an axis is not a setting.
+        """
+        seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
+        axes = self.axes()
+        for grid in self.grids:
+            for values in itertools.product(*grid.values()):
+                nested: dict[str, Any] = {}
+                for axis, value in zip(grid, values, strict=True):
+                    nested = merge(nested, nest(axis, value))
+                config = updated(self.base, nested)
+                point = {axis: get_value(config, axis) for axis in axes}
+                seen.setdefault(repr(config), (point, config))
+        return list(seen.values())
+
+    def axes(self) -> list[str]:
+        """Every dotted axis of every grid, in the order of first mention."""
+        return list(dict.fromkeys(axis for grid in self.grids for axis in grid))
+
+
+def nest(dotted: str, value: object) -> dict[str, Any]:
+    """`a.b`, value to {a: {b: value}}."""
+    *outer, last = dotted.split(".")
+    nested: dict[str, Any] = {last: value}
+    for name in reversed(outer):
+        nested = {name: nested}
+    return nested
+
+
+def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested mappings in one, the second winning."""
+    merged = dict(first)
+    for name, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged
+
+
+def get_value(config: object, dotted: str) -> Any:
+    """The value of a dotted setting."""
+    for name in dotted.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of a nested mapping."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A settings dataclass as it comes back from a JSON file (tuples are lists)."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
+    """A copy of the settings with the nested values of `data`, each checked against its field's type.
+
+    Raises:
+        ValueError: An unknown name (with a suggestion), a value of a wrong type, or one not allowed.
+    """
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    names = [f.name for f in fields(typing.cast(Any, config))]
+    for name, value in data.items():
+        dotted = prefix + str(name)
+        if name not in names:
+            raise ValueError(unknown(dotted, str(name), names))
+        old = getattr(config, name)
+        if is_dataclass(old):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{dotted} must be a table of settings, got {value!r}")
+            changes[name] = updated(old, value, f"{dotted}.")
+        else:
+            changes[name] = coerce(value, hints[name], dotted)
+    return replace(typing.cast(Any, config), **changes)
+
+
+def unknown(dotted: str, name: str, names: list[str]) -> str:
+    """The message for a name that is not a setting."""
+    prefix = dotted.removesuffix(name)
+    close = get_close_matches(name, names, 1)
+    if close:
+        return f"{dotted} is not a setting; did you mean {prefix}{close[0]}?"
+    return f"{dotted} is not a setting; {prefix.rstrip('.') or 'a lineage'} has {', '.join(names)}"
+
+
+def coerce(value: Any, hint: Any, dotted: str) -> Any:
+    """`value` as the field's type, or ValueError; numbers are never made from strings."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            if type(None) in options:
+                return None
+            raise ValueError(f"{dotted} must be set, got {value!r}")
+        (hint,) = [option for option in options if option is not type(None)]
+        options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        check_choice(dotted, value, options)
+        return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            value = [value]
+        return tuple(coerce(item, options[0], dotted) for item in value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is float and is_number:
+        return float(value)
+    if hint is int and is_number and value == int(value):
+        return int(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
+    raise ValueError(f"{dotted} must be {kinds[hint]}, got {value!r}")

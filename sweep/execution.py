@@ -1,0 +1,124 @@
+"""`sweep run`: check everything, prepare the data, compute what is missing, show the results."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from sweep.config import SweepConfig
+from sweep.folder import check_out, extend, fill, write_sweep
+from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
+from sweep.prepared import find_card, prepare_dataset
+from sweep.records import LineageRecord
+from sweep.report import planned_bytes
+from sweep.store import LocalStore
+
+
+def execute(
+    sweep: SweepConfig, out: Path, *, store: Path | None, address: str | None, command: str
+) -> int:
+    """Run a sweep and print its table; returns 0, or 1 where lineages failed or diverged.
+
+    Raises:
+        ValueError, OSError: Anything asked for is not possible; nothing was started.
+    """
+    out = out.absolute()
+    check_out(out)
+    sweep = resolve(extend(sweep, out), address)
+    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    on_gpu = sweep.base.train.precision == "bf16"
+    expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    check_space(expected, kept)
+    out.mkdir(parents=True, exist_ok=True)
+    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
+    write_sweep(out, sweep, command)
+    records = fill(out, lineages, kept)
+    errors: dict[str, str] = {}
+    if any(record.status in ("pending", "running") for record in records):
+        errors = compute(sweep, lineages, kept, out, address=address, command=command)
+        records = fill(out, lineages, kept, errors=errors)
+    else:
+        print("nothing to compute: every model and metric is there", file=sys.stderr)
+    from sweep.board import write_boards
+
+    write_boards(out, lineages, kept)
+    return conclude(out, records)
+
+
+def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
+    """The sweep with `auto` settings decided by this machine; on a cluster they must be set.
+
+    Raises:
+        ValueError: train.precision is auto and the sweep runs on a cluster.
+    """
+    if sweep.base.train.precision != "auto":
+        return sweep
+    if address is not None:
+        raise ValueError(
+            "train.precision must be fp32 or bf16 with --address, got 'auto'; "
+            "this machine cannot see the workers' GPUs"
+        )
+    import torch
+
+    from model.training import use_bf16
+
+    device = "cuda" if torch.cuda.is_available() and sweep.resources.device != "cpu" else "cpu"
+    precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"
+    train = replace(sweep.base.train, precision=precision)
+    return replace(sweep, base=replace(sweep.base, train=train))
+
+
+def check_space(lineages: list[PlannedLineage], store: LocalStore) -> None:
+    """Raise ValueError unless the store has room for what is missing."""
+    missing = [
+        n for n in unique_nodes(x.nodes for x in lineages).values() if not store.has_node(n.key)
+    ]
+    needed, free = planned_bytes(lineages, missing), store.free_bytes()
+    if needed > free:
+        raise ValueError(
+            f"{store.root} must have room for the sweep's {needed / 1e9:.2f} GB, got "
+            f"{free / 1e9:.2f} GB free; free some or use another --out or --store"
+        )
+
+
+def compute(
+    sweep: SweepConfig,
+    lineages: list[PlannedLineage],
+    store: LocalStore,
+    out: Path,
+    *,
+    address: str | None,
+    command: str,
+) -> dict[str, str]:
+    """Run the trials; on Ctrl-C say how to resume."""
+    from sweep.runner import run_lineages
+
+    try:
+        return run_lineages(
+            lineages, store, sweep.resources, tune_dir=out / "tune", address=address
+        )
+    except KeyboardInterrupt:
+        fill(out, lineages, store)
+        print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
+        raise
+
+
+def conclude(out: Path, records: list[LineageRecord]) -> int:
+    """Print the table and where to look further; returns the exit code."""
+    shown = out
+    if out.is_relative_to(Path.cwd()):
+        shown = out.relative_to(Path.cwd())
+    # -P: a user's own analysis/ in the working directory must not be taken for ours.
+    subprocess.run([sys.executable, "-P", "-m", "analysis", "table", str(shown)], check=False)
+    figures = shown / "figures"
+    subprocess.run(
+        [sys.executable, "-P", "-m", "analysis", "figure", str(shown), "--out", str(figures)],
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    print(f"figures:      {figures}/")
+    print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
+    bad = [record for record in records if record.status != "done"]
+    for record in bad:
+        print(f"{record.id} {record.status}: {record.error}", file=sys.stderr)
+    return 1 if bad else 0

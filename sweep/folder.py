@@ -1,0 +1,255 @@
+"""The results folder as a whole: opening or extending one, and filling it from the store.
+
+What is written here follows from sweep.json and the store alone, so that doing it again, at any moment,
+changes nothing. Must not import torch or ray.
+"""
+
+import contextlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sweep.config import (
+    EXTENDABLE,
+    LineageConfig,
+    ResourcesConfig,
+    SweepConfig,
+    flatten,
+    to_json,
+    updated,
+)
+from sweep.plan import PlannedLineage
+from sweep.records import (
+    Json,
+    LineageRecord,
+    RecordError,
+    SweepRecord,
+    load_lineages,
+    load_sweep,
+    node_dir,
+    write_bytes,
+)
+from sweep.store import LocalStore, Store
+
+COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
+"""A node's files that analysis reads, beside record.json and metrics/."""
+
+
+def check_out(out: Path) -> None:
+    """Raise unless `out` is a folder that can be written, or can be made.
+
+    Raises:
+        ValueError: It is a file, holds something else than a sweep, or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, got the file {out}; choose another name")
+    if out.is_dir() and not (out / "sweep.json").exists():
+        foreign = [p.name for p in out.iterdir() if p.name not in ("datasets", "work", "tune")]
+        if foreign:
+            raise ValueError(
+                f"--out must be new, empty or a sweep's folder, got {out} holding {foreign[0]!r}; "
+                "choose another folder"
+            )
+    parent = next(p for p in (out, *out.parents) if p.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"--out must be in a folder that can be written, got {out}")
+
+
+def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
+    """The sweep joined with what `out` holds already: its grids and the new ones together.
+
+    Raises:
+        ValueError: A base setting differs from the folder's, named with both values.
+        RecordError: Its sweep.json is damaged.
+    """
+    if not (out / "sweep.json").exists():
+        return sweep
+    old = read_sweep(out)
+    changed = differing(old, sweep)
+    if changed:
+        name, before, now = changed
+        raise ValueError(
+            f"{name} must be {before!r} as in {out / 'sweep.json'}, got {now!r}; "
+            f"use another --out, or --axis {name}=... to add points beside the old ones"
+        )
+    generations = max(old.base.generations, sweep.base.generations)
+    grids = list(old.grids)
+    grids += [grid for grid in sweep.grids if dict(grid) not in [dict(g) for g in grids]]
+    base = replace(old.base, generations=generations)
+    return replace(sweep, name=old.name, description=old.description, base=base, grids=tuple(grids))
+
+
+def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:
+    """The first base setting that differs and that some grid leaves to the base."""
+    before, now = (dict(flatten(to_json(sweep.base))) for sweep in (old, new))
+    free = set(EXTENDABLE)
+    for name in before:
+        in_all = all(name in grid for sweep in (old, new) for grid in sweep.grids)
+        if name not in free and not in_all and before[name] != now[name]:
+            return name, before[name], now[name]
+    return None
+
+
+def read_sweep(out: Path) -> SweepConfig:
+    """The sweep of a results folder.
+
+    Raises:
+        RecordError: sweep.json is missing, damaged, or holds settings that are not allowed.
+    """
+    return sweep_from_record(load_sweep(out), out / "sweep.json")
+
+
+def sweep_from_record(record: SweepRecord, path: Path) -> SweepConfig:
+    """Settings of a sweep.json; raises RecordError naming `path` for what is not allowed."""
+    try:
+        return SweepConfig(
+            name=record.name,
+            description=record.description,
+            base=updated(LineageConfig(), complete(record.base)),
+            grids=tuple(record.grids),
+            resources=updated(ResourcesConfig(), record.resources),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
+
+
+def complete(base: Mapping[str, Any]) -> Json:
+    """A file's base settings; where it sets train.steps or train.images, epochs are None."""
+    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    train = data.get("train")
+    if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):
+        train["epochs"] = None
+    return data
+
+
+def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
+    """Write sweep.json, keeping the earlier commands."""
+    commands = load_sweep(out).commands if (out / "sweep.json").exists() else []
+    SweepRecord(
+        name=sweep.name,
+        description=sweep.description,
+        base=to_json(sweep.base),
+        grids=[dict(grid) for grid in sweep.grids],
+        resources=to_json(sweep.resources),
+        environment=environment(),
+        commands=commands if command in commands else [*commands, command],
+    ).save(out / "sweep.json")
+
+
+def environment() -> Json:
+    """Versions and machine of a run."""
+    found: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("collapse-sweep", "torch", "numpy", "ray"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    commit = git_commit()
+    return found | ({"git_commit": commit} if commit else {})
+
+
+def git_commit() -> str | None:
+    """Commit of this project's source tree; None where it is installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) -> LineageRecord:
+    """Where a lineage stands, by the store."""
+    num_done, status = 0, "pending"
+    for node in lineage.nodes:
+        if not store.has_node(node.key):
+            break
+        record = store.read_node(node.key)
+        if record.status == "diverged":
+            status = "diverged"
+            error = error or f"V_{node.generation} diverged: {record.reason}"
+            break
+        spec = lineage.metrics.spec if lineage.metrics else None
+        if spec is not None and store.read_metrics(node.key, spec) is None:
+            break
+        num_done += 1
+    if num_done == len(lineage.nodes):
+        status = "done"
+    elif status != "diverged":
+        status = "failed" if error else ("running" if num_done else "pending")
+    return LineageRecord(
+        id=lineage.id,
+        axes=lineage.axes,
+        config=to_json(lineage.config),
+        status=status,
+        nodes=[[node.key] for node in lineage.nodes],
+        num_done=num_done,
+        dataset=lineage.card.key,
+        metrics_spec=lineage.metrics.spec if lineage.metrics else "",
+        error=None if status == "done" else error,
+    )
+
+
+def fill(
+    out: Path,
+    lineages: list[PlannedLineage],
+    store: Store,
+    *,
+    errors: Mapping[str, str] | None = None,
+) -> list[LineageRecord]:
+    """Write each lineage's record, and copy what analysis needs from a store elsewhere.
+
+    Args:
+        out: The results folder.
+        lineages: Of the sweep.
+        store: Where nodes are.
+        errors: Why lineages failed, by id.
+
+    Returns:
+        The lineages' records, in order.
+    """
+    records = []
+    shared = not (isinstance(store, LocalStore) and store.root == out.absolute())
+    for lineage in lineages:
+        record = lineage_status(lineage, store, error=(errors or {}).get(lineage.id))
+        path = out / "lineages" / f"{lineage.id}.json"
+        if not path.exists() or LineageRecord.load(path) != record:
+            record.save(path)
+        records.append(record)
+        if shared:
+            copy_dataset(out, lineage, store)
+            for node in lineage.nodes:
+                if store.has_node(node.key):
+                    copy_node(out, node.key, record.metrics_spec, store)
+    stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
+    for name in stale:
+        (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
+    return records
+
+
+def copy_node(out: Path, key: str, spec: str, store: Store) -> None:
+    """Copy a node's small files (no weights, no streams) into the results folder."""
+    folder = node_dir(out, key)
+    record = store.read_node(key)
+    for name in COPIED:
+        if name in record.files and not (folder / name).exists():
+            write_bytes(folder / name, store.read_file(key, name))
+    if not (folder / "record.json").exists():
+        record.save(folder / "record.json")
+    metrics = store.read_metrics(key, spec) if spec else None
+    if metrics is not None:
+        metrics.save(folder / "metrics" / f"{spec}.json")
+
+
+def copy_dataset(out: Path, lineage: PlannedLineage, store: Store) -> None:
+    """Copy a data set's card and preview (no pixels) into the results folder."""
+    key = lineage.card.key
+    folder = out / "datasets" / key
+    if store.has_dataset(key) and not (folder / "card.json").exists():
+        write_bytes(folder / "preview.png", store.read_dataset_file(key, "preview.png"))
+        store.read_card(key).save(folder / "card.json")

@@ -1,0 +1,126 @@
+"""Data sets as a store holds them: loaded and split once by the driver, read by every trial.
+
+So a missing download is an error before anything starts, and a worker needs neither the files nor the
+network. Must not know lineages or Ray.
+"""
+
+import io
+
+import numpy as np
+
+from model.config import DataConfig
+from model.datasets import Dataset, dataset_key, describe, load_dataset
+from model.images import encode_png, tile, to_bytes
+from sweep.records import DatasetCard
+from sweep.store import Store
+
+PREVIEW_IMAGES = 64
+"""Images of a preview.png, tiled in rows of 8."""
+
+ARRAYS = "arrays.npz"
+
+
+def expected_card(config: DataConfig) -> DatasetCard:
+    """What can be known of a data set before it is loaded; its fingerprint is None.
+
+    Raises:
+        ValueError, FileNotFoundError: The settings do not fit, or data.path is missing.
+    """
+    known = describe(config)
+    return DatasetCard(
+        key=dataset_key(config),
+        fingerprint=None,
+        name=known.name,
+        shape=list(known.shape),
+        dtype=known.dtype,
+        class_names=list(known.class_names or ()),
+        num_train=known.num_train,
+        num_reference=known.num_reference,
+        num_validation=known.num_validation,
+        train_class_counts=list(known.train_class_counts or ()),
+    )
+
+
+def find_card(config: DataConfig, store: Store | None) -> DatasetCard:
+    """The card of the prepared data set where the store has it, else the expected one."""
+    if store is not None and store.has_dataset(key := dataset_key(config)):
+        return store.read_card(key)
+    return expected_card(config)
+
+
+def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
+    """The card of a data set, which is loaded and published first if the store lacks it.
+
+    Raises:
+        ValueError, FileNotFoundError: As model.datasets.load_dataset.
+        StoreError: The store cannot be written.
+    """
+    key = dataset_key(config)
+    if store.has_dataset(key) and store.verify_dataset(key):
+        store.quarantine_dataset(key)
+    if not store.has_dataset(key):
+        data = load_dataset(config)
+        reference = data.images[data.reference if len(data.reference) else data.train]
+        card = DatasetCard(
+            key=key,
+            fingerprint=data.fingerprint,
+            name=data.name,
+            shape=list(data.shape),
+            dtype=str(data.images.dtype),
+            class_names=list(data.class_names),
+            num_train=len(data.train),
+            num_reference=len(data.reference),
+            num_validation=len(data.validation),
+            train_class_counts=list(data.class_counts(data.train) or ()),
+            pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
+            bounded=data.bounded,
+        )
+        arrays = {
+            "images": data.images,
+            "train": data.train,
+            "reference": data.reference,
+            "validation": data.validation,
+        }
+        if data.labels is not None:
+            arrays["labels"] = data.labels
+        file = io.BytesIO()
+        np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+        preview = preview_png(data.images[data.train[:PREVIEW_IMAGES]], preview_limits(data))
+        store.publish_dataset(key, {ARRAYS: file.getvalue(), "preview.png": preview}, card)
+    return store.read_card(key)
+
+
+def preview_limits(data: Dataset) -> tuple[float, float]:
+    """Pixel values shown as black and white: those of the range, or the mean -+ 3 deviations."""
+    if data.bounded:
+        return 0.0, 1.0
+    images = data.images[data.train]
+    mean, std = float(images.mean(dtype=np.float64)), float(images.std(dtype=np.float64))
+    return mean - 3 * (std or 1.0), mean + 3 * (std or 1.0)
+
+
+def preview_png(images: np.ndarray, limits: tuple[float, float]) -> bytes:
+    """(N, C, H, W) images as a PNG sheet in rows of 8, without gaps."""
+    return encode_png(tile(to_bytes(images, limits=limits), 8))
+
+
+def scale_of(images: np.ndarray) -> float:
+    """What a pixel value is divided by to be in unit scale."""
+    return 255.0 if images.dtype == np.uint8 else 1.0
+
+
+def load_prepared(card: DatasetCard, store: Store) -> Dataset:
+    """Read a prepared data set; raises CorruptError where its file is damaged."""
+    with np.load(
+        io.BytesIO(store.read_dataset_file(card.key, ARRAYS)), allow_pickle=False
+    ) as arrays:
+        return Dataset(
+            name=card.name,
+            images=arrays["images"],
+            labels=arrays["labels"] if "labels" in arrays else None,
+            class_names=tuple(card.class_names),
+            train=arrays["train"],
+            reference=arrays["reference"],
+            validation=arrays["validation"],
+            bounded=card.bounded,
+        )

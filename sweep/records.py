@@ -1,0 +1,244 @@
+"""The files of a results folder, as dataclasses: the only interface between a sweep and its analysis.
+
+    <out>/sweep.json                          SweepRecord
+    <out>/lineages/<id>.json                  LineageRecord
+    <out>/generations/<key>/record.json       NodeRecord, beside config.json, pool.json, curves.npz,
+                                              preview.png and model.safetensors
+    <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
+    <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
+
+Standard library only: must not know torch, ray, numpy or the rest of sweep.
+"""
+
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+SCHEMA_VERSION = 1
+
+Json = dict[str, Any]
+
+
+class RecordError(ValueError):
+    """A file of a results folder that is missing, damaged or of another version; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What every record has: its schema version, and its way to and from JSON."""
+
+    schema: int = SCHEMA_VERSION
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record; raises RecordError where the file is missing, damaged or of another schema."""
+        data = read_json(path)
+        if data.get("schema") != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
+                "read it with the version of collapse-sweep that wrote it"
+            )
+        names = {f.name for f in fields(cls)}
+        try:
+            return cls(**{k: v for k, v in data.items() if k in names})
+        except TypeError as error:
+            raise RecordError(f"{path} must be a {cls.__name__}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Write the record atomically."""
+        write_json(path, asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRecord(Record):
+    """What was asked for: base settings and grids, resolved, and where and how it ran."""
+
+    name: str
+    description: str
+    base: Json
+    """Nested settings of a lineage, as sweep.config.LineageConfig has them."""
+    grids: list[dict[str, list[Any]]]
+    """The sweep is the de-duplicated union of these grids: dotted axis -> values."""
+    resources: Json = field(default_factory=dict)
+    environment: Json = field(default_factory=dict)
+    """Versions, git commit, platform and devices of the last run."""
+    commands: list[str] = field(default_factory=list)
+    """The command lines that made or extended the folder, oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineageRecord(Record):
+    """One chain V_1 ... V_G."""
+
+    id: str
+    axes: Json
+    """Dotted axis -> this lineage's value, for every axis of the sweep."""
+    config: Json
+    """All settings of the lineage, nested."""
+    status: str
+    """pending, running, done, diverged or failed."""
+    nodes: list[list[str]]
+    """For each generation the node keys of its members; generations not computed yet included."""
+    num_done: int
+    """How many generations are finished."""
+    dataset: str
+    """Key of its data set, the name of a folder in datasets/."""
+    metrics_spec: str
+    """Name (without .json) of its metrics file in each node's metrics/."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeRecord(Record):
+    """One trained model: V_generation of every lineage that shares it."""
+
+    key: str
+    status: str
+    """done or diverged."""
+    reason: str | None = None
+    """Why it diverged."""
+    seed: int
+    generation: int
+    member: int
+    family: str
+    num_images: int
+    """Size of the pool it was trained on."""
+    origins: dict[str, int]
+    """Pool images by origin: "0" is real data, "n" generation n."""
+    class_counts: dict[str, int] = field(default_factory=dict)
+    """Pool images by class name, where they are known."""
+    num_steps: int
+    images_seen: int
+    views_per_image: float
+    ema_init_left: float
+    """Share of the averaged weights' initial value still in them."""
+    final_loss: float | None
+    """Mean training loss on the noise over the last tenth of the steps; None where there is none."""
+    seconds: float
+    """Wall time of the training (all attempts, resumed parts once)."""
+    images_per_second: float
+    device: str
+    num_threads: int
+    precision: str
+    weights_sha256: str
+    """Of the sampling (averaged) weights' tensors."""
+    files: dict[str, str]
+    """File name -> SHA-256 of every file published with this record."""
+    environment: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsRecord(Record):
+    """The numbers of one node under one metric specification."""
+
+    spec: Json
+    values: dict[str, float]
+    """kid/<extractor>, kid_se/<extractor>, fid/<extractor>, pixel_mean, pixel_std."""
+    num_images: int
+    num_reference: int
+    stream: str
+    """Key of the stream whose first num_images images were measured."""
+    images_sha256: str
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetCard(Record):
+    """What is known of a prepared data set without its pixels."""
+
+    key: str
+    """Hash of the settings that make it."""
+    fingerprint: str | None
+    """SHA-256 of its images, labels and splits; None before it was prepared."""
+    name: str
+    shape: list[int]
+    """[C, H, W]."""
+    dtype: str
+    class_names: list[str]
+    """Empty where the data have no labels."""
+    num_train: int
+    num_reference: int
+    num_validation: int
+    train_class_counts: list[int] = field(default_factory=list)
+    pixel_std: float | None = None
+    """Mean over pixels of the reference's deviation over images, in [0, 1] units for 8-bit data."""
+    bounded: bool = True
+    """Whether pixels are confined to [0, 1] (in unit scale); False for float data of any range."""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON object; raises RecordError naming the file where it is missing or damaged."""
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
+    except (ValueError, OSError) as error:
+        raise RecordError(
+            f"{path} must be a whole JSON file, got a damaged one ({error}); "
+            "delete it and run the same sweep command again"
+        ) from None
+    if not isinstance(data, dict):
+        raise RecordError(f"{path} must hold a JSON object, got {type(data).__name__}")
+    return data
+
+
+def write_json(path: Path, data: Json) -> None:
+    """Write a JSON object so that a reader sees the old file or the new one, never a part."""
+    write_bytes(path, dump_json(data))
+
+
+def dump_json(data: Json) -> bytes:
+    """JSON as this project writes it: indented, sorted, ending in a newline; nan is refused."""
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically (a reader sees the old file or the new one), and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_sweep(out: Path) -> SweepRecord:
+    """The sweep.json of a results folder."""
+    return SweepRecord.load(out / "sweep.json")
+
+
+def load_lineages(out: Path) -> list[LineageRecord]:
+    """Every lineage of a results folder, in the order of their ids."""
+    return [LineageRecord.load(path) for path in sorted((out / "lineages").glob("*.json"))]
+
+
+def node_dir(out: Path, key: str) -> Path:
+    """Folder of a node in a results folder."""
+    return out / "generations" / key
+
+
+def load_node(out: Path, key: str) -> NodeRecord | None:
+    """A node's record, or None where it is not done."""
+    path = node_dir(out, key) / "record.json"
+    return NodeRecord.load(path) if path.exists() else None
+
+
+def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
+    """A node's numbers under one metric specification, or None where it was not evaluated so."""
+    path = node_dir(out, key) / "metrics" / f"{spec}.json"
+    return MetricsRecord.load(path) if path.exists() else None
+
+
+def load_card(out: Path, key: str) -> DatasetCard | None:
+    """The card of a prepared data set, or None where it was not prepared."""
+    path = out / "datasets" / key / "card.json"
+    return DatasetCard.load(path) if path.exists() else None

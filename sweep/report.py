@@ -1,0 +1,198 @@
+"""What `sweep plan` and `sweep status` print. Must not import torch or ray."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from model.config import DataConfig
+from model.size import model_size
+from model.training_length import ema_init_left
+from sweep.config import SweepConfig
+from sweep.display import Snapshot, format_seconds
+from sweep.folder import check_out, extend, lineage_status, read_sweep
+from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
+from sweep.prepared import find_card
+from sweep.records import DatasetCard, load_lineages
+from sweep.store import LocalStore
+
+SAMPLE_BLOCK = 128
+"""Images of a stream's block, as model.sampling has it (a test compares them)."""
+
+TRAIN_PASSES = 3
+"""A training step costs a forward pass and, for both gradients, two more."""
+
+
+def print_plan(
+    sweep: SweepConfig, *, out: Path | None, store: Path | None, price: float | None
+) -> None:
+    """Print lineages, unique models against naive, images, steps, bytes, hours and cost.
+
+    Raises:
+        ValueError, FileNotFoundError: As for the run; nothing is written.
+    """
+    if out is not None:
+        out = out.absolute()
+        check_out(out)
+        sweep = extend(sweep, out)
+    root = store or out
+    kept = LocalStore(root) if root is not None and root.exists() else None
+    lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
+    tree = unique_nodes(lineage.nodes for lineage in lineages)
+    missing = [n for n in tree.values() if kept is None or not kept.has_node(n.key)]
+    naive = sum(len(lineage.nodes) for lineage in lineages)
+    print(f"{sweep.name}: {sweep.description}\n")
+    for card in {lineage.card.key: lineage.card for lineage in lineages}.values():
+        C, H, W = card.shape
+        print(
+            f"data         {card.name}, {H}x{W}x{C} {card.dtype}: {card.num_train:,} train, "
+            f"{card.num_reference:,} reference, {card.num_validation:,} validation images"
+        )
+    print(f"lineages     {len(lineages)}")
+    print(
+        f"models       {len(tree)} unique of {naive} without sharing; "
+        f"{len(tree) - len(missing)} done, {len(missing)} to train"
+    )
+    print(
+        f"training     {sum(n.num_steps for n in missing):,} steps, "
+        f"{sum(n.images_seen for n in missing):,} images, {training_flops(lineages, missing)}"
+    )
+    print(f"sampling     {sum(n.num_new for n in missing):,} images enter pools")
+    largest = max((n.num_images * image_bytes(x) for x in lineages for n in x.nodes), default=0)
+    print(
+        f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
+        f"largest pool {format_bytes(largest)} in memory"
+    )
+    print(f"time         {time_and_cost(lineages, missing, tree, kept, price)}\n")
+    print_generations(lineages, {n.key for n in missing})
+
+
+def card_finder(store: LocalStore | None) -> Callable[[DataConfig], DatasetCard]:
+    """Cards from the store where it has them."""
+    return lambda data: find_card(data, store)
+
+
+def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None:
+    """Print every lineage's generations: pool, length of training, views, EMA's start left."""
+    from tabulate import tabulate
+
+    rows = []
+    for lineage in lineages:
+        axes = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in lineage.axes.items()) or lineage.id
+        for node in lineage.nodes:
+            left = ema_init_left(node.num_steps, lineage.config.train)
+            rows.append(
+                [
+                    axes if node.generation == 1 else "",
+                    f"V_{node.generation}",
+                    f"{node.num_images:,}",
+                    f"{node.num_steps:,}",
+                    f"{node.images_seen:,}",
+                    f"{node.images_seen / node.num_images:.1f}",
+                    f"{left:.1%}",
+                    "to do" if node.key in missing else "done",
+                ]
+            )
+    columns = ["lineage", "model", "pool", "steps", "images seen", "views", "EMA start left", ""]
+    print(tabulate(rows, columns, disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
+
+
+def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> str:
+    """Operations of the nodes' training."""
+    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
+    flops = 0.0
+    for node in nodes:
+        lineage = owner[node.key]
+        C, H, W = lineage.card.shape
+        size = model_size(lineage.config.model, (C, H, W), node.num_images)
+        flops += TRAIN_PASSES * size.flops * node.images_seen
+    return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
+
+
+def image_bytes(lineage: PlannedLineage) -> int:
+    """Bytes of one image in memory."""
+    C, H, W = lineage.card.shape
+    return C * H * W * (1 if lineage.card.dtype == "uint8" else 4)
+
+
+def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
+    """Bytes the nodes will take in the store: weights, streams in whole blocks, and small files."""
+    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
+    total = 0
+    for node in nodes:
+        lineage = owner[node.key]
+        C, H, W = lineage.card.shape
+        size = model_size(lineage.config.model, (C, H, W), node.num_images)
+        measured = lineage.metrics.num_images if lineage.metrics else 0
+        blocks = -(-max(node.num_new, measured) // SAMPLE_BLOCK)
+        total += size.checkpoint_bytes + blocks * SAMPLE_BLOCK * image_bytes(lineage)
+        total += 64 * image_bytes(lineage) + 40_000
+    running = max(
+        (model_size(x.config.model, tuple(x.card.shape), 1).state_bytes for x in lineages),
+        default=0,
+    )
+    return total + (2 * running if nodes else 0)
+
+
+def time_and_cost(
+    lineages: list[PlannedLineage],
+    missing: list[NodePlan],
+    tree: dict[str, NodePlan],
+    store: LocalStore | None,
+    price: float | None,
+) -> str:
+    """Hours (and cost) by the speed of the store's finished models with the same network."""
+    if not missing:
+        return "nothing to train"
+    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
+    speeds: dict[object, list[float]] = {}
+    devices = set()
+    for key in tree:
+        if store is not None and store.has_node(key):
+            record = store.read_node(key)
+            if record.status == "done":
+                model = owner[key].config.model
+                speeds.setdefault(model, []).append(record.images_per_second)
+                devices.add(record.device)
+    if any(owner[node.key].config.model not in speeds for node in missing):
+        return "unknown until a first model of each kind is timed (then this plan tells)"
+    seconds = 0.0
+    for node in missing:
+        timed = speeds[owner[node.key].config.model]
+        seconds += node.images_seen / (sum(timed) / len(timed))
+    text = f"{format_seconds(seconds)} of one trial slot, at the speed measured on "
+    text += ", ".join(sorted(devices))
+    if price is not None:
+        text += f"; cost {seconds / 3600 * price:.2f} at {price:g} an hour"
+    return text
+
+
+def format_bytes(count: int) -> str:
+    """Bytes as 1.2 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
+def print_status(out: Path, *, store: Path | None) -> None:
+    """Print each lineage's status, and what runs now.
+
+    Raises:
+        RecordError: `out` is not a results folder, or its sweep.json is damaged.
+    """
+    from tabulate import tabulate
+
+    sweep = read_sweep(out)
+    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
+    errors = {record.id: record.error for record in load_lineages(out) if record.error}
+    snapshot = Snapshot(lineages, kept)
+    rows = []
+    for lineage in lineages:
+        record = lineage_status(lineage, kept, error=errors.get(lineage.id))
+        done = f"{record.num_done} of {len(lineage.nodes)}"
+        rows.append([lineage.id, record.status, done, record.error or ""])
+    print(f"{sweep.name}: {snapshot.summary()}\n")
+    print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))
+    if snapshot.claims:
+        print("\nrunning now:")
+        print("\n".join(f"  {line}" for line in snapshot.lines()))

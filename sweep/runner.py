@@ -1,0 +1,201 @@
+"""Running a sweep on Ray Tune: one machine with or without GPUs, or a running cluster."""
+
+import contextlib
+import functools
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Ray reads these when it is imported, or passes them on to its workers.
+RAY_ENVIRONMENT = {
+    # Else Ray, seeing `uv run`, uploads the working directory and starts workers through uv.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
+}
+for _name, _value in RAY_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (after the environment it reads)
+from ray import tune  # noqa: E402
+
+from sweep.config import ResourcesConfig  # noqa: E402
+from sweep.display import Display, format_seconds  # noqa: E402
+from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
+from sweep.schedule import Chain, Schedule  # noqa: E402
+from sweep.searcher import LineageSearcher  # noqa: E402
+from sweep.store import Store  # noqa: E402
+from sweep.trial import TrialJob, run_trial  # noqa: E402
+
+
+def run_lineages(
+    lineages: list[PlannedLineage],
+    store: Store,
+    resources: ResourcesConfig,
+    *,
+    tune_dir: Path,
+    address: str | None = None,
+) -> dict[str, str]:
+    """Compute what is missing of the lineages, in parallel; returns failures' messages by id.
+
+    Args:
+        lineages: To be computed.
+        store: Where nodes are, seen by every machine.
+        resources: What a trial may use.
+        tune_dir: For Ray Tune's own files; also where Ray is started from.
+        address: Of a running Ray cluster, or None to start Ray here.
+
+    Raises:
+        ValueError: GPUs are asked for and there are none.
+        KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
+    """
+    tune_dir.mkdir(parents=True, exist_ok=True)
+    with started_ray(resources, address, tune_dir):
+        device, per_trial = trial_resources(resources, ray.cluster_resources())
+        schedule = Schedule(
+            [
+                Chain(
+                    id=lineage.id,
+                    nodes=[node.key for node in lineage.nodes],
+                    costs=[float(node.images_seen) for node in lineage.nodes],
+                )
+                for lineage in lineages
+            ],
+            {key for key in unique_nodes(x.nodes for x in lineages) if store.has_node(key)},
+        )
+        job = TrialJob(
+            store=store,
+            lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
+            device=device,
+            num_threads=max(1, math.floor(per_trial["cpu"])),
+            checkpoint_seconds=resources.checkpoint_seconds,
+        )
+        with Display(lineages, store) as display:
+            failures = TrialEvents(display)
+            tuner = tune.Tuner(
+                tune.with_resources(functools.partial(run_trial, job=job), per_trial),
+                tune_config=tune.TuneConfig(
+                    search_alg=LineageSearcher(schedule, store),
+                    num_samples=-1,
+                    max_concurrent_trials=concurrency(resources, per_trial, len(lineages)),
+                ),
+                run_config=tune.RunConfig(
+                    name=time.strftime("run-%Y%m%d-%H%M%S"),
+                    storage_path=str(tune_dir),
+                    failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                    callbacks=[failures],
+                    verbose=0,
+                ),
+            )
+            tuner.fit()
+    return failures.errors
+
+
+def concurrency(resources: ResourcesConfig, per_trial: dict[str, float], num: int) -> int:
+    """Most trials at once: as many as the resources hold, and as the user allows."""
+    total = ray.cluster_resources()
+    fits = [
+        math.floor(total.get(name.upper(), 0) / share + 1e-9)
+        for name, share in per_trial.items()
+        if share > 0
+    ]
+    return max(1, min([num, *fits, resources.max_concurrent or num]))
+
+
+def trial_resources(
+    resources: ResourcesConfig, total: dict[str, float]
+) -> tuple[str, dict[str, float]]:
+    """The device of a trial and what it reserves.
+
+    Raises:
+        ValueError: There are fewer CPUs or GPUs than one trial asks for.
+    """
+    num_gpus, num_cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
+    on_gpu = resources.device == "cuda" or (resources.device == "auto" and num_gpus > 0)
+    gpus = resources.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if on_gpu else 0.0
+    cpus = resources.cpus_per_trial
+    if cpus is None:
+        cpus = max(1.0, num_cpus * gpus // max(num_gpus, 1)) if on_gpu else 1.0
+    for name, share, there in (("gpus", gpus, num_gpus), ("cpus", cpus, num_cpus)):
+        if share > there:
+            raise ValueError(
+                f"resources.{name}_per_trial must be at most the {there:g} there are, got {share:g}"
+                + ("; use --resources.device cpu" if name == "gpus" else "")
+            )
+    return ("cuda" if on_gpu else "cpu"), {"cpu": cpus, "gpu": gpus}
+
+
+@contextlib.contextmanager
+def started_ray(resources: ResourcesConfig, address: str | None, directory: Path) -> Iterator[None]:
+    """Ray, started or joined quietly, and shut down at the end whatever happens.
+
+    Ray puts the driver's working directory first on every worker's path, where a user's own model.py
+    or analysis/ would shadow ours; so it is started from a folder of ours.
+    """
+    here = Path.cwd()
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
+        options |= {
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "num_cpus": resources.num_cpus,
+            "num_gpus": resources.num_gpus,
+        }
+    previous = signal.signal(signal.SIGTERM, raise_interrupt)
+    os.chdir(directory)
+    try:
+        ray.init(address=address, **options)
+        yield
+    finally:
+        ray.shutdown()
+        os.chdir(here)
+        signal.signal(signal.SIGTERM, previous)
+
+
+def raise_interrupt(signum: int, frame: object) -> None:
+    """Treat SIGTERM as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+class TrialEvents(tune.Callback):
+    """Says when generations are done and lineages fail."""
+
+    def __init__(self, display: Display) -> None:
+        self.errors: dict[str, str] = {}
+        self._display = display
+        self._started = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that never happens."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
+    ) -> None:
+        """Print a line per finished generation."""
+        kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
+        elapsed = format_seconds(time.monotonic() - self._started)
+        self._display.say(
+            f"[{elapsed}] {trial.config['lineage']}  V_{result['generation']} "
+            f"{result['status']}{kid}"
+        )
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Keep the last line of a failed trial's error."""
+        text = Path(trial.error_file).read_text() if trial.error_file else "the worker was lost"
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lineage = trial.config["lineage"]
+        self.errors[lineage] = lines[-1] if lines else "unknown error"
+        self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {trial.error_file})")

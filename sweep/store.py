@@ -1,0 +1,338 @@
+"""The store: finished nodes, data sets, sample streams, and the scratch of unfinished ones, by key.
+
+    <root>/generations/<key>/      one node, done exactly when record.json is in it
+    <root>/datasets/<key>/         one prepared data set, published the same way
+    <root>/streams/<stream>/       immutable blocks of images
+    <root>/work/<key>/             the claim, and one folder of scratch per owner
+
+Store is what the rest of sweep uses (keys, names and bytes: it would fit an object store as well),
+LocalStore keeps it in a folder that machines may share. Must not know how a key is made, what an
+image shows, or Ray.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sweep import claims, scratch
+from sweep.claims import Claim, ClaimInfo
+from sweep.files import (
+    CorruptError,
+    Shelf,
+    checked_name,
+    create_file,
+    explained,
+    owner_id,
+    sha256,
+)
+from sweep.records import (
+    DatasetCard,
+    MetricsRecord,
+    NodeRecord,
+    RecordError,
+    read_json,
+)
+
+
+class Store(Protocol):
+    """What a sweep asks of its store. Every method may raise StoreError where the disk refuses.
+
+    Files of nodes and data sets, blocks and scratch are checked when read. Of several processes
+    that publish under one key the first wins; the others get False and read what the first wrote.
+    """
+
+    def has_node(self, key: str) -> bool:
+        """Whether a node is done."""
+        ...
+
+    def read_node(self, key: str) -> NodeRecord:
+        """The record of a done node.
+
+        Raises:
+            FileNotFoundError: The node is not done.
+            CorruptError: Its record is damaged, or another node's.
+        """
+        ...
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """A file of a done node; CorruptError where it does not have the record's SHA-256."""
+        ...
+
+    def publish_node(self, key: str, files: Mapping[str, bytes], record: NodeRecord) -> bool:
+        """Publish a node whole, filling record.files; False where another process was first."""
+        ...
+
+    def verify_node(self, key: str) -> list[str]:
+        """Names of a node's damaged or missing files; empty for a whole node."""
+        ...
+
+    def quarantine_node(self, key: str) -> bool:
+        """Move a damaged node away, to be computed again; False where it is whole or gone."""
+        ...
+
+    def has_dataset(self, key: str) -> bool:
+        """Whether a data set was prepared."""
+        ...
+
+    def read_card(self, key: str) -> DatasetCard:
+        """The card of a prepared data set; errors as read_node."""
+        ...
+
+    def read_dataset_file(self, key: str, name: str) -> bytes:
+        """A file of a prepared data set; errors as read_file."""
+        ...
+
+    def publish_dataset(self, key: str, files: Mapping[str, bytes], card: DatasetCard) -> bool:
+        """Publish a data set whole, filling card.files; False where another process was first."""
+        ...
+
+    def verify_dataset(self, key: str) -> list[str]:
+        """Names of a data set's damaged or missing files; empty for a whole one."""
+        ...
+
+    def quarantine_dataset(self, key: str) -> bool:
+        """Move a damaged data set away; False where it is whole or gone."""
+        ...
+
+    def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
+        """Keep a done node's numbers under one metric specification, replacing older ones."""
+        ...
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """A node's numbers under a metric specification, or None where it was not evaluated."""
+        ...
+
+    def claim(self, key: str, *, owner: str | None = None) -> Claim | None:
+        """Claim a key, or None while a live process holds it.
+
+        Look again whether the node is done after claiming: its last holder may just have finished.
+        """
+        ...
+
+    def read_claims(self) -> dict[str, ClaimInfo]:
+        """Every claim by key, dead ones included."""
+        ...
+
+    def save_scratch(self, key: str, name: str, data: bytes) -> None:
+        """Keep a training checkpoint of a node; the newest two remain."""
+        ...
+
+    def load_scratch(self, key: str, name: str) -> bytes | None:
+        """The newest whole checkpoint that any owner left, or None."""
+        ...
+
+    def drop_scratch(self, key: str) -> None:
+        """Delete all scratch of a node, whoever wrote it; its claim stays."""
+        ...
+
+    def has_block(self, stream: str, index: int) -> bool:
+        """Whether a block of a stream was written."""
+        ...
+
+    def write_block(self, stream: str, index: int, images: np.ndarray) -> bool:
+        """Write a block, (N, C, H, W) of any dtype; False where it is there: the first stays."""
+        ...
+
+    def read_block(self, stream: str, index: int) -> np.ndarray:
+        """Read a block, (N, C, H, W).
+
+        Raises:
+            FileNotFoundError: It was not written.
+            CorruptError: It is not what was written; discard_block, then compute it again.
+        """
+        ...
+
+    def discard_block(self, stream: str, index: int) -> None:
+        """Delete a block, if it is there, so that it is computed again."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left in bytes."""
+        ...
+
+
+class LocalStore:
+    """A Store in a folder, on a local disk or NFS; as many processes and machines as like share it.
+
+    Cheap to make and to pickle: it holds no open files and writes nothing until asked to.
+    """
+
+    def __init__(self, root: Path | str, *, ttl_seconds: float = 60.0) -> None:
+        """Use a folder as store; a claim without heartbeat for `ttl_seconds` is free."""
+        self.root = Path(root).absolute()
+        self.ttl_seconds = ttl_seconds
+        self._nodes = Shelf(self.root, "generations", "record.json", NodeRecord)
+        self._datasets = Shelf(self.root, "datasets", "card.json", DatasetCard)
+        self._work = self.root / "work"
+
+    def has_node(self, key: str) -> bool:
+        """See Store."""
+        return self._nodes.has(key)
+
+    def read_node(self, key: str) -> NodeRecord:
+        """See Store."""
+        return self._nodes.read(key)
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """See Store."""
+        return self._nodes.read_file(key, name)
+
+    def publish_node(self, key: str, files: Mapping[str, bytes], record: NodeRecord) -> bool:
+        """See Store."""
+        return self._nodes.publish(key, files, record=record)
+
+    def verify_node(self, key: str) -> list[str]:
+        """See Store."""
+        return self._nodes.damaged_files(key)
+
+    def quarantine_node(self, key: str) -> bool:
+        """See Store; what was damaged is kept in work/corrupt-<key>-.../."""
+        return self._nodes.set_damaged_aside(key)
+
+    def has_dataset(self, key: str) -> bool:
+        """See Store."""
+        return self._datasets.has(key)
+
+    def read_card(self, key: str) -> DatasetCard:
+        """See Store."""
+        return self._datasets.read(key)
+
+    def read_dataset_file(self, key: str, name: str) -> bytes:
+        """See Store."""
+        return self._datasets.read_file(key, name)
+
+    def publish_dataset(self, key: str, files: Mapping[str, bytes], card: DatasetCard) -> bool:
+        """See Store."""
+        return self._datasets.publish(key, files, record=card)
+
+    def verify_dataset(self, key: str) -> list[str]:
+        """See Store."""
+        return self._datasets.damaged_files(key)
+
+    def quarantine_dataset(self, key: str) -> bool:
+        """See Store; what was damaged is kept in work/corrupt-<key>-.../."""
+        return self._datasets.set_damaged_aside(key)
+
+    def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
+        """See Store."""
+        path = self._metrics_path(key, spec)
+        if not self.has_node(key):
+            raise FileNotFoundError(
+                f"{path} must belong to a done node, got {key!r}; train it first"
+            )
+        with explained(path):
+            record.save(path)
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """See Store."""
+        path = self._metrics_path(key, spec)
+        with explained(path):
+            if not path.exists():
+                return None
+        try:
+            read_json(path)
+        except RecordError as error:
+            raise CorruptError(str(error)) from None
+        return MetricsRecord.load(path)
+
+    def claim(self, key: str, *, owner: str | None = None) -> Claim | None:
+        """See Store."""
+        return claims.acquire(
+            self._work / checked_name(key), owner or owner_id(), ttl_seconds=self.ttl_seconds
+        )
+
+    def read_claims(self) -> dict[str, ClaimInfo]:
+        """See Store."""
+        return claims.read_claims(self._work, ttl_seconds=self.ttl_seconds)
+
+    def save_scratch(self, key: str, name: str, data: bytes) -> None:
+        """See Store."""
+        scratch.save(self._work / checked_name(key), name, data=data, owner=owner_id())
+
+    def load_scratch(self, key: str, name: str) -> bytes | None:
+        """See Store; damaged checkpoints on the way are deleted."""
+        return scratch.load(self._work / checked_name(key), name)
+
+    def drop_scratch(self, key: str) -> None:
+        """See Store."""
+        scratch.drop(self._work / checked_name(key))
+
+    def has_block(self, stream: str, index: int) -> bool:
+        """See Store."""
+        path = self._block_path(stream, index)
+        with explained(path):
+            return path.exists()
+
+    def write_block(self, stream: str, index: int, images: np.ndarray) -> bool:
+        """See Store."""
+        path = self._block_path(stream, index)
+        if self.has_block(stream, index):
+            return False
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return create_file(path, _dump_block(np.ascontiguousarray(images)))
+
+    def read_block(self, stream: str, index: int) -> np.ndarray:
+        """See Store."""
+        path = self._block_path(stream, index)
+        if not self.has_block(stream, index):
+            raise FileNotFoundError(f"{path} must exist, got no such block; sample it again")
+        with explained(path):
+            data = path.read_bytes()
+        images = _load_block(data)
+        if images is None:
+            raise CorruptError(
+                f"{path} must hold the images it was written with, got {len(data)} damaged bytes; "
+                "delete it and run the same sweep command again"
+            )
+        return images
+
+    def discard_block(self, stream: str, index: int) -> None:
+        """See Store."""
+        path = self._block_path(stream, index)
+        with explained(path):
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """See Store."""
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        with explained(folder):
+            return shutil.disk_usage(folder).free
+
+    def _metrics_path(self, key: str, spec: str) -> Path:
+        return self._nodes.path(key) / "metrics" / f"{checked_name(spec)}.json"
+
+    def _block_path(self, stream: str, index: int) -> Path:
+        return self.root / "streams" / checked_name(stream) / f"{index:06d}.safetensors"
+
+
+def _dump_block(images: np.ndarray) -> bytes:
+    from safetensors.numpy import save
+
+    return save({"images": images}, metadata=_describe(images))
+
+
+def _load_block(data: bytes) -> np.ndarray | None:
+    """The images, or None where they are not what was dumped."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        images = load(data)["images"]
+        # Layout of a safetensors file: 8 bytes of length, little-endian, then a JSON header.
+        header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    return images if header.get("__metadata__") == _describe(images) else None
+
+
+def _describe(images: np.ndarray) -> dict[str, str]:
+    return {
+        "sha256": sha256(images.tobytes()),
+        "shape": json.dumps(images.shape),
+        "dtype": str(images.dtype),
+    }

@@ -1,0 +1,198 @@
+"""Facts about model.datasets: descriptions, splits in place, fingerprints and keys."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.config import DataConfig
+from model.datasets import DATASETS, Dataset, Description, dataset_key, describe, load_dataset
+
+DIGITS = DataConfig()
+CROPS = DataConfig(name="flower-crops", num_images=40, image_size=8)
+
+
+def write_npz(folder: Path) -> DataConfig:
+    """Twelve labelled float images of 4x4 pixels."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(12, 1, 4, 4)).astype(np.float32)
+    np.savez(folder / "data.npz", images=images, labels=np.arange(12) % 3)
+    return DataConfig(name="npz", path=str(folder / "data.npz"), image_size=4, dtype="float32")
+
+
+def observed(dataset: Dataset) -> Description:
+    """The description of a loaded data set."""
+    C, H, W = dataset.shape
+    return Description(
+        name=dataset.name,
+        num_images=len(dataset.images),
+        shape=(C, H, W),
+        dtype=str(dataset.images.dtype),
+        bounded=dataset.bounded,
+        class_names=dataset.class_names,
+        num_classes=len(dataset.class_names),
+        num_train=len(dataset.train),
+        num_reference=len(dataset.reference),
+        num_validation=len(dataset.validation),
+        train_class_counts=dataset.class_counts(dataset.train),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image_size": 12, "dtype": "float32"},
+        {"reference_fraction": 0.37, "validation_fraction": 0.11, "train_limit": 401},
+        {"split": "all", "split_seed": 3},
+    ],
+)
+def test_the_description_of_digits_is_what_loading_gives(changes: dict) -> None:
+    """Sizes, names, dtype and class counts agree exactly."""
+    config = replace(DIGITS, **changes)
+    assert describe(config) == observed(load_dataset(config))
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_images": 47, "validation_fraction": 0.25}])
+def test_the_description_of_flower_crops_is_what_loading_gives(changes: dict) -> None:
+    """Class counts that nine does not divide agree too."""
+    config = replace(CROPS, **changes)
+    assert describe(config) == observed(load_dataset(config))
+
+
+def test_the_description_of_npz_is_what_loading_gives(tmp_path: Path) -> None:
+    """Read from the file's headers and labels."""
+    config = replace(write_npz(tmp_path), validation_fraction=0.3)
+    assert describe(config) == observed(load_dataset(config))
+
+
+def test_descriptions_load_neither_torch_nor_sklearn() -> None:
+    """`sweep plan` answers at once."""
+    code = (
+        "import sys; from model.config import DataConfig; from model.datasets import describe;"
+        "[describe(DataConfig(name=n)) for n in ('digits', 'flower-crops', 'flowers102')];"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'PIL') if m in sys.modules])"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "[]"
+
+
+def test_loading_twice_gives_one_fingerprint() -> None:
+    """Digits and generated crops are deterministic."""
+    assert load_dataset(DIGITS).fingerprint == load_dataset(DIGITS).fingerprint
+    assert load_dataset(CROPS).fingerprint == load_dataset(CROPS).fingerprint
+
+
+def test_the_fingerprint_covers_pixels_labels_names_indices_and_bounds() -> None:
+    """A change of any of them is a change of it; the name alone is not."""
+    index = np.arange(3)
+    base = Dataset(
+        name="a",
+        images=np.zeros((3, 1, 4, 4), np.uint8),
+        labels=np.array([0, 1, 0]),
+        class_names=("x", "y"),
+        train=index[:1],
+        reference=index[1:2],
+        validation=index[2:],
+        bounded=True,
+    )
+    changes = {
+        "images": np.ones((3, 1, 4, 4), np.uint8),
+        "labels": np.array([0, 1, 1]),
+        "class_names": ("x", "z"),
+        "train": index[:2],
+        "reference": index[:1],
+        "validation": index[:0],
+        "bounded": False,
+    }
+    assert set(changes) == {field.name for field in fields(Dataset)} - {"name"}
+    prints = {replace(base, **{name: value}).fingerprint for name, value in changes.items()}
+    assert len(prints | {base.fingerprint}) == 1 + len(changes)
+    assert replace(base, name="b").fingerprint == base.fingerprint
+
+
+def test_the_fingerprint_of_small_data_is_pinned() -> None:
+    """Keys of finished nodes hold it: a change here orphans them."""
+    dataset = load_dataset(replace(DIGITS, train_limit=10))
+    assert dataset.fingerprint[:16] == "774879326199a78b"
+
+
+def test_every_setting_is_in_the_key() -> None:
+    """A change of any field of the data settings is another key."""
+    changes = [
+        {"image_size": 16},
+        {"split": "all"},
+        {"split_seed": 1},
+        {"reference_fraction": 0.3},
+        {"validation_fraction": 0.1},
+        {"train_limit": 5},
+        {"num_images": 41},
+        {"resize": "bicubic_aa_float"},
+        {"dtype": "float32"},
+    ]
+    keys = {dataset_key(replace(CROPS, **change)) for change in changes}
+    assert len(keys | {dataset_key(CROPS)}) == 1 + len(changes)
+    assert all(len(key) == 16 for key in keys)
+
+
+def test_a_touched_file_is_another_key(tmp_path: Path) -> None:
+    """Size and modification time of the user's files are part of it."""
+    config = write_npz(tmp_path)
+    before = dataset_key(config)
+    assert dataset_key(config) == before
+    os.utime(config.path or "", ns=(1, 1))
+    assert dataset_key(config) != before
+
+
+def test_one_file_has_one_key_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is resolved."""
+    config = write_npz(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert dataset_key(replace(config, path="data.npz")) == dataset_key(config)
+
+
+@pytest.mark.parametrize("function", [describe, load_dataset, dataset_key])
+def test_a_misspelt_name_is_an_error_with_a_suggestion(function) -> None:
+    """At every door."""
+    message = (
+        "data.name must be one of digits, flower-crops, flowers102, folder, npz, got 'digts'; "
+        "did you mean 'digits'?"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        function(DataConfig(name="digts"))
+
+
+@pytest.mark.parametrize("split", ["keras_80_20", "official_train", "official_trainval"])
+def test_official_splits_are_for_flowers102_only(split: str) -> None:
+    """Other data sets say so."""
+    message = f"data.split must be stratified or all for data.name=digits, got {split!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        describe(DataConfig(split=split))  # ty: ignore
+
+
+@pytest.mark.parametrize(
+    "changes", [{"path": "somewhere"}, {"num_images": 9}], ids=["path", "num_images"]
+)
+def test_a_setting_without_effect_warns(changes: dict) -> None:
+    """Digits have no path and no number to choose."""
+    (name,) = changes
+    with pytest.warns(UserWarning, match=f"data.{name} has no effect for data.name=digits"):
+        describe(replace(DIGITS, **changes))
+
+
+def test_folder_and_npz_need_a_path() -> None:
+    """The message names both fields."""
+    for name in ("folder", "npz"):
+        with pytest.raises(ValueError, match=f"data.path must be set for data.name={name}"):
+            describe(DataConfig(name=name))
+
+
+def test_every_data_set_of_the_help_exists() -> None:
+    """The one-line help of data.name lists them."""
+    assert list(DATASETS) == ["digits", "flower-crops", "flowers102", "folder", "npz"]

@@ -1,0 +1,212 @@
+"""Curves and image grids."""
+
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
+
+from analysis.figures import FIGURES, FigureRequest, draw_figures
+from analysis.grids import COLUMNS, GAP, LEFT, ROWS, block_top, lay_out, read_tiles, tile_side
+from analysis.results import load_results
+from analysis.style import styled
+
+SIDE = tile_side(IMAGE_SIZE)
+
+
+def draw(tmp_path, folder, kind, *, metrics=("kid/pixels",), image_format="png", seed=None):
+    """Draw one kind and return the paths' names and the notes."""
+    notes = []
+    request = FigureRequest(
+        dirs=[folder],
+        frame=load_results([folder]),
+        folder=tmp_path / "figures",
+        metrics=metrics,
+        image_format=image_format,
+        seed=seed,
+        confidence=0.95,
+        note=notes.append,
+    )
+    paths = draw_figures(request, [kind])
+    assert all(path.stat().st_size for path in paths)
+    return [path.name for path in paths], notes
+
+
+def shade(path, block: int, tile: int, *, dy: int = 0, dx: int = 0) -> int:
+    """Return the 8-bit shade at (dy, dx) from the corner of a tile of a block in a PNG."""
+    y = block_top(block, SIDE) + (tile // COLUMNS) * (SIDE + GAP) + dy
+    x = LEFT + (tile % COLUMNS) * (SIDE + GAP) + dx
+    return round(255 * imread(path)[y, x, 0])
+
+
+def test_the_kinds_are_curves_and_grids():
+    assert list(FIGURES) == ["curves", "grids"]
+
+
+def test_curves_are_one_file_for_each_metric(tmp_path):
+    folder = write_folder(tmp_path / "a", epochs=(40, 80), diverged=((1.0, 0, 2),))
+    names, notes = draw(tmp_path, folder, "curves", metrics=["kid/pixels", "final_loss"])
+    assert names == ["curves-kid-pixels.png", "curves-final-loss.png"]
+    assert notes == []
+
+
+def test_a_third_setting_makes_a_file_for_each_of_its_values(tmp_path):
+    first = write_folder(tmp_path / "a", epochs=(40, 80), settings={"sample": {"steps": 5}})
+    second = write_folder(tmp_path / "b", epochs=(40, 80), settings={"sample": {"steps": 20}})
+    request = FigureRequest(
+        dirs=[first, second],
+        frame=load_results([first, second]),
+        folder=tmp_path,
+        metrics=["kid/pixels"],
+        image_format="png",
+        seed=None,
+        confidence=0.95,
+        note=print,
+    )
+    names = [path.name for path in draw_figures(request, ["curves"])]
+    assert names == ["curves-kid-pixels-steps-5.png", "curves-kid-pixels-steps-20.png"]
+
+
+def test_curves_name_the_metric_its_numbers_and_the_seeds(tmp_path):
+    folder = write_folder(tmp_path / "a", epochs=(40, 80), diverged=((1.0, 0, 2),))
+    draw(tmp_path, folder, "curves", image_format="svg")
+    svg = (tmp_path / "figures" / "curves-kid-pixels.svg").read_text()
+    text = " ".join(re.findall(r">([^<>]+)</t", svg))
+    for words in ("KID (pixels)", "N = 20 generated, 20 reference", "seeds 0, 1, 2", "diverged"):
+        assert words in text
+
+
+def test_curves_of_one_seed_speak_of_no_interval(tmp_path):
+    folder = write_folder(tmp_path / "a", seeds=(0,))
+    draw(tmp_path, folder, "curves", image_format="svg")
+    assert "interval" not in (tmp_path / "figures" / "curves-kid-pixels.svg").read_text()
+
+
+def test_more_than_seven_alphas_still_have_a_colour_each(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=tuple(range(1, 10)), seeds=(0,), generations=2)
+    names, _ = draw(tmp_path, folder, "curves")
+    assert len(names) == 1
+
+
+def test_a_metric_without_values_is_an_error(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), pending=((1.0, 0, 1),))
+    with pytest.raises(ValueError, match="final_loss must have a value to be drawn, got none"):
+        draw(tmp_path, folder, "curves", metrics=["final_loss"])
+
+
+def test_no_metric_yet_is_a_note(tmp_path):
+    _, notes = draw(tmp_path, write_folder(tmp_path / "a"), "curves", metrics=[])
+    assert notes == ["no generation has been measured yet: no curves"]
+
+
+def test_grids_are_the_real_images_v1_and_a_figure_of_each_setting(tmp_path):
+    names, _ = draw(tmp_path, write_folder(tmp_path / "a"), "grids")
+    assert names == ["grid-real.png", "grid-v1.png", "grid-alpha-0.5.png", "grid-alpha-1.png"]
+
+
+def test_each_training_setting_has_its_own_v1(tmp_path):
+    folder = write_folder(tmp_path / "a", epochs=(40, 80), alphas=(1.0,))
+    names, _ = draw(tmp_path, folder, "grids")
+    assert names[1:3] == ["grid-v1-epochs-40.png", "grid-v1-epochs-80.png"]
+
+
+@pytest.mark.parametrize("tile", [0, 5, 6, 17])
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_a_tile_of_the_preview_is_where_it_should_be(tmp_path, block, tile):
+    """Tile i of V_n has the shade 3 i + n; blocks are V_2, V_3 and V_4 from the top."""
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), generations=4)
+    draw(tmp_path, folder, "grids")
+    path = tmp_path / "figures" / "grid-alpha-1.png"
+    expected = 3 * tile + block + 2
+    corners = [shade(path, block, tile, dy=y, dx=x) for y in (0, SIDE - 1) for x in (0, SIDE - 1)]
+    assert corners == [expected] * 4
+
+
+def test_tiles_are_set_apart_by_white(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    draw(tmp_path, folder, "grids")
+    path = tmp_path / "figures" / "grid-alpha-1.png"
+    assert [shade(path, 0, 0, dx=SIDE), shade(path, 0, 0, dy=SIDE)] == [255, 255]
+
+
+def test_a_diverged_generation_keeps_its_place(tmp_path):
+    """V_3 was never computed, so that its block holds a word on white."""
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), diverged=((1.0, 0, 2),))
+    draw(tmp_path, folder, "grids")
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 1, 0) == 255
+
+
+def test_the_lowest_seed_is_shown_unless_another_is_named(tmp_path):
+    def tiles(generation, alpha, seed):
+        return np.full_like(flat_tiles(generation, alpha, seed), 10 * seed)
+
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(3, 7), tiles=tiles)
+    draw(tmp_path, folder, "grids")
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 0, 0) == 30
+    draw(tmp_path, folder, "grids", seed=7)
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 0, 0) == 70
+
+
+def test_a_seed_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="--seed must be one of 0, 1, 2, got 9"):
+        draw(tmp_path, write_folder(tmp_path / "a"), "grids", seed=9)
+
+
+def test_previews_that_were_not_copied_are_notes(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    for path in folder.rglob("preview.png"):
+        path.unlink()
+    names, notes = draw(tmp_path, folder, "grids")
+    assert names == []
+    assert len(notes) == 3
+
+
+def test_a_preview_of_another_size_is_an_error(tmp_path):
+    path = tmp_path / "preview.png"
+    path.write_bytes(encode_preview(flat_tiles(1, 1.0, 0)))
+    with pytest.raises(ValueError, match=r"multiples of data.image_size=7, got 64 x 64"):
+        read_tiles(path, 7)
+
+
+def test_a_damaged_preview_is_an_error_that_names_it(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    path = folder / "generations" / node_key(1.0, 40, 0, 2) / "preview.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=f"{path} must be a whole PNG file"):
+        draw(tmp_path, folder, "grids")
+
+
+def test_colour_tiles_keep_their_pixels(tmp_path):
+    tiles = np.random.default_rng(0).integers(0, 256, (64, 5, 5, 3), dtype=np.uint8)
+    path = tmp_path / "preview.png"
+    path.write_bytes(encode_preview(tiles))
+    assert np.array_equal(read_tiles(path, 5), tiles[: ROWS * COLUMNS])
+
+
+def test_images_are_shown_as_whole_multiples_of_their_size():
+    assert [tile_side(size) for size in (8, 64, 96, 100)] == [96, 128, 96, 100]
+
+
+def test_fewer_images_than_places_leave_white():
+    canvas = lay_out(np.zeros((1, 8, 8, 3), dtype=np.uint8), SIDE)
+    assert canvas[0, 0].tolist() == [0, 0, 0]
+    assert canvas[-1, -1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("image_format", ["png", "svg", "pdf"])
+def test_the_same_figure_is_the_same_file(tmp_path, image_format):
+    folder = write_folder(tmp_path / "a", seeds=(0,))
+    contents = []
+    for place in ("x", "y"):
+        (name,), _ = draw(tmp_path / place, folder, "curves", image_format=image_format)
+        contents.append((tmp_path / place / "figures" / name).read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_the_style_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    with styled():
+        assert matplotlib.rcParams["savefig.dpi"] == 150
+    assert dict(matplotlib.rcParams) == before

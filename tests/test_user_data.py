@@ -1,0 +1,248 @@
+"""Facts about model.user_data: folders of images and .npz files, and what is wrong with them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.config import DataConfig
+from model.datasets import describe, load_dataset
+
+
+def noise(*shape: int) -> np.ndarray:
+    """Random 8-bit pixels."""
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    """Write an image file, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def folder(path: Path) -> DataConfig:
+    """Settings of a folder, without a reference."""
+    return DataConfig(name="folder", path=str(path), image_size=4, split="all")
+
+
+def npz(path: Path, **arrays: np.ndarray) -> DataConfig:
+    """Settings of an .npz file of these arrays, without a reference."""
+    np.savez(path / "data.npz", **arrays)  # ty: ignore[invalid-argument-type]
+    return DataConfig(name="npz", path=str(path / "data.npz"), image_size=4, split="all")
+
+
+def message_of(function: Callable[[DataConfig], object], config: DataConfig) -> str:
+    """The one line of the error a function raises."""
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        function(config)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_sub_folders_are_classes_in_sorted_order(tmp_path: Path) -> None:
+    """Files are sorted too, and suffixes of any case count."""
+    save(tmp_path / "b" / "1.png", noise(4, 4, 3))
+    save(tmp_path / "a" / "2.PNG", noise(4, 4, 3) // 2)
+    save(tmp_path / "a" / "1.bmp", noise(4, 4, 3) // 4)
+    (tmp_path / "a" / "notes.txt").write_text("not an image")
+    (tmp_path / ".cache").mkdir()
+    dataset = load_dataset(folder(tmp_path))
+    assert dataset.class_names == ("a", "b")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 1]
+    wanted = [noise(4, 4, 3) // 4, noise(4, 4, 3) // 2, noise(4, 4, 3)]
+    np.testing.assert_array_equal(dataset.images, np.stack(wanted).transpose(0, 3, 1, 2))
+
+
+def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
+    """And no class names."""
+    for i in range(3):
+        save(tmp_path / f"{i}.png", noise(4, 4, 3))
+    dataset = load_dataset(folder(tmp_path))
+    assert (dataset.labels, dataset.class_names, len(dataset.train)) == (None, (), 3)
+
+
+def test_grey_files_make_grey_images_and_one_in_colour_makes_all_rgb(tmp_path: Path) -> None:
+    """The description knows it from the files' headers."""
+    save(tmp_path / "1.png", noise(6, 5))
+    assert describe(folder(tmp_path)).shape == (1, 4, 4)
+    assert load_dataset(folder(tmp_path)).shape == (1, 4, 4)
+    save(tmp_path / "2.png", noise(6, 5, 4))
+    assert describe(folder(tmp_path)).shape == (3, 4, 4)
+    assert load_dataset(folder(tmp_path)).shape == (3, 4, 4)
+
+
+def test_the_description_of_a_folder_is_what_loading_gives(tmp_path: Path) -> None:
+    """Sizes, names and class counts."""
+    for i in range(12):
+        save(tmp_path / "ab"[i % 2] / f"{i}.png", noise(5, 5, 3))
+    config = replace(folder(tmp_path), split="stratified", reference_fraction=0.4)
+    description, dataset = describe(config), load_dataset(config)
+    assert description.num_train == len(dataset.train) == 12 - 5
+    assert description.num_reference == len(dataset.reference) == 5
+    assert description.class_names == dataset.class_names
+    assert description.train_class_counts == dataset.class_counts(dataset.train) == (3, 4)
+
+
+def test_images_are_cropped_to_their_centred_square(tmp_path: Path) -> None:
+    """A 4x8 picture gives its middle, unresized."""
+    pixels = noise(4, 8, 3)
+    save(tmp_path / "1.png", pixels)
+    images = load_dataset(folder(tmp_path)).images
+    np.testing.assert_array_equal(images[0], pixels[:, 2:6].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("function", [describe, load_dataset])
+def test_a_missing_folder_is_an_error(
+    function: Callable[[DataConfig], object], tmp_path: Path
+) -> None:
+    """The same line from a plan and from a run."""
+    path = tmp_path / "absent"
+    wanted = f"data.path must be an existing folder, got {str(path)!r}"
+    assert message_of(function, folder(path)) == wanted
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    """It says which suffixes count."""
+    message = message_of(describe, folder(tmp_path))
+    assert message.startswith(f"data.path must hold images, got {str(tmp_path)!r}; images end in")
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    """It would be a class without images."""
+    save(tmp_path / "a" / "1.png", noise(4, 4, 3))
+    (tmp_path / "b").mkdir()
+    assert message_of(describe, folder(tmp_path)).startswith(f"{tmp_path / 'b'} must hold images")
+
+
+def test_loose_images_beside_class_folders_are_an_error(tmp_path: Path) -> None:
+    """They would have no class."""
+    save(tmp_path / "a" / "1.png", noise(4, 4, 3))
+    save(tmp_path / "2.png", noise(4, 4, 3))
+    assert "class folders or loose images, not both" in message_of(describe, folder(tmp_path))
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    """A file that is no image at once, one cut short when its pixels are read."""
+    path = tmp_path / "1.png"
+    path.write_bytes(b"no image")
+    assert message_of(describe, folder(tmp_path)).startswith(f"{path} must be a readable image")
+    save(path, noise(64, 64, 3))
+    path.write_bytes(path.read_bytes()[:2000])
+    assert message_of(load_dataset, folder(tmp_path)).startswith(f"{path} must be a readable")
+
+
+def test_a_16_bit_image_is_an_error(tmp_path: Path) -> None:
+    """It is not cut to 8 bits in silence."""
+    path = tmp_path / "1.png"
+    Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(path)
+    wanted = f"{path} must be an 8-bit image, got 'I;16'"
+    assert message_of(describe, folder(tmp_path)).startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("shape", "back"),
+    [((6, 3, 4, 4), None), ((6, 1, 4, 4), None), ((6, 4, 4, 3), (0, 3, 1, 2)), ((6, 4, 4), ())],
+)
+def test_npz_images_may_have_channels_first_last_or_none(
+    shape: tuple[int, ...], back: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    """All become (N, C, S, S) and are described so."""
+    images = noise(*shape)
+    config = npz(tmp_path, images=images)
+    loaded = load_dataset(config).images
+    wanted = images if back is None else images.transpose(back) if back else images[:, None]
+    np.testing.assert_array_equal(loaded, wanted)
+    assert describe(config).shape == loaded.shape[1:]
+
+
+def test_npz_floats_are_kept_and_unbounded(tmp_path: Path) -> None:
+    """Not clipped, not scaled."""
+    images = np.random.default_rng(0).normal(0, 9, (5, 1, 4, 4)).astype(np.float32)
+    dataset = load_dataset(replace(npz(tmp_path, images=images), dtype="float32"))
+    np.testing.assert_array_equal(dataset.images, images)
+    assert not dataset.bounded
+
+
+def test_npz_bytes_as_floats_are_bounded(tmp_path: Path) -> None:
+    """data.dtype=float32 divides them by 255."""
+    config = replace(npz(tmp_path, images=noise(5, 1, 4, 4)), dtype="float32")
+    dataset = load_dataset(config)
+    np.testing.assert_array_equal(dataset.images, noise(5, 1, 4, 4) / np.float32(255))
+    assert dataset.bounded
+    assert describe(config).bounded
+
+
+def test_npz_classes_have_their_names_or_their_numbers(tmp_path: Path) -> None:
+    """class_names is optional."""
+    images, labels = noise(4, 1, 4, 4), np.array([1, 0, 1, 0])
+    assert load_dataset(npz(tmp_path, images=images, labels=labels)).class_names == ("0", "1")
+    config = npz(tmp_path, images=images, labels=labels, class_names=np.array(["cat", "dog"]))
+    assert load_dataset(config).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "rule"),
+    [
+        ({"pictures": noise(2, 1, 4, 4)}, "data.npz must hold an array 'images', got ['pictures']"),
+        ({"images": np.zeros((2, 1, 4, 4))}, "must be uint8 or float32, got 'float64'"),
+        ({"images": noise(2, 2, 4, 4)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
+        ({"images": noise(2, 1, 4, 5)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
+        ({"images": noise(2)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
+        ({"images": noise(2, 1, 8, 8)}, "got 4; set --data.image-size 8"),
+        ({"images": np.zeros((2, 1, 4, 4), np.float32)}, "got 'uint8'; set --data.dtype float32"),
+        ({"images": noise(2, 4, 4), "labels": np.array([0.0, 1.0])}, "must be 2 integers"),
+        ({"images": noise(2, 4, 4), "labels": np.array([0])}, "must be 2 integers"),
+        ({"images": noise(2, 4, 4), "labels": np.array([0, 2])}, "use each of the classes 0 to 2"),
+        ({"images": noise(2, 4, 4), "labels": np.array([-1, 0])}, "use each of the classes 0 to 0"),
+        ({"images": np.full((2, 4, 4), None)}, "must be uint8 or float32, got 'object'"),
+    ],
+)
+def test_wrong_arrays_are_one_line_errors(
+    arrays: dict[str, np.ndarray], rule: str, tmp_path: Path
+) -> None:
+    """From a plan and from a run alike, naming the file."""
+    config = npz(tmp_path, **arrays)
+    message = message_of(describe, config)
+    assert rule in message
+    assert "data.npz" in message
+    assert message_of(load_dataset, config) == message
+
+
+def test_nan_pixels_are_an_error(tmp_path: Path) -> None:
+    """It counts the images."""
+    images = np.zeros((3, 1, 4, 4), np.float32)
+    images[1, 0, 2, 2] = np.nan
+    config = replace(npz(tmp_path, images=images), dtype="float32")
+    assert "must hold no image with nan or inf, got 1" in message_of(load_dataset, config)
+
+
+@pytest.mark.parametrize("function", [describe, load_dataset])
+def test_a_truncated_npz_is_named(function: Callable[[DataConfig], object], tmp_path: Path) -> None:
+    """A download cut short, at any place."""
+    config = npz(tmp_path, images=noise(9, 3, 4, 4))
+    path = tmp_path / "data.npz"
+    whole = path.read_bytes()
+    for length in (0, 100, len(whole) - 10):
+        path.write_bytes(whole[:length])
+        assert message_of(function, config).startswith(f"{path} must be a whole .npz file")
+
+
+def test_pixels_damaged_inside_an_npz_are_named(tmp_path: Path) -> None:
+    """The archive's checksum catches what its directory does not."""
+    config = npz(tmp_path, images=noise(9, 3, 4, 4))
+    path = tmp_path / "data.npz"
+    data = bytearray(path.read_bytes())
+    data[400] ^= 255
+    path.write_bytes(data)
+    assert message_of(load_dataset, config).startswith(f"{path} must be a whole .npz file")
+
+
+def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
+    """Labels of Python objects are refused as they are."""
+    labels = np.array([{}, {}], dtype=object)
+    config = npz(tmp_path, images=noise(2, 4, 4), labels=labels)
+    assert "without pickled objects" in message_of(describe, config)
