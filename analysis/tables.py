@@ -212,8 +212,9 @@ def _describe_lineages(frame: pd.DataFrame) -> str:
 def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:
     """Warnings of the evaluation that speak of this metric."""
     said = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell.split("; ")}
-    name = metric.split("/")[0].lower()
-    return [f"warning: {text}" for text in sorted(said) if re.search(rf"\b{name}\b", text.lower())]
+    name = metric.split("/")[0]
+    of_metric = [text for text in said if text.split("/")[0].removesuffix("_se") == name]
+    return [f"warning: {text}" for text in sorted(of_metric)]
 
 
 def _label_summary(

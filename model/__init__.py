@@ -1,1 +1,1 @@
-"""One generative model: images in, trained network out; network in, images out; images in, numbers out."""
+"""One generative model: train(images), sample(model), evaluate(images)."""

@@ -16,8 +16,8 @@ from torch import Tensor
 class Checkpoint:
     """A trained model.
 
-    `tensors` are on the CPU, named by the family; `settings` is JSON: all that its sampler needs to know
-    (family, model settings, image shape, dtype and whether pixels are bounded).
+    `tensors` are on the CPU, named by the family; `settings` is JSON: all that its sampler needs to
+    know (family, model settings, image shape, dtype and whether pixels are bounded).
     """
 
     tensors: dict[str, Tensor]
@@ -35,7 +35,7 @@ class Checkpoint:
         return channels, height, width
 
     def digest(self, prefix: str = "") -> str:
-        """SHA-256 (hex) over the names, types, shapes and bytes of the tensors that start with `prefix`."""
+        """SHA-256 (hex) of the tensors that start with `prefix`: names, types, shapes, bytes."""
         digest = hashlib.sha256()
         for name in sorted(name for name in self.tensors if name.startswith(prefix)):
             tensor = self.tensors[name].contiguous()

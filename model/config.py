@@ -1,7 +1,8 @@
 """Every setting of one model: its data, network, training, sampler and metrics.
 
-The single definition of each field: type, default, help (the line under it), validation, command-line
-flag, sweep axis and results column. Knows nothing of pools, lineages or files; imports no torch.
+The single definition of each field: type, default, help (the line under it), validation,
+command-line flag, sweep axis and results column. Knows nothing of pools, lineages or files; imports
+no torch.
 
 A field's metadata may hold
     key_default  the frozen value at which the field is left out of a key (how the code behaved
@@ -48,7 +49,7 @@ class DataConfig:
     path: str | None = None
     """Folder or file of the data; flowers102: the one that holds flowers-102 (none: download)."""
     image_size: int = 8
-    """Side of the square images in pixels; other sizes are cropped to a centred square and resized."""
+    """Side of the square images in pixels; others are cropped to a centred square and resized."""
     split: Split = "stratified"
     """How the data become train pool and reference; the official ones exist for flowers102 only."""
     split_seed: int = 0
@@ -83,7 +84,7 @@ class ModelConfig:
     """The model family and, for ddim, its network and noise schedule."""
 
     family: str = "ddim"
-    """Model family: ddim (the paper's network) or gaussian (mean and covariance, the null model)."""
+    """Model family: ddim (the paper's network) or gaussian (mean and covariance, the null)."""
     widths: tuple[int, ...] = (32, 64, 96, 128)
     """Channels of each resolution of the U-Net, the last being the bottleneck."""
     block_depth: int = 2
@@ -91,7 +92,7 @@ class ModelConfig:
     init: Literal["keras_glorot", "torch"] = "keras_glorot"
     """Initial weights: Glorot uniform with zero biases, or torch's own."""
     bn_momentum: float = 0.01
-    """Share of the new batch in BatchNorm's running statistics (Keras' momentum 0.99 is 0.01 here)."""
+    """Share of a new batch in BatchNorm's running statistics (Keras' momentum 0.99 is 0.01)."""
     bn_eps: float = 1e-3
     """BatchNorm's epsilon."""
     stem_width: int = 32
@@ -154,7 +155,7 @@ class TrainConfig:
     drop_last: bool = True
     """Drop an epoch's last, smaller batch."""
     shuffle_window: int | None = None
-    """Shuffle within a sliding window of so many images (tf.data); none shuffles the whole epoch."""
+    """Shuffle in a sliding window of so many images (tf.data); none shuffles the whole epoch."""
     hflip: bool = False
     """Mirror images at random."""
     loss: Literal["mae", "mse"] = "mae"
@@ -168,7 +169,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
     decay_mode: Literal["lr_scaled", "unscaled"] = "lr_scaled"
-    """Subtract lr * decay * weight each step (torch, Keras 3), or decay * weight (TF Addons, 2022)."""
+    """Subtract lr * decay * weight each step (torch, Keras 3), or decay * weight (TF Addons)."""
     adam_beta1: float = 0.9
     """AdamW's decay of the first moment."""
     adam_beta2: float = 0.999
@@ -178,7 +179,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     """Decay per step of the averaged weights, which are the ones that sample."""
     ema_init: Literal["warmup", "copy", "independent"] = "warmup"
-    """Average from a copy with a rising decay, from a copy, or from a second random init (Keras)."""
+    """Average from a copy with rising decay, from a copy, or from a second random init (Keras)."""
     ema_average_buffers: bool = True
     """Average BatchNorm's running statistics too (Keras), or take the last ones."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -215,6 +216,25 @@ class TrainConfig:
             value = getattr(self, name)
             check(0 <= value < 1, f"train.{name}", "be in [0, 1)", value)
         check_finite("train.adam_eps", self.adam_eps, 0, above=True)
+
+
+def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ValueError where settings of data, model and training do not fit each other."""
+    halvings = len(model.widths) - 1
+    if model.family == "ddim":
+        check(
+            data.image_size % 2**halvings == 0,
+            "data.image_size",
+            f"be divisible by {2**halvings}, as model.widths halves it {halvings} times",
+            data.image_size,
+        )
+    if train.select == "best_kid":
+        check(
+            data.validation_fraction > 0,
+            "data.validation_fraction",
+            "be above 0 with train.select=best_kid, so that the reference selects nothing",
+            data.validation_fraction,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """The cosine schedule, the noising of images and the deterministic DDIM sampler.
 
-Times run from 0 (data) to 1 (noise); signal_rate^2 + noise_rate^2 = 1. A sampler is a function of any
-callable that predicts noise, so that it can be tested with a closed-form one. Must not know networks,
-training or files. (Song, Meng, Ermon, arXiv:2010.02502; the rates are the Keras example's.)
+Times run from 0 (data) to 1 (noise); signal_rate^2 + noise_rate^2 = 1. A sampler is a function of
+any callable that predicts noise, so that it can be tested with a closed-form one. Must not know
+networks, training or files. (Song, Meng, Ermon, arXiv:2010.02502; rates of the Keras example.)
 """
 
 import math
@@ -56,13 +56,10 @@ def ddim_sample(
     remix with the last noise: the sampler of the Keras example.
 
     Args:
-        predict_noise: Noise predictor.
-        noise: (B, C, H, W) standard normal.
-        steps: Calls of the predictor.
-        max_signal_rate: See `diffusion_rates`.
-        min_signal_rate: See `diffusion_rates`.
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None clips nothing.
-        callback: Called with (step, image estimate) after every step.
+        predict_noise: Noise predictor. noise: (B, C, H, W) standard normal. steps: Calls of the
+        predictor. max_signal_rate: See `diffusion_rates`. min_signal_rate: See `diffusion_rates`.
+        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None clips
+        nothing. callback: Called with (step, image estimate) after every step.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.

@@ -3,7 +3,7 @@
 Adding one is a pair of functions and a line in FAMILIES. Must not know pools, lineages or files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Protocol
@@ -14,7 +14,8 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig, check_choice
 from model.images import from_unit, to_unit
-from model.sampling import sample_ddim
+from model.randomness import Purpose, Seed, image_noise
+from model.sampling import SAMPLE_BATCH, sample_ddim
 from model.training import Diverged, Fit, TrainingJob, fit_ddim
 
 
@@ -54,8 +55,9 @@ class Family:
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
     """Fit mean and covariance (maximum likelihood, divisor N) of the flattened images.
 
-    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular values
-    of the centred images: the null model of estimation noise, whose lineages have closed forms.
+    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular
+    values of the centred images: the null model of estimation noise, whose lineages have closed
+    forms.
     """
     started = perf_counter()
     flat = to_unit(torch.from_numpy(images)).double().flatten(1)
@@ -79,7 +81,7 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
 def sample_gaussian(
     checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
 ) -> np.ndarray:
-    """Images mean + A^T z, z being the first rows(A) numbers of each image's noise; runs on the CPU."""
+    """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU."""
     mean, factor = checkpoint.tensors["ema.mean"], checkpoint.tensors["ema.factor"]
     z = torch.from_numpy(noise).double().flatten(1)[:, : len(factor)]
     # One row at a time, as the sums of a matrix product may depend on how many rows it has.
@@ -112,6 +114,45 @@ def sample_images(
     if len(images) > 1 and (images == images[:1]).all():
         raise Diverged("all samples are the same image")
     return images
+
+
+def draw_block(
+    checkpoint: Checkpoint,
+    block: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Block number `block` of a stream: SAMPLE_BATCH images, however many are needed of it.
+
+    Raises:
+        Diverged: As sample_images.
+    """
+    return sample_images(
+        checkpoint,
+        lambda indices: image_noise(seed, purpose, indices, checkpoint.shape),
+        range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH),
+        config,
+        device=device,
+    )
+
+
+def draw_images(
+    checkpoint: Checkpoint,
+    num_images: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> Iterator[np.ndarray]:
+    """The first `num_images` of a stream, in parts of at most SAMPLE_BATCH; raises Diverged."""
+    for start in range(0, num_images, SAMPLE_BATCH):
+        block = start // SAMPLE_BATCH
+        images = draw_block(checkpoint, block, config, seed=seed, purpose=purpose, device=device)
+        yield images[: num_images - start]
 
 
 FAMILIES: dict[str, Family] = {

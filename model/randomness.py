@@ -1,8 +1,8 @@
 """Random numbers as functions of fixed integers: nothing here reads or sets global generator state.
 
-A seed is a tuple of integers (lineage seed, generation, member); a purpose keeps its uses apart. The
-noise of image i is drawn by a counter-based generator whose counter holds i, so that it does not depend
-on how many images are asked for, nor on their order.
+A seed is a tuple of integers (lineage seed, generation, member); a purpose keeps its uses apart.
+The noise of image i is drawn by a counter-based generator whose counter holds i, so that it does
+not depend on how many images are asked for, nor on their order.
 """
 
 from enum import IntEnum
@@ -27,7 +27,7 @@ class Purpose(IntEnum):
 
 
 def sequence(seed: Seed, purpose: Purpose, *extra: int) -> np.random.SeedSequence:
-    """SeedSequence of (seed, purpose, extra); the lengths are mixed in, so that tuples cannot collide."""
+    """SeedSequence of (seed, purpose, extra), lengths mixed in so that tuples cannot collide."""
     return np.random.SeedSequence((len(seed), *seed, int(purpose), len(extra), *extra))
 
 

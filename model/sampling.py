@@ -22,7 +22,7 @@ kernels, an image does not depend on how many others are drawn. Part of every re
 
 
 def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> UNet:
-    """The network of a DDIM checkpoint, in evaluation mode: its averaged weights, or its raw ones."""
+    """The network of a DDIM checkpoint, in evaluation mode, with averaged or raw weights."""
     config = ModelConfig(
         **{
             k: tuple(v) if isinstance(v, list) else v

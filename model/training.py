@@ -1,8 +1,8 @@
 """Fitting the DDIM's network: batches, loss, optimiser, average, divergence, resumption.
 
-The images lie on the device and batches are gathered there; the loop waits for the device only when it
-reports. All random numbers of a step follow from (seed, step), so that a resumed training repeats an
-uninterrupted one. Must not know pools, lineages or files.
+The images lie on the device and batches are gathered there; the loop waits for the device only when
+it reports. All random numbers of a step follow from (seed, step), so that a resumed training
+repeats an uninterrupted one. Must not know pools, lineages or files.
 """
 
 import math
@@ -82,11 +82,17 @@ class Fit:
     seconds: float = 0.0
     images_seen: int = 0
 
+    @property
+    def final_loss(self) -> float | None:
+        """Mean loss on the noise over the last tenth of the steps; None where there is none."""
+        losses = self.curves.get("noise_loss", np.empty(0))
+        return float(losses[-max(1, len(losses) // 10) :].mean()) if len(losses) else None
+
 
 def batch_indices(
     num_images: int, train: TrainConfig, seed: Seed, start_step: int
 ) -> Iterator[np.ndarray]:
-    """Index arrays of the batches from `start_step` on, without end; a function of its arguments."""
+    """Index arrays of the batches from `start_step` on, without end."""
     per_epoch = max(1, steps_per_epoch(num_images, train))
     epoch, first = divmod(start_step, per_epoch)
     while True:
@@ -97,7 +103,7 @@ def batch_indices(
 
 
 def epoch_order(num_images: int, train: TrainConfig, rng: np.random.Generator) -> np.ndarray:
-    """The order of one epoch: the repeated pool, permuted whole or within tf.data's sliding window."""
+    """The order of an epoch: the repeated pool, permuted whole or in a sliding window."""
     order = np.tile(np.arange(num_images), train.repetitions)
     if train.shuffle_window is None:
         return rng.permutation(order)
@@ -226,7 +232,7 @@ class DdimTrainer:
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         with self.autocast():
             predicted = self.predict(noisy, noise_rates**2)
-        error = predicted.float() - noise
+        error = predicted.to(noise.dtype) - noise
         loss = noise_loss(error, self.train)
         set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
         self.optimizer.zero_grad(set_to_none=True)

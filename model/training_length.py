@@ -7,6 +7,9 @@ import math
 
 from model.config import TrainConfig
 
+CLOSED_FORM = ("gaussian",)
+"""Families that are fitted at once: no steps, each image seen once."""
+
 
 def steps_per_epoch(num_images: int, train: TrainConfig) -> int:
     """Optimiser steps of one epoch over a pool of `num_images`."""
@@ -39,7 +42,7 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
 
 
 def ema_decay_at(step: int, train: TrainConfig) -> float:
-    """The average's decay at `step` (0 is the first): constant, or rising with (1 + s) / (10 + s)."""
+    """The average's decay at step s (0 is the first): constant, or at most (1 + s) / (10 + s)."""
     if train.ema_init != "warmup":
         return train.ema_decay
     return min(train.ema_decay, (1 + step) / (10 + step))

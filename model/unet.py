@@ -1,8 +1,8 @@
 """The residual U-Net of the Keras DDIM example: noisy image and noise variance in, noise out.
 
-Layer for layer the network of keras.io/examples/generative/ddim (A. Beres, 2022): a BatchNorm without
-scale or offset before the first of two 3x3 convolutions of each block, the variance's embedding joined
-once at the input, no attention. Must not know the schedule, the loss or the data.
+Layer for layer the network of keras.io/examples/generative/ddim (A. Beres, 2022): a BatchNorm
+without scale or offset before the first of two 3x3 convolutions of each block, the variance's
+embedding joined once at the input, no attention. Must not know the schedule, the loss or the data.
 """
 
 import math
@@ -26,7 +26,7 @@ class VarianceEmbedding(nn.Module):
         self.register_buffer("angular_speeds", speeds, persistent=False)
 
     def forward(self, variance: Tensor) -> Tensor:
-        """(B, 1, 1, 1) variances to (B, dim, 1, 1); never below float32, as the angle reaches 6283."""
+        """(B, 1, 1, 1) variances to (B, dim, 1, 1), in float32: the angle reaches 6283."""
         with torch.autocast(variance.device.type, enabled=False):
             angles = variance * self.angular_speeds.view(1, -1, 1, 1)
             return torch.cat([angles.sin(), angles.cos()], dim=1)

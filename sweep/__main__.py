@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from model.command_line import UsageError, parse, run_command
+from model.command_line import UsageError, parse, run_program
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 from sweep.request import read_request
 
@@ -24,7 +24,9 @@ class _Sweep:
 
     store: Path | None = None
     """Folder for models and samples, shared by sweeps; none keeps them in --out."""
-    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    axis: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
+    ] = ()
     """Sweep over values of a setting, as in pool.alpha=0.5,1,2; replaces the preset's axis."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What a trial may use."""
@@ -36,10 +38,11 @@ class _Sweep:
 class _Run(_Sweep):
     """Run a sweep, or what is missing of it: the same command again resumes.
 
-    The first argument is a preset (see `sweep presets`) or a .toml or .json file of settings.
+    PRESET|FILE comes first: a preset (`sweep presets` lists them), or a .toml or .json file of
+    settings. Its settings are the options' defaults: `sweep run quickstart --help` shows those.
     """
 
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Results folder; an existing one is resumed or extended."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
@@ -49,7 +52,8 @@ class _Run(_Sweep):
 class _Plan(_Sweep):
     """Say what a sweep would compute, and run nothing.
 
-    The first argument is a preset (see `sweep presets`) or a .toml or .json file of settings.
+    PRESET|FILE comes first: a preset (`sweep presets` lists them), or a .toml or .json file of
+    settings. Its settings are the options' defaults: `sweep plan quickstart --help` shows those.
     """
 
     out: Path | None = None
@@ -59,11 +63,16 @@ class _Plan(_Sweep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Status:
-    """Say how far a sweep is."""
+class _Presets:
+    """List the presets, one line each: the name, and the question that the sweep answers."""
 
-    directory: Annotated[Path, tyro.conf.Positional]
-    """Results folder."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Status:
+    """Say how far a sweep is, also while it runs: its lineages, and what is at work now."""
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Results folder (--out of sweep run)."""
     store: Path | None = None
     """The --store the sweep was run with."""
 
@@ -72,8 +81,7 @@ def presets(args: list[str]) -> int:
     """List the presets, one line each."""
     from sweep.presets import PRESETS
 
-    if args:
-        raise UsageError(f"sweep presets takes no arguments, got {args[0]!r}")
+    parse(_Presets, args, prog="sweep presets")
     width = max(map(len, PRESETS))
     for name, make in PRESETS.items():
         print(f"{name:{width}}  {make().description}")
@@ -143,22 +151,7 @@ sweep COMMAND --help lists a command's options."""
 
 def main() -> None:
     """Entry point of the console command."""
-    args = sys.argv[1:]
-    if not args or args[0] in ("-h", "--help"):
-        print(USAGE)
-        sys.exit(0 if args else 2)
-    sys.exit(run_command(lambda rest: dispatch(args[0], rest), args[1:]))
-
-
-def dispatch(name: str, args: list[str]) -> int:
-    """Run the command called `name`."""
-    if name not in COMMANDS:
-        from model.command_line import unknown_argument
-
-        raise UsageError(
-            unknown_argument(name, list(COMMANDS), "sweep").replace("an option", "a command")
-        )
-    return COMMANDS[name](args)
+    sys.exit(run_program("sweep", USAGE, COMMANDS))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """TensorBoard files of a results folder: curves, metrics, sample grids and settings per lineage.
 
-Written from the store, one event file per (lineage, generation) and never twice: a shared V_1 appears
-in every lineage, a resume repeats nothing. Needs tensorboard, not torch.
+Written from the store, one event file per (lineage, generation) and never twice: a shared V_1
+appears in every lineage, a resume repeats nothing. Needs tensorboard, not torch.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Every setting of a lineage and a sweep, and the way between settings and JSON.
 
-Frozen dataclasses are the single definition: flags, files, axes, columns and keys all come from them.
-Must not import torch, ray or tyro.
+Frozen dataclasses are the single definition: flags, files, axes, columns and keys all come from
+them. Must not import torch, ray or tyro.
 """
 
 import itertools
@@ -9,6 +9,7 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,7 @@ from model.config import (
     check,
     check_choice,
     check_finite,
+    check_together,
 )
 
 EXTENDABLE = ("generations",)
@@ -37,7 +39,7 @@ class PoolConfig:
     alpha: float | None = None
     """New images per image of the pool (rule grow); the paper's alpha."""
     concentration: float = 0.0
-    """Share of the new images whose class is drawn from focal_classes alone; needs a conditional model."""
+    """Share of the new images of focal_classes alone; needs a conditional model."""
     focal_classes: tuple[str, ...] = ()
     """Classes on which new images concentrate, by name."""
 
@@ -72,22 +74,7 @@ class LineageConfig:
     def __post_init__(self) -> None:
         check(self.seed >= 0, "seed", "be at least 0", self.seed)
         check(self.generations >= 1, "generations", "be at least 1", self.generations)
-        halvings = len(self.model.widths) - 1
-        divisor = 2**halvings
-        if self.model.family == "ddim":
-            check(
-                self.data.image_size % divisor == 0,
-                "data.image_size",
-                f"be divisible by {divisor}, as model.widths halves it {halvings} times",
-                self.data.image_size,
-            )
-        if self.train.select == "best_kid":
-            check(
-                self.data.validation_fraction > 0,
-                "data.validation_fraction",
-                "be above 0 with train.select=best_kid, so that the reference selects nothing",
-                self.data.validation_fraction,
-            )
+        check_together(self.data, self.model, self.train)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +84,7 @@ class ResourcesConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; auto takes GPUs where there are any."""
     cpus_per_trial: float | None = None
-    """CPUs (and torch threads) of a trial; none is 1 on the CPU, and all of a GPU's share beside one."""
+    """CPUs (and torch threads) of a trial; none is 1 on the CPU, and a GPU's share beside one."""
     gpus_per_trial: float | None = None
     """GPUs of a trial, fractions share one; none is 1 where there are GPUs."""
     num_cpus: int | None = None
@@ -147,12 +134,13 @@ class SweepConfig:
         """
         seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
         axes = self.axes()
+        base = updated(self.base, to_json(self.base))  # 1 and 1.0 are one value, with one key
         for grid in self.grids:
             for values in itertools.product(*grid.values()):
                 nested: dict[str, Any] = {}
                 for axis, value in zip(grid, values, strict=True):
                     nested = merge(nested, nest(axis, value))
-                config = updated(self.base, nested)
+                config = updated(base, nested)
                 point = {axis: get_value(config, axis) for axis in axes}
                 seen.setdefault(repr(config), (point, config))
         return list(seen.values())
@@ -202,11 +190,15 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
-    """A copy of the settings with the nested values of `data`, each checked against its field's type.
+    """A copy of the settings with the nested values of `data`, each of its field's type.
 
     Raises:
-        ValueError: An unknown name (with a suggestion), a value of a wrong type, or one not allowed.
+        ValueError: An unknown name (with a suggestion), a value of a wrong type, or one not
+        allowed.
     """
+    if not isinstance(data, Mapping):
+        name = prefix.rstrip(".") or "settings"
+        raise ValueError(f"{name} must be a table of settings, got {data!r}")
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     names = [f.name for f in fields(typing.cast(Any, config))]
@@ -216,8 +208,6 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
             raise ValueError(unknown(dotted, str(name), names))
         old = getattr(config, name)
         if is_dataclass(old):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"{dotted} must be a table of settings, got {value!r}")
             changes[name] = updated(old, value, f"{dotted}.")
         else:
             changes[name] = coerce(value, hints[name], dotted)
@@ -251,10 +241,11 @@ def coerce(value: Any, hint: Any, dotted: str) -> Any:
             value = [value]
         return tuple(coerce(item, options[0], dotted) for item in value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number:
-        return float(value)
-    if hint is int and is_number and value == int(value):
-        return int(value)
+    with suppress(OverflowError, ValueError):  # nan and inf are no whole numbers
+        if hint is float and is_number:
+            return float(value)
+        if hint is int and is_number and value == int(value):
+            return int(value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
     kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}

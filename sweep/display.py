@@ -1,7 +1,8 @@
 """What a running sweep shows: models done, what each trial does, and the time left.
 
-A snapshot is made of the plan and the store's claims, so that `sweep status` in another terminal sees
-the same as `sweep run`. On a terminal it is redrawn in place, elsewhere plain lines are printed.
+A snapshot is made of the plan and the store's claims, so that `sweep status` in another terminal
+sees the same as `sweep run`. On a terminal it is redrawn in place, elsewhere plain lines are
+printed.
 """
 
 import sys

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.config import SweepConfig
-from sweep.folder import check_out, extend, fill, write_sweep
+from sweep.folder import check_folder, check_out, extend, fill, write_sweep
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.records import LineageRecord
-from sweep.report import planned_bytes
+from sweep.report import format_bytes, planned_bytes
+from sweep.resources import check_machine
 from sweep.store import LocalStore
 
 
@@ -24,6 +25,10 @@ def execute(
     """
     out = out.absolute()
     check_out(out)
+    if store is not None:
+        check_folder(store.absolute(), "--store")
+    if address is None:
+        check_machine(sweep.resources)
     sweep = resolve(extend(sweep, out), address)
     kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
     on_gpu = sweep.base.train.precision == "bf16"
@@ -76,8 +81,8 @@ def check_space(lineages: list[PlannedLineage], store: LocalStore) -> None:
     needed, free = planned_bytes(lineages, missing), store.free_bytes()
     if needed > free:
         raise ValueError(
-            f"{store.root} must have room for the sweep's {needed / 1e9:.2f} GB, got "
-            f"{free / 1e9:.2f} GB free; free some or use another --out or --store"
+            f"{store.root} must have room for the sweep's {format_bytes(needed)}, got "
+            f"{format_bytes(free)} free; free some or use another --out or --store"
         )
 
 

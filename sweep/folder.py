@@ -1,7 +1,7 @@
 """The results folder as a whole: opening or extending one, and filling it from the store.
 
-What is written here follows from sweep.json and the store alone, so that doing it again, at any moment,
-changes nothing. Must not import torch or ray.
+What is written here follows from sweep.json and the store alone, so that doing it again, at any
+moment, changes nothing. Must not import torch or ray.
 """
 
 import contextlib
@@ -39,6 +39,18 @@ from sweep.store import LocalStore, Store
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """A node's files that analysis reads, beside record.json and metrics/."""
 
+OURS = (
+    "datasets",
+    "figures",
+    "generations",
+    "lineages",
+    "streams",
+    "tensorboard",
+    "tune",
+    "work",
+)
+"""What a results folder may hold whose sweep.json is gone: deleted, or not yet written."""
+
 
 def check_out(out: Path) -> None:
     """Raise unless `out` is a folder that can be written, or can be made.
@@ -46,18 +58,25 @@ def check_out(out: Path) -> None:
     Raises:
         ValueError: It is a file, holds something else than a sweep, or cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder, got the file {out}; choose another name")
+    check_folder(out, "--out")
     if out.is_dir() and not (out / "sweep.json").exists():
-        foreign = [p.name for p in out.iterdir() if p.name not in ("datasets", "work", "tune")]
+        foreign = [path.name for path in out.iterdir() if path.name not in OURS]
         if foreign:
             raise ValueError(
                 f"--out must be new, empty or a sweep's folder, got {out} holding {foreign[0]!r}; "
                 "choose another folder"
             )
-    parent = next(p for p in (out, *out.parents) if p.exists())
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"--out must be in a folder that can be written, got {out}")
+
+
+def check_folder(path: Path, name: str) -> None:
+    """Raise ValueError, naming the option, unless a folder can be written, or can be made."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"{name} must be a folder, got the file {there}; choose another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{name} must be in a folder that can be written, got {path}; choose another folder"
+        )
 
 
 def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
@@ -88,6 +107,8 @@ def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None
     """The first base setting that differs and that some grid leaves to the base."""
     before, now = (dict(flatten(to_json(sweep.base))) for sweep in (old, new))
     free = set(EXTENDABLE)
+    if now["train.precision"] == "auto":  # the folder holds what it came out as
+        free.add("train.precision")
     for name in before:
         in_all = all(name in grid for sweep in (old, new) for grid in sweep.grids)
         if name not in free and not in_all and before[name] != now[name]:
@@ -112,14 +133,20 @@ def sweep_from_record(record: SweepRecord, path: Path) -> SweepConfig:
             description=record.description,
             base=updated(LineageConfig(), complete(record.base)),
             grids=tuple(record.grids),
-            resources=updated(ResourcesConfig(), record.resources),
+            resources=updated(ResourcesConfig(), record.resources, "resources."),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
 
 
 def complete(base: Mapping[str, Any]) -> Json:
-    """A file's base settings; where it sets train.steps or train.images, epochs are None."""
+    """A file's base settings; where it sets train.steps or train.images, epochs are None.
+
+    Raises:
+        ValueError: They are no table.
+    """
+    if not isinstance(base, Mapping):
+        raise ValueError(f"base must be a table of settings, got {base!r}")
     data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
     train = data.get("train")
     if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):
@@ -184,7 +211,7 @@ def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) 
         status = "failed" if error else ("running" if num_done else "pending")
     return LineageRecord(
         id=lineage.id,
-        axes=lineage.axes,
+        axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
         config=to_json(lineage.config),
         status=status,
         nodes=[[node.key] for node in lineage.nodes],

@@ -1,7 +1,7 @@
 """The keys of nodes and streams: SHA-256 of all that can change a number, and of nothing else.
 
-A key is made of the recipe of the pool, the family and training settings, the seed, the generation and
-the member; metrics, resources and names are in none. Must not know files or torch.
+A key is made of the recipe of the pool, the family and training settings, the seed, the generation
+and the member; metrics, resources and names are in none. Must not know files or torch.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ NUMERICS_VERSION = 1
 def canonical(config: Any) -> dict[str, Any]:
     """The settings that belong in a key: without those at their frozen `key_default`.
 
-    A field added later carries metadata {"key_default": how the code behaved before it}, and one that
-    changes no number {"in_key": False}; so old keys stay what they were.
+    A field added later carries metadata {"key_default": how the code behaved before it}, and one
+    that changes no number {"in_key": False}; so old keys stay what they were.
     """
     kept: dict[str, Any] = {}
     values = asdict(config)

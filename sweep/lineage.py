@@ -1,7 +1,7 @@
 """The lineage loop: train, sample, measure, build the next pool, and again.
 
-Every step looks in the store first and computes only what is missing, so that a lineage resumes by being
-run again and shares its past with others. Must not import ray or tyro.
+Every step looks in the store first and computes only what is missing, so that a lineage resumes by
+being run again and shares its past with others. Must not import ray or tyro.
 """
 
 import io
@@ -19,18 +19,26 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.datasets import Dataset
-from model.families import family_of, sample_images
+from model.families import draw_block, family_of
 from model.features import extract_features
 from model.metrics import evaluate_images
-from model.randomness import Purpose, image_noise
+from model.randomness import Purpose
 from model.sampling import SAMPLE_BATCH
+from model.selection import validation_score
 from model.training import Diverged, Fit, Progress, TrainingJob
 from model.training_length import ema_init_left
 from sweep.claims import Claim, ClaimLost
 from sweep.config import LineageConfig
 from sweep.files import CorruptError
 from sweep.keys import stream_key
-from sweep.plan import MetricsPlan, NodePlan, plan_lineage, plan_metrics
+from sweep.plan import (
+    MetricsPlan,
+    NodePlan,
+    metrics_sample,
+    plan_lineage,
+    plan_metrics,
+    selection_metrics,
+)
 from sweep.pool import Pool, pool_origins
 from sweep.prepared import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.records import DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
@@ -85,6 +93,8 @@ class LineageRun:
                 yield Generation(node=record, metrics=None)
                 return
             yield Generation(node=record, metrics=self.ensure_metrics(node, metrics, trained))
+        for node in nodes:  # one that was set aside on the way lost its numbers with its weights
+            self.ensure_metrics(node, metrics, trained)
 
     def ensure_node(self, node: NodePlan, trained: dict[str, NodePlan]) -> NodeRecord:
         """The node's record, after training it if nobody has."""
@@ -154,6 +164,8 @@ class LineageRun:
             if not missing:
                 try:
                     read = [self.store.read_block(stream, b) for b in blocks]
+                except FileNotFoundError:  # found damaged by another lineage just now
+                    continue
                 except CorruptError:
                     self.discard_damaged(stream, blocks)
                     continue
@@ -179,7 +191,9 @@ class LineageRun:
         for done, block in enumerate(missing):
             if self.store.has_block(stream, block):
                 continue
-            images = self.draw(checkpoint, sample, seed, Purpose.SAMPLE, block)
+            images = draw_block(
+                checkpoint, block, sample, seed=seed, purpose=Purpose.SAMPLE, device=self.device
+            )
             self.store.write_block(stream, block, images)
             seconds = time.perf_counter() - started
             self.progress(
@@ -190,28 +204,13 @@ class LineageRun:
                 images_per_second=(done + 1) * SAMPLE_BATCH / seconds,
             )
 
-    def draw(
-        self,
-        checkpoint: Checkpoint,
-        sample: SampleConfig,
-        seed: tuple[int, ...],
-        purpose: Purpose,
-        block: int,
-    ) -> np.ndarray:
-        """One block of images of a checkpoint."""
-        return sample_images(
-            checkpoint,
-            lambda indices: image_noise(seed, purpose, indices, checkpoint.shape),
-            range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH),
-            sample,
-            device=self.device,
-        )
-
     def discard_damaged(self, stream: str, blocks: range) -> None:
         """Delete the damaged ones of a stream's blocks, so that they are drawn again."""
         for block in blocks:
             try:
                 self.store.read_block(stream, block)
+            except FileNotFoundError:
+                continue
             except CorruptError:
                 self.store.discard_block(stream, block)
 
@@ -226,29 +225,25 @@ class LineageRun:
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
         """The preview PNG: the same noise in every generation of a lineage."""
-        seed = (self.config.seed, node.member)
-        images = self.draw(checkpoint, self.config.sample, seed, Purpose.PREVIEW, 0)
+        images = draw_block(
+            checkpoint,
+            0,
+            self.config.sample,
+            seed=(self.config.seed, node.member),
+            purpose=Purpose.PREVIEW,
+            device=self.device,
+        )
         return preview_png(images[:PREVIEW_IMAGES], preview_limits(self.data))
 
     def score_function(self, seed: tuple[int, ...]) -> Callable[[Checkpoint], float]:
         """KID of a checkpoint's images against the validation images, for train.select=best_kid."""
-        validation = self.data.images[self.data.validation]
-        sample = metrics_sample(self.config)
-
-        def score(checkpoint: Checkpoint) -> float:
-            blocks = range(-(-len(validation) // SAMPLE_BATCH))
-            try:
-                drawn = np.concatenate(
-                    [self.draw(checkpoint, sample, seed, Purpose.VALIDATION, b) for b in blocks]
-                )
-            except Diverged:
-                return float("nan")
-            found = evaluate_images(
-                drawn[: len(validation)], validation, self.config.metrics, device=self.device
-            )
-            return next(v for name, v in found.values.items() if name.startswith("kid/"))
-
-        return score
+        return validation_score(
+            self.data.images[self.data.validation],
+            metrics_sample(self.config),
+            selection_metrics(self.config),
+            seed=seed,
+            device=self.device,
+        )
 
     def ensure_metrics(
         self, node: NodePlan, plan: MetricsPlan | None, trained: dict[str, NodePlan]
@@ -298,11 +293,11 @@ class LineageRun:
             self.progress(node, "wait")
             yield None
             return
-        self.progress(node, stage)
         outer, self._position = self._position, dict(self._position)
         with claim, Heartbeat(claim, self._position, self.heartbeat_seconds) as heartbeat:
             self._position["_heartbeat"] = heartbeat
             try:
+                self.progress(node, stage)
                 yield claim
             except ClaimLost:
                 pass  # whoever took over publishes the same numbers; look again
@@ -334,31 +329,18 @@ class LineageRun:
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
     ) -> NodeRecord:
         """The record of a trained (or diverged) node."""
-        losses = fit.curves.get("noise_loss", np.empty(0))
-        tail = losses[-max(1, len(losses) // 10) :]
         return NodeRecord(
-            key=node.key,
-            status="done" if reason is None else "diverged",
-            reason=reason,
-            seed=self.config.seed,
-            generation=node.generation,
-            member=node.member,
-            family=self.config.model.family,
-            num_images=node.num_images,
-            origins=pool_origins(node.pool),
-            num_steps=node.num_steps,
-            images_seen=fit.images_seen,
+            key=node.key, status="done" if reason is None else "diverged", reason=reason,
+            seed=self.config.seed, generation=node.generation, member=node.member,
+            family=self.config.model.family, num_images=node.num_images,
+            origins=pool_origins(node.pool), num_steps=node.num_steps, images_seen=fit.images_seen,
             views_per_image=fit.images_seen / node.num_images,
-            ema_init_left=ema_init_left(node.num_steps, self.config.train),
-            final_loss=float(tail.mean()) if len(tail) else None,
-            seconds=fit.seconds or seconds,
+            ema_init_left=ema_init_left(node.num_steps, self.config.train) if node.num_steps else
+            0.0, final_loss=fit.final_loss, seconds=fit.seconds or seconds,
             images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
-            device=device_name(self.device),
-            num_threads=torch.get_num_threads(),
+            device=device_name(self.device), num_threads=torch.get_num_threads(),
             precision=fit.checkpoint.settings.get("precision", self.config.train.precision),
-            weights_sha256=fit.checkpoint.digest("ema."),
-            files={},
-            environment=environment(),
+            weights_sha256=fit.checkpoint.digest("ema."), files={}, environment=environment(),
         )
 
 
@@ -410,12 +392,6 @@ class Heartbeat:
                 return
 
 
-def metrics_sample(config: LineageConfig) -> SampleConfig:
-    """The sampler of measured images."""
-    steps = config.metrics.sample_steps
-    return config.sample if steps is None else SampleConfig(steps=steps, clip=config.sample.clip)
-
-
 def array_digest(images: np.ndarray) -> str:
     """SHA-256 (hex) of an array's shape, type and bytes."""
     import hashlib
@@ -445,7 +421,7 @@ def device_name(device: str) -> str:
 
 
 def environment() -> Json:
-    """Versions under which a node was computed: its numbers repeat bit for bit only under the same."""
+    """Versions under which a node was computed; its bits repeat only under the same."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,16 +1,17 @@
 """What a lineage will compute, before anything runs: the pools, keys and steps of its nodes.
 
-Settings and a data set's card determine every pool, and so every key, of a lineage: recipes name streams
-and ranges, never pixels. So a sweep's tree is known beforehand. Must not import torch or ray.
+Settings and a data set's card determine every pool, and so every key, of a lineage: recipes name
+streams and ranges, never pixels. So a sweep's tree is known beforehand. Must not import torch or
+ray.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from model.config import DataConfig, MetricsConfig, SampleConfig, check_choice
+from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
 from model.metrics import validate_metrics
 from model.size import SIZES
-from model.training_length import count_images, training_steps
+from model.training_length import CLOSED_FORM, count_images, training_steps
 from sweep.config import LineageConfig, SweepConfig
 from sweep.keys import canonical, digest, node_inputs, stream_key
 from sweep.pool import Pool, Segment, pool_recipe, pool_size, rule_of
@@ -59,9 +60,8 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
     # Before the data are prepared their fingerprint is unknown; the settings' key stands in for it.
     source = card.fingerprint or f"unprepared-{card.key}"
     first: Pool = (Segment(kind="real", source=source, start=0, stop=card.num_train),)
-    selection = None
-    if config.train.select == "best_kid":
-        selection = canonical(config.metrics)
+    selection = plan_selection(config, card)
+    is_iterative = config.model.family not in CLOSED_FORM
     pool, nodes = first, []
     for generation in range(1, config.generations + 1):
         size = pool_size(pool)
@@ -70,7 +70,10 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
                 f"generation {generation}'s pool must have at least 2 images, got {size}; "
                 "use more data or a larger pool.alpha"
             )
-        num_steps = training_steps(size, config.train, first_pool=card.num_train)
+        num_steps, images_seen = 0, size
+        if is_iterative:
+            num_steps = training_steps(size, config.train, first_pool=card.num_train)
+            images_seen = count_images(size, config.train, num_steps)
         inputs = node_inputs(
             recipe=pool_recipe(pool),
             model=config.model,
@@ -93,7 +96,7 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
                 member=0,
                 pool=pool,
                 num_steps=num_steps,
-                images_seen=count_images(size, config.train, num_steps),
+                images_seen=images_seen,
                 stream=stream,
                 num_new=0 if is_last else count,
             )
@@ -101,6 +104,31 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
         new = Segment(kind="synthetic", source=stream, start=0, stop=count, generation=generation)
         pool = rule.combine(first, pool, (new,) if count else ())
     return nodes
+
+
+def selection_metrics(config: LineageConfig) -> MetricsConfig:
+    """The KID by which train.select=best_kid selects, whichever metrics are asked for."""
+    return replace(config.metrics, names=("kid",), num_images=None, sample_steps=None)
+
+
+def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
+    """What selects a checkpoint beside the data, for keys; None where nothing does.
+
+    Raises:
+        ValueError: There are not enough validation images.
+    """
+    if config.train.select != "best_kid":
+        return None
+    metrics = selection_metrics(config)
+    needed = max(2, metrics.kid_subset_size or 0)
+    check(
+        card.num_validation >= needed,
+        "data.validation_fraction",
+        f"leave at least {needed} images to select by",
+        config.data.validation_fraction,
+        f"it leaves {card.num_validation} of {card.name}",
+    )
+    return {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
 
 
 def check_classes(config: LineageConfig, card: DatasetCard) -> None:
@@ -120,6 +148,12 @@ def check_classes(config: LineageConfig, card: DatasetCard) -> None:
         )
 
 
+def metrics_sample(config: LineageConfig) -> SampleConfig:
+    """The sampler of measured images."""
+    steps = config.metrics.sample_steps
+    return config.sample if steps is None else replace(config.sample, steps=steps)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsPlan:
     """Which images of a node are measured, and how."""
@@ -133,10 +167,10 @@ class MetricsPlan:
 
 
 def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
-    """The metric specification of a lineage, the same for all its generations; None without metrics.
+    """The metric specification of all generations of a lineage; None without metrics.
 
     Raises:
-        ValueError: There is no reference to measure against.
+        ValueError: There is no reference to measure against, or not enough of it.
     """
     metrics: MetricsConfig = config.metrics
     if not metrics.names:
@@ -146,10 +180,16 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
             f"data.split must leave a reference for the metrics, got {config.data.split!r} with "
             f"{card.num_reference} reference images; use another split or --metrics.names with none"
         )
-    sample = config.sample
-    if metrics.sample_steps is not None:
-        sample = replace(sample, steps=metrics.sample_steps)
+    sample = metrics_sample(config)
     num_images = metrics.num_images or card.num_reference
+    if "kid" in metrics.names and metrics.kid_subset_size is not None:
+        most = min(num_images, card.num_reference)
+        check(
+            metrics.kid_subset_size <= most,
+            "metrics.kid_subset_size",
+            f"be at most the {most} images that are compared",
+            metrics.kid_subset_size,
+        )
     inputs = {
         "metrics": canonical(metrics),
         "num_images": num_images,
@@ -172,7 +212,7 @@ def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
 
 
 def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
-    """A lineage's name: readable settings and a hash of all of them but the number of generations."""
+    """A lineage's name: readable settings, and a hash of all but the number of generations."""
     one = replace(config, generations=1)
     settings = {
         "data": card.fingerprint or card.key,

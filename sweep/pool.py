@@ -1,7 +1,7 @@
 """Pools as manifests: which images a model trains on, by where they come from; and the pool rules.
 
-A pool is a tuple of segments, each a range of the data set's train images or of a stream. Resolving one
-to pixels is the lineage's work. Adding a rule is one function and a line in POOL_RULES.
+A pool is a tuple of segments, each a range of the data set's train images or of a stream. Resolving
+one to pixels is the lineage's work. Adding a rule is one function and a line in POOL_RULES.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Data sets as a store holds them: loaded and split once by the driver, read by every trial.
 
-So a missing download is an error before anything starts, and a worker needs neither the files nor the
-network. Must not know lineages or Ray.
+So a missing download is an error before anything starts, and a worker needs neither the files nor
+the network. Must not know lineages or Ray.
 """
 
 import io
@@ -38,6 +38,7 @@ def expected_card(config: DataConfig) -> DatasetCard:
         num_reference=known.num_reference,
         num_validation=known.num_validation,
         train_class_counts=list(known.train_class_counts or ()),
+        bounded=known.bounded,
     )
 
 
@@ -117,7 +118,7 @@ def load_prepared(card: DatasetCard, store: Store) -> Dataset:
         return Dataset(
             name=card.name,
             images=arrays["images"],
-            labels=arrays["labels"] if "labels" in arrays else None,
+            labels=arrays.get("labels"),
             class_names=tuple(card.class_names),
             train=arrays["train"],
             reference=arrays["reference"],

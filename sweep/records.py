@@ -1,4 +1,4 @@
-"""The files of a results folder, as dataclasses: the only interface between a sweep and its analysis.
+"""The files of a results folder, as dataclasses: the only interface to analysis.
 
     <out>/sweep.json                          SweepRecord
     <out>/lineages/<id>.json                  LineageRecord
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class RecordError(ValueError):
-    """A file of a results folder that is missing, damaged or of another version; the message says which."""
+    """A file of a results folder that is missing, damaged or of another version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a record; raises RecordError where the file is missing, damaged or of another schema."""
+        """Read a record; RecordError where the file is missing, damaged or of another schema."""
         data = read_json(path)
         if data.get("schema") != SCHEMA_VERSION:
             raise RecordError(
@@ -116,7 +116,7 @@ class NodeRecord(Record):
     ema_init_left: float
     """Share of the averaged weights' initial value still in them."""
     final_loss: float | None
-    """Mean training loss on the noise over the last tenth of the steps; None where there is none."""
+    """Mean loss on the noise over the last tenth of the steps; None where there is none."""
     seconds: float
     """Wall time of the training (all attempts, resumed parts once)."""
     images_per_second: float

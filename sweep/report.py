@@ -78,7 +78,8 @@ def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None
     for lineage in lineages:
         axes = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in lineage.axes.items()) or lineage.id
         for node in lineage.nodes:
-            left = ema_init_left(node.num_steps, lineage.config.train)
+            train = lineage.config.train
+            left = ema_init_left(node.num_steps, train) if node.num_steps else 0.0
             rows.append(
                 [
                     axes if node.generation == 1 else "",

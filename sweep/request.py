@@ -109,7 +109,7 @@ def axis_value(base: LineageConfig, name: str, word: str) -> Any:
     """One value of an axis, of the setting's type; raises ValueError."""
     try:
         value = ast.literal_eval(word)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError):
         value = word
     if isinstance(value, str) and value.lower() in ("nan", "inf", "-inf"):
         value = float(value)
@@ -151,7 +151,7 @@ def load_sweep_file(path: Path) -> SweepConfig:
         if key not in FILE_KEYS:
             raise RecordError(f"{path}: " + unknown(key, key, list(FILE_KEYS)))
     grids = data.get("grids", [{}])
-    is_grid = isinstance(grids, list) and all(
+    is_grid = isinstance(grids, list) and grids and all(
         isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
         for grid in grids
     )
@@ -165,7 +165,7 @@ def load_sweep_file(path: Path) -> SweepConfig:
             description=str(data.get("description", "")),
             base=updated(LineageConfig(), complete(data.get("base", {}))),
             grids=tuple(grids),
-            resources=updated(ResourcesConfig(), data.get("resources", {})),
+            resources=updated(ResourcesConfig(), data.get("resources", {}), "resources."),
         )
         for axis in sweep.axes():
             check_axis(sweep.base, axis)

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ RAY_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box at the start whatever the verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
@@ -31,6 +31,7 @@ from ray import tune  # noqa: E402
 from sweep.config import ResourcesConfig  # noqa: E402
 from sweep.display import Display, format_seconds  # noqa: E402
 from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
+from sweep.resources import num_at_once, trial_resources  # noqa: E402
 from sweep.schedule import Chain, Schedule  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.store import Store  # noqa: E402
@@ -60,7 +61,8 @@ def run_lineages(
     """
     tune_dir.mkdir(parents=True, exist_ok=True)
     with started_ray(resources, address, tune_dir):
-        device, per_trial = trial_resources(resources, ray.cluster_resources())
+        total = ray.cluster_resources()
+        device, per_trial = trial_resources(resources, total)
         schedule = Schedule(
             [
                 Chain(
@@ -86,7 +88,9 @@ def run_lineages(
                 tune_config=tune.TuneConfig(
                     search_alg=LineageSearcher(schedule, store),
                     num_samples=-1,
-                    max_concurrent_trials=concurrency(resources, per_trial, len(lineages)),
+                    max_concurrent_trials=num_at_once(
+                        resources, per_trial, total, num_lineages=len(lineages)
+                    ),
                 ),
                 run_config=tune.RunConfig(
                     name=time.strftime("run-%Y%m%d-%H%M%S"),
@@ -100,48 +104,14 @@ def run_lineages(
     return failures.errors
 
 
-def concurrency(resources: ResourcesConfig, per_trial: dict[str, float], num: int) -> int:
-    """Most trials at once: as many as the resources hold, and as the user allows."""
-    total = ray.cluster_resources()
-    fits = [
-        math.floor(total.get(name.upper(), 0) / share + 1e-9)
-        for name, share in per_trial.items()
-        if share > 0
-    ]
-    return max(1, min([num, *fits, resources.max_concurrent or num]))
-
-
-def trial_resources(
-    resources: ResourcesConfig, total: dict[str, float]
-) -> tuple[str, dict[str, float]]:
-    """The device of a trial and what it reserves.
-
-    Raises:
-        ValueError: There are fewer CPUs or GPUs than one trial asks for.
-    """
-    num_gpus, num_cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
-    on_gpu = resources.device == "cuda" or (resources.device == "auto" and num_gpus > 0)
-    gpus = resources.gpus_per_trial
-    if gpus is None:
-        gpus = 1.0 if on_gpu else 0.0
-    cpus = resources.cpus_per_trial
-    if cpus is None:
-        cpus = max(1.0, num_cpus * gpus // max(num_gpus, 1)) if on_gpu else 1.0
-    for name, share, there in (("gpus", gpus, num_gpus), ("cpus", cpus, num_cpus)):
-        if share > there:
-            raise ValueError(
-                f"resources.{name}_per_trial must be at most the {there:g} there are, got {share:g}"
-                + ("; use --resources.device cpu" if name == "gpus" else "")
-            )
-    return ("cuda" if on_gpu else "cpu"), {"cpu": cpus, "gpu": gpus}
-
-
 @contextlib.contextmanager
-def started_ray(resources: ResourcesConfig, address: str | None, directory: Path) -> Iterator[None]:
+def started_ray(
+    resources: ResourcesConfig, address: str | None, directory: Path
+) -> Generator[None]:
     """Ray, started or joined quietly, and shut down at the end whatever happens.
 
-    Ray puts the driver's working directory first on every worker's path, where a user's own model.py
-    or analysis/ would shadow ours; so it is started from a folder of ours.
+    Ray puts the driver's working directory first on every worker's path, where a user's own
+    model.py or analysis/ would shadow ours; so it is started from a folder of ours.
     """
     here = Path.cwd()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -157,6 +127,7 @@ def started_ray(resources: ResourcesConfig, address: str | None, directory: Path
     os.chdir(directory)
     try:
         ray.init(address=address, **options)
+        signal.signal(signal.SIGTERM, raise_interrupt)  # ray.init has put its own in the place
         yield
     finally:
         ray.shutdown()

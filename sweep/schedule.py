@@ -1,8 +1,8 @@
 """Which lineage to start next, so that no accelerator waits for a model another is training.
 
-Lineages share nodes. One is handed out only when its first missing node is neither being computed nor
-about to be by a lineage already running; of those, the one with most work left first. Pure bookkeeping:
-must not know Ray, files or clocks.
+Lineages share nodes. One is handed out only when its first missing node is neither being computed
+nor about to be by a lineage already running; of those, the one with most work left first. Pure
+bookkeeping: must not know Ray, files or clocks.
 """
 
 from collections.abc import Iterable

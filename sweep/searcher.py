@@ -1,7 +1,7 @@
 """Ray Tune's view of the schedule: a Searcher that suggests lineages.
 
-Tune asks it for configurations; it answers with a lineage's id, with None while nothing may start, and
-with FINISHED at the end.
+Tune asks it for configurations; it answers with a lineage's id, with None while nothing may start,
+and with FINISHED at the end.
 """
 
 import json

@@ -331,8 +331,10 @@ def _load_block(data: bytes) -> np.ndarray | None:
 
 
 def _describe(images: np.ndarray) -> dict[str, str]:
-    return {
+    facts = {
         "sha256": sha256(images.tobytes()),
-        "shape": json.dumps(images.shape),
+        "shape": images.shape,
         "dtype": str(images.dtype),
     }
+    # One entry: safetensors writes several in an order that changes from run to run.
+    return {"images": json.dumps(facts, sort_keys=True)}

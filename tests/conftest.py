@@ -4,9 +4,11 @@ Must not import torch or ray: a test of analysis runs without them.
 """
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
+from running_sweep import STRAY, Finished, run_sweep, write_sweep
 
 # Read by torch, numpy and ray when they are first imported, in pytest-xdist's workers too.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -27,3 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run of tiny.toml to its end, in a folder where modules named as ours lie and raise."""
+    folder: Path = tmp_path_factory.mktemp("finished")
+    for name in STRAY:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise RuntimeError('a stray module was imported')\n")
+    write_sweep(folder)
+    plan = run_sweep("plan", "tiny.toml", "--out", "out", cwd=folder)
+    run = run_sweep("run", "tiny.toml", "--out", "out", cwd=folder)
+    return Finished(out=folder / "out", plan=plan, run=run)

@@ -51,7 +51,7 @@ def test_paper_network_has_2880_running_statistics():
 
 
 def test_clear_2022_network_has_1961187_parameters():
-    """More than the example: a stem of 64 (128 and 10,240), and its 64 channels at the head (192)."""
+    """More than the example: a stem of 64 (128 and 10,240), its 64 channels at the head (192)."""
     wider_stem, first_block, head = 32 * 3 + 32, 32 * 32 * (9 + 1), 64 * 3
     assert count_parameters(make_net(CLEAR_2022)) == 1_950_627 + wider_stem + first_block + head
     assert 1_950_627 + wider_stem + first_block + head == 1_961_187

@@ -1,0 +1,370 @@
+"""Compare our network and training step with the same ones built in Keras 3, in float64.
+
+    uv run --extra all --group keras python benchmarks/parity_keras.py
+
+The Keras side is written from the specification of the Keras DDIM example (its layers, schedule,
+summed loss, AdamW and average over `.weights`), runs on Keras' torch backend and shares none of our
+code. Both sides get the same random weights everywhere (head and moving statistics included) and
+the same images, noise and times. Prints a table, writes benchmarks/results/parity_keras.json, and
+ends with status 1 if a number is over its limit. Two minutes at most on one core.
+
+Two differences are known:
+- BatchNorm's running variance takes the batch's unbiased variance in torch and in TensorFlow's
+  fused kernel, on which the Keras 2 example ran; Keras 3 takes the biased one, (n - 1) / n as large
+  for n = batch x height x width. It is measured, and so corrected both must agree. Weights and
+  gradients do not depend on it; images drawn from a checkpoint do.
+- Adam's epsilon is added to the root of the second moment after its bias correction in torch, but
+  before it in Keras ("epsilon hat"), which makes it 1 / sqrt(1 - beta2^t) times as large: 32 times
+  at the first step, 1.26 times after 1000. As the example's loss is a sum over 64 images of 64x64,
+  its 1e-7 is next to nothing; here it is made smaller as the sum is, and the limit holds with it.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.config import ModelConfig, TrainConfig
+from model.diffusion import diffusion_rates
+from model.randomness import Purpose, integer_seed
+from model.training import DdimTrainer, TrainingJob, noise_loss
+from model.unet import UNet
+
+os.environ["KERAS_BACKEND"] = "torch"
+# By name, as the type checker's environment is without the dependency group of Keras.
+keras = importlib.import_module("keras")
+
+RESULT = Path(__file__).parent / "results" / "parity_keras.json"
+SIZE, BATCH, CHANNELS, STEPS = 16, 4, 3, 5
+SEED = (0, 1, 0)
+EPSILON = 1e-7 * (BATCH * SIZE**2) / (64 * 64**2)
+"""Adam's, which is 1e-7 where the loss is a sum over 64 images of 64x64."""
+
+ROUNDING, TRAINED = 1e-8, 1e-6
+"""Limits of relative L2 differences: of one pass, and after STEPS optimiser steps."""
+
+Weights = dict[str, np.ndarray]
+"""By the names of our state_dict, in torch's axis order."""
+
+
+def build_keras(config: ModelConfig) -> Any:
+    """The example's residual U-Net; its layers have our modules' names, with `-` for a dot."""
+    layers = keras.layers
+    *widths, bottleneck = config.widths
+
+    def convolve(x: Any, width: int, size: int, name: str, activation: str | None = None) -> Any:
+        return layers.Conv2D(width, size, padding="same", activation=activation, name=name)(x)
+
+    def block(x: Any, width: int, name: str) -> Any:
+        shortcut = x if x.shape[3] == width else convolve(x, width, 1, f"{name}-shortcut")
+        x = layers.BatchNormalization(center=False, scale=False, name=f"{name}-norm")(x)
+        x = convolve(x, width, 3, f"{name}-conv1", "swish")
+        return layers.Add()([convolve(x, width, 3, f"{name}-conv2"), shortcut])
+
+    def embed(variance: Any) -> Any:
+        frequencies = np.geomspace(1, config.embedding_max_frequency, config.embedding_dim // 2)
+        angles = variance * keras.ops.convert_to_tensor(2 * math.pi * frequencies)
+        return keras.ops.concatenate([keras.ops.sin(angles), keras.ops.cos(angles)], axis=3)
+
+    noisy, variance = keras.Input((SIZE, SIZE, CHANNELS)), keras.Input((1, 1, 1))
+    embedding = layers.Lambda(embed, output_shape=(1, 1, config.embedding_dim))(variance)
+    embedding = layers.UpSampling2D(SIZE, interpolation="nearest")(embedding)
+    x = layers.Concatenate()([convolve(noisy, config.stem_width, 1, "stem"), embedding])
+    skips = []
+    for level, width in enumerate(widths):
+        for depth in range(config.block_depth):
+            x = block(x, width, f"down-{level}-{depth}")
+            skips.append(x)
+        x = layers.AveragePooling2D(2)(x)
+    for depth in range(config.block_depth):
+        x = block(x, bottleneck, f"middle-{depth}")
+    for level, width in enumerate(reversed(widths)):
+        x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+        for depth in range(config.block_depth):
+            x = block(layers.Concatenate()([x, skips.pop()]), width, f"up-{level}-{depth}")
+    return keras.Model([noisy, variance], convolve(x, CHANNELS, 1, "head"))
+
+
+def keras_variables(net: Any) -> Iterator[tuple[str, Any]]:
+    """A Keras network's variables with the names of our tensors."""
+    names = {"kernel": "weight", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    for layer in net.layers:
+        for variable in layer.weights:
+            name = layer.name.replace("-", ".")
+            yield f"{name}.{names.get(variable.name, variable.name)}", variable
+
+
+def turn(array: np.ndarray, *, to_keras: bool) -> np.ndarray:
+    """Swap torch's (out, in, H, W) kernels and Keras' (H, W, in, out) ones; others as they are."""
+    axes = (2, 3, 1, 0) if to_keras else (3, 2, 0, 1)
+    return array.transpose(axes) if array.ndim == 4 else array
+
+
+def set_keras(net: Any, weights: Weights) -> None:
+    """Give a Keras network all of our tensors; one without its counterpart is a KeyError."""
+    variables = dict(keras_variables(net))
+    assert variables.keys() == weights.keys()
+    for name, variable in variables.items():
+        variable.assign(turn(weights[name], to_keras=True))
+
+
+def get_keras(net: Any) -> Weights:
+    """All of a Keras network's tensors."""
+    return {
+        name: turn(variable.value.detach().numpy(), to_keras=False).copy()
+        for name, variable in keras_variables(net)
+    }
+
+
+def get_torch(net: UNet) -> Weights:
+    """All of our network's tensors."""
+    return {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
+
+
+def randomize(net: UNet, rng: np.random.Generator) -> None:
+    """Add random numbers to every tensor, so that none is zero, one or as it was drawn."""
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            values = rng.normal(0, 0.05, tensor.shape)
+            if name.endswith("running_var"):
+                values = rng.uniform(0, 1, tensor.shape)
+            tensor.add_(torch.from_numpy(values))
+
+
+def keras_loss(net: Any, images: np.ndarray, noise: np.ndarray, times: np.ndarray) -> Any:
+    """The example's loss, whose sum is what its tape differentiates: the channels' mean error."""
+    start, end = math.acos(0.95), math.acos(0.02)
+    angles = start + times * (end - start)
+    noisy = np.cos(angles) * images + np.sin(angles) * noise
+    predicted = net([to_keras(noisy), to_keras(np.sin(angles) ** 2)], training=True)
+    return keras.ops.sum(keras.losses.mean_absolute_error(to_keras(noise), predicted))
+
+
+def to_keras(images: np.ndarray) -> Any:
+    """(B, C, H, W) float64 to the (B, H, W, C) tensor of Keras."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+
+
+def difference(ours: Weights, theirs: Weights) -> float:
+    """The largest relative L2 difference of any tensor."""
+    assert ours.keys() == theirs.keys()
+    return max(float(np.linalg.norm(ours[k] - v) / np.linalg.norm(v)) for k, v in theirs.items())
+
+
+def split(weights: Weights) -> tuple[Weights, Weights, Weights]:
+    """Trained tensors, running means and running variances."""
+    means = {k: v for k, v in weights.items() if k.endswith("running_mean")}
+    variances = {k: v for k, v in weights.items() if k.endswith("running_var")}
+    trained = {k: v for k, v in weights.items() if k not in means and k not in variances}
+    return trained, means, variances
+
+
+def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | None]]:
+    """One forward and backward pass of the same network: differences and their limits."""
+    config = ModelConfig()
+    ours = UNet(CHANNELS, config, torch.Generator().manual_seed(0))
+    theirs = build_keras(config)
+    randomize(ours, rng)
+    set_keras(theirs, get_torch(ours))
+    images, noise = rng.normal(size=(2, BATCH, CHANNELS, SIZE, SIZE))
+    times = rng.uniform(size=(BATCH, 1, 1, 1))
+    signal_rates, noise_rates = diffusion_rates(torch.from_numpy(times))
+    noisy = signal_rates * torch.from_numpy(images) + noise_rates * torch.from_numpy(noise)
+    inputs = [to_keras(noisy.numpy()), to_keras((noise_rates**2).numpy())]
+    rows: dict[str, tuple[float, float | None]] = {}
+    for mode in ("eval", "train"):
+        training = mode == "train"
+        with torch.no_grad():
+            predicted = ours.train(training)(noisy, noise_rates**2).numpy()
+            expected = theirs(inputs, training=training).numpy().transpose(0, 3, 1, 2)
+        rows[f"output, {mode} mode"] = difference({"": predicted}, {"": expected}), ROUNDING
+    error = ours(noisy, noise_rates**2) - torch.from_numpy(noise)
+    noise_loss(error, TrainConfig(loss_reduction="spatial_sum")).backward()
+    keras_loss(theirs, images, noise, times).backward()
+    of_ours = {name: p.grad.numpy() for name, p in ours.named_parameters() if p.grad is not None}
+    gradients = {
+        name: turn(variable.value.grad.numpy(), to_keras=False)
+        for name, variable in keras_variables(theirs)
+        if variable.trainable
+    }
+    rows["gradients, worst of 80"] = difference(of_ours, gradients), ROUNDING
+    assert len(gradients) == 80
+    return rows
+
+
+def train_keras(
+    net: Any, average: Any, train: TrainConfig, batches: list[tuple[np.ndarray, ...]]
+) -> list[Weights]:
+    """The example's steps: AdamW, and the average over `.weights`; the network after each step."""
+    scaled = train.decay_mode == "lr_scaled"
+    betas = {"beta_1": train.adam_beta1, "beta_2": train.adam_beta2}
+    make = keras.optimizers.AdamW if scaled else keras.optimizers.Adam
+    decay = {"weight_decay": train.weight_decay} if scaled else {}
+    optimizer = make(train.lr, epsilon=train.adam_eps, **betas, **decay)
+    history = []
+    for images, noise, times in batches:
+        for variable in net.trainable_weights:
+            variable.value.grad = None
+        keras_loss(net, images, noise, times).backward()
+        gradients = [variable.value.grad for variable in net.trainable_weights]
+        with torch.no_grad():
+            if not scaled:  # TF Addons' AdamW: the decay itself, before Adam's step
+                for variable in net.trainable_weights:
+                    variable.assign(variable - train.weight_decay * variable)
+            optimizer.apply(gradients, net.trainable_weights)
+            for weight, averaged in zip(net.weights, average.weights, strict=True):
+                averaged.assign(train.ema_decay * averaged + (1 - train.ema_decay) * weight)
+        history.append(get_keras(net))
+    return history
+
+
+def correct_variances(start: Weights, average: Weights, history: list[Weights]) -> list[Weights]:
+    """Keras' running variances and their average, had each batch's variance been unbiased.
+
+    Args:
+        start: The network's tensors before the first step.
+        average: The average's before the first step.
+        history: The network's after each step.
+
+    Returns:
+        The running variances after the last step, and their average.
+    """
+    momentum, ema_decay = 0.99, 0.999
+    side = {"down": (1, 2, 4), "middle": (8,), "up": (4, 2, 1)}
+    corrected, averaged = {}, {}
+    for name, previous in start.items():
+        if not name.endswith("running_var"):
+            continue
+        part, level = name.split(".")[:2]
+        pixels = (SIZE // side[part][int(level) if part != "middle" else 0]) ** 2
+        bessel = BATCH * pixels / (BATCH * pixels - 1)
+        biased, unbiased, mean = previous, previous, average[name]
+        for after in history:
+            batch = (after[name] - momentum * biased) / (1 - momentum)
+            biased = after[name]
+            unbiased = momentum * unbiased + (1 - momentum) * bessel * batch
+            mean = ema_decay * mean + (1 - ema_decay) * unbiased
+        corrected[name], averaged[name] = unbiased, mean
+    return [corrected, averaged]
+
+
+def draw_batches(trainer: DdimTrainer, indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """The normalised images, noise and times of a trainer's steps, by its own rule."""
+    images = (trainer.images[indices].float() / 255 - trainer.mean) / trainer.std
+    for step in range(STEPS):
+        rng = torch.Generator().manual_seed(integer_seed(SEED, Purpose.STEP, step))
+        noise = torch.randn(images.shape, generator=rng)
+        times = torch.rand((len(images), 1, 1, 1), generator=rng)
+        yield images.double().numpy(), noise.numpy(), times.numpy()
+
+
+def compare_training(mode: Any, rng: np.random.Generator) -> dict[str, tuple[float, float | None]]:
+    """STEPS steps of our trainer and of Keras' loop: differences and their limits."""
+    train = TrainConfig(
+        epochs=None,
+        steps=STEPS,
+        batch_size=BATCH,
+        loss_reduction="spatial_sum",
+        adam_eps=EPSILON,
+        decay_mode=mode,
+        ema_init="independent",
+    )
+    job = TrainingJob(model=ModelConfig(), train=train, num_steps=STEPS, seed=SEED)
+    trainer = DdimTrainer(rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
+    randomize(trainer.net, rng)
+    randomize(trainer.ema, rng)
+    start, start_average = get_torch(trainer.net), get_torch(trainer.ema)
+    batches = list(draw_batches(trainer, np.arange(BATCH)))
+    for _ in batches:
+        trainer.train_step(np.arange(BATCH))
+    theirs, average = build_keras(job.model), build_keras(job.model)
+    set_keras(theirs, start)
+    set_keras(average, start_average)
+    history = train_keras(theirs, average, train, batches)
+    corrected = correct_variances(start, start_average, history)
+    label = f"{STEPS} steps, {mode}"
+    rows: dict[str, tuple[float, float | None]] = {}
+    for name, ours, other, unbiased in (
+        ("", get_torch(trainer.net), history[-1], corrected[0]),
+        ("averaged ", get_torch(trainer.ema), get_keras(average), corrected[1]),
+    ):
+        (weights, means, variances), keras_parts = split(ours), split(other)
+        rows[f"{label}: {name}weights"] = difference(weights, keras_parts[0]), TRAINED
+        rows[f"{label}: {name}running means"] = difference(means, keras_parts[1]), TRAINED
+        rows[f"{label}: {name}running variances x n/(n-1)"] = (
+            difference(variances, unbiased),
+            TRAINED,
+        )
+        rows[f"{label}: {name}running variances"] = difference(variances, keras_parts[2]), None
+    moved = difference(split(get_torch(trainer.net))[0], split(start)[0])
+    rows[f"(how far they moved a weight, {mode})"] = moved, None
+    return rows
+
+
+def use_float64() -> None:
+    """Make float64 the default of both, and let Keras keep it.
+
+    Keras' promotion rules turn float64 into float32 on every backend but TensorFlow, also inside
+    BatchNormalization and the loss and whatever floatx is, after JAX's default. One entry of a
+    private table says so; with it both sides would differ by 2e-7, Keras' own rounding.
+    """
+    torch.set_default_dtype(torch.float64)
+    keras.config.set_floatx("float64")
+    rules = importlib.import_module("keras.src.backend.common.dtypes")
+    rules.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+    assert keras.backend.result_type("float64", "float32") == "float64"
+
+
+def main() -> int:
+    """Compare, print, write; 1 if a number is over its limit."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    use_float64()
+    rng = np.random.default_rng(0)
+    rows = compare_pass(rng)
+    for mode in ("lr_scaled", "unscaled"):
+        rows |= compare_training(mode, rng)
+    passed = {name: limit is None or value <= limit for name, (value, limit) in rows.items()}
+    print(f"{'largest relative L2 difference of a tensor':66} {'value':>9} {'limit':>7}")
+    for name, (value, limit) in rows.items():
+        bound = "-" if limit is None else f"{limit:.0e}"
+        print(f"{name:66} {value:9.1e} {bound:>7} {'' if passed[name] else 'FAILED'}")
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "setting": {
+            "image_size": SIZE,
+            "batch_size": BATCH,
+            "steps": STEPS,
+            "dtype": "float64",
+            "adam_eps": EPSILON,
+        },
+        "differences": {
+            name: {"value": value, "limit": limit, "passed": passed[name]}
+            for name, (value, limit) in rows.items()
+        },
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"written to {RESULT}")
+    return 0 if all(passed.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

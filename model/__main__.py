@@ -1,0 +1,298 @@
+"""The command `model`: one generation by hand.
+
+model train --out digits.safetensors
+model sample digits.safetensors --out images --num-images 360
+model evaluate --images images
+
+Results go to stdout, progress and warnings to stderr; each command imports torch for itself.
+"""
+
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from model.command_line import parse, run_program
+from model.config import (
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    check,
+    check_finite,
+    check_together,
+)
+
+if TYPE_CHECKING:
+    from model.datasets import Dataset
+    from model.generation import Length
+    from model.metrics import Evaluation
+    from model.training import Progress
+
+PROGRESS_SECONDS = 5.0
+"""Time between lines of progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    """What computes."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the network runs."""
+    threads: int = 1
+    """Threads of torch; numbers repeat bit for bit only with the same."""
+
+    def __post_init__(self) -> None:
+        check(self.threads >= 1, "--threads", "be at least 1", self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Train:
+    """Train one model on the real images of a data set: V_1 of a lineage of the same settings.
+
+    Stopped or killed, the same command resumes: the running training is kept beside the file, in
+    FILE.safetensors.training, which is deleted at the end.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]
+    """File of the trained weights; must not exist."""
+    seed: int = 0
+    """Seed of initial weights, batches and noise, as a lineage's."""
+    checkpoint_seconds: float = 60.0
+    """Time between saved training states: what a killed run loses at most."""
+    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    """What computes."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The real images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The model family and its network."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How the model is trained."""
+
+    def __post_init__(self) -> None:
+        check(self.out.suffix == ".safetensors", "--out", "end in .safetensors", str(self.out))
+        check(self.seed >= 0, "--seed", "be at least 0", self.seed)
+        check_finite("--checkpoint-seconds", self.checkpoint_seconds, 0)
+        check_together(self.data, self.model, self.train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """Draw images from a trained model: with the same seed, those a lineage adds to its pool.
+
+    Image i does not depend on how many are drawn, so that more of them begin with the same ones.
+    """
+
+    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
+    """Trained weights: --out of model train, or model.safetensors of a results folder."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.png|FILE.npz")]
+    """New folder of 000000.png, 000001.png, ...; or one sheet of all images; or exact pixels."""
+    num_images: int = 64
+    """How many images."""
+    seed: int = 0
+    """Seed of the noise, as a lineage's."""
+    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    """What computes."""
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    """The sampler."""
+
+    def __post_init__(self) -> None:
+        picture = self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+        check(not picture, "--out", "be a folder, a .png or an .npz file", str(self.out))
+        check(self.num_images >= 1, "--num-images", "be at least 1", self.num_images)
+        check(self.seed >= 0, "--seed", "be at least 0", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluate:
+    """Measure images against the held-out reference images of a data set."""
+
+    images: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.npz")]
+    """Folder of PNG files, or file with an array `images`; of the reference's size and channels."""
+    format: Literal["table", "json"] = "table"
+    """How the numbers are printed."""
+    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    """What computes."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The real images; the settings with which the model was trained."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    """What is measured."""
+
+
+def train(args: list[str]) -> int:
+    """Train a model into a file; 1 where it diverged."""
+    options = parse(_Train, args, prog="model train")
+    from model.datasets import load_dataset
+    from model.generation import Training, plan_length, use_device
+    from model.outputs import check_new, write_file
+    from model.training import Diverged
+
+    use_device(options.machine.device, options.machine.threads)
+    check_new(options.out)
+    data = load_dataset(options.data)
+    check(len(data.train) >= 2, "data", "leave at least 2 images to train on", len(data.train))
+    length = plan_length(len(data.train), options.model, options.train)
+    training = Training(
+        data=options.data,
+        model=options.model,
+        train=options.train,
+        seed=options.seed,
+        device=options.machine.device,
+        threads=options.machine.threads,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )
+    state = training.state_file(options.out.with_name(options.out.name + ".training"), data)
+    if state.load() is not None:
+        print(f"resuming from {state.path}", file=sys.stderr)
+    print_length(data, length)
+    try:
+        fit = training.fit(data, state, ProgressLines())
+    except KeyboardInterrupt:
+        kept = "resumes" if state.path.exists() else "begins again (nothing was saved yet)"
+        print(f"\nstopped; the same command {kept}", file=sys.stderr)
+        raise
+    except Diverged as error:
+        state.remove()
+        print(f"diverged: {error}", file=sys.stderr)
+        return 1
+    weights = fit.checkpoint.to_bytes()
+    write_file(options.out, weights)
+    state.remove()
+    if fit.final_loss is not None:
+        print(f"final loss      {fit.final_loss:.4f} (mean of the last tenth of the steps)")
+    print(f"written         {options.out} ({len(weights) / 1e6:.3g} MB)")
+    return 0
+
+
+def print_length(data: "Dataset", length: "Length") -> None:
+    """Print what a training is on, and how long it is."""
+    C, H, W = data.shape
+    print(
+        f"data            {data.name}, {H}x{W}x{C} {data.images.dtype}: {len(data.train):,} train, "
+        f"{len(data.reference):,} reference, {len(data.validation):,} validation images"
+    )
+    if length.num_steps is not None:
+        print(f"steps           {length.num_steps:,}")
+    print(f"images seen     {length.images_seen:,}")
+    print(f"views           {length.views_per_image:.1f} per image")
+    if length.ema_init_left is not None:
+        print(f"EMA start left  {length.ema_init_left:.1%}")
+    sys.stdout.flush()
+
+
+class ProgressLines:
+    """Prints where a training stands, every few seconds and at its end."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, progress: "Progress") -> None:
+        """Print a line on stderr, if it is time for one."""
+        now = time.monotonic()
+        if progress.step < progress.num_steps and now - self._last < PROGRESS_SECONDS:
+            return
+        self._last = now
+        print(
+            f"step {progress.step:,} of {progress.num_steps:,}, loss {progress.loss:.4f}, "
+            f"{progress.images_per_second:,.0f} images/s",
+            file=sys.stderr,
+        )
+
+
+def sample(args: list[str]) -> int:
+    """Draw images into a folder, a sheet or an .npz file; 1 where they are not finite."""
+    options = parse(_Sample, args, prog="model sample")
+    from model.drawing import write_images
+    from model.families import draw_images
+    from model.generation import first_seed, read_checkpoint, use_device
+    from model.outputs import check_new
+    from model.randomness import Purpose
+    from model.training import Diverged
+
+    checkpoint = read_checkpoint(options.checkpoint)
+    use_device(options.machine.device, options.machine.threads)
+    check_new(options.out, folder=options.out.suffix not in (".png", ".npz"))
+    parts = draw_images(
+        checkpoint,
+        options.num_images,
+        options.sample,
+        seed=first_seed(options.seed),
+        purpose=Purpose.SAMPLE,
+        device=options.machine.device,
+    )
+    try:
+        write_images(options.out, parts, bounded=checkpoint.settings["bounded"])
+    except Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.num_images:,} images written to {options.out}")
+    return 0
+
+
+def evaluate(args: list[str]) -> int:
+    """Measure images and print the numbers."""
+    options = parse(_Evaluate, args, prog="model evaluate")
+    from model.datasets import load_dataset
+    from model.generation import num_measured, read_images, use_device
+    from model.metrics import evaluate_images, validate_metrics
+
+    validate_metrics(options.metrics)
+    use_device(options.machine.device, options.machine.threads)
+    data = load_dataset(options.data)
+    reference = data.images[data.reference]
+    way_out = "use another split"
+    check(len(reference) >= 2, "data.split", "leave a reference", options.data.split, way_out)
+    images = read_images(options.images, data)
+    count = num_measured(len(images), len(reference), options.metrics.num_images)
+    if count < len(images):
+        warnings.warn(f"only the first {count:,} of {len(images):,} images count", stacklevel=1)
+    if options.metrics.sample_steps is not None:
+        warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
+    found = evaluate_images(
+        images[:count], reference, options.metrics, device=options.machine.device
+    )
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if options.format == "json":
+        import json
+
+        print(json.dumps(asdict(found), indent=1, sort_keys=True))
+    else:
+        print_table(found)
+    return 0
+
+
+def print_table(found: "Evaluation") -> None:
+    """Print each number beside how many images it is of."""
+    width = max(map(len, found.values))
+    print(f"{'metric':{width}}  {'value':>10}  {'images':>7}  {'reference':>9}")
+    for name, value in found.values.items():
+        counts = f"{found.num_images:>7,}  {found.num_reference:>9,}"
+        print(f"{name:{width}}  {value:>10.5g}  {counts}")
+
+
+COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate}
+
+USAGE = """usage: model {train,sample,evaluate} ...
+
+One generation by hand: train a model on real images, draw from it, measure what it draws.
+
+  model train --out FILE.safetensors           train, or resume a training that was stopped
+  model sample CHECKPOINT --out DIR|FILE.png   draw images into a folder or a sheet
+  model evaluate --images DIR                  measure images against held-out real ones
+
+model COMMAND --help lists a command's options. Whole lineages: sweep --help."""
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    sys.exit(run_program("model", USAGE, COMMANDS))
+
+
+if __name__ == "__main__":
+    main()

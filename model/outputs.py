@@ -1,0 +1,127 @@
+"""Files that the command `model` writes: whole or not at all, and never over what is there.
+
+Must not know networks or settings. Standard library only.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PNG_NAME = "{:06d}.png"
+"""Name of image i in a folder of images."""
+
+
+def check_new(path: Path, *, folder: bool = False) -> None:
+    """Make sure that a command's --out can be written, before any work is done for it.
+
+    Its parent folder is made if it is missing.
+
+    Raises:
+        ValueError: It exists (an empty folder may, with `folder`), or its place cannot be written.
+    """
+    is_empty_folder = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not (folder and is_empty_folder):
+        rule = "be new or an empty folder" if folder else "be a new file"
+        raise ValueError(
+            f"--out must {rule}, got {str(path)!r}, which exists; delete it or name another"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out must be in a folder that can be written, got {str(path)!r} ({error.strerror})"
+        ) from None
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees nothing (or the old one) or the whole of it."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with _naming(path), temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, files: Iterable[bytes]) -> None:
+    """Write a new folder of 000000.png, 000001.png, ...; it appears when all of them are there."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with _naming(path):
+            temporary.mkdir()
+        for number, data in enumerate(files):
+            with _naming(path):
+                (temporary / PNG_NAME.format(number)).write_bytes(data)
+        with _naming(path):
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Name the file that was asked for in the system's errors, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror}") from None
+
+
+class StateFile:
+    """A running training's saved state in a file (model.training.Scratch).
+
+    The file begins with a line of JSON: the settings it belongs to, and the SHA-256 of the rest.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self._settings = json.loads(json.dumps(settings))
+
+    def load(self) -> bytes | None:
+        """The saved state, or None.
+
+        Raises:
+            ValueError: The file is damaged, or of a training with other settings.
+        """
+        if not self.path.exists():
+            return None
+        head, _, state = self.path.read_bytes().partition(b"\n")
+        way_out = f"delete {self.path} to train from the start"
+        try:
+            header = json.loads(head)
+            saved, digest = dict(header["settings"]), header["sha256"]
+        except (ValueError, KeyError, TypeError):
+            saved, digest = {}, None
+        if hashlib.sha256(state).hexdigest() != digest:
+            raise ValueError(
+                f"{self.path} must be a whole saved training, got a damaged one; {way_out}"
+            )
+        for name in sorted(saved.keys() | self._settings.keys()):
+            old, new = saved.get(name), self._settings.get(name)
+            if old != new:
+                raise ValueError(
+                    f"{name} must be {old!r}, as in the training to be resumed, got {new!r}; "
+                    f"{way_out}"
+                )
+        return state
+
+    def save(self, data: bytes) -> None:
+        """Keep a state in the place of the last one."""
+        header = {"settings": self._settings, "sha256": hashlib.sha256(data).hexdigest()}
+        write_file(self.path, json.dumps(header, sort_keys=True).encode() + b"\n" + data)
+
+    def remove(self) -> None:
+        """Delete the file, if there is one."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""Choosing the weights of the best epoch: a checkpoint's KID on the validation images.
+
+For train.select=best_kid. The reference selects nothing, and must not be known here.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from model.checkpoint import Checkpoint
+from model.config import MetricsConfig, SampleConfig
+from model.families import draw_images
+from model.metrics import evaluate_images
+from model.randomness import Purpose, Seed
+from model.training import Diverged
+
+
+def validation_score(
+    validation: np.ndarray,
+    sample: SampleConfig,
+    metrics: MetricsConfig,
+    *,
+    seed: Seed,
+    device: str = "cpu",
+) -> Callable[[Checkpoint], float]:
+    """The function from a checkpoint to the KID of as many of its images as there are to compare.
+
+    Args:
+        validation: (N, C, H, W) uint8 or float32, N at least 2.
+        sample: How images are drawn.
+        metrics: Extractor and subsets of the KID; which metrics it names has no effect.
+        seed: (lineage seed, generation, member).
+        device: Where images are drawn and features extracted.
+
+    Returns:
+        A function whose value is nan where the checkpoint's images are not finite or all the same.
+    """
+    metrics = replace(metrics, names=("kid",))
+
+    def score(checkpoint: Checkpoint) -> float:
+        parts = draw_images(
+            checkpoint,
+            len(validation),
+            sample,
+            seed=seed,
+            purpose=Purpose.VALIDATION,
+            device=device,
+        )
+        try:
+            drawn = np.concatenate(list(parts))
+        except Diverged:
+            return float("nan")
+        found = evaluate_images(drawn, validation, metrics, device=device)
+        return next((v for k, v in found.values.items() if k.startswith("kid/")), float("nan"))
+
+    return score

@@ -1,0 +1,252 @@
+"""Sweeps as a user runs them: the command in a process of its own, on digits and a tiny network."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SWEEP = Path(sys.executable).with_name("sweep")
+"""The console command."""
+
+MARK = "SWEEP_TEST_MARK"
+"""Environment variable by which a command's processes, Ray's among them, are found in /proc."""
+
+SETTINGS: dict[str, Any] = {
+    "base.generations": 2,
+    "base.train.steps": 600,
+    "base.train.batch_size": 16,
+    "base.model.widths": [4, 8],
+    "base.model.block_depth": 1,
+    "base.model.stem_width": 4,
+    "base.model.embedding_dim": 4,
+    "base.sample.steps": 3,
+    "base.metrics.names": ["kid"],
+    "base.metrics.extractor": "pixels",
+    "resources.checkpoint_seconds": 0.1,
+}
+"""Two lineages V_1, V_2 that share V_1: three models of two seconds each, saved often."""
+
+STRAY = ("model.py", "sweep.py", "analysis/__init__.py")
+"""Files that a user may have lying about, by the names of our packages."""
+
+
+def write_sweep(folder: Path, alphas: tuple[float, ...] = (0.5, 1.0), **settings: Any) -> Path:
+    """tiny.toml: SETTINGS, some of them replaced (base__train__steps=30), and a grid of alphas."""
+    changed = {name.replace("__", "."): value for name, value in settings.items()}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**SETTINGS, **changed}.items()]
+    path = folder / "tiny.toml"
+    path.write_text("\n".join([*lines, "[[grids]]", f'"pool.alpha" = {list(alphas)}', ""]))
+    return path
+
+
+def run_sweep(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`sweep WORDS` in a folder, to its end."""
+    return subprocess.run(
+        [SWEEP, *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 120) -> T:
+    """What `condition` returns once that is true; fails after a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen in {seconds:g} s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A plan, and the run that followed it."""
+
+    out: Path
+    plan: subprocess.CompletedProcess[str]
+    run: subprocess.CompletedProcess[str]
+
+
+IN_TERMINAL = """
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+"""Runs a command in a terminal of its own, whose keyboard is the standard input."""
+
+
+@dataclass(kw_only=True)
+class Running:
+    """`sweep run` under way, as leader of its own session, like a shell's job."""
+
+    out: Path
+    words: tuple[str, ...]
+    in_terminal: bool = False
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __enter__(self) -> "Running":
+        """Start it."""
+        self.log = self.out.with_name(f"{self.out.name}.{self.mark[:8]}.log")
+        terminal = (sys.executable, "-c", IN_TERMINAL) if self.in_terminal else ()
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*terminal, SWEEP, "run", *self.words, "--out", self.out],
+                cwd=self.out.parent,
+                env={**os.environ, MARK: self.mark},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill whatever is left of it."""
+        self.kill_all()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def press(self, keys: bytes) -> None:
+        """Press keys in its terminal."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(keys)
+        self.process.stdin.flush()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to its process group."""
+        os.killpg(self.process.pid, number)
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of every process of this run that is alive, by process id."""
+        return marked_processes(self.mark)
+
+    def kill_all(self) -> None:
+        """SIGKILL to each of this run's processes, until none is left."""
+        wait_for(lambda: not kill(self.processes()), "the end of all processes")
+        self.process.wait()
+
+    def wait(self, seconds: float = 240) -> int:
+        """The exit code, once it has ended."""
+        return self.process.wait(timeout=seconds)
+
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """Keys that a process works on: its pid, and its progress as far as it has said."""
+        found = {}
+        for path in self.out.glob("work/*/claim.json"):
+            try:
+                claim = json.loads(path.read_text())
+                shown = path.with_name("progress.json")
+                progress = json.loads(shown.read_text())["progress"] if shown.exists() else {}
+            except (OSError, ValueError):
+                continue  # released, or being written
+            found[path.parent.name] = {"pid": claim["pid"], **progress}
+        return found
+
+    def training(self, generation: int, *, saved_step: int) -> str | None:
+        """Key of a model of a generation that trains and has saved its state at a step or later."""
+        for key, claim in self.claims().items():
+            steps = saved_steps(self.out, key).values()
+            if claim.get("generation") == generation and max(steps, default=0) >= saved_step:
+                return key
+        return None
+
+
+def kill(pids: dict[int, str]) -> dict[int, str]:
+    """SIGKILL to the processes; returns them."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return pids
+
+
+def marked_processes(mark: str) -> dict[int, str]:
+    """Command lines, by process id, of the processes that inherited the mark."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(path.name)] = command.decode(errors="replace")
+        except OSError:
+            continue  # gone meanwhile, or another user's
+    return found
+
+
+def saved_steps(out: Path, key: str) -> dict[str, int]:
+    """File and step of every state that the training of a node keeps in scratch."""
+    found = {}
+    for path in out.glob(f"work/{key}/*/training.safetensors.*"):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue  # the next one took its place
+        # 8 + 32 bytes of seal (sweep.scratch), then safetensors: its header's length, its header.
+        length = int.from_bytes(data[40:48], "little")
+        settings = json.loads(data[48 : 48 + length])["__metadata__"]["settings"]
+        found[f"{path.parent.name}/{path.name}"] = json.loads(settings)["step"]
+    return found
+
+
+def results(out: Path) -> dict[str, Any]:
+    """All that must repeat bit for bit: weights, averages, pools, streams, curves and numbers."""
+    found: dict[str, Any] = {}
+    for pattern in ("generations/*/*.safetensors", "generations/*/*.npz", "generations/*/*.png"):
+        found |= {str(p.relative_to(out)): digest(p) for p in out.glob(pattern)}
+    for pattern in ("generations/*/pool.json", "generations/*/config.json", "streams/*/*"):
+        found |= {str(p.relative_to(out)): digest(p) for p in out.glob(pattern)}
+    for path in out.glob("generations/*/record.json"):
+        record = json.loads(path.read_text())
+        names = ("weights_sha256", "final_loss", "origins", "num_steps", "images_seen", "status")
+        found[str(path.relative_to(out))] = {name: record[name] for name in names}
+    for path in out.glob("generations/*/metrics/*.json"):
+        record = json.loads(path.read_text())
+        found[str(path.relative_to(out))] = (record["values"], record["images_sha256"])
+    return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def finished_nodes(out: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every record.json, by the node's key: another where it was done again."""
+    found = {}
+    for path in out.glob("generations/*/record.json"):
+        status = path.stat()
+        found[path.parent.name] = (status.st_ino, status.st_mtime_ns)
+    return found
+
+
+def copy_results(source: Path, target: Path) -> Path:
+    """A copy of a results folder with its times."""
+    return Path(shutil.copytree(source, target, symlinks=True))
+
+
+def tune_results(out: Path) -> list[dict[str, Any]]:
+    """The last result that each trial of each run reported, as Tune keeps it."""
+    found = []
+    for path in out.glob("tune/*/experiment_state-*.json"):
+        for _, state in json.loads(path.read_text())["trial_data"]:
+            found.append(json.loads(state)["last_result"])
+    return found

@@ -1,0 +1,32 @@
+"""The reference of the commands names each of them; .ci/run compares its text with --help."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import COMMANDS as ANALYSIS
+from model.__main__ import COMMANDS as MODEL
+from sweep.__main__ import COMMANDS as SWEEP
+
+PAGE = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+PROGRAMS = {"sweep": SWEEP, "analysis": ANALYSIS, "model": MODEL}
+COMMANDS = [*PROGRAMS, *(f"{p} {name}" for p, commands in PROGRAMS.items() for name in commands)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help_in_the_reference(command):
+    """A heading, and below it a block that cog fills with the command's usage."""
+    block = re.escape(f'<!-- [[[cog show("{command}") ]]] -->\n```text\nusage: {command} ')
+    assert re.search(rf"^##+ {command}$(?:(?!\n#).)*?{block}", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_reference_has_no_command_that_is_none():
+    assert re.findall(r'cog show\("(.*)"\)', PAGE) == [
+        words for p in PROGRAMS for words in COMMANDS if words.split()[0] == p
+    ]
+
+
+def test_the_reference_names_nothing_of_the_machine_that_made_it():
+    """A default that is a path of one user would fail the comparison of every other."""
+    assert not re.search(r"/(home|root|Users|tmp|work)/|~/", PAGE)

@@ -1,0 +1,235 @@
+"""Facts of the settings: their help, their way to JSON and back, their errors, and a sweep's points."""
+
+import ast
+import json
+import math
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from sweep.config import (
+    EXTENDABLE,
+    LineageConfig,
+    PoolConfig,
+    ResourcesConfig,
+    SweepConfig,
+    flatten,
+    get_value,
+    merge,
+    nest,
+    to_json,
+    updated,
+)
+from sweep.presets import PRESETS
+from tiny_sweep import make_lineage, make_sweep
+
+ROOT = Path(__file__).parents[1]
+CLASSES = {
+    "model": (DataConfig, ModelConfig, TrainConfig, SampleConfig, MetricsConfig),
+    "sweep": (PoolConfig, LineageConfig, ResourcesConfig),
+}
+LEAVES = dict(flatten(to_json(make_lineage())))
+
+
+def helps(package: str) -> dict[str, dict[str, str | None]]:
+    """For each class of a package's config.py, the string under each field."""
+    tree = ast.parse((ROOT / package / "config.py").read_text())
+    found: dict[str, dict[str, str | None]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for line, following in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    value = following.value if isinstance(following, ast.Expr) else None
+                    text = value.value if isinstance(value, ast.Constant) else None
+                    found.setdefault(node.name, {})[line.target.id] = text  # ty: ignore
+    return found
+
+
+@pytest.mark.parametrize("package", CLASSES)
+def test_every_field_has_one_line_of_help_under_it(package: str) -> None:
+    """What stands under a field becomes its text in --help."""
+    texts = helps(package)
+    for kind in CLASSES[package]:
+        for f in fields(kind):
+            text = texts[kind.__name__][f.name]
+            assert text, f"{kind.__name__}.{f.name}"
+            assert "\n" not in text, f"{kind.__name__}.{f.name}"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_settings_come_back_from_json_as_they_were(name: str) -> None:
+    """A sweep.json holds the very settings."""
+    base = PRESETS[name]().base
+    assert updated(LineageConfig(), json.loads(json.dumps(to_json(base)))) == base
+
+
+@given(
+    alpha=st.floats(0, 100),
+    seed=st.integers(0, 2**63),
+    widths=st.lists(st.integers(1, 512), min_size=1, max_size=4),
+    names=st.lists(st.sampled_from(["kid", "fid"]), max_size=2),
+    limit=st.none() | st.integers(1, 10**6),
+)
+def test_any_allowed_values_come_back_from_json(alpha, seed, widths, names, limit) -> None:
+    """Floats, large integers, tuples and None survive the way to a file."""
+    config = make_lineage(
+        {
+            "pool.alpha": alpha,
+            "seed": seed,
+            "model.widths": widths,
+            "metrics.names": names,
+            "data.train_limit": limit,
+        }
+    )
+    assert updated(LineageConfig(), json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("kind", [*CLASSES["model"], *CLASSES["sweep"], SweepConfig])
+def test_settings_cannot_be_changed_in_place(kind: type) -> None:
+    """A configuration that was checked stays as it was checked."""
+    config = make_sweep() if kind is SweepConfig else kind()
+    with pytest.raises(FrozenInstanceError):
+        setattr(config, fields(kind)[0].name, None)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "message"),
+    [
+        ("pool.alhpa", "pool.alhpa is not a setting; did you mean pool.alpha?"),
+        ("seeed", "seeed is not a setting; did you mean seed?"),
+        ("sample.zzz", "sample.zzz is not a setting; sample has steps, clip"),
+    ],
+)
+def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str) -> None:
+    """The nearest name, or all of them."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
+        updated(LineageConfig(), nest(dotted, 1))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "message"),
+    [
+        ("seed", "1", "seed must be a whole number, got '1'"),
+        ("seed", 1.5, "seed must be a whole number, got 1.5"),
+        ("seed", True, "seed must be a whole number, got True"),
+        ("seed", None, "seed must be a whole number, got None"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+        ("generations", 0, "generations must be at least 1, got 0"),
+        ("train.lr", "fast", "train.lr must be a number, got 'fast'"),
+        ("train.hflip", 1, "train.hflip must be true or false, got 1"),
+        ("data.name", 3, "data.name must be a string, got 3"),
+        ("data.split", "keras", "did you mean 'keras_80_20'?"),
+        ("model.widths", ["4"], "model.widths must be a whole number, got '4'"),
+        ("model.widths", [], "model.widths must be one or more positive numbers, got ()"),
+        ("train", 3, "train must be a table of settings, got 3"),
+        ("pool.alpha", -0.5, "pool.alpha must be a finite number of at least 0, got -0.5"),
+        ("pool.concentration", 2, "pool.concentration must be in [0, 1], got 2.0"),
+        ("train.steps", 5, "train must have exactly one of epochs, steps and images"),
+        ("data.image_size", 12, "data.image_size must be divisible by 8"),
+        ("train.select", "best_kid", "data.validation_fraction must be above 0"),
+    ],
+)
+def test_a_value_that_is_not_allowed_names_its_setting(dotted, value, message) -> None:
+    """Of a wrong type, out of range, or at odds with another setting."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared)
+        updated(LineageConfig(), nest(dotted, value))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        (dotted, value)
+        for dotted, default in LEAVES.items()
+        for value in (math.nan, math.inf, -math.inf, 10**400)
+        if type(default) is float or (type(default) is int and isinstance(value, float))
+    ],
+)
+def test_no_number_may_be_nan_infinite_or_beyond_a_float(dotted: str, value: float) -> None:
+    """Every numeric setting refuses them with a ValueError that names its group at least.
+
+    A whole number may have 400 digits, as a seed does no harm with them.
+    """
+    with pytest.raises(ValueError, match=dotted.split(".")[0]):
+        updated(make_lineage(), nest(dotted, value))
+
+
+@pytest.mark.parametrize("dotted", ["checkpoint_seconds", "lease_seconds", "max_concurrent"])
+def test_resources_must_be_finite_and_positive(dotted: str) -> None:
+    """Time and places of a trial."""
+    for value in (math.nan, math.inf, 0):
+        with pytest.raises(ValueError, match=f"resources.{dotted}"):
+            updated(ResourcesConfig(), {dotted: value}, "resources.")
+
+
+def test_whole_floats_and_single_values_are_taken_for_what_they_mean() -> None:
+    """2.0 is a whole number, and one width a tuple."""
+    config = make_lineage({"seed": 2.0, "model.widths": 4})
+    assert (config.seed, config.model.widths) == (2, (4,))
+
+
+def test_none_as_a_word_unsets_what_may_be_unset() -> None:
+    """As flags and TOML have no None."""
+    assert make_lineage({"pool.alpha": "None"}).pool.alpha is None
+
+
+def test_merging_keeps_what_the_second_does_not_name() -> None:
+    """Nested, name by name."""
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
+
+
+def test_nesting_inverts_flattening() -> None:
+    """For every setting of a lineage."""
+    nested: dict = {}
+    for dotted, value in LEAVES.items():
+        nested = merge(nested, nest(dotted, value))
+    assert nested == to_json(make_lineage())
+
+
+def test_a_sweep_is_the_union_of_its_grids_without_repeats() -> None:
+    """The paper's: three alphas at 40 steps, and 80 steps at alpha 1 only."""
+    sweep = make_sweep(
+        (
+            {"pool.alpha": [0.5, 1.0, 2.0], "train.steps": [40]},
+            {"pool.alpha": [1.0], "train.steps": [40, 80]},
+        )
+    )
+    assert [axes for axes, _ in sweep.points()] == [
+        {"pool.alpha": 0.5, "train.steps": 40},
+        {"pool.alpha": 1.0, "train.steps": 40},
+        {"pool.alpha": 2.0, "train.steps": 40},
+        {"pool.alpha": 1.0, "train.steps": 80},
+    ]
+
+
+def test_a_point_holds_every_axis_of_the_sweep() -> None:
+    """A grid that leaves an axis to the base has the base's value there."""
+    sweep = make_sweep(({"seed": [1]}, {"pool.alpha": [2]}))
+    assert [axes for axes, _ in sweep.points()] == [
+        {"seed": 1, "pool.alpha": 0.5},
+        {"seed": 0, "pool.alpha": 2.0},
+    ]
+
+
+def test_a_whole_number_in_python_is_the_same_setting_as_its_float() -> None:
+    """So that a sweep written in Python has the keys of its own sweep.json."""
+    made = SweepConfig(name="x", description="", base=LineageConfig(pool=PoolConfig(alpha=1)))
+    ((_, config),) = made.points()
+    assert repr(config.pool.alpha) == "1.0"
+
+
+def test_a_grid_is_checked_point_by_point() -> None:
+    """The error names the axis."""
+    with pytest.raises(ValueError, match=r"pool.alpha must be a finite number .*, got -1"):
+        make_sweep(({"pool.alpha": [1.0, -1]},)).points()
+
+
+@pytest.mark.parametrize("name", EXTENDABLE)
+def test_what_may_be_extended_is_a_setting(name: str) -> None:
+    """A misspelt name would allow nothing."""
+    assert not is_dataclass(get_value(make_lineage(), name))

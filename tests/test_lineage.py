@@ -1,0 +1,294 @@
+"""Facts of the lineage loop: what it computes, shares and measures, and where it stops."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_sweep import compute, make_lineage, make_run, numbers_of
+
+from model.checkpoint import Checkpoint
+from model.families import FAMILIES, draw_block
+from model.images import to_bytes
+from model.metrics import evaluate_images
+from model.randomness import Purpose
+from model.sampling import SAMPLE_BATCH
+from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
+from sweep.plan import plan_lineage, plan_metrics
+from sweep.store import LocalStore
+
+GOLDEN_LOSSES = (0.0, 0.0)
+DIVERGING = {"train.lr": 1e30, "train.steps": 40}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """A store with the tiny lineage of three generations."""
+    store = LocalStore(tmp_path_factory.mktemp("shared"))
+    compute(make_lineage(generations=3), store)
+    return store
+
+
+def weights(store: LocalStore, key: str) -> Checkpoint:
+    return Checkpoint.from_bytes(store.read_file(key, WEIGHTS))
+
+
+def trained(stages: list[dict]) -> list[int]:
+    """Generations that were trained, by the progress reported."""
+    return sorted({said["generation"] for said in stages if said["stage"] == "train"})
+
+
+def watched(config, store: LocalStore, **settings) -> tuple[list[Generation], list[dict]]:
+    said: list[dict] = []
+    return compute(config, store, on_progress=said.append, **settings), said
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_settings_give_the_same_numbers_in_another_store(family, tmp_path) -> None:
+    """Weights, every file, samples and metrics, bit for bit."""
+    config = make_lineage({"model.family": family})
+    first, second = (
+        [numbers_of(g) for g in compute(config, LocalStore(tmp_path / name))] for name in "ab"
+    )
+    assert first == second
+
+
+def test_the_losses_of_a_tiny_training_are_what_they_were(shared: LocalStore) -> None:
+    """Golden: a change of numerics needs a new NUMERICS_VERSION.
+
+    Other processors differ by 1e-5 after so few steps, a changed loss, optimiser or schedule by more
+    than 1e-3.
+    """
+    losses = [g.node.final_loss for g in compute(make_lineage(), shared)]
+    assert losses == pytest.approx(GOLDEN_LOSSES, rel=1e-4)
+
+
+def test_what_is_done_is_not_computed_again(shared: LocalStore) -> None:
+    """The same command again has nothing to report."""
+    generations, said = watched(make_lineage(generations=3), shared)
+    assert len(generations) == 3
+    assert said == []
+
+
+def test_a_longer_lineage_computes_what_is_new(store: LocalStore) -> None:
+    """V_3 alone."""
+    first = compute(make_lineage(), store)
+    longer, said = watched(make_lineage(generations=3), store)
+    assert trained(said) == [3]
+    assert [numbers_of(g) for g in longer[:2]] == [numbers_of(g) for g in first]
+
+
+def test_another_alpha_shares_the_first_model_and_its_samples(store: LocalStore) -> None:
+    """alpha 4 needs 160 images where 20 were drawn: one more block, and the old one as it was."""
+    first = compute(make_lineage(), store)
+    before = sorted(path for path in (store.root / "streams").rglob("*") if path.is_file())
+    stamps = [path.stat().st_mtime_ns for path in before]
+    second, said = watched(make_lineage({"pool.alpha": 4.0}), store)
+    assert trained(said) == [2]
+    assert numbers_of(first[0]) == numbers_of(second[0])
+    assert [path.stat().st_mtime_ns for path in before] == stamps
+
+
+def test_samples_do_not_depend_on_which_alpha_came_first(tmp_path: Path) -> None:
+    """Either order leaves the same blocks and models."""
+    configs = [make_lineage({"pool.alpha": alpha}) for alpha in (0.5, 4.0)]
+    found = []
+    for name, order in (("a", configs), ("b", configs[::-1])):
+        store = LocalStore(tmp_path / name)
+        for config in order:
+            compute(config, store)
+        streams = {
+            str(p.relative_to(store.root)): p.read_bytes()
+            for p in (store.root / "streams").rglob("*.safetensors")
+        }
+        found.append((streams, [[numbers_of(g) for g in compute(c, store)] for c in configs]))
+    assert found[0] == found[1]
+
+
+def test_a_pool_is_the_real_images_and_the_streams_first_ones(shared: LocalStore) -> None:
+    """In the order of its recipe."""
+    run = make_run(make_lineage(generations=3), shared)
+    nodes = plan_lineage(run.config, run.card)
+    images = run.pool_images(nodes[2].pool, {node.stream: node for node in nodes})
+    streams = [shared.read_block(node.stream, 0)[: node.num_new] for node in nodes[:2]]
+    expected = np.concatenate([run.data.images[run.data.train], *streams])
+    assert (images == expected).all()
+    assert len(images) == 40 + 20 + 30
+
+
+def test_under_replace_the_pool_is_the_last_models_images(store: LocalStore) -> None:
+    """No real image is left in V_2's."""
+    config = make_lineage({"pool.rule": "replace", "pool.alpha": None, "generations": 3})
+    origins = [g.node.origins for g in compute(config, store)]
+    assert origins == [{"0": 40}, {"1": 40}, {"2": 40}]
+
+
+def test_every_image_of_a_pool_has_its_provenance_on_disk(shared: LocalStore) -> None:
+    """Source, range and origin of each segment."""
+    run = make_run(make_lineage(generations=3), shared)
+    nodes = plan_lineage(run.config, run.card)
+    manifest = json.loads(shared.read_file(nodes[2].key, "pool.json"))
+    assert manifest["num_images"] == 90
+    assert manifest["segments"] == nodes[2].inputs["recipe"]
+    assert [s["source"] for s in manifest["segments"]] == [
+        run.card.fingerprint,
+        nodes[0].stream,
+        nodes[1].stream,
+    ]
+
+
+def test_a_stream_is_what_its_checkpoint_draws(shared: LocalStore) -> None:
+    """From the noise of (seed, generation, member), whole blocks."""
+    run = make_run(make_lineage(generations=3), shared)
+    node = plan_lineage(run.config, run.card)[1]
+    drawn = draw_block(
+        weights(shared, node.key), 0, run.config.sample, seed=(0, 2, 0), purpose=Purpose.SAMPLE
+    )
+    block = shared.read_block(node.stream, 0)
+    assert len(block) == SAMPLE_BATCH
+    assert (block == drawn).all()
+
+
+def test_previews_of_all_generations_show_the_same_noise(shared: LocalStore) -> None:
+    """The seed of (lineage, member), without the generation."""
+    run = make_run(make_lineage(generations=3), shared)
+    for node in plan_lineage(run.config, run.card):
+        drawn = draw_block(
+            weights(shared, node.key), 0, run.config.sample, seed=(0, 0), purpose=Purpose.PREVIEW
+        )
+        png = shared.read_file(node.key, "preview.png")
+        sheet = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+        assert (sheet[:8, 16:24] == to_bytes(drawn[2:3], limits=(0, 1)).reshape(8, 8)).all()
+
+
+def test_metrics_compare_the_streams_first_images_with_the_reference(shared: LocalStore) -> None:
+    """The very images that enter the pool."""
+    run = make_run(make_lineage(generations=3), shared)
+    node = plan_lineage(run.config, run.card)[0]
+    plan = plan_metrics(run.config, run.card)
+    assert plan is not None
+    record = shared.read_metrics(node.key, plan.spec)
+    images = shared.read_block(node.stream, 0)[:16]
+    reference = run.data.images[run.data.reference]
+    assert record is not None
+    assert record.values == evaluate_images(images, reference, run.config.metrics).values
+    assert (record.num_images, record.num_reference) == (16, len(reference))
+
+
+def test_measured_images_may_have_a_sampler_of_their_own(store: LocalStore) -> None:
+    """A second stream of the same node."""
+    first = compute(make_lineage(generations=1), store)[0]
+    config = make_lineage({"generations": 1, "metrics.sample_steps": 3})
+    (second,), said = watched(config, store)
+    assert trained(said) == []
+    assert first.node == second.node
+    assert first.metrics and second.metrics and first.metrics.stream != second.metrics.stream
+
+
+def test_damaged_numbers_are_measured_again(store: LocalStore) -> None:
+    """To the same values."""
+    config = make_lineage(generations=1)
+    (first,) = compute(config, store)
+    (path,) = store.root.glob("generations/*/metrics/*.json")
+    path.write_bytes(path.read_bytes()[:20])
+    assert numbers_of(compute(config, store)[0]) == numbers_of(first)
+
+
+def test_a_finished_lineage_leaves_no_scratch_and_no_claim(store: LocalStore) -> None:
+    """States are saved after every 20 steps here."""
+    compute(make_lineage({"train.steps": 60}), store, checkpoint_seconds=1e-9)
+    assert list((store.root / "work").iterdir()) == []
+
+
+def test_progress_says_where_the_lineage_stands(store: LocalStore) -> None:
+    """In the words that the display and `sweep status` show."""
+    _, said = watched(make_lineage(), store, name="tiny")
+    stages = [(s["generation"], s["stage"]) for s in said]
+    assert list(dict.fromkeys(stages)) == [
+        (1, "train"),
+        (1, "sample"),
+        (1, "measure"),
+        (2, "train"),
+        (2, "sample"),
+        (2, "measure"),
+    ]
+    assert {(s["lineage"], s["generations"]) for s in said} == {("tiny", 2)}
+
+
+def test_a_diverged_model_is_a_result_and_ends_its_lineage(store: LocalStore) -> None:
+    """No weights, no samples, no second generation."""
+    generations = compute(make_lineage(DIVERGING), store)
+    (record,) = [g.node for g in generations]
+    assert record.status == "diverged"
+    assert record.reason is not None
+    assert generations[0].metrics is None
+    assert sorted(record.files) == ["config.json", "pool.json"]
+
+
+def test_a_diverged_model_is_not_trained_again(store: LocalStore) -> None:
+    """The same settings would diverge again."""
+    (first,) = compute(make_lineage(DIVERGING), store)
+    (second,), said = watched(make_lineage(DIVERGING), store)
+    assert (first, said) == (second, [])
+
+
+def test_samples_that_are_all_the_same_are_divergence(store: LocalStore, tmp_path: Path) -> None:
+    """A model of one repeated image has nothing to draw."""
+    np.savez(tmp_path / "same.npz", images=np.ones((6, 8, 8), np.float32))
+    config = make_lineage(
+        {
+            "model.family": "gaussian",
+            "data": {"name": "npz", "path": str(tmp_path / "same.npz"), "dtype": "float32"},
+            "data.train_limit": None,
+            "data.split": "all",
+            "metrics.names": [],
+        }
+    )
+    (generation,) = compute(config, store)
+    assert (generation.node.status, generation.metrics) == ("diverged", None)
+    assert "same" in (generation.node.reason or "")
+
+
+@pytest.mark.parametrize("names", [["kid"], ["fid"], []])
+def test_weights_may_be_those_of_the_best_epoch_by_kid(names: list[str], store) -> None:
+    """On the validation split, whichever metrics are asked for; the best need not be the last."""
+    settings = {"train.steps": 30, "train.lr": 0.05, "generations": 1, "metrics.names": names}
+    split = {"data.validation_fraction": 0.1, "data.train_limit": 40}
+    last = compute(make_lineage({**settings, **split}), store)
+    best = compute(make_lineage({**settings, **split, "train.select": "best_kid"}), store)
+    assert last[0].node.status == best[0].node.status == "done"
+    assert last[0].node.final_loss == best[0].node.final_loss
+    assert last[0].node.weights_sha256 != best[0].node.weights_sha256
+
+
+def test_a_long_curve_is_stored_as_means_of_bins() -> None:
+    """1,001 steps in 500 bins, whose mean weighted by length is the curve's."""
+    steps = np.arange(1, 1002)
+    with np.load(io.BytesIO(dump_curves({"step": steps, "noise_loss": steps / 2}))) as curves:
+        assert len(curves["step"]) == CURVE_POINTS
+        assert (curves["noise_loss"] == curves["step"] / 2).all()
+        assert curves["step"][0] == 1.5
+
+
+def test_a_short_curve_is_stored_as_it_is() -> None:
+    """And none at all as none."""
+    with np.load(io.BytesIO(dump_curves({"step": np.arange(1, 4)}))) as curves:
+        assert curves["step"].tolist() == [1, 2, 3]
+    with np.load(io.BytesIO(dump_curves({}))) as curves:
+        assert list(curves) == []
+
+
+def test_a_seed_is_a_lineage_of_its_own(shared: LocalStore, store: LocalStore) -> None:
+    """Weights and noise both differ."""
+    first = compute(make_lineage(), shared)[0].node
+    second = compute(replace(make_lineage(), seed=1), store)[0].node
+    assert first.weights_sha256 != second.weights_sha256
+    assert first.files["preview.png"] != second.files["preview.png"]

@@ -1,0 +1,207 @@
+"""Facts of plans: the tree a sweep's lineages share, what is missing of it, and what does not fit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
+
+from model.families import FAMILIES
+from model.training_length import CLOSED_FORM
+from sweep.config import SweepConfig
+from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
+from sweep.store import LocalStore
+
+ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
+
+
+def tree(sweep: SweepConfig) -> dict[str, NodePlan]:
+    return unique_nodes(lineage.nodes for lineage in plan(sweep))
+
+
+def new_nodes(before: SweepConfig, after: SweepConfig) -> list[tuple[float | None, int, int]]:
+    """(alpha, seed, generation) of the nodes that an extended sweep adds, each node once."""
+    known = set(tree(before))
+    found: dict[str, tuple[float | None, int, int]] = {}
+    for lineage in plan(after):
+        for node in lineage.nodes:
+            if node.key not in known:
+                point = (lineage.config.pool.alpha, lineage.config.seed, node.generation)
+                found.setdefault(node.key, point)
+    return sorted(found.values())
+
+
+def test_all_alphas_share_their_first_model() -> None:
+    """It is trained on real data alone."""
+    lineages = plan(make_sweep((ALPHAS,)))
+    assert len({lineage.nodes[0].key for lineage in lineages}) == 1
+    assert len({lineage.nodes[1].key for lineage in lineages}) == 3
+
+
+def test_a_tree_holds_each_node_once() -> None:
+    """Three alphas of two generations: one V_1 and three V_2."""
+    assert len(tree(make_sweep((ALPHAS,)))) == 4
+
+
+def test_a_longer_lineage_begins_with_the_shorter_one() -> None:
+    """Node for node, stream for stream."""
+    short, long = (plan_lineage(make_lineage(generations=n), CARD) for n in (3, 5))
+    assert [(n.key, n.stream) for n in long[:3]] == [(n.key, n.stream) for n in short]
+
+
+def test_another_length_of_training_shares_nothing() -> None:
+    """80 epochs begin as 40 do, but their models are others."""
+    by_epochs = {"train.steps": None, "train.epochs": 40}
+    first, second = (
+        plan_lineage(make_lineage({**by_epochs, "train.epochs": epochs}), CARD)
+        for epochs in (40, 80)
+    )
+    assert not {n.key for n in first} & {n.key for n in second}
+
+
+def test_replace_and_grow_share_their_first_model_only() -> None:
+    """The rule acts after V_1."""
+    rules = ({"pool.rule": ["grow"]}, {"pool.rule": ["replace"], "pool.alpha": [None]})
+    grow, swap = plan(make_sweep(rules))
+    assert [a.key == b.key for a, b in zip(grow.nodes, swap.nodes, strict=True)] == [True, False]
+
+
+def test_a_new_alpha_adds_its_later_models_only() -> None:
+    """V_1 is there."""
+    after = make_sweep(({"pool.alpha": [0.5, 1.0, 2.0, 4.0]},))
+    assert new_nodes(make_sweep((ALPHAS,)), after) == [(4.0, 0, 2)]
+
+
+def test_a_new_seed_adds_a_whole_tree() -> None:
+    """Nothing is shared between seeds."""
+    after = make_sweep(({**ALPHAS, "seed": [0, 1]},))
+    expected = [(0.5, 1, 1), (0.5, 1, 2), (1.0, 1, 2), (2.0, 1, 2)]
+    assert new_nodes(make_sweep((ALPHAS,)), after) == expected
+
+
+def test_a_new_generation_adds_one_model_to_each_lineage() -> None:
+    """What was the last generation is now sampled."""
+    after = make_sweep((ALPHAS,), make_lineage(generations=3))
+    assert new_nodes(make_sweep((ALPHAS,)), after) == [(0.5, 0, 3), (1.0, 0, 3), (2.0, 0, 3)]
+
+
+def test_a_shared_node_owes_the_samples_of_its_hungriest_lineage() -> None:
+    """alpha 2 of 40 images."""
+    first = next(node for node in tree(make_sweep((ALPHAS,))).values() if node.generation == 1)
+    assert first.num_new == 80
+
+
+def test_the_last_generation_owes_no_samples() -> None:
+    """There is no next pool."""
+    assert [node.num_new for node in plan_lineage(make_lineage(), CARD)] == [20, 0]
+
+
+def test_lineages_that_differ_in_length_alone_are_one() -> None:
+    """The longest."""
+    (lineage,) = plan(make_sweep(({"generations": [2, 4, 3]},)))
+    assert (lineage.config.generations, len(lineage.nodes)) == (4, 4)
+
+
+def test_lineages_have_names_of_their_own() -> None:
+    """Axes of any kind tell them apart."""
+    grid = {**ALPHAS, "seed": [0, 1], "train.lr": [1e-3, 2e-3], "metrics.names": [["kid"], []]}
+    lineages = plan(make_sweep((grid,)))
+    assert len({lineage.id for lineage in lineages}) == len(lineages) == 24
+
+
+def test_a_data_set_is_described_once_for_all_lineages() -> None:
+    """However many there are of them."""
+    asked = []
+    plan_sweep(make_sweep((ALPHAS,)), lambda data: asked.append(data) or CARD, on_gpu=False)
+    assert len(asked) == 1
+
+
+def test_auto_precision_is_decided_before_keys_are_made() -> None:
+    """By whether the sweep runs on GPUs."""
+    sweep = make_sweep(({},), make_lineage({"train.precision": "auto"}))
+    found = [
+        plan_sweep(sweep, lambda data: CARD, on_gpu=on_gpu)[0].config.train.precision
+        for on_gpu in (False, True)
+    ]
+    assert found == ["fp32", "bf16"]
+
+
+def test_fixed_epochs_train_longer_on_a_larger_pool() -> None:
+    """The paper's: 2 epochs of 40, 60 and 90 images in whole batches of 8 are 10, 14 and 22 steps."""
+    config = make_lineage({"train.steps": None, "train.epochs": 2, "generations": 3})
+    assert [node.num_steps for node in plan_lineage(config, CARD)] == [10, 14, 22]
+
+
+def test_scaling_by_steps_keeps_the_first_generations_steps() -> None:
+    """2 epochs of 40 images."""
+    settings = {"train.steps": None, "train.epochs": 2, "train.scaling": "steps"}
+    nodes = plan_lineage(make_lineage({**settings, "generations": 3}), CARD)
+    assert [node.num_steps for node in nodes] == [10, 10, 10]
+
+
+def test_the_gaussian_family_has_no_steps_and_sees_each_image_once() -> None:
+    """So a pool smaller than train.batch_size is no error for it."""
+    config = make_lineage({"model.family": "gaussian", "train.steps": None, "train.epochs": 1})
+    nodes = plan_lineage(config, replace(CARD, num_train=4))
+    assert [(node.num_steps, node.images_seen) for node in nodes] == [(0, 4), (0, 6)]
+
+
+def test_families_without_steps_are_those_that_do_not_iterate() -> None:
+    """A plan imports no torch, and so keeps their names apart."""
+    assert set(CLOSED_FORM) == {name for name, f in FAMILIES.items() if not f.iterative}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_planned_is_what_the_records_say(family: str, tmp_path: Path) -> None:
+    """Pools, steps and images of every node."""
+    store = LocalStore(tmp_path)
+    config = make_lineage({"model.family": family, "train.steps": None, "train.epochs": 1})
+    (lineage,) = plan_in(make_sweep(({},), config), store)
+    records = [generation.node for generation in compute(config, store)]
+    for node, record in zip(lineage.nodes, records, strict=True):
+        assert (node.key, node.num_images) == (record.key, record.num_images)
+        assert (node.num_steps, node.images_seen) == (record.num_steps, record.images_seen)
+
+
+def test_metrics_measure_as_many_images_as_the_reference_has() -> None:
+    """Unless told otherwise."""
+    counts = [
+        getattr(plan_metrics(make_lineage({"metrics.num_images": n}), CARD), "num_images", None)
+        for n in (None, 16)
+    ]
+    assert counts == [CARD.num_reference, 16]
+
+
+def test_without_metrics_nothing_is_measured() -> None:
+    """And no reference is needed."""
+    config = make_lineage({"metrics.names": []})
+    assert plan_metrics(config, replace(CARD, num_reference=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "card", "message"),
+    [
+        ({"pool.alpha": None}, {}, "pool.alpha must be set with pool.rule=grow, got None"),
+        ({"pool.focal_classes": ["two"]}, {}, "got 'two'; it has zero, one"),
+        ({"pool.focal_classes": ["two"]}, {"class_names": []}, "it has no classes"),
+        ({"pool.concentration": 0.5}, {}, "pool.concentration must be 0 with model.family=ddim"),
+        ({"train.steps": None, "train.epochs": 1}, {"num_train": 4}, "train.batch_size must be"),
+        ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
+        ({}, {"num_reference": 1}, "data.split must leave a reference for the metrics"),
+        ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
+        ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, fid, got 'is'"),
+        ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
+        ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
+        (
+            {"train.select": "best_kid", "data.validation_fraction": 0.01},
+            {"num_validation": 1},
+            "data.validation_fraction must leave at least 2 images to select by",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_an_error_of_the_plan(changes, card, message) -> None:
+    """Before anything is trained."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared)
+        plan(make_sweep(({},), make_lineage(changes)), replace(CARD, **card))
+    assert message in str(error.value)

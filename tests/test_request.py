@@ -1,0 +1,239 @@
+"""Facts of requests: how a preset or a file, overrides and axes become a sweep, or an error."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import tyro
+
+from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
+from sweep.folder import write_sweep
+from sweep.presets import preset_of
+from sweep.request import load_sweep_file, read_request, with_axis
+
+TOML = """
+name = "mine"
+description = "My own."
+[[grids]]
+"pool.alpha" = [0.5, 1]
+seed = [0, 1]
+[base.pool]
+alpha = 1
+[base.train]
+steps = 30
+[resources]
+max_concurrent = 2
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A command's options."""
+
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Axes."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """Resources."""
+    base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
+    """Settings."""
+
+
+def request(*words: str, name: str = "quickstart") -> SweepConfig:
+    return read_request(Options, name, list(words), prog="sweep test")[0]
+
+
+def alphas(sweep: SweepConfig) -> list[float | None]:
+    return [config.pool.alpha for _, config in sweep.points()]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def error_of(function, *args) -> str:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared)
+        function(*args)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_preset_alone_is_itself() -> None:
+    """Its defaults are the flags' defaults."""
+    assert request() == preset_of("quickstart")
+
+
+def test_a_flag_overrides_the_presets_setting() -> None:
+    """And no other."""
+    sweep = request("--train.batch-size", "8")
+    assert sweep.base.train.batch_size == 8
+    assert sweep.base.model == preset_of("quickstart").base.model
+
+
+def test_a_resource_is_a_flag_too() -> None:
+    """How a sweep runs."""
+    assert request("--resources.max-concurrent", "3").resources.max_concurrent == 3
+
+
+def test_an_axis_replaces_the_presets_axis() -> None:
+    """In every grid; the paper's second grid stays apart by its 80 epochs."""
+    sweep = request("--axis", "pool.alpha=0.25,1", name="paper")
+    assert {(c.pool.alpha, c.train.epochs) for _, c in sweep.points()} == {
+        (0.25, 40),
+        (1.0, 40),
+        (0.25, 80),
+        (1.0, 80),
+    }
+
+
+def test_grids_that_an_axis_makes_equal_are_one() -> None:
+    """The paper's two grids differ in alpha and epochs only."""
+    sweep = request("--axis", "pool.alpha=1", "--axis", "train.epochs=2", name="paper")
+    assert len(sweep.grids) == 1
+
+
+def test_axes_are_multiplied() -> None:
+    """Each option adds one."""
+    sweep = request("--axis", "pool.alpha=1,2", "--axis", "seed=0,1,2")
+    assert len(sweep.points()) == 6
+
+
+def test_an_axis_takes_names_numbers_truth_and_none() -> None:
+    """As the setting's type asks."""
+    sweep = preset_of("quickstart")
+    words = ("train.loss=mae,mse", "train.hflip=true,False", "data.train_limit=none,50")
+    for word in words:
+        sweep = with_axis(sweep, word)
+    (grid,) = sweep.grids
+    assert grid["train.loss"] == ["mae", "mse"]
+    assert grid["train.hflip"] == [True, False]
+    assert grid["data.train_limit"] == [None, 50]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("pool.alpha", "--axis must be NAME=VALUE,VALUE,..., got 'pool.alpha'"),
+        ("pool.alpha=", "--axis must be NAME=VALUE,VALUE,..., got 'pool.alpha='"),
+        ("pool.alhpa=1", "pool.alhpa is not a setting; did you mean pool.alpha?"),
+        ("pool=1", "pool is not a setting"),
+        ("pool.alpha=-1", "pool.alpha must be a finite number of at least 0, got -1.0"),
+        ("pool.alpha=nan", "pool.alpha must be a finite number of at least 0, got nan"),
+        ("pool.alpha=1,inf", "pool.alpha must be a finite number of at least 0, got inf"),
+        ("pool.alpha=one", "pool.alpha must be a number, got 'one'"),
+        ("pool.alpha={[]}", "pool.alpha must be a number, got '{[]}'"),
+        ("seed=1e999", "seed must be a whole number, got inf"),
+        ("seed=nan", "seed must be a whole number, got nan"),
+        ("generations=0", "generations must be at least 1, got 0"),
+        ("train.loss=maee", "train.loss must be one of mae, mse, got 'maee'; did you mean 'mae'?"),
+    ],
+)
+def test_a_wrong_axis_is_an_error_that_names_it(word: str, message: str) -> None:
+    """One line."""
+    assert message in error_of(request, "--axis", word)
+
+
+def test_a_flag_that_an_axis_overrides_is_an_error() -> None:
+    """It would have no effect; the message says what does."""
+    assert error_of(request, "--pool.alpha", "4") == (
+        "pool.alpha is an axis of this sweep, so that --pool.alpha has no effect; "
+        "use --axis pool.alpha=4.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--trian.lr", "1"), "--trian.lr is not an option; did you mean --train.lr?"),
+        (("--train.lr", "fast"), "train.lr must be a number, got 'fast'"),
+        (("--train.lr", "nan"), "train.lr must be a finite number above 0, got nan"),
+        (("--generations", "0"), "generations must be at least 1, got 0"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(words: tuple[str, ...], message: str) -> None:
+    """It names the flag or the setting."""
+    assert message in error_of(request, *words)
+
+
+def test_a_toml_file_is_a_sweep(tmp_path: Path) -> None:
+    """With the same fields; train.steps there unsets the epochs."""
+    sweep = load_sweep_file(write(tmp_path / "mine.toml", TOML))
+    assert (sweep.name, sweep.description, sweep.resources.max_concurrent) == ("mine", "My own.", 2)
+    assert (sweep.base.train.steps, sweep.base.train.epochs) == (30, None)
+    assert alphas(sweep) == [0.5, 0.5, 1.0, 1.0]
+
+
+def test_an_empty_file_is_one_lineage_named_after_it(tmp_path: Path) -> None:
+    """All defaults; alpha is still to be given."""
+    sweep = load_sweep_file(write(tmp_path / "mine.toml", ""))
+    assert (sweep.name, len(sweep.points())) == ("mine", 1)
+
+
+def test_a_json_file_has_the_same_fields(tmp_path: Path) -> None:
+    """As a TOML file."""
+    text = '{"base": {"pool": {"alpha": 2}}, "grids": [{"seed": [3]}]}'
+    sweep = load_sweep_file(write(tmp_path / "mine.json", text))
+    assert [(c.seed, c.pool.alpha) for _, c in sweep.points()] == [(3, 2.0)]
+
+
+def test_a_runs_own_sweep_json_is_a_sweep(tmp_path: Path) -> None:
+    """Read by the same command."""
+    write_sweep(tmp_path, preset_of("quickstart"), "sweep run quickstart")
+    assert request(name=str(tmp_path / "sweep.json")) == preset_of("quickstart")
+
+
+def test_flags_and_axes_go_with_a_file_as_with_a_preset(tmp_path: Path) -> None:
+    """Its settings are their defaults."""
+    path = write(tmp_path / "mine.toml", TOML)
+    sweep = request("--train.steps", "7", "--axis", "pool.alpha=3", name=str(path))
+    assert (sweep.base.train.steps, alphas(sweep)) == (7, [3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base = 3", "base must be a table of settings, got 3"),
+        ("resources = 3", "resources must be a table of settings, got 3"),
+        ("[base]\ntrain = 3", "train must be a table of settings, got 3"),
+        ("grid = []", "grid is not a setting; did you mean grids?"),
+        ("grids = []", "grids must be a list of tables of axis = [values], got []"),
+        ("grids = 3", "grids must be a list of tables of axis = [values], got 3"),
+        ("[[grids]]\nseed = 3", "grids must be a list of tables of axis = [values]"),
+        ("[[grids]]\nseed = []", "grids must be a list of tables of axis = [values]"),
+        ('[[grids]]\n"sead" = [3]', "sead is not a setting; did you mean seed?"),
+        ("[base.train]\nlrr = 1", "train.lrr is not a setting; did you mean train.lr?"),
+        ("[base.train]\nlr = '1'", "train.lr must be a number, got '1'"),
+        ("[base.train]\nlr = nan", "train.lr must be a finite number above 0, got nan"),
+        ("[base]\nseed = inf", "seed must be a whole number, got inf"),
+        ("[resources]\ncpus = 1", "resources.cpus is not a setting; did you mean resources.num_cpus?"),
+        ("name = ", "must be TOML"),
+        ("name = '\xff'", "must be TOML"),
+    ],
+)
+def test_a_wrong_file_is_an_error_that_names_file_and_setting(text, message, tmp_path) -> None:
+    """One line."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text.encode("latin-1"))
+    found = error_of(load_sweep_file, path)
+    assert message in found
+    assert str(path) in found
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_missing_file_is_an_error_that_names_it(suffix: str, tmp_path: Path) -> None:
+    """Rather than a preset of that name."""
+    path = tmp_path / f"none{suffix}"
+    assert str(path) in error_of(load_sweep_file, path)
+
+
+def test_a_truncated_json_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """As of a full disk."""
+    path = write(tmp_path / "sweep.json", '{"schema": 1, "na')
+    assert f"{path} must be a whole JSON file" in error_of(load_sweep_file, path)
+
+
+def test_a_wrong_value_of_a_files_grid_is_an_error_before_anything_runs(tmp_path: Path) -> None:
+    """Every lineage is built when the request is read."""
+    path = write(tmp_path / "mine.toml", "[[grids]]\nseed = [0, -1]\n[base.pool]\nalpha = 1")
+    assert "seed must be at least 0, got -1" in error_of(lambda: request(name=str(path)))

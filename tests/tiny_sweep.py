@@ -1,0 +1,95 @@
+"""Lineages of a 2-level network on 8x8 digits, which take a tenth of a second a generation."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
+from sweep.folder import complete
+from sweep.lineage import Generation, LineageRun
+from sweep.plan import PlannedLineage, plan_sweep
+from sweep.prepared import load_prepared, prepare_dataset
+from sweep.records import DatasetCard, Json
+from sweep.store import LocalStore
+
+CARD = DatasetCard(
+    key="digits",
+    fingerprint="f",
+    name="digits",
+    shape=[1, 8, 8],
+    dtype="uint8",
+    class_names=["zero", "one"],
+    num_train=40,
+    num_reference=20,
+    num_validation=0,
+)
+"""A data set as plans see it."""
+
+NETWORK = {
+    "data": {"train_limit": 40},
+    "model": {"widths": [4, 8], "block_depth": 1, "stem_width": 4, "embedding_dim": 4},
+    "train": {"steps": 4, "batch_size": 8, "ema_decay": 0.5},
+    "sample": {"steps": 2},
+    "pool": {"alpha": 0.5},
+    "metrics": {"names": ["kid"], "extractor": "pixels", "num_images": 16},
+    "generations": 2,
+}
+
+
+def make_lineage(changes: Mapping[str, Any] | None = None, **settings: Any) -> LineageConfig:
+    """The network's lineage; `changes` are by dotted name, `settings` those that have no dot."""
+    nested = complete(NETWORK)
+    for dotted, value in {**(changes or {}), **settings}.items():
+        nested = merge(nested, nest(dotted, value))
+    return updated(LineageConfig(), nested)
+
+
+def make_sweep(
+    grids: tuple[dict[str, list[Any]], ...] = ({},), base: LineageConfig | None = None
+) -> SweepConfig:
+    return SweepConfig(name="tiny", description="Tiny.", base=base or make_lineage(), grids=grids)
+
+
+def plan(sweep: SweepConfig, card: DatasetCard = CARD) -> list[PlannedLineage]:
+    return plan_sweep(sweep, lambda data: card, on_gpu=False)
+
+
+def plan_in(sweep: SweepConfig, store: LocalStore) -> list[PlannedLineage]:
+    """A sweep's lineages on really prepared data."""
+    return plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
+
+
+def make_run(config: LineageConfig, store: LocalStore, **settings: Any) -> LineageRun:
+    card = prepare_dataset(config.data, store)
+    data = load_prepared(card, store)
+    run = LineageRun(config=config, card=card, data=data, store=store)
+    return replace(run, **settings)
+
+
+def compute(config: LineageConfig, store: LocalStore, **settings: Any) -> list[Generation]:
+    """Compute what is missing of a lineage."""
+    return list(make_run(config, store, **settings).generations())
+
+
+def write_noise(path: Path, *, num_images: int, shape: tuple[int, int, int], seed: int = 0) -> Path:
+    """An .npz file of independent standard normal float32 pixels, (num_images, *shape)."""
+    images = np.random.default_rng(seed).standard_normal((num_images, *shape), np.float32)
+    np.savez(path, images=images)
+    return path
+
+
+def numbers_of(generation: Generation) -> Json:
+    """What two computations of a generation must have in common, bit for bit."""
+    node, metrics = generation.node, generation.metrics
+    return {
+        "key": node.key,
+        "weights": node.weights_sha256,
+        "files": node.files,
+        "loss": node.final_loss,
+        "images_seen": node.images_seen,
+        "values": metrics.values if metrics else None,
+        "images": metrics.images_sha256 if metrics else None,
+    }
