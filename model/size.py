@@ -51,7 +51,7 @@ def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int)
 
     pixels = height * width
     conv(channels, config.stem_width, 1, pixels)
-    stem = current = config.stem_width + config.embedding_dim
+    current = config.stem_width + config.embedding_dim
     *widths, bottleneck = config.widths
     skips: list[int] = []
     for level_width in widths:
@@ -67,7 +67,7 @@ def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int)
         for _ in range(config.block_depth):
             block(current + skips.pop(), level_width, pixels)
             current = level_width
-    conv(current + (stem if config.stem_skip else 0), channels, 1, pixels)
+    conv(current + (config.stem_width if config.stem_skip else 0), channels, 1, pixels)
     weights = 4 * (parameters + buffers)
     return ModelSize(
         num_parameters=parameters,

@@ -44,8 +44,8 @@ def write_generation(
     store: Store,
 ) -> None:
     """One generation of one lineage as an event file, which appears whole."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     work = folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
@@ -90,7 +90,7 @@ def write_generation(
 
 def hparams(lineage: PlannedLineage) -> list:
     """The lineage's axis values and other settings for TensorBoard's HPARAMS tab."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
     from tensorboard.plugins.hparams import summary_v2
 
     settings = dict(flatten(lineage.axes))

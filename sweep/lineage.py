@@ -6,9 +6,8 @@ being run again and shares its past with others. Must not import ray or tyro.
 
 import io
 import platform
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -30,6 +29,7 @@ from model.training_length import ema_init_left
 from sweep.claims import Claim, ClaimLost
 from sweep.config import LineageConfig
 from sweep.files import CorruptError
+from sweep.heartbeat import Heartbeat, NodeScratch
 from sweep.keys import stream_key
 from sweep.plan import (
     MetricsPlan,
@@ -48,8 +48,6 @@ CURVE_POINTS = 500
 """Most points of a stored training curve; longer ones are averaged in bins."""
 
 WEIGHTS = "model.safetensors"
-STATE = "training.safetensors"
-"""Name of a running training's saved state in its scratch."""
 
 WAIT_SECONDS = 0.5
 """Between looks at a node that somebody else is computing."""
@@ -286,7 +284,7 @@ class LineageRun:
         return record
 
     @contextmanager
-    def working_on(self, key: str, node: NodePlan, stage: str) -> Iterator[Claim | None]:
+    def working_on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
         """Hold the claim on a key with a heartbeat, or yield None where somebody else has it."""
         claim = self.store.claim(key)
         if claim is None:
@@ -329,67 +327,31 @@ class LineageRun:
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
     ) -> NodeRecord:
         """The record of a trained (or diverged) node."""
+        left = ema_init_left(node.num_steps, self.config.train) if node.num_steps else 0.0
         return NodeRecord(
-            key=node.key, status="done" if reason is None else "diverged", reason=reason,
-            seed=self.config.seed, generation=node.generation, member=node.member,
-            family=self.config.model.family, num_images=node.num_images,
-            origins=pool_origins(node.pool), num_steps=node.num_steps, images_seen=fit.images_seen,
+            key=node.key,
+            status="done" if reason is None else "diverged",
+            reason=reason,
+            seed=self.config.seed,
+            generation=node.generation,
+            member=node.member,
+            family=self.config.model.family,
+            num_images=node.num_images,
+            origins=pool_origins(node.pool),
+            num_steps=node.num_steps,
+            images_seen=fit.images_seen,
             views_per_image=fit.images_seen / node.num_images,
-            ema_init_left=ema_init_left(node.num_steps, self.config.train) if node.num_steps else
-            0.0, final_loss=fit.final_loss, seconds=fit.seconds or seconds,
+            ema_init_left=left,
+            final_loss=fit.final_loss,
+            seconds=fit.seconds or seconds,
             images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
-            device=device_name(self.device), num_threads=torch.get_num_threads(),
+            device=device_name(self.device),
+            num_threads=torch.get_num_threads(),
             precision=fit.checkpoint.settings.get("precision", self.config.train.precision),
-            weights_sha256=fit.checkpoint.digest("ema."), files={}, environment=environment(),
+            weights_sha256=fit.checkpoint.digest("ema."),
+            files={},
+            environment=environment(),
         )
-
-
-class NodeScratch:
-    """A training's saved state in the store (model.training.Scratch)."""
-
-    def __init__(self, store: Store, key: str) -> None:
-        self.store, self.key = store, key
-
-    def load(self) -> bytes | None:
-        """The newest whole state that any process left."""
-        return self.store.load_scratch(self.key, STATE)
-
-    def save(self, data: bytes) -> None:
-        """Keep a state."""
-        self.store.save_scratch(self.key, STATE, data)
-
-
-class Heartbeat:
-    """A thread that keeps a claim alive and shows progress; `lost` tells that it was taken over."""
-
-    def __init__(self, claim: Claim, position: Json, seconds: float) -> None:
-        self.lost: ClaimLost | None = None
-        self._claim, self._position, self._seconds = claim, position, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> "Heartbeat":
-        """Start beating."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop beating."""
-        self._stop.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while True:
-            shown = {k: v for k, v in dict(self._position).items() if not k.startswith("_")}
-            try:
-                self._claim.heartbeat(shown)
-            except ClaimLost as error:
-                self.lost = error
-                return
-            except OSError:
-                pass  # a full or slow disk: the next beat may pass
-            if self._stop.wait(self._seconds):
-                return
 
 
 def array_digest(images: np.ndarray) -> str:
@@ -409,7 +371,7 @@ def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
         for name, values in curves.items()
     }
     file = io.BytesIO()
-    np.savez(file, **{name: values.astype(np.float32) for name, values in binned.items()})  # ty: ignore[invalid-argument-type]
+    np.savez(file, **{name: values.astype(np.float32) for name, values in binned.items()})
     return file.getvalue()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from model.config import DataConfig
-from model.size import model_size
+from model.size import ModelSize, model_size
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
@@ -16,6 +16,9 @@ from sweep.store import LocalStore
 
 SAMPLE_BLOCK = 128
 """Images of a stream's block, as model.sampling has it (a test compares them)."""
+
+SMALL_FILES = 15_000
+"""Bytes of a node's records, curves and file headers."""
 
 TRAIN_PASSES = 3
 """A training step costs a forward pass and, for both gradients, two more."""
@@ -101,11 +104,15 @@ def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) ->
     owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     flops = 0.0
     for node in nodes:
-        lineage = owner[node.key]
-        C, H, W = lineage.card.shape
-        size = model_size(lineage.config.model, (C, H, W), node.num_images)
+        size = lineage_size(owner[node.key], node.num_images)
         flops += TRAIN_PASSES * size.flops * node.images_seen
     return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
+
+
+def lineage_size(lineage: PlannedLineage, num_images: int) -> ModelSize:
+    """Size of a lineage's model that is fitted to a pool of `num_images`."""
+    C, H, W = lineage.card.shape
+    return model_size(lineage.config.model, (C, H, W), num_images)
 
 
 def image_bytes(lineage: PlannedLineage) -> int:
@@ -120,16 +127,14 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
     total = 0
     for node in nodes:
         lineage = owner[node.key]
-        C, H, W = lineage.card.shape
-        size = model_size(lineage.config.model, (C, H, W), node.num_images)
-        measured = lineage.metrics.num_images if lineage.metrics else 0
-        blocks = -(-max(node.num_new, measured) // SAMPLE_BLOCK)
+        size = lineage_size(lineage, node.num_images)
+        counts = {lineage.config.sample: node.num_new}
+        if (metrics := lineage.metrics) is not None:
+            counts[metrics.sample] = max(metrics.num_images, counts.get(metrics.sample, 0))
+        blocks = sum(-(-count // SAMPLE_BLOCK) for count in counts.values())
         total += size.checkpoint_bytes + blocks * SAMPLE_BLOCK * image_bytes(lineage)
-        total += 64 * image_bytes(lineage) + 40_000
-    running = max(
-        (model_size(x.config.model, tuple(x.card.shape), 1).state_bytes for x in lineages),
-        default=0,
-    )
+        total += 64 * image_bytes(lineage) + SMALL_FILES
+    running = max((lineage_size(lineage, 1).state_bytes for lineage in lineages), default=0)
     return total + (2 * running if nodes else 0)
 
 

@@ -40,7 +40,7 @@ def read_request(kind: type, name: str, args: list[str], *, prog: str) -> tuple[
         ValueError: Anything in them is not understood or not allowed.
     """
     sweep = load_sweep_file(Path(name)) if is_file(name) else preset_of(name)
-    options = parse(with_defaults(kind, sweep), args, prog=prog)
+    options: Any = parse(with_defaults(kind, sweep), args, prog=prog)
     before = sweep.base
     sweep = replace(sweep, base=options.base, resources=options.resources)
     for text in options.axis:
@@ -151,9 +151,13 @@ def load_sweep_file(path: Path) -> SweepConfig:
         if key not in FILE_KEYS:
             raise RecordError(f"{path}: " + unknown(key, key, list(FILE_KEYS)))
     grids = data.get("grids", [{}])
-    is_grid = isinstance(grids, list) and grids and all(
-        isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
-        for grid in grids
+    is_grid = (
+        isinstance(grids, list)
+        and grids
+        and all(
+            isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
+            for grid in grids
+        )
     )
     if not is_grid:
         raise RecordError(

@@ -114,7 +114,7 @@ def started_ray(
     model.py or analysis/ would shadow ours; so it is started from a folder of ours.
     """
     here = Path.cwd()
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
         options |= {

@@ -24,7 +24,7 @@ MARK = "SWEEP_TEST_MARK"
 
 SETTINGS: dict[str, Any] = {
     "base.generations": 2,
-    "base.train.steps": 600,
+    "base.train.steps": 400,
     "base.train.batch_size": 16,
     "base.model.widths": [4, 8],
     "base.model.block_depth": 1,

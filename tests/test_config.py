@@ -1,4 +1,4 @@
-"""Facts of the settings: their help, their way to JSON and back, their errors, and a sweep's points."""
+"""Facts of the settings: their help, their way to JSON and back, their errors, a sweep's points."""
 
 import ast
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_sweep import make_lineage, make_sweep
 
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from sweep.config import (
@@ -25,7 +26,6 @@ from sweep.config import (
     updated,
 )
 from sweep.presets import PRESETS
-from tiny_sweep import make_lineage, make_sweep
 
 ROOT = Path(__file__).parents[1]
 CLASSES = {
@@ -89,7 +89,7 @@ def test_any_allowed_values_come_back_from_json(alpha, seed, widths, names, limi
 
 
 @pytest.mark.parametrize("kind", [*CLASSES["model"], *CLASSES["sweep"], SweepConfig])
-def test_settings_cannot_be_changed_in_place(kind: type) -> None:
+def test_settings_cannot_be_changed_in_place(kind) -> None:
     """A configuration that was checked stays as it was checked."""
     config = make_sweep() if kind is SweepConfig else kind()
     with pytest.raises(FrozenInstanceError):

@@ -41,10 +41,9 @@ def other(config: Any, name: str) -> Any:
     return 7 if value is None else value + 2
 
 
-def train_inputs(train: TrainConfig, model: ModelConfig) -> dict[str, Any]:
-    return node_inputs(
-        recipe=[], model=model, train=train, num_steps=1, seed=0, generation=1, member=0
-    )
+def train_inputs(train: TrainConfig, model: ModelConfig, **changes: Any) -> dict[str, Any]:
+    given: Any = {"recipe": [], "num_steps": 1, "seed": 0, "generation": 1, "member": 0, **changes}
+    return node_inputs(model=model, train=train, **given)
 
 
 def test_a_digest_is_the_sha256_of_canonical_json() -> None:
@@ -117,18 +116,9 @@ def test_every_field_of_the_sampler_is_in_the_streams_key(name: str) -> None:
 )
 def test_recipe_steps_seed_generation_and_member_are_in_the_key(name: str) -> None:
     """As is what selects a checkpoint."""
-    given: dict[str, Any] = {
-        "recipe": [],
-        "num_steps": 1,
-        "seed": 0,
-        "generation": 1,
-        "member": 0,
-        "selection": None,
-        "model": ModelConfig(),
-        "train": TrainConfig(),
-    }
-    changed = given | {name: [{"start": 0}] if name in ("recipe", "selection") else 9}
-    assert digest(node_inputs(**given)) != digest(node_inputs(**changed))
+    inputs = train_inputs(TrainConfig(), ModelConfig())
+    value = [{"start": 0}] if name in ("recipe", "selection") else 9
+    assert digest(train_inputs(TrainConfig(), ModelConfig(), **{name: value})) != digest(inputs)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Facts of plans: the tree a sweep's lineages share, what is missing of it, and what does not fit."""
+"""Facts of plans: the tree that lineages share, what is missing of it, and what does not fit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_a_new_generation_adds_one_model_to_each_lineage() -> None:
 
 
 def test_a_shared_node_owes_the_samples_of_its_hungriest_lineage() -> None:
-    """alpha 2 of 40 images."""
+    """Alpha 2 of 40 images."""
     first = next(node for node in tree(make_sweep((ALPHAS,))).values() if node.generation == 1)
     assert first.num_new == 80
 
@@ -128,7 +128,7 @@ def test_auto_precision_is_decided_before_keys_are_made() -> None:
 
 
 def test_fixed_epochs_train_longer_on_a_larger_pool() -> None:
-    """The paper's: 2 epochs of 40, 60 and 90 images in whole batches of 8 are 10, 14 and 22 steps."""
+    """The paper's: 2 epochs of 40, 60, 90 images in whole batches of 8 are 10, 14, 22 steps."""
     config = make_lineage({"train.steps": None, "train.epochs": 2, "generations": 3})
     assert [node.num_steps for node in plan_lineage(config, CARD)] == [10, 14, 22]
 

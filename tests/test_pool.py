@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given
@@ -75,7 +76,7 @@ def test_a_half_is_rounded_to_the_even_number() -> None:
 def test_a_grown_pool_is_the_last_one_and_its_new_images(alpha, num_train, generations) -> None:
     """Segment by segment: nothing is ever lost."""
     nodes = chain(num_train, generations, alpha=alpha)
-    for before, after in zip(nodes, nodes[1:], strict=False):
+    for before, after in pairwise(nodes):
         assert after.pool[: len(before.pool)] == before.pool
         assert after.num_images == before.num_images + before.num_new
 
@@ -107,7 +108,7 @@ def test_pools_stay_within_half_an_image_of_one_plus_alpha(alpha, num_train, gen
 @given(SIZES, st.integers(2, 6))
 def test_replacing_keeps_the_first_pools_size_and_no_real_data(num_train, generations) -> None:
     """Each pool is the last model's images alone."""
-    for before, after in _pairs(chain(num_train, generations, rule="replace", alpha=None)):
+    for before, after in pairwise(chain(num_train, generations, rule="replace", alpha=None)):
         assert pool_origins(after.pool) == {str(before.generation): num_train}
 
 
@@ -143,7 +144,7 @@ def test_an_empty_pool_has_no_images_and_no_origins() -> None:
 
 
 def test_a_segment_is_as_long_as_its_range() -> None:
-    """stop is not in it."""
+    """Stop is not in it."""
     assert len(Segment(kind="real", source="f", start=3, stop=10)) == 7
 
 
@@ -161,7 +162,3 @@ def test_a_misspelt_rule_is_an_error_with_a_suggestion() -> None:
     """The convention's own example."""
     with pytest.raises(ValueError, match=r"pool.rule must be one of .*'grwo'; did you mean 'grow'"):
         rule_of(PoolConfig(rule="grwo", alpha=1.0))
-
-
-def _pairs(nodes: list[NodePlan]) -> list[tuple[NodePlan, NodePlan]]:
-    return list(zip(nodes, nodes[1:], strict=False))

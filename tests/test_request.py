@@ -206,7 +206,10 @@ def test_flags_and_axes_go_with_a_file_as_with_a_preset(tmp_path: Path) -> None:
         ("[base.train]\nlr = '1'", "train.lr must be a number, got '1'"),
         ("[base.train]\nlr = nan", "train.lr must be a finite number above 0, got nan"),
         ("[base]\nseed = inf", "seed must be a whole number, got inf"),
-        ("[resources]\ncpus = 1", "resources.cpus is not a setting; did you mean resources.num_cpus?"),
+        (
+            "[resources]\ncpus = 1",
+            "resources.cpus is not a setting; did you mean resources.num_cpus?",
+        ),
         ("name = ", "must be TOML"),
         ("name = '\xff'", "must be TOML"),
     ],

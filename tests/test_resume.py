@@ -13,7 +13,7 @@ from running_sweep import Running, finished_nodes, results, saved_steps, wait_fo
 pytestmark = pytest.mark.ray
 
 KILLED_AT_STEP = 100
-"""Of 600, in V_2."""
+"""Of 400, in V_2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ WAYS = [
 def resumed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
     """A sweep that is ended in one of the ways while it trains a V_2, and run again."""
     way: Callable[[Running, str], None] = request.param
-    folder = tmp_path_factory.mktemp(way.__name__)
+    folder = tmp_path_factory.mktemp("killed")
     out, words = folder / "out", (str(write_sweep(folder)),)
     with Running(out=out, words=words) as run:
         key = wait_for(lambda: run.training(2, saved_step=KILLED_AT_STEP), "V_2's training")

@@ -85,6 +85,7 @@ def test_the_same_command_again_computes_nothing(finished, tmp_path):
     assert (finished_nodes(out), len(list(out.glob("tune/*")))) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_sweep_json_may_be_deleted(finished, tmp_path):
     """The error on a damaged one says so; the same command then finds every model done."""
     write_sweep(tmp_path)
@@ -150,7 +151,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, list[set[in
     return run_side_by_side(
         tmp_path_factory.mktemp("four"),
         4,
-        base__train__steps=1500,
+        base__train__steps=300,
         resources__num_gpus=4,
         resources__gpus_per_trial=1,
     )
@@ -178,7 +179,7 @@ def test_two_trials_share_a_gpu_at_half_each(tmp_path):
     run, seen = run_side_by_side(
         tmp_path,
         8,
-        base__train__steps=4000,
+        base__train__steps=1200,
         resources__num_gpus=4,
         resources__gpus_per_trial=0.5,
     )
@@ -242,6 +243,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     return folder, run_sweep(*words, cwd=folder)
 
 
+@pytest.mark.slow
 def test_a_lineage_that_fails_leaves_the_others_done(failed):
     """The exit code is 1, and each lineage's file tells how it ended."""
     folder, run = failed
@@ -251,6 +253,7 @@ def test_a_lineage_that_fails_leaves_the_others_done(failed):
     assert {x.config["pool"]["alpha"]: x.status for x in lineages} == {0.5: "done", 1.0: "failed"}
 
 
+@pytest.mark.slow
 def test_status_says_why_a_lineage_failed(failed):
     folder, _ = failed
 
@@ -260,6 +263,7 @@ def test_status_says_why_a_lineage_failed(failed):
     assert re.search(r"failed +1 of 2 +.*must be inside folders only, got a file", status.stdout)
 
 
+@pytest.mark.slow
 def test_a_failure_is_said_without_a_traceback(failed):
     """Its line names the log that has it."""
     _, run = failed
@@ -268,6 +272,7 @@ def test_a_failure_is_said_without_a_traceback(failed):
     assert re.search(rf"{LINEAGE} failed: .*must be inside folders only.*\(log: .*\)", run.stderr)
 
 
+@pytest.mark.slow
 def test_a_copy_of_out_needs_no_store(failed):
     """With --store each done model's record, metrics and curves are copied into --out."""
     folder, _ = failed

@@ -1,4 +1,4 @@
-"""Facts of the schedule: nobody waits while there is other work, and every lineage gets its turn."""
+"""Facts of the schedule: nobody waits while there is other work, every lineage gets its turn."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ class Machine:
             self.handed_out.append(lineage)
 
     def check_idle(self) -> None:
-        """A slot idles only where each waiting lineage's next node is a running one's to compute."""
+        """A slot idles only where each waiting lineage's next node is a running one's."""
         busy = {
             key
             for lineage in self.running
@@ -70,7 +70,9 @@ def test_no_slot_idles_while_a_free_lineage_exists(data, chains, slots) -> None:
     """Checked whenever nothing is handed out, with trials that fail at any moment."""
     every = sorted({key for chain in chains for key in chain.nodes})
     done = set(data.draw(st.lists(st.sampled_from(every))))
-    machine = Machine(chains, slots, {k for k in done if all(k[:n] in done for n in range(1, len(k)))})
+    machine = Machine(
+        chains, slots, {k for k in done if all(k[:n] in done for n in range(1, len(k)))}
+    )
     machine.fill()
     while machine.running:
         lineage = data.draw(st.sampled_from(machine.running))

@@ -1,0 +1,99 @@
+"""How recognisable the samples of a digits run are, generation by generation.
+
+    uv run --extra all python benchmarks/digits_probe.py runs/paper-digits-seed0 [--json FILE]
+
+A probe (support vector machine with calibrated confidence) learns the run's real train images; its
+accuracy on the held-out reference is printed first. For every model it then says how confident it is
+of that model's samples, as a share of its confidence on held-out real images, and how often each of
+the ten classes is seen. Needs the run's own folder, with its streams.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.svm import SVC
+from tabulate import tabulate
+
+from sweep.prepared import load_prepared
+from sweep.records import load_card, load_lineages, load_metrics, load_node
+from sweep.store import LocalStore
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """(N, 1, 8, 8) uint8 images to (N, 64) float64 in [0, 1]."""
+    return images.reshape(len(images), -1) / 255.0
+
+
+def measure(run: Path, store: Path | None) -> dict:
+    """Probe every model of a run; returns the probe's own numbers and one entry per model."""
+    kept = LocalStore(store or run)
+    lineages = load_lineages(run)
+    card = load_card(run, lineages[0].dataset)
+    assert card is not None
+    data = load_prepared(card, kept)
+    assert data.labels is not None
+    train, held_out = data.images[data.train], data.images[data.reference]
+    probe = CalibratedClassifierCV(SVC(C=10), ensemble=False, cv=5)
+    probe.fit(flat(train), data.labels[data.train])
+    real = float(probe.predict_proba(flat(held_out)).max(axis=1).mean())
+    accuracy = float(probe.score(flat(held_out), data.labels[data.reference]))
+    rows = []
+    for lineage in lineages:
+        for (key,) in lineage.nodes[: lineage.num_done]:
+            node, metrics = load_node(run, key), load_metrics(run, key, lineage.metrics_spec)
+            if node is None or metrics is None or node.status != "done":
+                continue
+            count, block, parts = metrics.num_images, 0, []
+            while sum(map(len, parts)) < count:
+                parts.append(kept.read_block(metrics.stream, block))
+                block += 1
+            scores = probe.predict_proba(flat(np.concatenate(parts)[:count]))
+            rows.append(
+                {
+                    **lineage.axes,
+                    "generation": node.generation,
+                    "node": key,
+                    "num_images": count,
+                    "confidence": float(scores.max(axis=1).mean()),
+                    "share_of_real": float(scores.max(axis=1).mean()) / real,
+                    "class_counts": np.bincount(scores.argmax(axis=1), minlength=10).tolist(),
+                }
+            )
+    return {
+        "probe": "CalibratedClassifierCV(SVC(C=10), ensemble=False, cv=5)",
+        "held_out_accuracy": accuracy,
+        "held_out_confidence": real,
+        "num_held_out": len(held_out),
+        "models": rows,
+    }
+
+
+def main() -> None:
+    """Print the table; write it as JSON where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("run", type=Path, help="results folder of a run on digits")
+    parser.add_argument("--store", type=Path, help="the --store of the run, if it had one")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    found = measure(options.run, options.store)
+    print(
+        f"probe: held-out accuracy {found['held_out_accuracy']:.3f}, mean confidence on "
+        f"{found['num_held_out']} held-out real images {found['held_out_confidence']:.3f}"
+    )
+    columns = ["pool.alpha", "train.epochs", "seed", "generation"]
+    table = [
+        [*(row.get(name) for name in columns), f"{row['confidence']:.3f}",
+         f"{row['share_of_real']:.3f}", sum(c > 0 for c in row["class_counts"]),
+         " ".join(map(str, row["class_counts"]))]
+        for row in found["models"]
+    ]  # fmt: skip
+    print(tabulate(table, [*columns, "confidence", "of real", "classes", "images per class"]))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

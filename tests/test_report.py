@@ -1,0 +1,230 @@
+"""Facts of what `sweep plan` and `sweep status` print: counts, bytes, time, where lineages are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
+
+from model.sampling import SAMPLE_BATCH
+from sweep.config import SweepConfig
+from sweep.folder import fill, write_sweep
+from sweep.plan import PlannedLineage, unique_nodes
+from sweep.presets import preset_of
+from sweep.records import load_sweep
+from sweep.report import (
+    SAMPLE_BLOCK,
+    format_bytes,
+    lineage_size,
+    planned_bytes,
+    print_plan,
+    print_status,
+    time_and_cost,
+)
+from sweep.store import LocalStore
+
+GRID = ({"pool.alpha": [0.5, 2.0]},)
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """What print_plan prints."""
+
+    def run(sweep: SweepConfig, out: Path | None = None) -> str:
+        print_plan(sweep, out=out, store=None, price=None)
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A sweep of two lineages, one of which is done."""
+    out = tmp_path / "out"
+    store = LocalStore(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    write_sweep(out, make_sweep(GRID), "sweep run tiny")
+    compute(lineages[0].config, store)
+    return out
+
+
+def line(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(name))
+
+
+def bytes_on_disk(store: LocalStore) -> int:
+    return sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file())
+
+
+def total(lineages: list[PlannedLineage]) -> int:
+    return planned_bytes(lineages, list(unique_nodes(x.nodes for x in lineages).values()))
+
+
+def scratch(lineage: PlannedLineage) -> int:
+    """Two saved states of a running training."""
+    return 2 * lineage_size(lineage, 1).state_bytes
+
+
+def test_a_streams_block_is_a_batch_of_the_sampler() -> None:
+    """A plan imports no torch, and so has the number a second time."""
+    assert SAMPLE_BLOCK == SAMPLE_BATCH
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.widths": [16, 32], "train.steps": 60},
+        {"model.widths": [16, 32], "pool.alpha": 8.0},
+        {"model.widths": [16, 32], "metrics.sample_steps": 3},
+        {"model.widths": [16, 32], "data.dtype": "float32", "metrics.names": []},
+    ],
+)
+def test_planned_bytes_are_within_a_fifth_of_what_is_written(changes, tmp_path: Path) -> None:
+    """What a run leaves, without the states of running trainings; it never takes more in all."""
+    store = LocalStore(tmp_path)
+    config = make_lineage(changes)
+    (lineage,) = plan_in(make_sweep(({},), config), store)
+    before, peak = bytes_on_disk(store), [0]
+
+    def look(position: dict) -> None:
+        peak[0] = max(peak[0], bytes_on_disk(store))
+
+    compute(config, store, on_progress=look, checkpoint_seconds=1e-9)
+    written = bytes_on_disk(store) - before
+    assert total([lineage]) - scratch(lineage) == pytest.approx(written, rel=0.2)
+    assert peak[0] - before <= total([lineage])
+
+
+def test_a_shared_model_is_counted_once() -> None:
+    """A second alpha adds one model of two."""
+    one, two = total(plan(make_sweep(GRID[:1]))), total(plan(make_sweep()))
+    assert two < one < 2 * two
+
+
+def test_nothing_missing_is_nothing_to_write() -> None:
+    """Nor any state."""
+    assert planned_bytes(plan(make_sweep()), []) == 0
+
+
+def test_a_plan_counts_lineages_models_steps_and_images(said) -> None:
+    """Two alphas of two generations: 3 of 4 models, 4 steps of 8 images each; 80 enter pools."""
+    text = said(make_sweep(GRID))
+    assert line(text, "lineages").split() == ["lineages", "2"]
+    assert "3 unique of 4 without sharing; 0 done, 3 to train" in line(text, "models")
+    assert "12 steps, 96 images" in line(text, "training")
+    assert "80 images enter pools" in line(text, "sampling")
+
+
+def test_a_plan_says_what_the_data_are(said) -> None:
+    """Size, type and splits."""
+    assert "digits, 8x8x1 uint8: 40 train, 359 reference, 0 validation images" in said(make_sweep())
+
+
+def test_a_plan_says_steps_images_views_and_what_is_left_of_the_averages_start(said) -> None:
+    """The paper, literally: 640 steps, 40,800 images, 40 views, .999^640 = 52.7 %."""
+    text = said(preset_of("paper-literal"))
+    row = next(line for line in text.splitlines() if "V_1" in line)
+    assert row.split()[-8:] == ["V_1", "1,020", "640", "40,800", "40.0", "52.7%", "to", "do"]
+
+
+def test_a_plan_of_a_folder_says_what_is_done(said, out: Path) -> None:
+    """And plans what the folder's grids hold."""
+    text = said(make_sweep(GRID), out)
+    assert "3 unique of 4 without sharing; 2 done, 1 to train" in line(text, "models")
+
+
+def test_a_plan_of_an_extended_folder_joins_the_grids(said, out: Path) -> None:
+    """As the run would."""
+    text = said(make_sweep(({"pool.alpha": [4.0]},)), out)
+    assert "4 unique of 6 without sharing; 2 done, 2 to train" in line(text, "models")
+
+
+def test_a_plan_writes_nothing(said, tmp_path: Path) -> None:
+    """Not even its folder."""
+    said(make_sweep(GRID), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_time_is_unknown_until_a_model_is_timed(said) -> None:
+    """No number is made up."""
+    assert "unknown until a first model" in line(said(make_sweep()), "time")
+
+
+def test_time_and_cost_follow_from_the_speed_of_finished_models(out: Path) -> None:
+    """Images left by images a second of the same network; an hour at 3 costs 3."""
+    store = LocalStore(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    tree = unique_nodes(lineage.nodes for lineage in lineages)
+    missing = [replace(lineages[1].nodes[1], images_seen=0)]
+    speeds = [
+        r.images_per_second
+        for n in tree.values()
+        if store.has_node(n.key)
+        for r in [store.read_node(n.key)]
+    ]
+    hour = [replace(missing[0], images_seen=round(3600 * sum(speeds) / len(speeds)))]
+    text = time_and_cost(lineages, hour, tree, store, 3.0)
+    assert text.startswith(("1 h 00 min of one trial slot", "60 min 00 s of one trial slot"))
+    assert text.endswith("cost 3.00 at 3 an hour")
+
+
+def test_nothing_is_left_to_time_when_all_is_done(out: Path) -> None:
+    """Whatever the price."""
+    store = LocalStore(out)
+    lineages = plan_in(make_sweep(), store)
+    assert time_and_cost(lineages, [], {}, store, 3.0) == "nothing to train"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2e6, "2 MB"), (12.34e9, "12.3 GB")],
+)
+def test_bytes_are_printed_with_three_digits(count: float, text: str) -> None:
+    """In powers of ten, as disks are sold."""
+    assert format_bytes(int(count)) == text
+
+
+def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
+    """One is done, the other shares a model with it."""
+    print_status(out, store=None)
+    text = capsys.readouterr().out
+    assert "tiny: 2 of 3 models done" in text
+    rows = [row.split()[1:5] for row in text.splitlines() if row.startswith("grow-")]
+    assert rows == [["done", "2", "of", "2"], ["running", "1", "of", "2"]]
+
+
+def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
+    """As the last run recorded it."""
+    store = LocalStore(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    fill(out, lineages, store, errors={lineages[1].id: "the worker was lost"})
+    print_status(out, store=None)
+    (row,) = [r for r in capsys.readouterr().out.splitlines() if "alpha2-" in r]
+    assert "failed" in row
+    assert "the worker was lost" in row
+
+
+def test_status_says_what_runs_now(out: Path, capsys) -> None:
+    """A live claim with its progress."""
+    store = LocalStore(out)
+    claim = store.claim("somekey")
+    assert claim is not None
+    with claim:
+        claim.heartbeat({"lineage": "x", "generation": 2, "generations": 3, "stage": "train"})
+        print_status(out, store=None)
+    assert "running now:\n  x  V_2 of 3  train" in capsys.readouterr().out
+
+
+def test_status_leaves_the_folder_as_it_is(out: Path, capsys) -> None:
+    """Reading changes nothing."""
+    before = load_sweep(out)
+    files = sorted(p for p in out.rglob("*") if p.is_file())
+    print_status(out, store=None)
+    assert (load_sweep(out), sorted(p for p in out.rglob("*") if p.is_file())) == (before, files)
+
+
+def test_status_of_a_folder_that_is_no_sweep_is_an_error(tmp_path: Path) -> None:
+    """It names the missing file."""
+    with pytest.raises(ValueError, match=r"sweep.json must exist; is its folder the --out"):
+        print_status(tmp_path, store=None)

@@ -1,0 +1,110 @@
+"""Facts of a model's size: the plan's arithmetic is what the real models come to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_sweep import compute, make_lineage, write_noise
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.config import ModelConfig
+from model.families import FAMILIES
+from model.size import SIZES, model_size
+from model.unet import UNet
+from sweep.heartbeat import STATE
+from sweep.lineage import WEIGHTS
+from sweep.store import LocalStore
+
+SETTINGS = {
+    "default": (ModelConfig(), (3, 32, 32)),
+    "tiny": (ModelConfig(widths=(4, 8), block_depth=1, stem_width=4), (1, 8, 8)),
+    "one level": (ModelConfig(widths=(6,), block_depth=2), (3, 8, 8)),
+    "deep": (ModelConfig(widths=(4, 4, 8), block_depth=3, embedding_dim=8), (1, 16, 16)),
+    "skip": (ModelConfig(widths=(4, 8), stem_width=6, stem_skip=True), (3, 8, 8)),
+    "equal widths": (ModelConfig(widths=(8, 8), stem_width=4, embedding_dim=4), (2, 8, 8)),
+}
+HEADER_BYTES = 30_000
+"""Names and shapes of a safetensors file."""
+
+
+def network(config: ModelConfig, shape: tuple[int, int, int]) -> UNet:
+    return UNet(shape[0], config, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> LocalStore:
+    """A store with a finished model and the last state that its training saved."""
+    store = LocalStore(tmp_path)
+    states: list[Path] = []
+
+    def keep(position: dict) -> None:
+        for path in store.root.glob(f"work/*/*/{STATE}.*"):
+            states.append(path)
+            (tmp_path / STATE).write_bytes(path.read_bytes())
+
+    config = make_lineage({"train.steps": 60, "model.widths": [16, 32], "generations": 1})
+    compute(config, store, on_progress=keep, checkpoint_seconds=1e-9)
+    assert states
+    return store
+
+
+def test_every_family_has_a_size() -> None:
+    """Adding one is a line in both."""
+    assert set(SIZES) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_parameters_are_those_of_the_network(name: str) -> None:
+    """Number for number."""
+    config, shape = SETTINGS[name]
+    expected = sum(p.numel() for p in network(config, shape).parameters())
+    assert model_size(config, shape, 100).num_parameters == expected
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_buffers_are_the_networks_running_statistics(name: str) -> None:
+    """Of BatchNorm, without its count of batches."""
+    config, shape = SETTINGS[name]
+    buffers = network(config, shape).named_buffers()
+    expected = sum(b.numel() for buffer, b in buffers if "running" in buffer)
+    assert model_size(config, shape, 100).num_buffers == expected
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_operations_are_those_that_torch_counts(name: str) -> None:
+    """Of one image through the network, convolutions only."""
+    config, shape = SETTINGS[name]
+    net = network(config, shape).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, *shape), torch.full((1, 1, 1, 1), 0.5))
+    assert model_size(config, shape, 100).flops == counter.get_total_flops()
+
+
+def test_a_ddim_file_is_as_large_as_planned(interrupted: LocalStore) -> None:
+    """Averaged and raw weights, beside the names."""
+    (path,) = interrupted.root.glob(f"generations/*/{WEIGHTS}")
+    config = make_lineage({"model.widths": [16, 32]}).model
+    planned = model_size(config, (1, 8, 8), 40).checkpoint_bytes
+    assert 0 < path.stat().st_size - planned < HEADER_BYTES
+
+
+def test_a_saved_training_state_is_as_large_as_planned(interrupted: LocalStore) -> None:
+    """Weights, their average, and two moments of each parameter."""
+    config = make_lineage({"model.widths": [16, 32]}).model
+    planned = model_size(config, (1, 8, 8), 40).state_bytes
+    assert abs((interrupted.root / STATE).stat().st_size - planned) < HEADER_BYTES
+
+
+@pytest.mark.parametrize("num_images", [20, 300])
+def test_a_gaussian_file_is_as_large_as_planned(num_images: int, tmp_path: Path) -> None:
+    """A factor of as many rows as images or pixels (192), whichever are fewer."""
+    path = write_noise(tmp_path / "noise.npz", num_images=num_images, shape=(3, 8, 8))
+    data = {"name": "npz", "path": str(path), "dtype": "float32", "train_limit": None}
+    changes = {"model.family": "gaussian", "data": data, "data.split": "all", "metrics.names": []}
+    config = make_lineage({**changes, "generations": 1})
+    store = LocalStore(tmp_path / "store")
+    compute(config, store)
+    (weights,) = store.root.glob(f"generations/*/{WEIGHTS}")
+    planned = model_size(config.model, (3, 8, 8), num_images).checkpoint_bytes
+    assert planned == 8 * 192 * (1 + min(num_images, 192))
+    assert 0 < weights.stat().st_size - planned < 1000
