@@ -3,9 +3,9 @@
     uv run --extra all python benchmarks/digits_probe.py runs/paper-digits-seed0 [--json FILE]
 
 A probe (support vector machine with calibrated confidence) learns the run's real train images; its
-accuracy on the held-out reference is printed first. For every model it then says how confident it is
-of that model's samples, as a share of its confidence on held-out real images, and how often each of
-the ten classes is seen. Needs the run's own folder, with its streams.
+accuracy on the held-out reference is printed first. For every model it then says how confident it
+is of that model's samples, as a share of its confidence on held-out real images, and how often each
+of the ten classes is seen. Needs the run's own folder, with its streams.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Measure training and sampling images per second of the paper's network on this machine.
 
     uv run --extra all python benchmarks/throughput.py
-    PYTHONPATH=. python benchmarks/throughput.py --seconds 300     (where only torch and numpy exist)
+    PYTHONPATH=. python benchmarks/throughput.py --seconds 300   (where only torch and numpy exist)
 
 Goes through the package's own training step and sampler, at 32x32 and 64x64, and puts each number
 beside what the machine can do at all: matrix products and memory copies timed in the same run. On a

@@ -4,6 +4,7 @@ Must not know pools, streams' files or how a network is trained.
 """
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from model.config import ModelConfig, SampleConfig
 from model.diffusion import ddim_sample
 from model.images import from_unit
 from model.training import Diverged
-from model.unet import UNet, load_weights
+from model.unet import UNet, load_weights, place
 
 SAMPLE_BATCH = 128
 """Images per network call, padded where fewer are asked for: with one shape, and so one choice of
@@ -23,18 +24,15 @@ kernels, an image does not depend on how many others are drawn. Part of every re
 
 def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> UNet:
     """The network of a DDIM checkpoint, in evaluation mode, with averaged or raw weights."""
-    config = ModelConfig(
-        **{
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in checkpoint.settings["model"].items()
-        }
-    )
+    settings: dict[str, Any] = dict(checkpoint.settings["model"])
+    settings["widths"] = tuple(settings["widths"])
+    config = ModelConfig(**settings)
     net = UNet(checkpoint.shape[0], config, torch.Generator().manual_seed(0))
     prefix = "ema." if averaged else "raw."
     load_weights(
         net, {k[len(prefix) :]: v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
     )
-    return net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return place(net, device).eval().requires_grad_(False)
 
 
 def sample_ddim(

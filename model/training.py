@@ -22,7 +22,7 @@ from model.diffusion import diffusion_rates
 from model.images import channel_statistics, to_unit
 from model.randomness import Purpose, Seed, generator, integer_seed
 from model.training_length import count_images, ema_decay_at, steps_per_epoch
-from model.unet import UNet, load_weights
+from model.unet import UNet, load_weights, place
 
 REPORT_STEPS = 20
 """Steps between looks at the loss (progress, divergence, the clock)."""
@@ -198,7 +198,8 @@ class DdimTrainer:
         self.seconds = 0.0
         self.curves = torch.zeros(2, job.num_steps, device=self.device)
         self.best: tuple[float, dict[str, Tensor]] | None = None
-        averaged, current = list(self.ema.parameters()), list(self.net.parameters())
+        averaged: list[Tensor] = list(self.ema.parameters())
+        current: list[Tensor] = list(self.net.parameters())
         if self.train.ema_average_buffers:
             averaged += [b for name, b in self.ema.named_buffers() if "running" in name]
             current += [b for name, b in self.net.named_buffers() if "running" in name]
@@ -207,7 +208,7 @@ class DdimTrainer:
     def _new_net(self, purpose: Purpose) -> UNet:
         seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
         net = UNet(self.shape[0], self.job.model, seeded)
-        return net.to(self.device, memory_format=torch.channels_last)
+        return place(net, self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 autocast where asked for, else nothing."""
@@ -240,7 +241,7 @@ class DdimTrainer:
         self.optimizer.step()
         with torch.no_grad():
             decay = ema_decay_at(self.step, self.train)
-            torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+            torch._foreach_lerp_(self._averaged, self._current, weight=1 - decay)
             size = error.detach().abs()
             per_image = size.mean(dim=(1, 2, 3), keepdim=True)
             per_step = per_image if self.train.loss == "mae" else size.square()

@@ -6,6 +6,7 @@ embedding joined once at the input, no attention. Must not know the schedule, th
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,20 +81,22 @@ class UNet(nn.Module):
         skips: list[int] = []
         self.down = nn.ModuleList()
         for width in widths:
-            self.down.append(nn.ModuleList())
+            level = nn.ModuleList()
             for _ in range(config.block_depth):
-                self.down[-1].append(ResidualBlock(current, width, config))
+                level.append(ResidualBlock(current, width, config))
                 skips.append(current := width)
+            self.down.append(level)
         self.middle = nn.ModuleList()
         for _ in range(config.block_depth):
             self.middle.append(ResidualBlock(current, bottleneck, config))
             current = bottleneck
         self.up = nn.ModuleList()
         for width in reversed(widths):
-            self.up.append(nn.ModuleList())
+            level = nn.ModuleList()
             for _ in range(config.block_depth):
-                self.up[-1].append(ResidualBlock(current + skips.pop(), width, config))
+                level.append(ResidualBlock(current + skips.pop(), width, config))
                 current = width
+            self.up.append(level)
         if config.stem_skip:
             current += config.stem_width
         self.head = convolution(current, channels, 1)
@@ -106,7 +109,7 @@ class UNet(nn.Module):
         x = torch.cat([stem, embedding], dim=1)
         skips: list[Tensor] = []
         for level in self.down:
-            for block in level:
+            for block in cast(nn.ModuleList, level):
                 x = block(x)
                 skips.append(x)
             x = F.avg_pool2d(x, 2)
@@ -114,7 +117,7 @@ class UNet(nn.Module):
             x = block(x)
         for level in self.up:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            for block in level:
+            for block in cast(nn.ModuleList, level):
                 x = block(torch.cat([x, skips.pop()], dim=1))
         if self.stem_skip:
             x = torch.cat([x, stem], dim=1)
@@ -129,6 +132,7 @@ def initialize(net: UNet, init: str, generator: torch.Generator) -> None:
     for module in net.modules():
         if not isinstance(module, nn.Conv2d):
             continue
+        assert module.bias is not None
         if init == "keras_glorot":
             nn.init.xavier_uniform_(module.weight, generator=generator)
             nn.init.zeros_(module.bias)
@@ -136,8 +140,13 @@ def initialize(net: UNet, init: str, generator: torch.Generator) -> None:
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-    nn.init.zeros_(net.head.weight)
-    nn.init.zeros_(net.head.bias)
+    for parameter in net.head.parameters():
+        nn.init.zeros_(parameter)
+
+
+def place(net: UNet, device: str | torch.device) -> UNet:
+    """The network on its device, its weights laid out channels last."""
+    return net.to(device=device).to(memory_format=torch.channels_last)
 
 
 def load_weights(net: UNet, tensors: dict[str, Tensor]) -> None:
