@@ -74,7 +74,7 @@ def test_the_caption_says_what_stands_behind_a_number(tmp_path):
 
 
 def test_a_warning_of_the_evaluation_stands_under_its_metric(tmp_path):
-    warning = "kid has few images"
+    warning = "kid/pixels has few images"
     (table,) = build(write_folder(tmp_path / "a", warnings=[warning]))
     assert table.caption.endswith(f"warning: {warning}.")
 
