@@ -344,7 +344,9 @@ def test_a_number_that_overflows_is_left_out_with_a_warning():
 
 
 def test_an_unknown_metric_is_refused_with_a_suggestion():
-    with pytest.raises(ValueError, match=r"must be one of kid, fid, got 'kidd'; did you mean 'kid'"):
+    with pytest.raises(
+        ValueError, match=r"must be one of kid, fid, got 'kidd'; did you mean 'kid'"
+    ):
         validate_metrics(MetricsConfig(names=("fid", "kidd")))
 
 
