@@ -12,7 +12,7 @@ A field's metadata may hold
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
@@ -176,6 +176,10 @@ class TrainConfig:
     """AdamW's decay of the second moment."""
     adam_eps: float = 1e-8
     """AdamW's epsilon; beside loss_reduction=spatial_sum it acts on the summed gradient."""
+    adam_eps_form: Literal["torch", "hat"] = field(
+        default="torch", metadata={"key_default": "torch"}
+    )
+    """Add epsilon to the bias-corrected root (torch), or to the uncorrected one (Keras)."""
     ema_decay: float = 0.999
     """Decay per step of the averaged weights, which are the ones that sample."""
     ema_init: Literal["warmup", "copy", "independent"] = "warmup"

@@ -145,7 +145,12 @@ def make_optimizer(net: UNet, train: TrainConfig) -> torch.optim.AdamW:
 
 
 def set_rate(optimizer: torch.optim.AdamW, step: int, num_steps: int, train: TrainConfig) -> None:
-    """Set the step's learning rate (and, for unscaled decay, the decay that goes with it)."""
+    """Set the learning rate, the decay and the epsilon of `step` (0 is the first)."""
+    if train.adam_eps_form == "hat":
+        # Kingma and Ba (arXiv:1412.6980), section 2: epsilon beside the uncorrected root is
+        # epsilon / sqrt(1 - beta2^t) beside the corrected one.
+        for group in optimizer.param_groups:
+            group["eps"] = train.adam_eps / math.sqrt(1 - train.adam_beta2 ** (step + 1))
     if train.lr_schedule == "constant":
         return
     lr = train.lr * 0.5 * (1 + math.cos(math.pi * step / num_steps))

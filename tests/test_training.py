@@ -204,6 +204,16 @@ def test_optimiser_has_the_settings_numbers():
     assert (group["eps"], group["betas"], group["lr"]) == (1e-7, (0.8, 0.9), 0.01)
 
 
+@pytest.mark.parametrize("step", [0, 9, 4999])
+def test_keras_epsilon_stands_beside_the_uncorrected_root(step):
+    """Update lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), eps corrected in torch."""
+    train = make_train(adam_eps=1e-7, adam_eps_form="hat", adam_beta2=0.99)
+    optimizer = make_optimizer(make_trainer().net, train)
+    set_rate(optimizer, step, 5000, train)
+    corrected = 1e-7 / (1 - 0.99 ** (step + 1)) ** 0.5
+    assert optimizer.param_groups[0]["eps"] == pytest.approx(corrected, rel=1e-12)
+
+
 def test_automatic_precision_is_fp32_without_a_gpu():
     assert not use_bf16(make_train(precision="auto"), "cpu")
     assert use_bf16(make_train(precision="bf16"), "cpu")
