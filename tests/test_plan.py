@@ -194,6 +194,16 @@ def test_without_metrics_nothing_is_measured() -> None:
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
         ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
         (
+            {"model.widths": [4, 4, 4, 8], "train.drop_last": False},
+            {"num_train": 41},
+            "train.drop_last must leave no batch of one image with a pool of 41",
+        ),
+        (
+            {"model.widths": [4, 4, 4, 8], "train.batch_size": 1},
+            {},
+            "train.batch_size must leave no batch of one image with a pool of 40",
+        ),
+        (
             {"train.select": "best_kid", "data.validation_fraction": 0.01},
             {"num_validation": 1},
             "data.validation_fraction must leave at least 2 images to select by",
