@@ -69,7 +69,9 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
         raise ValueError("DIR must be given at least once, got none; name the --out of a sweep run")
     runs = run_names(dirs)
     lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
-    settings = [{**flatten(record.config), **record.axes} for _, _, record in lineages]
+    # A record older than a setting means what the program did before it.
+    before = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
+    settings = [{**before, **flatten(record.config), **record.axes} for _, _, record in lineages]
     axes = _find_axes(lineages, settings)
     rows: dict[tuple, Json] = {}
     metrics: set[str] = set()

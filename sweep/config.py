@@ -184,6 +184,18 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+def key_defaults(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted settings that were added later -> their frozen `key_default`."""
+    found: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            found |= key_defaults(value, f"{prefix}{f.name}.")
+        elif "key_default" in f.metadata:
+            found[prefix + f.name] = f.metadata["key_default"]
+    return found
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """A settings dataclass as it comes back from a JSON file (tuples are lists)."""
     return json.loads(json.dumps(asdict(config)))

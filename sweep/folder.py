@@ -20,6 +20,9 @@ from sweep.config import (
     ResourcesConfig,
     SweepConfig,
     flatten,
+    key_defaults,
+    merge,
+    nest,
     to_json,
     updated,
 )
@@ -126,12 +129,19 @@ def read_sweep(out: Path) -> SweepConfig:
 
 
 def sweep_from_record(record: SweepRecord, path: Path) -> SweepConfig:
-    """Settings of a sweep.json; raises RecordError naming `path` for what is not allowed."""
+    """Settings of a sweep.json; raises RecordError naming `path` for what is not allowed.
+
+    A setting added since the file was written is as the program was then, whatever today's default.
+    """
     try:
+        base: Json = {}
+        for name, value in key_defaults(LineageConfig()).items():
+            base = merge(base, nest(name, value))
+        base = merge(base, complete(record.base))
         return SweepConfig(
             name=record.name,
             description=record.description,
-            base=updated(LineageConfig(), complete(record.base)),
+            base=updated(LineageConfig(), base),
             grids=tuple(record.grids),
             resources=updated(ResourcesConfig(), record.resources, "resources."),
         )
@@ -219,6 +229,7 @@ def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) 
         dataset=lineage.card.key,
         metrics_spec=lineage.metrics.spec if lineage.metrics else "",
         error=None if status == "done" else error,
+        key_defaults=key_defaults(lineage.config),
     )
 
 

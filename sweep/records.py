@@ -89,6 +89,8 @@ class LineageRecord(Record):
     metrics_spec: str
     """Name (without .json) of its metrics file in each node's metrics/."""
     error: str | None = None
+    key_defaults: Json = field(default_factory=dict)
+    """Dotted settings added over time -> what an earlier record without one means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

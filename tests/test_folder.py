@@ -12,7 +12,7 @@ from sweep.config import SweepConfig
 from sweep.folder import check_out, complete, extend, fill, lineage_status, read_sweep, write_sweep
 from sweep.plan import PlannedLineage
 from sweep.presets import preset_of
-from sweep.records import RecordError, load_lineages, load_sweep
+from sweep.records import RecordError, load_lineages, load_sweep, read_json, write_json
 from sweep.store import LocalStore
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -274,3 +274,17 @@ def test_a_store_in_the_folder_is_not_copied(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     fill(tmp_path, [lineage], store)
     assert set(snapshot(tmp_path)) - set(before) == {f"lineages/{lineage.id}.json"}
+
+
+def test_a_setting_newer_than_sweep_json_is_as_it_was_before(tmp_path: Path) -> None:
+    """Its key_default, not today's default, so that an old folder resumes with its own keys."""
+    out = written(tmp_path)
+    data = read_json(out / "sweep.json")
+    del data["base"]["train"]["adam_eps_form"]
+    write_json(out / "sweep.json", data)
+    assert read_sweep(out).base.train.adam_eps_form == "torch"
+
+
+def test_lineage_records_say_what_newer_settings_were(store, lineages) -> None:
+    record = lineage_status(lineages[0], store, error=None)
+    assert record.key_defaults == {"train.adam_eps_form": "torch"}

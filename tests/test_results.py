@@ -1,6 +1,7 @@
 """Result folders become one tidy table."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from results_folder import node_key, write_folder
@@ -13,6 +14,7 @@ from analysis.results import (
     resolve_metrics,
     varying_axes,
 )
+from sweep.records import LineageRecord
 
 
 def test_a_row_for_every_lineage_and_generation(tmp_path):
@@ -114,6 +116,15 @@ def test_a_setting_that_differs_between_folders_becomes_an_axis(tmp_path):
     first = write_folder(tmp_path / "a", settings={"sample": {"steps": 20}})
     second = write_folder(tmp_path / "b", settings={"sample": {"steps": 5}})
     assert varying_axes(load_results([first, second])) == ["pool.alpha", "sample.steps"]
+
+
+def test_a_record_older_than_a_setting_means_what_was_done_before_it(tmp_path):
+    """So a run made before the setting existed and one after it are seeds of one row."""
+    old = write_folder(tmp_path / "a", seeds=(0,), settings={"sample": {"steps": 20}})
+    new = write_folder(tmp_path / "b", seeds=(1,), settings={"sample": {"steps": 20, "eta": 0.0}})
+    for path in (new / "lineages").iterdir():
+        replace(LineageRecord.load(path), key_defaults={"sample.eta": 0.0}).save(path)
+    assert varying_axes(load_results([old, new])) == ["pool.alpha"]
 
 
 def test_a_path_to_the_same_images_is_no_axis(tmp_path):
