@@ -136,7 +136,9 @@ def train(args: list[str]) -> int:
     check_new(options.out)
     data = load_dataset(options.data)
     check(len(data.train) >= 2, "data", "leave at least 2 images to train on", len(data.train))
-    length = plan_length(len(data.train), options.model, options.train)
+    length = plan_length(
+        len(data.train), options.model, options.train, image_size=options.data.image_size
+    )
     training = Training(
         data=options.data,
         model=options.model,

@@ -56,10 +56,13 @@ def ddim_sample(
     remix with the last noise: the sampler of the Keras example.
 
     Args:
-        predict_noise: Noise predictor. noise: (B, C, H, W) standard normal. steps: Calls of the
-        predictor. max_signal_rate: See `diffusion_rates`. min_signal_rate: See `diffusion_rates`.
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None clips
-        nothing. callback: Called with (step, image estimate) after every step.
+        predict_noise: Noise predictor.
+        noise: (B, C, H, W) standard normal.
+        steps: Calls of the predictor.
+        max_signal_rate: See `diffusion_rates`.
+        min_signal_rate: See `diffusion_rates`.
+        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None does not.
+        callback: Called with (step, image estimate) after every step.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.

@@ -21,7 +21,7 @@ from model.outputs import StateFile
 from model.randomness import Seed
 from model.selection import validation_score
 from model.training import Fit, Progress, TrainingJob
-from model.training_length import count_images, ema_init_left, training_steps
+from model.training_length import check_last_batch, count_images, ema_init_left, training_steps
 from model.user_data import load_npz
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -46,13 +46,16 @@ class Length:
     """Share of the averaged weights' initial value left at the end; None as num_steps."""
 
 
-def plan_length(num_images: int, model: ModelConfig, train: TrainConfig) -> Length:
+def plan_length(
+    num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
+) -> Length:
     """The length of a training on `num_images`; raises ValueError where they are too few."""
     if not family_of(model.family).iterative:
         return Length(
             num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
         )
     num_steps = training_steps(num_images, train, first_pool=num_images)
+    check_last_batch(num_images, train, widths=model.widths, image_size=image_size)
     images_seen = count_images(num_images, train, num_steps)
     return Length(
         num_steps=num_steps,
@@ -93,7 +96,7 @@ class Training:
         """
         state.load()  # a state of other settings is an error for every family
         images = data.images[data.train]
-        length = plan_length(len(images), self.model, self.train)
+        length = plan_length(len(images), self.model, self.train, image_size=self.data.image_size)
         score = None
         if self.train.select == "best_kid":
             # The same sampler and extractor as a lineage has by default.

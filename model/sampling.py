@@ -14,12 +14,9 @@ from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.diffusion import ddim_sample
 from model.images import from_unit
+from model.size import SAMPLE_BATCH
 from model.training import Diverged
 from model.unet import UNet, load_weights, place
-
-SAMPLE_BATCH = 128
-"""Images per network call, padded where fewer are asked for: with one shape, and so one choice of
-kernels, an image does not depend on how many others are drawn. Part of every result."""
 
 
 def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> UNet:

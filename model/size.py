@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from model.config import ModelConfig
 
+SAMPLE_BATCH = 128
+"""Images per network call, padded where fewer are asked for: with one shape, and so one choice of
+kernels, an image does not depend on how many others are drawn. Part of every result."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSize:

@@ -5,7 +5,7 @@ Plain arithmetic on settings, so that a plan needs no torch.
 
 import math
 
-from model.config import TrainConfig
+from model.config import TrainConfig, check
 
 CLOSED_FORM = ("gaussian",)
 """Families that are fitted at once: no steps, each image seen once."""
@@ -61,3 +61,19 @@ def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
     epochs, rest = divmod(num_steps, per_epoch)
     in_epoch = min(num_images * train.repetitions, per_epoch * train.batch_size)
     return epochs * in_epoch + rest * train.batch_size
+
+
+def check_last_batch(
+    num_images: int, train: TrainConfig, *, widths: tuple[int, ...], image_size: int
+) -> None:
+    """Raise ValueError where BatchNorm would meet one image of one pixel: it has no variance."""
+    one_pixel = image_size == 2 ** (len(widths) - 1)
+    last = 0 if train.drop_last else num_images * train.repetitions % train.batch_size
+    check(
+        not one_pixel or (last or train.batch_size) > 1,
+        "train.drop_last" if last else "train.batch_size",
+        f"leave no batch of one image with a pool of {num_images}, as model.widths shrinks images "
+        "to one pixel",
+        train.drop_last if last else train.batch_size,
+        "use another train.batch_size or fewer model.widths",
+    )

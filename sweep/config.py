@@ -206,7 +206,7 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
 
     Raises:
         ValueError: An unknown name (with a suggestion), a value of a wrong type, or one not
-        allowed.
+            allowed.
     """
     if not isinstance(data, Mapping):
         name = prefix.rstrip(".") or "settings"

@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
 from model.metrics import validate_metrics
 from model.size import SIZES
-from model.training_length import CLOSED_FORM, count_images, training_steps
+from model.training_length import (
+    CLOSED_FORM,
+    check_last_batch,
+    count_images,
+    training_steps,
+)
 from sweep.config import LineageConfig, SweepConfig
 from sweep.keys import canonical, digest, node_inputs, stream_key
 from sweep.pool import Pool, Segment, pool_recipe, pool_size, rule_of
@@ -74,7 +79,9 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
         if is_iterative:
             num_steps = training_steps(size, config.train, first_pool=card.num_train)
             images_seen = count_images(size, config.train, num_steps)
-            check_last_batch(config, size)
+            check_last_batch(
+                size, config.train, widths=config.model.widths, image_size=config.data.image_size
+            )
         inputs = node_inputs(
             recipe=pool_recipe(pool),
             model=config.model,
@@ -105,21 +112,6 @@ def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
         new = Segment(kind="synthetic", source=stream, start=0, stop=count, generation=generation)
         pool = rule.combine(first, pool, (new,) if count else ())
     return nodes
-
-
-def check_last_batch(config: LineageConfig, num_images: int) -> None:
-    """Raise ValueError where BatchNorm would meet one image of one pixel: it has no variance."""
-    train, halvings = config.train, len(config.model.widths) - 1
-    one_pixel = config.data.image_size == 2**halvings
-    last = 0 if train.drop_last else num_images * train.repetitions % train.batch_size
-    check(
-        not one_pixel or (last or train.batch_size) > 1,
-        "train.drop_last" if last else "train.batch_size",
-        f"leave no batch of one image with a pool of {num_images}, as model.widths shrinks images "
-        "to one pixel",
-        train.drop_last if last else train.batch_size,
-        "use another train.batch_size or fewer model.widths",
-    )
 
 
 def selection_metrics(config: LineageConfig) -> MetricsConfig:

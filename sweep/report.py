@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from model.config import DataConfig
-from model.size import ModelSize, model_size
+from model.size import SAMPLE_BATCH, ModelSize, model_size
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
@@ -13,9 +13,6 @@ from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
 from sweep.store import LocalStore
-
-SAMPLE_BLOCK = 128
-"""Images of a stream's block, as model.sampling has it (a test compares them)."""
 
 SMALL_FILES = 15_000
 """Bytes of a node's records, curves and file headers."""
@@ -131,8 +128,8 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
         counts = {lineage.config.sample: node.num_new}
         if (metrics := lineage.metrics) is not None:
             counts[metrics.sample] = max(metrics.num_images, counts.get(metrics.sample, 0))
-        blocks = sum(-(-count // SAMPLE_BLOCK) for count in counts.values())
-        total += size.checkpoint_bytes + blocks * SAMPLE_BLOCK * image_bytes(lineage)
+        blocks = sum(-(-count // SAMPLE_BATCH) for count in counts.values())
+        total += size.checkpoint_bytes + blocks * SAMPLE_BATCH * image_bytes(lineage)
         total += 64 * image_bytes(lineage) + SMALL_FILES
     running = max((lineage_size(lineage, 1).state_bytes for lineage in lineages), default=0)
     return total + (2 * running if nodes else 0)

@@ -8,13 +8,13 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.sampling import SAMPLE_BATCH
+from sweep import report
 from sweep.config import SweepConfig
 from sweep.folder import fill, write_sweep
 from sweep.plan import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep
 from sweep.report import (
-    SAMPLE_BLOCK,
     format_bytes,
     lineage_size,
     planned_bytes,
@@ -67,8 +67,8 @@ def scratch(lineage: PlannedLineage) -> int:
 
 
 def test_a_streams_block_is_a_batch_of_the_sampler() -> None:
-    """A plan imports no torch, and so has the number a second time."""
-    assert SAMPLE_BLOCK == SAMPLE_BATCH
+    """The plan's number, which it has without torch, is the sampler's."""
+    assert report.SAMPLE_BATCH == SAMPLE_BATCH
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from model.config import TrainConfig
 from model.training import batch_indices
 from model.training_length import (
+    check_last_batch,
     count_images,
     ema_decay_at,
     ema_init_left,
@@ -136,3 +137,13 @@ def test_warm_up_forgets_its_initial_value_at_once():
 
 def test_without_warm_up_the_decay_is_constant():
     assert {ema_decay_at(step, TrainConfig(ema_init="copy")) for step in (0, 10**6)} == {0.999}
+
+
+def test_one_image_of_one_pixel_is_refused_to_batchnorm():
+    """8x8 images reach one pixel after three halvings; 41 images in batches of 8 leave one."""
+    kept = TrainConfig(batch_size=8, drop_last=False)
+    with pytest.raises(ValueError, match=r"train.drop_last must leave no batch of one image"):
+        check_last_batch(41, kept, widths=(4, 4, 4, 8), image_size=8)
+    check_last_batch(42, kept, widths=(4, 4, 4, 8), image_size=8)
+    check_last_batch(41, kept, widths=(4, 8), image_size=8)
+    check_last_batch(41, TrainConfig(batch_size=8), widths=(4, 4, 4, 8), image_size=8)
