@@ -1,5 +1,6 @@
 """Sweeps as a user runs them: the command in a process of its own, on digits and a tiny network."""
 
+import glob
 import hashlib
 import json
 import os
@@ -150,7 +151,7 @@ class Running:
     def claims(self) -> dict[str, dict[str, Any]]:
         """Keys that a process works on: its pid, and its progress as far as it has said."""
         found = {}
-        for path in self.out.glob("work/*/claim.json"):
+        for path in find(self.out, "work/*/claim.json"):
             try:
                 claim = json.loads(path.read_text())
                 shown = path.with_name("progress.json")
@@ -167,6 +168,12 @@ class Running:
             if claim.get("generation") == generation and max(steps, default=0) >= saved_step:
                 return key
         return None
+
+
+def find(out: Path, pattern: str) -> list[Path]:
+    """Files that match, also while others come and go."""
+    # Path.glob raises where a folder vanishes (until Python 3.13).
+    return [out / name for name in glob.iglob(pattern, root_dir=out)]  # noqa: PTH207
 
 
 def kill(pids: dict[int, str]) -> dict[int, str]:
@@ -195,7 +202,7 @@ def marked_processes(mark: str) -> dict[int, str]:
 def saved_steps(out: Path, key: str) -> dict[str, int]:
     """File and step of every state that the training of a node keeps in scratch."""
     found = {}
-    for path in out.glob(f"work/{key}/*/training.safetensors.*"):
+    for path in find(out, f"work/{key}/*/training.safetensors.*"):
         try:
             data = path.read_bytes()
         except OSError:
@@ -211,14 +218,14 @@ def results(out: Path) -> dict[str, Any]:
     """All that must repeat bit for bit: weights, averages, pools, streams, curves and numbers."""
     found: dict[str, Any] = {}
     for pattern in ("generations/*/*.safetensors", "generations/*/*.npz", "generations/*/*.png"):
-        found |= {str(p.relative_to(out)): digest(p) for p in out.glob(pattern)}
+        found |= {str(p.relative_to(out)): digest(p) for p in find(out, pattern)}
     for pattern in ("generations/*/pool.json", "generations/*/config.json", "streams/*/*"):
-        found |= {str(p.relative_to(out)): digest(p) for p in out.glob(pattern)}
-    for path in out.glob("generations/*/record.json"):
+        found |= {str(p.relative_to(out)): digest(p) for p in find(out, pattern)}
+    for path in find(out, "generations/*/record.json"):
         record = json.loads(path.read_text())
         names = ("weights_sha256", "final_loss", "origins", "num_steps", "images_seen", "status")
         found[str(path.relative_to(out))] = {name: record[name] for name in names}
-    for path in out.glob("generations/*/metrics/*.json"):
+    for path in find(out, "generations/*/metrics/*.json"):
         record = json.loads(path.read_text())
         found[str(path.relative_to(out))] = (record["values"], record["images_sha256"])
     return found
@@ -232,7 +239,7 @@ def digest(path: Path) -> str:
 def finished_nodes(out: Path) -> dict[str, tuple[int, int]]:
     """Inode and time of every record.json, by the node's key: another where it was done again."""
     found = {}
-    for path in out.glob("generations/*/record.json"):
+    for path in find(out, "generations/*/record.json"):
         status = path.stat()
         found[path.parent.name] = (status.st_ino, status.st_mtime_ns)
     return found
@@ -246,7 +253,7 @@ def copy_results(source: Path, target: Path) -> Path:
 def tune_results(out: Path) -> list[dict[str, Any]]:
     """The last result that each trial of each run reported, as Tune keeps it."""
     found = []
-    for path in out.glob("tune/*/experiment_state-*.json"):
+    for path in find(out, "tune/*/experiment_state-*.json"):
         for _, state in json.loads(path.read_text())["trial_data"]:
             found.append(json.loads(state)["last_result"])
     return found
