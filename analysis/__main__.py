@@ -27,6 +27,7 @@ def table(
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = (),
     format: Literal["md", "csv", "latex"] | None = None,  # noqa: A002 - the name of the flag
     tidy: bool = False,
+    classes: bool = False,
     confidence: float = 0.95,
     out: Path | None = None,
 ) -> int:
@@ -40,10 +41,11 @@ def table(
             takes every setting that varies.
         format: Markdown, csv with a line per setting and generation, or LaTeX; none is md.
         tidy: One csv line per lineage, generation and member, with every column.
+        classes: Numbers per class (class_share, class_kid, ...) instead, a row for each class.
         confidence: Coverage of the intervals over seeds, in (0, 1).
         out: File to write instead of printing.
     """
-    from analysis.results import load_results, resolve_metrics
+    from analysis.results import load_class_results, load_results, resolve_metrics
     from analysis.statistics import check_confidence
     from analysis.tables import COMPOSITION, build_tables, render_tables, render_tidy
 
@@ -53,13 +55,14 @@ def table(
             "--tidy must stand without --metric, --by and a --format other than csv, got one of "
             "them; it is the whole table"
         )
-    frame = load_results(dirs)
+    frame = load_class_results(dirs) if classes else load_results(dirs)
     if tidy:
         text = render_tidy(frame)
     else:
         wanted = [name for name in metric if name != COMPOSITION]
         columns = resolve_metrics(frame, wanted) if wanted or not metric else []
-        names = [*columns, *([COMPOSITION] if COMPOSITION in metric or not metric else [])]
+        composed = COMPOSITION in metric or not (metric or classes)
+        names = [*columns, *([COMPOSITION] if composed else [])]
         tables = build_tables(frame, names, by=by, confidence=confidence)
         text = render_tables(tables, format or "md")
     if out is None:

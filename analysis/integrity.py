@@ -107,8 +107,9 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
             place = f"V{generation} of lineage {lineage.id}"
             if key not in nodes:
                 problems.append(f"{place} must be in {node_dir(out, key)}, got no whole node there")
-            elif nodes[key].status == "done" and lineage.metrics_spec:
-                problems += _check_metrics(out, key, lineage.metrics_spec, place)
+            elif nodes[key].status == "done":
+                for spec in (lineage.metrics_spec, *lineage.evaluation_specs):
+                    problems += _check_metrics(out, key, spec, place) if spec else []
     return problems
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results import is_missing
+from analysis.results import AT, is_missing
 
 METRIC_NAMES = {
     "kid": "KID",
@@ -69,4 +69,4 @@ def name_metric(metric: str) -> str:
 
 def name_extractor(metric: str) -> str | None:
     """Return the feature extractor in a metric's name, or None for a number that needs none."""
-    return metric.split("/", 1)[1] if "/" in metric else None
+    return metric.split("/", 1)[1].split(AT)[0] if "/" in metric else None

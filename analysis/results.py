@@ -7,9 +7,9 @@ Must not know how tables and figures look, nor anything of sweep but its records
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 
@@ -25,6 +25,8 @@ from sweep.records import (
     load_sweep,
 )
 
+T = TypeVar("T")
+
 RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node")
 NODE_COLUMNS = (
     "num_images",
@@ -36,7 +38,12 @@ NODE_COLUMNS = (
     "seconds",
     "images_per_second",
 )
+NODE_IDENTITY = ("generation", "member", "node")
 METRIC_COLUMNS = ("metric_num_images", "metric_num_reference", "metric_warnings")
+AT = "@"
+"""Between a metric's name and its number of images, where that is not the row's."""
+CLASS = "class"
+"""Axis of the table of numbers per class."""
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
 STATUSES = ("done", "diverged", "running", "failed", "missing", "pending")
@@ -48,6 +55,11 @@ SHOWN_AXES = ("pool.alpha", "train.epochs")
 NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
 """Settings that never set lineages apart: seeds are averaged over, a longer lineage begins with the
 shorter one, and the extractor (with its resolution) is part of a metric's name."""
+
+
+Row = tuple[Json, dict[str, float]]
+RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
+"""A lineage of a folder to its rows, each without and with its metrics."""
 
 
 def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
@@ -65,6 +77,32 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
     Raises:
         ValueError: A folder is no results folder, or a file in it is damaged.
     """
+    return _load(dirs, _lineage_rows, ())
+
+
+def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
+    """Read the numbers per class of result folders into one tidy table.
+
+    It is load_results' table with a row for every class of every model, the class among the axes
+    as CLASS, and the metrics per class in the place of the others.
+
+    Args:
+        dirs: The --out folders of sweeps, or copies of them.
+
+    Raises:
+        ValueError: As load_results, and where no metric per class was measured.
+    """
+    frame = _load(dirs, _class_rows, (CLASS,))
+    if frame.empty:
+        raise ValueError(
+            "--classes needs metrics per class, got none; "
+            "`sweep evaluate DIR --metrics.names classes` measures some"
+        )
+    return frame
+
+
+def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
+    """The tidy table of the rows that a function makes of a folder's lineage."""
     if not dirs:
         raise ValueError("DIR must be given at least once, got none; name the --out of a sweep run")
     runs = run_names(dirs)
@@ -78,14 +116,15 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
     for (run, folder, record), setting in zip(lineages, settings, strict=True):
         values = {axis: _plain(setting.get(axis)) for axis in axes}
         seed = setting.get("seed")
-        for row, numbers in _lineage_rows(folder, record):
+        for row, numbers in rows_of(folder, record):
             metrics |= numbers.keys()
             row = {"run": run, "seed": seed, **row, **values, **numbers}
-            identity = (*values.values(), seed, row["generation"], row["member"], row["node"])
+            more = tuple(row[axis] for axis in more_axes)
+            identity = (*values.values(), *more, seed, *(row[name] for name in NODE_IDENTITY))
             rows[identity] = _merge(rows[identity], row) if identity in rows else row
-    by = [*axes, "seed", "generation", "member"]
+    by = [*axes, *more_axes, "seed", "generation", "member"]
     ordered = sorted(rows.values(), key=lambda row: sort_key(row[column] for column in by))
-    columns = [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
+    columns = [*RUN_COLUMNS, *axes, *more_axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
     frame = pd.DataFrame(ordered, columns=pd.Index(columns))
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))
 
@@ -165,6 +204,8 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
     if metric not in metric_columns(frame):
         return None
     sizes = frame.loc[frame[metric].notna(), list(METRIC_COLUMNS[:2])].drop_duplicates()
+    if AT in metric:
+        sizes = sizes.assign(**{METRIC_COLUMNS[0]: int(metric.split(AT)[1])}).drop_duplicates()
     if len(sizes) > 1:
         got = " and ".join(f"{int(n)}/{int(m)}" for n, m in sizes.itertuples(index=False))
         raise ValueError(
@@ -249,14 +290,38 @@ def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
     return len(prints) == 1 and None not in prints
 
 
-def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[tuple[Json, dict[str, float]]]:
+def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield what is known of each generation and member of a lineage, and its metrics."""
+    for row, metrics in _measured_rows(folder, record):
+        numbers: dict[str, float] = {}
+        for name, found in _by_name(metrics, lambda m: m.values):
+            numbers.setdefault(name, found)
+        yield row, numbers
+
+
+def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
+    """Yield the same once for each class that has numbers of its own, with those."""
+    for row, metrics in _measured_rows(folder, record):
+        by_class: dict[str, dict[str, float]] = {}
+        for name, found in _by_name(metrics, lambda m: m.classes):
+            for label, number in found.items():
+                by_class.setdefault(label, {}).setdefault(name, number)
+        for label, numbers in by_class.items():
+            yield {**row, CLASS: label}, numbers
+
+
+def _measured_rows(
+    folder: Path, record: LineageRecord
+) -> Iterator[tuple[Json, list[MetricsRecord]]]:
+    """Yield a row for each generation and member, and the records of its metrics."""
     unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
+    specs = [spec for spec in (record.metrics_spec, *record.evaluation_specs) if spec]
     diverged = False
     for generation, keys in enumerate(record.nodes or unknown, start=1):
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
-            metrics = load_metrics(folder, key, record.metrics_spec) if key and node else None
+            found = [load_metrics(folder, key, spec) for spec in specs] if key and node else []
+            metrics = [m for m in found if m is not None]
             diverged = diverged or (node is not None and node.status == "diverged")
             row = {
                 "lineage": record.id,
@@ -265,8 +330,17 @@ def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[tuple[Json, d
                 "status": _row_status(record, node, diverged=diverged),
                 "node": key,
             }
-            numbers = metrics.values if metrics else {}
-            yield row | _node_numbers(node) | _metric_sizes(metrics), numbers
+            yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
+
+
+def _by_name(
+    metrics: list[MetricsRecord], part: Callable[[MetricsRecord], Mapping[str, T]]
+) -> Iterator[tuple[str, T]]:
+    """Yield numbers by column; of other numbers of images than the first record's: name@images."""
+    for record in metrics:
+        same = record.num_images == metrics[0].num_images
+        for name, number in part(record).items():
+            yield (name if same else f"{name}{AT}{record.num_images}"), number
 
 
 def _row_status(record: LineageRecord, node: NodeRecord | None, *, diverged: bool) -> str:
@@ -284,13 +358,14 @@ def _node_numbers(node: NodeRecord | None) -> Json:
     return {**numbers, "real_share": node.origins.get("0", 0) / node.num_images}
 
 
-def _metric_sizes(metrics: MetricsRecord | None) -> Json:
-    if metrics is None:
+def _metric_sizes(metrics: list[MetricsRecord]) -> Json:
+    if not metrics:
         return {}
+    said = dict.fromkeys(text for record in metrics for text in record.warnings)
     return {
-        "metric_num_images": metrics.num_images,
-        "metric_num_reference": metrics.num_reference,
-        "metric_warnings": "; ".join(metrics.warnings) or None,
+        "metric_num_images": metrics[0].num_images,
+        "metric_num_reference": metrics[0].num_reference,
+        "metric_warnings": "; ".join(said) or None,
     }
 
 

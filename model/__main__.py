@@ -10,7 +10,7 @@ Results go to stdout, progress and warnings to stderr; each command imports torc
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +24,7 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     check,
+    check_choice,
     check_finite,
     check_together,
 )
@@ -31,7 +32,7 @@ from model.config import (
 if TYPE_CHECKING:
     from model.datasets import Dataset
     from model.generation import Length
-    from model.metrics import Evaluation
+    from model.measured_images import Reference
     from model.training import Progress
 
 PROGRESS_SECONDS = 5.0
@@ -110,16 +111,26 @@ class _Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluate:
-    """Measure images against the held-out reference images of a data set."""
+    """Measure images against real ones: the held-out ones of a data set, or your own.
+
+    Images are compared as they are: all must have the reference's size and channels. Sub-folders,
+    or arrays `labels` and `class_names` of a file, are classes: of --images, those asked for.
+      model evaluate --images mine --reference digits
+      model evaluate --images mine --reference held_out --train trained_on
+    """
 
     images: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.npz")]
-    """Folder of PNG files, or file with an array `images`; of the reference's size and channels."""
+    """Folder of PNG or JPEG files, flat or in class folders, or file with an array `images`."""
+    reference: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR|FILE.npz")] = None
+    """Real images: a data set by name, or all of a folder or file; none is --data.name."""
+    train: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE.npz")] = None
+    """Real images trained on, beside a folder or file as reference; a data set has its own."""
     format: Literal["table", "json"] = "table"
-    """How the numbers are printed."""
+    """How the numbers are printed; json holds them all."""
     machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
     """What computes."""
     data: DataConfig = field(default_factory=DataConfig)
-    """The real images; the settings with which the model was trained."""
+    """The real images, if a data set; the settings with which the model was trained."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What is measured."""
 
@@ -239,24 +250,23 @@ def sample(args: list[str]) -> int:
 def evaluate(args: list[str]) -> int:
     """Measure images and print the numbers."""
     options = parse(_Evaluate, args, prog="model evaluate")
-    from model.datasets import load_dataset
-    from model.generation import num_measured, read_images, use_device
-    from model.metrics import evaluate_images, validate_metrics
+    from model.evaluation_table import table_lines
+    from model.generation import use_device
+    from model.measured_images import read_generated
+    from model.metrics import RealImages, check_needs, evaluate_images, validate_metrics
 
-    validate_metrics(options.metrics)
+    metrics = options.metrics
+    validate_metrics(metrics)
     use_device(options.machine.device, options.machine.threads)
-    data = load_dataset(options.data)
-    reference = data.images[data.reference]
-    way_out = "use another split"
-    check(len(reference) >= 2, "data.split", "leave a reference", options.data.split, way_out)
-    images = read_images(options.images, data)
-    count = num_measured(len(images), len(reference), options.metrics.num_images)
-    if count < len(images):
-        warnings.warn(f"only the first {count:,} of {len(images):,} images count", stacklevel=1)
-    if options.metrics.sample_steps is not None:
+    reference = find_reference(options, args)
+    real = reference.real
+    images, labels = read_generated(options.images, reference, num_images=metrics.num_images)
+    parts = {name for name in RealImages.__annotations__ if getattr(real, name) is not None}
+    check_needs(metrics, parts if labels is None else parts | {"generated_labels"})
+    if metrics.sample_steps is not None:
         warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
     found = evaluate_images(
-        images[:count], reference, options.metrics, device=options.machine.device
+        images, real, metrics, generated_labels=labels, device=options.machine.device
     )
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -265,17 +275,38 @@ def evaluate(args: list[str]) -> int:
 
         print(json.dumps(asdict(found), indent=1, sort_keys=True))
     else:
-        print_table(found)
+        print("\n".join(table_lines(found, real.class_names)))
     return 0
 
 
-def print_table(found: "Evaluation") -> None:
-    """Print each number beside how many images it is of."""
-    width = max(map(len, found.values))
-    print(f"{'metric':{width}}  {'value':>10}  {'images':>7}  {'reference':>9}")
-    for name, value in found.values.items():
-        counts = f"{found.num_images:>7,}  {found.num_reference:>9,}"
-        print(f"{name:{width}}  {value:>10.5g}  {counts}")
+def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
+    """The real images that --reference, --train and --data.* name; `args` tell what was given.
+
+    Raises:
+        ValueError, FileNotFoundError: They contradict each other, or the images are not to be had.
+    """
+    from model.datasets import DATASETS
+    from model.measured_images import load_reference, read_reference
+    from model.metrics import needed
+
+    with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})
+    given = [word for word in args if word.startswith("--data.")]
+    name = options.reference
+    if name is not None and any(word.split("=")[0] == "--data.name" for word in given):
+        rule = f"be the data set of --data.name ({options.data.name})"
+        check(name == options.data.name, "--reference", rule, name, "leave one of them out")
+    if name is None or name in DATASETS:
+        rule = "be left out where the reference is a data set, which has its own training images"
+        check(options.train is None, "--train", rule, str(options.train))
+        data = options.data if name is None else replace(options.data, name=name)
+        return load_reference(data, with_train=with_train)
+    if not Path(name).exists():
+        check_choice("--reference", name, ["a folder", "an .npz file", *DATASETS])
+    if given:
+        warnings.warn(f"--data.* has no effect beside --reference {name}", stacklevel=1)
+    if options.train is not None and not with_train:
+        warnings.warn("--train has no effect on metrics.names as they are", stacklevel=1)
+    return read_reference(Path(name), options.train if with_train else None)
 
 
 COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate}
@@ -286,7 +317,7 @@ One generation by hand: train a model on real images, draw from it, measure what
 
   model train --out FILE.safetensors           train, or resume a training that was stopped
   model sample CHECKPOINT --out DIR|FILE.png   draw images into a folder or a sheet
-  model evaluate --images DIR                  measure images against held-out real ones
+  model evaluate --images DIR                  measure images against real ones
 
 model COMMAND --help lists a command's options. Whole lineages: sweep --help."""
 

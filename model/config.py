@@ -259,11 +259,19 @@ class MetricsConfig:
     """What is measured of each generation against the reference."""
 
     names: tuple[str, ...] = ("kid", "fid")
-    """Metrics: kid (unbiased), fid (needs more images than feature dimensions); empty for none."""
+    """Metrics: kid, fid, recall and others (docs/metrics.md lists them); empty for none."""
     extractor: str = "efficientnet-lite0"
-    """Feature extractor, part of every metric's name: efficientnet-lite0 or pixels."""
+    """Feature extractor: efficientnet-lite0, inception, dinov2, clip, pixels or random-conv."""
+    weights: str | None = field(default=None, metadata={"in_key": False})
+    """File or folder of the extractor's weights; none takes packaged, cached or downloaded ones."""
     resolution: int = 64
-    """Side in pixels to which images are resized for the extractor (pixels: kept as they are)."""
+    """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
+    """Arithmetic of the extractor; bf16 is part of the metric's name."""
+    nearest_k: int = field(default=5, metadata={"key_default": 5})
+    """Neighbours of precision, recall, density and coverage."""
+    bootstrap: int = field(default=0, metadata={"key_default": 0})
+    """Resamples of the images for standard errors (<metric>_se) within a run; 0 for none."""
     num_images: int | None = None
     """Generated images measured; none takes as many as the reference has."""
     sample_steps: int | None = None
@@ -282,6 +290,9 @@ class MetricsConfig:
             check(
                 self.sample_steps >= 1, "metrics.sample_steps", "be at least 1", self.sample_steps
             )
+        check(self.nearest_k >= 1, "metrics.nearest_k", "be at least 1", self.nearest_k)
+        few = self.bootstrap == 0 or self.bootstrap >= 10
+        check(few, "metrics.bootstrap", "be 0 or at least 10", self.bootstrap)
         check(
             self.kid_num_subsets >= 2,
             "metrics.kid_num_subsets",

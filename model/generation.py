@@ -1,4 +1,4 @@
-"""One generation by hand: train a model into a file, read one, read images to be measured.
+"""One generation by hand: train a model into a file, read one.
 
 The work of the command `model`, without its words: nothing is printed here. Must not know pools or
 lineages; a model trained so is the V_1 of a lineage of the same settings and seed.
@@ -8,23 +8,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig, check
-from model.contents import reading
+from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.datasets import Dataset
 from model.families import FAMILIES, family_of
-from model.images import decode_png
 from model.outputs import StateFile
 from model.randomness import Seed
 from model.selection import validation_score
 from model.training import Fit, Progress, TrainingJob
 from model.training_length import check_last_batch, count_images, ema_init_left, training_steps
-from model.user_data import load_npz
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 CHECKPOINT_SETTINGS = {"family", "model", "shape", "dtype", "bounded", "precision"}
 
@@ -147,68 +141,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
         lacks = ", ".join(sorted(missing)) or f"no family of {', '.join(FAMILIES)}"
         raise ValueError(f"{path} must be a trained model of ours, got one that lacks {lacks}")
     return checkpoint
-
-
-def read_images(path: Path, data: Dataset) -> np.ndarray:
-    """Images to be measured against a data set's reference, of its size, channels and type.
-
-    Args:
-        path: A folder of PNG files, taken in the order of their names, or an .npz file with an
-            array `images`.
-        data: The data set.
-
-    Returns:
-        (N, C, H, W) uint8 or float32, as the data set's images are.
-
-    Raises:
-        FileNotFoundError: There is no such folder or file.
-        ValueError: There are no images, a file is damaged, or they differ from the reference.
-    """
-    if path.suffix == ".npz" and path.is_file():
-        dtype = "float32" if data.images.dtype == np.float32 else "uint8"
-        size = data.images.shape[-1]
-        images, _ = load_npz(DataConfig(name="npz", path=str(path), image_size=size, dtype=dtype))
-        check_shape(path, images.shape[1:], data.shape)
-        return images
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"--images must be an existing folder or .npz file, got {str(path)!r}"
-        )
-    check(data.bounded, "--images", "be an .npz file for data of any range", str(path))
-    files = sorted(f for f in path.glob("*.png") if not f.name.startswith("."))
-    way_out = "model sample --out DIR writes some"
-    check(bool(files), "--images", "hold PNG files", str(path), way_out)
-    images = np.empty((len(files), *data.shape), np.uint8)
-    for number, file in enumerate(files):
-        with reading(file, "a readable PNG image"):
-            content = file.read_bytes()
-            check(content.startswith(PNG_SIGNATURE), "its signature", "be a PNG's", content[:8])
-            pixels = decode_png(content).transpose(2, 0, 1)
-        check_shape(file, pixels.shape, data.shape)
-        images[number] = pixels
-    if data.images.dtype == np.float32:
-        return images.astype(np.float32) / np.float32(255)
-    return images
-
-
-def check_shape(path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raise ValueError, which tells both, unless a file's images have the reference's shape."""
-    if tuple(shape) != tuple(expected):
-        wanted, got = ("x".join(map(str, (H, W, C))) for C, H, W in (expected, shape))
-        raise ValueError(
-            f"{path} must be {wanted} (height, width, channels) as the reference is, got {got}; "
-            "set --data.name and --data.image-size to what its model was trained on"
-        )
-
-
-def num_measured(num_images: int, num_reference: int, asked: int | None) -> int:
-    """How many of the images are measured: as many as asked for, or as the reference has.
-
-    Raises:
-        ValueError: More are asked for than there are.
-    """
-    if asked is not None:
-        rule = f"be at most the number of images ({num_images})"
-        check(asked <= num_images, "metrics.num_images", rule, asked)
-        return asked
-    return min(num_images, num_reference)

@@ -1,25 +1,60 @@
-"""Metrics of generated against reference images: features -> statistics -> metric.
+"""Metrics of generated against real images: features -> statistics -> metric.
 
-A metric is a function of two feature matrices and the settings; it knows neither the images nor
-the extractor, whose label `evaluate_images` adds to its name. Imports numpy only, so that settings
-are checked without torch. Draws nothing from, and leaves nothing in, global random state.
+A metric is a function of a comparison (feature matrices and classes) and the settings; it knows
+neither the images nor the extractor, whose label is added to its name here. Imports numpy only, so
+that settings are checked without torch. Draws nothing from, and leaves nothing in, global random
+state.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.class_metrics import (
+    compute_cas,
+    compute_class_kid,
+    compute_class_recall,
+    compute_classes,
+    compute_conditional_accuracy,
+)
+from model.comparison import Comparison
 from model.config import MetricsConfig, check_choice
-from model.distances import estimate_mmd2, frechet_distance, gaussian_statistics
-from model.features import check_images, extract_features, extractor_label, find_extractor
+from model.distances import (
+    estimate_mmd2,
+    estimate_paired_mmd2,
+    frechet_distance,
+    gaussian_statistics,
+)
+from model.diversity import vendi_score
+from model.features import check_extractor, check_images, extract_features, extractor_label
+from model.memorization import CLOSEST_SHARE, compute_memorization
+from model.neighbour_metrics import (
+    compute_coverage,
+    compute_density,
+    compute_precision,
+    compute_recall,
+)
+from model.resampling import bootstrap
 
 KID_SUBSET_PURPOSE = 0x6B6964
 """Seed of the KID subsets (`kid` in ASCII): the same images are compared in every evaluation."""
 PIXEL_CHUNK = 4096
+PROBE_NEEDS = ("train", "train_labels", "reference_labels")
+"""Parts of a Comparison that a probe and its accuracy on held-out images are made from."""
 
-Metric = Callable[[np.ndarray, np.ndarray, MetricsConfig], dict[str, float]]
-"""(N, D) generated and (M, D) reference features, and the settings, to named numbers."""
+Numbers = dict[str, float | np.ndarray]
+"""A metric's numbers by name; an array of (C,) floats is one number per class, nan where none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One entry of metrics.names."""
+
+    compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
+    """Raises ValueError where there are too few images to mean anything."""
+    needs: tuple[str, ...] = ()
+    """Parts of a Comparison that may be None but not for this metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,84 +63,163 @@ class Evaluation:
 
     values: dict[str, float]
     """`kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """`class_share/<extractor label>` and so on -> class name -> number."""
     warnings: list[str]
     num_images: int
     num_reference: int
+    num_train: int = 0
+    """Real training images compared with; 0 where no metric needs them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealImages:
+    """The real images of an evaluation."""
+
+    reference: np.ndarray
+    """(M, C, H, W) held-out images."""
+    reference_labels: np.ndarray | None = None
+    train: np.ndarray | None = None
+    """(K, C, H, W) images that were trained on."""
+    train_labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def validate_metrics(config: MetricsConfig) -> None:
     """Raise ValueError, with a suggestion, for an unknown metric or extractor; imports no torch."""
     for name in config.names:
         check_choice("metrics.names", name, METRICS)
-    find_extractor(config.extractor)
+    check_extractor(config)
+
+
+def needed(config: MetricsConfig) -> set[str]:
+    """The optional parts of a Comparison that the metrics of `config` need."""
+    return {part for name in config.names for part in METRICS[name].needs}
+
+
+def check_needs(config: MetricsConfig, available: set[str]) -> None:
+    """Raise ValueError, naming the metric, where a part of a Comparison it needs is not to be had.
+
+    Args:
+        config: Its names are known to exist.
+        available: Parts that there are.
+    """
+    reasons = {
+        "train": "real training images (with model evaluate: --train DIR)",
+        "train_labels": "real images with classes",
+        "reference_labels": "real images with classes",
+        "generated_labels": "images of a class-conditional model, or in class sub-folders",
+    }
+    for name in config.names:
+        for part in METRICS[name].needs:
+            if part not in available and part in reasons:
+                raise ValueError(
+                    f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
+                )
 
 
 def evaluate_images(
     generated: np.ndarray,
-    reference: np.ndarray,
+    real: RealImages,
     config: MetricsConfig,
     *,
+    generated_labels: np.ndarray | None = None,
     device: str = "cpu",
-    reference_features: np.ndarray | None = None,
 ) -> Evaluation:
-    """Measure all of the generated images against all of the reference.
+    """Measure all of the generated images against all of the real ones.
 
     Args:
         generated: (N, C, H, W), uint8 or float32.
-        reference: (M, C, H, W), of the same C, H, W and type.
+        real: Of the same C, H, W and type.
         config: Which metrics, and which extractor; num_images and sample_steps are the caller's.
+        generated_labels: (N,) classes that the generator was asked for.
         device: Where the extractor runs.
-        reference_features: (M, D) features of `reference` under the same extractor and resolution,
-            where they are known already.
 
     Raises:
-        ValueError: For unknown names, fewer than two images, images that differ in shape, and
-            features that are not finite.
+        ValueError: For unknown names, fewer than two images, images that differ in shape, features
+            that are not finite, and metrics that need what is not there.
     """
     validate_metrics(config)
-    for name, images in (("generated", generated), ("reference", reference)):
-        if len(images) < 2:
-            raise ValueError(f"{name} images must be at least 2, got {len(images)}")
-        check_images(images)
-    if generated.shape[1:] != reference.shape[1:] or generated.dtype != reference.dtype:
-        raise ValueError(
-            f"generated images must be {reference.dtype} of shape {reference.shape[1:]} as the "
-            f"reference is, got {generated.dtype} of shape {generated.shape[1:]}"
-        )
-    if reference_features is None:
-        reference_features = extract_features(
-            reference, config.extractor, resolution=config.resolution, device=device
-        )
-    if len(reference_features) != len(reference):
-        raise ValueError(
-            f"reference_features must have one row per reference image ({len(reference)}), "
-            f"got {len(reference_features)}"
-        )
-    features = extract_features(
-        generated, config.extractor, resolution=config.resolution, device=device
+    with_train = "train" in needed(config) and real.train is not None
+    compared = {"generated": generated, "reference": real.reference}
+    if with_train and real.train is not None:
+        compared["train"] = real.train
+    for name, images in compared.items():
+        check_comparable(name, images, real.reference)
+    features = {
+        name: extract_features(images, config, device=device) for name, images in compared.items()
+    }
+    comparison = Comparison(
+        **features,
+        generated_labels=generated_labels,
+        reference_labels=real.reference_labels,
+        train_labels=real.train_labels,
+        class_names=real.class_names,
+        exact_copies=find_copies(generated, compared["train"]) if with_train else None,
     )
-    check_features(features, reference_features)
-    label = extractor_label(config.extractor, config.resolution)
-    values = pixel_statistics(generated)
+    return measure(comparison, config, pixels=pixel_statistics(generated))
+
+
+def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
+    """Raise ValueError unless there are two images or more, of the reference's shape and type."""
+    if len(images) < 2:
+        raise ValueError(f"{name} images must be at least 2, got {len(images)}")
+    check_images(images)
+    if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
+        raise ValueError(
+            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} as the "
+            f"reference is, got {images.dtype} of shape {images.shape[1:]}"
+        )
+
+
+def measure(
+    comparison: Comparison, config: MetricsConfig, *, pixels: dict[str, float] | None = None
+) -> Evaluation:
+    """Compute the metrics of a comparison of one extractor's features.
+
+    Args:
+        comparison: Features, and classes where the metrics need them.
+        config: Which metrics; its extractor made the features.
+        pixels: Numbers of the images themselves, passed on.
+
+    Raises:
+        ValueError: For features that are not finite or not of one extractor, and metrics that need
+            what is not there.
+    """
+    check_features(comparison)
+    available = {
+        part for part in Comparison.__annotations__ if getattr(comparison, part) is not None
+    }
+    check_needs(config, available)
+    label = extractor_label(config)
+    values: dict[str, float] = dict(pixels or {})
+    classes: dict[str, dict[str, float]] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for name in config.names:
-            numbers = METRICS[name](features, reference_features, config)
-            values |= {f"{key}/{label}": value for key, value in numbers.items()}
+            for key, number in METRICS[name].compute(comparison, config).items():
+                if isinstance(number, np.ndarray):
+                    by_class = zip(comparison.class_names, number.tolist(), strict=True)
+                    classes[f"{key}/{label}"] = {c: x for c, x in by_class if np.isfinite(x)}
+                else:
+                    values[f"{key}/{label}"] = float(number)
     # Finite images far out of any range (a diverging lineage of float data) can overflow a kernel.
     overflown = [key for key, value in values.items() if not np.isfinite(value)]
     return Evaluation(
         values={key: value for key, value in values.items() if key not in overflown},
-        warnings=list_warnings(features, reference_features, config)
+        classes=classes,
+        warnings=list_warnings(comparison, config)
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
-        num_images=len(generated),
-        num_reference=len(reference),
+        num_images=len(comparison.generated),
+        num_reference=len(comparison.reference),
+        num_train=0 if comparison.train is None else len(comparison.train),
     )
 
 
-def list_warnings(generated: np.ndarray, reference: np.ndarray, config: MetricsConfig) -> list[str]:
-    """What a reader of the numbers should know of these (N, D) and (M, D) features."""
-    label = extractor_label(config.extractor, config.resolution)
-    num_images, num_dimensions = min(len(generated), len(reference)), generated.shape[1]
+def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
+    """What a reader of the numbers should know of a comparison's numbers of images."""
+    label = extractor_label(config)
+    num_dimensions = comparison.generated.shape[1]
+    num_images = min(len(comparison.generated), len(comparison.reference))
     warnings = []
     if "fid" in config.names and num_images <= num_dimensions:
         warnings.append(
@@ -114,12 +228,23 @@ def list_warnings(generated: np.ndarray, reference: np.ndarray, config: MetricsC
         )
     if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
         warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
+    num_reference = len(comparison.reference)
+    if "memorization" in config.names and (num_reference + 1) * CLOSEST_SHARE < 1:
+        warnings.append(
+            f"near_copies/{label} should have at least {round(1 / CLOSEST_SHARE) - 1} reference "
+            f"images, got {num_reference}: fresh images give {1 / (num_reference + 1):.3g}, "
+            f"not {CLOSEST_SHARE:g}"
+        )
     return warnings
 
 
-def check_features(generated: np.ndarray, reference: np.ndarray) -> None:
-    """Raise ValueError unless both are finite (N >= 2, D) matrices of one D."""
-    for name, features in (("generated", generated), ("reference", reference)):
+def check_features(comparison: Comparison) -> None:
+    """Raise ValueError unless all features are finite (N >= 2, D) matrices of one D."""
+    D = comparison.reference.shape[-1]
+    for name in ("generated", "reference", "train"):
+        features = getattr(comparison, name)
+        if features is None:
+            continue
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(
                 f"{name} features must be (N, D) with N at least 2, got {features.shape}"
@@ -130,11 +255,17 @@ def check_features(generated: np.ndarray, reference: np.ndarray) -> None:
                 f"{name} features must be finite, got {finite.size - finite.sum()} nan or inf of "
                 f"{finite.size}; did the model diverge?"
             )
-    if generated.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"generated features must have the reference's {reference.shape[1]} dimensions, got "
-            f"{generated.shape[1]}; are both of one extractor?"
-        )
+        if features.shape[1] != D:
+            raise ValueError(
+                f"{name} features must have the reference's {D} dimensions, got "
+                f"{features.shape[1]}; are both of one extractor?"
+            )
+
+
+def find_copies(images: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of (N, C, H, W) images equal one of (K, C, H, W) in every pixel."""
+    known = {image.tobytes() for image in train}
+    return np.array([image.tobytes() in known for image in images])
 
 
 def pixel_statistics(images: np.ndarray) -> dict[str, float]:
@@ -157,9 +288,7 @@ def pixel_statistics(images: np.ndarray) -> dict[str, float]:
     return {"pixel_mean": float(mean_sum / num_pixels), "pixel_std": float(std_sum / num_pixels)}
 
 
-def compute_kid(
-    generated: np.ndarray, reference: np.ndarray, config: MetricsConfig
-) -> dict[str, float]:
+def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Kernel Inception distance (Binkowski et al., arXiv:1801.01401), not multiplied by 1000.
 
     Returns:
@@ -169,15 +298,15 @@ def compute_kid(
         alone, which says nothing of other images.
 
     Raises:
-        ValueError: As check_features, and for subsets larger than a set of images.
+        ValueError: For subsets larger than a set of images.
     """
-    check_features(generated, reference)
+    generated, reference = comparison.generated, comparison.reference
     if config.kid_subset_size is not None:
         return compute_subset_kid(
             generated, reference, size=config.kid_subset_size, num_subsets=config.kid_num_subsets
         )
-    estimate, variance = estimate_mmd2(generated, reference)
-    values = {"kid": estimate}
+    estimate, variance = estimate_paired_mmd2(comparison.pairs)
+    values: Numbers = {"kid": estimate}
     if variance is not None:
         values["kid_se"] = float(np.sqrt(variance))
     return values
@@ -185,7 +314,7 @@ def compute_kid(
 
 def compute_subset_kid(
     generated: np.ndarray, reference: np.ndarray, *, size: int, num_subsets: int
-) -> dict[str, float]:
+) -> Numbers:
     """Mean of the KID over `num_subsets` fixed random subsets of `size` images of either set."""
     smaller = min(len(generated), len(reference))
     if size > smaller:
@@ -203,20 +332,54 @@ def compute_subset_kid(
     return {"kid": float(np.mean(estimates)), "kid_se": float(deviation / np.sqrt(num_subsets))}
 
 
-def compute_fid(
-    generated: np.ndarray, reference: np.ndarray, config: MetricsConfig
-) -> dict[str, float]:
+def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
 
-    Raises:
-        ValueError: As check_features.
+    Returns:
+        fid, and with metrics.bootstrap fid_se, its deviation over resamples of both sets of images.
+        Images that a resample repeats raise the distance itself: only the deviation is of use.
     """
-    del config
-    check_features(generated, reference)
-    return {"fid": frechet_distance(gaussian_statistics(generated), gaussian_statistics(reference))}
+    samples = comparison.generated, comparison.reference
+
+    def distance(x: np.ndarray, y: np.ndarray) -> float:
+        return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
+
+    values: Numbers = {"fid": distance(*samples)}
+    if config.bootstrap:
+        values["fid_se"] = bootstrap(distance, *samples, num_resamples=config.bootstrap)
+    return values
+
+
+def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
+    """Effective number of different generated images (see vendi_score); knows no reference.
+
+    Returns:
+        vendi, and with metrics.bootstrap vendi_se, its deviation over resamples of the images.
+        It grows with the number of images: compare equal numbers only.
+    """
+    values: Numbers = {"vendi": vendi_score(comparison.generated)}
+    if config.bootstrap:
+        values["vendi_se"] = bootstrap(
+            vendi_score, comparison.generated, num_resamples=config.bootstrap
+        )
+    return values
 
 
 METRICS: dict[str, Metric] = {
-    "kid": compute_kid,
-    "fid": compute_fid,
+    "kid": Metric(compute=compute_kid),
+    "fid": Metric(compute=compute_fid),
+    "precision": Metric(compute=compute_precision),
+    "recall": Metric(compute=compute_recall),
+    "density": Metric(compute=compute_density),
+    "coverage": Metric(compute=compute_coverage),
+    "vendi": Metric(compute=compute_vendi),
+    "memorization": Metric(compute=compute_memorization, needs=("train",)),
+    "classes": Metric(compute=compute_classes, needs=PROBE_NEEDS),
+    "class_kid": Metric(compute=compute_class_kid, needs=PROBE_NEEDS),
+    "class_recall": Metric(compute=compute_class_recall, needs=PROBE_NEEDS),
+    "conditional_accuracy": Metric(
+        compute=compute_conditional_accuracy, needs=(*PROBE_NEEDS, "generated_labels")
+    ),
+    "cas": Metric(compute=compute_cas, needs=("generated_labels", "reference_labels")),
 }
+"""Metric by its name in metrics.names; adding one is a function and a line."""

@@ -11,7 +11,7 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.families import draw_images
-from model.metrics import evaluate_images
+from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose, Seed
 from model.training import Diverged
 
@@ -51,7 +51,7 @@ def validation_score(
             drawn = np.concatenate(list(parts))
         except Diverged:
             return float("nan")
-        found = evaluate_images(drawn, validation, metrics, device=device)
+        found = evaluate_images(drawn, RealImages(reference=validation), metrics, device=device)
         return next((v for k, v in found.values.items() if k.startswith("kid/")), float("nan"))
 
     return score

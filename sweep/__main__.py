@@ -1,9 +1,10 @@
-"""The command `sweep`: presets, plan, run and status.
+"""The command `sweep`: presets, plan, run, status and evaluate.
 
 sweep presets
 sweep plan quickstart
 sweep run quickstart --out runs/quickstart
 sweep status runs/quickstart
+sweep evaluate runs/quickstart --metrics.names precision recall
 """
 
 import sys
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from model.command_line import UsageError, parse, run_program
+from model.config import MetricsConfig
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 from sweep.request import read_request
 
@@ -77,6 +79,24 @@ class _Status:
     """The --store the sweep was run with."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Evaluate:
+    """Take further metrics of a run's finished models, or with another extractor; trains nothing.
+
+    Models are measured in parallel. What a run measures already is not measured again; a later
+    `sweep run` into the same folder measures its new models in the same ways.
+    """
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Results folder (--out of sweep run)."""
+    store: Path | None = None
+    """The --store the sweep was run with."""
+    address: str | None = None
+    """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    """What is measured."""
+
+
 def presets(args: list[str]) -> int:
     """List the presets, one line each."""
     from sweep.presets import PRESETS
@@ -117,6 +137,20 @@ def status(args: list[str]) -> int:
     return 0
 
 
+def evaluate(args: list[str]) -> int:
+    """Measure a run's finished models."""
+    options = parse(_Evaluate, args, prog="sweep evaluate")
+    from sweep.evaluation import evaluate
+
+    return evaluate(
+        options.directory,
+        options.metrics,
+        store=options.store,
+        address=options.address,
+        command="sweep evaluate " + " ".join(map(_quoted, args)),
+    )
+
+
 def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]:
     """The sweep asked for, and the command's options."""
     prog = f"sweep {command} PRESET|FILE"
@@ -135,9 +169,15 @@ def _quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-COMMANDS = {"presets": presets, "plan": plan, "run": run, "status": status}
+COMMANDS = {
+    "presets": presets,
+    "plan": plan,
+    "run": run,
+    "status": status,
+    "evaluate": evaluate,
+}
 
-USAGE = """usage: sweep {presets,plan,run,status} ...
+USAGE = """usage: sweep {presets,plan,run,status,evaluate} ...
 
 Sweeps of self-consuming generative models: one trial is one whole lineage.
 
@@ -145,6 +185,7 @@ Sweeps of self-consuming generative models: one trial is one whole lineage.
   sweep plan PRESET|FILE [options]    say what would be computed; run nothing
   sweep run PRESET|FILE --out DIR     run it, resume it or extend it
   sweep status DIR                    say how far it is
+  sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
 
 sweep COMMAND --help lists a command's options."""
 

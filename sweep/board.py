@@ -1,91 +1,143 @@
 """TensorBoard files of a results folder: curves, metrics, sample grids and settings per lineage.
 
-Written from the store, one event file per (lineage, generation) and never twice: a shared V_1
-appears in every lineage, a resume repeats nothing. Needs tensorboard, not torch.
+Written from the store, one event file per (lineage, generation) and one for each later evaluation,
+never twice: a shared V_1 appears in every lineage, a resume repeats nothing. Needs tensorboard,
+not torch.
 """
 
 import io
 import time
 import uuid
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sweep.config import flatten
-from sweep.plan import PlannedLineage
-from sweep.records import MetricsRecord, NodeRecord
+from sweep.plan import NodePlan, PlannedLineage
+from sweep.records import NodeRecord
 from sweep.store import Store
+
+AddFunction = Callable[[int, Any], None]
+"""Step and tensorboard's Summary.Value to an event."""
 
 
 def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
     """Write the event files that are missing."""
     for lineage in lineages:
-        folder = out / "tensorboard" / lineage.id
-        spec = lineage.metrics.spec if lineage.metrics else None
+        board = Board(folder=out / "tensorboard" / lineage.id, lineage=lineage, store=store)
+        others = [plan.spec for plan in lineage.metrics if plan.spec != lineage.own_spec]
         for node in lineage.nodes:
-            suffix = f".V{node.generation}-{node.key[:8]}"
-            if any(folder.glob(f"events.*{suffix}")):
-                continue
             if not store.has_node(node.key):
                 break
-            record = store.read_node(node.key)
-            metrics = store.read_metrics(node.key, spec) if spec else None
-            if spec and metrics is None and record.status == "done":
-                break
-            write_generation(folder, suffix, lineage, record, metrics, store)
+            board.write_generation(store.read_node(node.key))
+            for spec in others:
+                board.write_evaluation(node, spec)
 
 
-def write_generation(
-    folder: Path,
-    suffix: str,
-    lineage: PlannedLineage,
-    record: NodeRecord,
-    metrics: MetricsRecord | None,
-    store: Store,
-) -> None:
-    """One generation of one lineage as an event file, which appears whole."""
-    from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Board:
+    """The event files of one lineage, each of which appears whole."""
+
+    folder: Path
+    lineage: PlannedLineage
+    store: Store
+
+    def write_generation(self, record: NodeRecord) -> None:
+        """A model's curves, preview and numbers, once its own metrics are there."""
+        suffix, generation = f".V{record.generation}-{record.key[:8]}", record.generation
+        spec = self.lineage.own_spec
+        metrics = self.store.read_metrics(record.key, spec) if spec else None
+        if self.has(suffix) or (spec and metrics is None and record.status == "done"):
+            return
+        numbers = {
+            "pool/num_images": record.num_images,
+            "pool/real_share": record.origins.get("0", 0) / record.num_images,
+            "train/images_per_second": record.images_per_second,
+            "train/num_steps": record.num_steps,
+        }
+        if record.final_loss is not None:
+            numbers["train/final_loss"] = record.final_loss
+        with self.writing(suffix) as add:
+            add_scalars(add, generation, {**numbers, **(metrics.values if metrics else {})})
+            if "curves.npz" in record.files:
+                add_curves(add, generation, self.store.read_file(record.key, "curves.npz"))
+            if "preview.png" in record.files:
+                add_preview(add, generation, self.store.read_file(record.key, "preview.png"))
+            if generation == 1:
+                for value in hparams(self.lineage):
+                    add(0, value)
+
+    def write_evaluation(self, node: NodePlan, spec: str) -> None:
+        """The numbers of a later evaluation of a model."""
+        suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
+        metrics = self.store.read_metrics(node.key, spec)
+        if metrics is None or self.has(suffix):
+            return
+        with self.writing(suffix) as add:
+            add_scalars(add, node.generation, metrics.values)
+
+    def has(self, suffix: str) -> bool:
+        """Whether an event file was written."""
+        return any(self.folder.glob(f"events.*{suffix}"))
+
+    @contextmanager
+    def writing(self, suffix: str) -> Generator[AddFunction]:
+        """A function that adds a value to a new event file, which appears at the end."""
+        from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        work = self.folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
+        writer = EventFileWriter(str(work), filename_suffix=suffix)
+        now = time.time()
+        yield lambda step, value: writer.add_event(
+            Event(wall_time=now, step=step, summary=summary(value))
+        )
+        writer.close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in work.iterdir():
+            path.replace(self.folder / path.name)
+        work.rmdir()
+
+
+def summary(value: Any) -> Any:
+    """A Summary of one value."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-    work = folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
-    writer = EventFileWriter(str(work), filename_suffix=suffix)
-    now, generation = time.time(), record.generation
+    return Summary(value=[value])
 
-    def add(step: int, value: Summary.Value) -> None:
-        writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=[value])))
 
-    numbers = {
-        "pool/num_images": record.num_images,
-        "pool/real_share": record.origins.get("0", 0) / record.num_images,
-        "train/images_per_second": record.images_per_second,
-        "train/num_steps": record.num_steps,
-    }
-    if record.final_loss is not None:
-        numbers["train/final_loss"] = record.final_loss
-    for name, value in {**numbers, **(metrics.values if metrics else {})}.items():
+def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
+    """Add numbers at a generation; those without a group go to `pixels`."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+
+    for name, value in numbers.items():
         tag = name if "/" in name else f"pixels/{name}"
         add(generation, Summary.Value(tag=tag, simple_value=float(value)))
-    if "curves.npz" in record.files:
-        with np.load(io.BytesIO(store.read_file(record.key, "curves.npz"))) as curves:
-            for name in ("noise_loss", "image_loss"):
-                if name in curves:
-                    for step, value in zip(curves["step"], curves[name], strict=True):
-                        tag = f"curve_{name}/V{generation}"
-                        add(int(step), Summary.Value(tag=tag, simple_value=float(value)))
-    if "preview.png" in record.files:
-        png = store.read_file(record.key, "preview.png")
-        width, height = png_size(png)
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-        add(generation, Summary.Value(tag="samples/same_noise", image=image))
-    if generation == 1:
-        for value in hparams(lineage):
-            add(0, value)
-    writer.close()
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in work.iterdir():
-        path.replace(folder / path.name)
-    work.rmdir()
+
+
+def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
+    """Add the training curves of a curves.npz."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+
+    with np.load(io.BytesIO(data)) as curves:
+        for name in ("noise_loss", "image_loss"):
+            if name in curves:
+                for step, value in zip(curves["step"], curves[name], strict=True):
+                    tag = f"curve_{name}/V{generation}"
+                    add(int(step), Summary.Value(tag=tag, simple_value=float(value)))
+
+
+def add_preview(add: AddFunction, generation: int, png: bytes) -> None:
+    """Add a preview.png."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+
+    width, height = png_size(png)
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+    add(generation, Summary.Value(tag="samples/same_noise", image=image))
 
 
 def hparams(lineage: PlannedLineage) -> list:

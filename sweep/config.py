@@ -125,6 +125,8 @@ class SweepConfig:
     base: LineageConfig
     grids: tuple[Grid, ...] = ({},)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    evaluations: tuple[MetricsConfig, ...] = ()
+    """Metrics taken of every lineage beside its own, by `sweep evaluate`."""
 
     def points(self) -> list[tuple[dict[str, Any], LineageConfig]]:
         """The lineages as (axis values, settings), de-duplicated, in the grids' order.

@@ -99,9 +99,7 @@ def compute(
     from sweep.runner import run_lineages
 
     try:
-        return run_lineages(
-            lineages, store, sweep.resources, tune_dir=out / "tune", address=address
-        )
+        return run_lineages(lineages, store, sweep, tune_dir=out / "tune", address=address)
     except KeyboardInterrupt:
         fill(out, lineages, store)
         print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
@@ -110,20 +108,25 @@ def compute(
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
     """Print the table and where to look further; returns the exit code."""
-    shown = out
-    if out.is_relative_to(Path.cwd()):
-        shown = out.relative_to(Path.cwd())
-    # -P: a user's own analysis/ in the working directory must not be taken for ours.
-    subprocess.run([sys.executable, "-P", "-m", "analysis", "table", str(shown)], check=False)
+    shown = short_path(out)
     figures = shown / "figures"
-    subprocess.run(
-        [sys.executable, "-P", "-m", "analysis", "figure", str(shown), "--out", str(figures)],
-        stdout=subprocess.DEVNULL,
-        check=False,
-    )
+    run_analysis("table", str(shown))
+    run_analysis("figure", str(shown), "--out", str(figures), quiet=True)
     print(f"figures:      {figures}/")
     print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
     bad = [record for record in records if record.status != "done"]
     for record in bad:
         print(f"{record.id} {record.status}: {record.error}", file=sys.stderr)
     return 1 if bad else 0
+
+
+def short_path(path: Path) -> Path:
+    """A path as seen from the working directory, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def run_analysis(*words: str, quiet: bool = False) -> None:
+    """Run a command of analysis, in a process of its own as users do."""
+    # -P: a user's own analysis/ in the working directory must not be taken for ours.
+    command = [sys.executable, "-P", "-m", "analysis", *words]
+    subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from model.config import MetricsConfig
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,
@@ -103,7 +104,14 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     grids = list(old.grids)
     grids += [grid for grid in sweep.grids if dict(grid) not in [dict(g) for g in grids]]
     base = replace(old.base, generations=generations)
-    return replace(sweep, name=old.name, description=old.description, base=base, grids=tuple(grids))
+    return replace(
+        sweep,
+        name=old.name,
+        description=old.description,
+        base=base,
+        grids=tuple(grids),
+        evaluations=old.evaluations,
+    )
 
 
 def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:
@@ -144,6 +152,10 @@ def sweep_from_record(record: SweepRecord, path: Path) -> SweepConfig:
             base=updated(LineageConfig(), base),
             grids=tuple(record.grids),
             resources=updated(ResourcesConfig(), record.resources, "resources."),
+            evaluations=tuple(
+                updated(MetricsConfig(), merge(key_defaults(MetricsConfig()), metrics), "metrics.")
+                for metrics in record.evaluations
+            ),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
@@ -175,6 +187,7 @@ def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
         resources=to_json(sweep.resources),
         environment=environment(),
         commands=commands if command in commands else [*commands, command],
+        evaluations=[to_json(metrics) for metrics in sweep.evaluations],
     ).save(out / "sweep.json")
 
 
@@ -211,8 +224,7 @@ def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) 
             status = "diverged"
             error = error or f"V_{node.generation} diverged: {record.reason}"
             break
-        spec = lineage.metrics.spec if lineage.metrics else None
-        if spec is not None and store.read_metrics(node.key, spec) is None:
+        if any(store.read_metrics(node.key, plan.spec) is None for plan in lineage.metrics):
             break
         num_done += 1
     if num_done == len(lineage.nodes):
@@ -227,7 +239,8 @@ def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) 
         nodes=[[node.key] for node in lineage.nodes],
         num_done=num_done,
         dataset=lineage.card.key,
-        metrics_spec=lineage.metrics.spec if lineage.metrics else "",
+        metrics_spec=lineage.own_spec,
+        evaluation_specs=[plan.spec for plan in lineage.metrics if plan.spec != lineage.own_spec],
         error=None if status == "done" else error,
         key_defaults=key_defaults(lineage.config),
     )
@@ -263,14 +276,14 @@ def fill(
             copy_dataset(out, lineage, store)
             for node in lineage.nodes:
                 if store.has_node(node.key):
-                    copy_node(out, node.key, record.metrics_spec, store)
+                    copy_node(out, node.key, [plan.spec for plan in lineage.metrics], store)
     stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
     for name in stale:
         (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
     return records
 
 
-def copy_node(out: Path, key: str, spec: str, store: Store) -> None:
+def copy_node(out: Path, key: str, specs: list[str], store: Store) -> None:
     """Copy a node's small files (no weights, no streams) into the results folder."""
     folder = node_dir(out, key)
     record = store.read_node(key)
@@ -279,9 +292,10 @@ def copy_node(out: Path, key: str, spec: str, store: Store) -> None:
             write_bytes(folder / name, store.read_file(key, name))
     if not (folder / "record.json").exists():
         record.save(folder / "record.json")
-    metrics = store.read_metrics(key, spec) if spec else None
-    if metrics is not None:
-        metrics.save(folder / "metrics" / f"{spec}.json")
+    for spec in specs:
+        metrics = store.read_metrics(key, spec)
+        if metrics is not None:
+            metrics.save(folder / "metrics" / f"{spec}.json")
 
 
 def copy_dataset(out: Path, lineage: PlannedLineage, store: Store) -> None:

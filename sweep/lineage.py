@@ -16,11 +16,9 @@ import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import SampleConfig
+from model.config import MetricsConfig, SampleConfig
 from model.datasets import Dataset
 from model.families import draw_block, family_of
-from model.features import extract_features
-from model.metrics import evaluate_images
 from model.randomness import Purpose
 from model.sampling import SAMPLE_BATCH
 from model.selection import validation_score
@@ -31,23 +29,22 @@ from sweep.config import LineageConfig
 from sweep.files import CorruptError
 from sweep.heartbeat import Heartbeat, NodeScratch
 from sweep.keys import stream_key
+from sweep.measurement import Measurement
 from sweep.plan import (
     MetricsPlan,
     NodePlan,
     metrics_sample,
+    plan_all_metrics,
     plan_lineage,
-    plan_metrics,
     selection_metrics,
 )
 from sweep.pool import Pool, pool_origins
 from sweep.prepared import PREVIEW_IMAGES, preview_limits, preview_png
-from sweep.records import DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
+from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
 from sweep.store import Store
 
 CURVE_POINTS = 500
 """Most points of a stored training curve; longer ones are averaged in bins."""
-
-WEIGHTS = "model.safetensors"
 
 WAIT_SECONDS = 0.5
 """Between looks at a node that somebody else is computing."""
@@ -58,7 +55,8 @@ class Generation:
     """What a lineage yields after each of its models."""
 
     node: NodeRecord
-    metrics: MetricsRecord | None
+    metrics: tuple[MetricsRecord, ...] = ()
+    """Of each specification; none where the model diverged."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,6 +67,8 @@ class LineageRun:
     card: DatasetCard
     data: Dataset
     store: Store
+    evaluations: tuple[MetricsConfig, ...] = ()
+    """What is measured of each generation beside the lineage's own metrics."""
     name: str = "lineage"
     """Shown beside its progress."""
     device: str = "cpu"
@@ -77,22 +77,39 @@ class LineageRun:
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
     _position: Json = field(default_factory=dict)
-    _reference_features: np.ndarray | None = None
+    _metrics: tuple[MetricsPlan, ...] = field(init=False)
+    _measurement: Measurement = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._metrics = plan_all_metrics(self.config, self.card, self.evaluations)
+        self._measurement = Measurement(
+            card=self.card, data=self.data, store=self.store, device=self.device
+        )
 
     def generations(self) -> Iterator[Generation]:
         """Compute what is missing, generation by generation; ends early where one diverges."""
-        metrics = plan_metrics(self.config, self.card)
         nodes = plan_lineage(self.config, self.card)
         trained: dict[str, NodePlan] = {}
         for node in nodes:
             trained[node.stream] = node
             record = self.ensure_node(node, trained)
             if record.status == "diverged":
-                yield Generation(node=record, metrics=None)
+                yield Generation(node=record)
                 return
-            yield Generation(node=record, metrics=self.ensure_metrics(node, metrics, trained))
+            yield Generation(node=record, metrics=self.ensure_all_metrics(node, trained))
         for node in nodes:  # one that was set aside on the way lost its numbers with its weights
-            self.ensure_metrics(node, metrics, trained)
+            self.ensure_all_metrics(node, trained)
+
+    def measure(self, generation: int) -> None:
+        """Compute what is missing of a trained generation's metrics."""
+        nodes = plan_lineage(self.config, self.card)
+        self.ensure_all_metrics(nodes[generation - 1], {node.stream: node for node in nodes})
+
+    def ensure_all_metrics(
+        self, node: NodePlan, trained: dict[str, NodePlan]
+    ) -> tuple[MetricsRecord, ...]:
+        """The node's numbers under every specification."""
+        return tuple(self.ensure_metrics(node, plan, trained) for plan in self._metrics)
 
     def ensure_node(self, node: NodePlan, trained: dict[str, NodePlan]) -> NodeRecord:
         """The node's record, after training it if nobody has."""
@@ -244,42 +261,18 @@ class LineageRun:
         )
 
     def ensure_metrics(
-        self, node: NodePlan, plan: MetricsPlan | None, trained: dict[str, NodePlan]
-    ) -> MetricsRecord | None:
-        """The node's numbers, after measuring them if nobody has."""
-        if plan is None:
-            return None
+        self, node: NodePlan, plan: MetricsPlan, trained: dict[str, NodePlan]
+    ) -> MetricsRecord:
+        """The node's numbers under a specification, after measuring them if nobody has."""
         try:
             if (found := self.store.read_metrics(node.key, plan.spec)) is not None:
                 return found
         except CorruptError:
             pass  # measured again below, and written over
-        images = self.ensure_stream(node, plan.sample, plan.num_images, trained)
+        whole = -(-plan.num_images // SAMPLE_BATCH) * SAMPLE_BATCH
+        images = self.ensure_stream(node, plan.sample, whole, trained)
         self.progress(node, "measure")
-        started = time.perf_counter()
-        metrics = self.config.metrics
-        reference = self.data.images[self.data.reference]
-        if self._reference_features is None:
-            self._reference_features = extract_features(
-                reference, metrics.extractor, resolution=metrics.resolution, device=self.device
-            )
-        found = evaluate_images(
-            images,
-            reference,
-            metrics,
-            device=self.device,
-            reference_features=self._reference_features,
-        )
-        record = MetricsRecord(
-            spec=plan.inputs,
-            values=found.values,
-            num_images=found.num_images,
-            num_reference=found.num_reference,
-            stream=stream_key(node.key, plan.sample),
-            images_sha256=array_digest(images),
-            warnings=list(found.warnings),
-            seconds=time.perf_counter() - started,
-        )
+        record = self._measurement.measure(plan, images, stream=stream_key(node.key, plan.sample))
         self.store.write_metrics(node.key, plan.spec, record)
         return record
 
@@ -352,14 +345,6 @@ class LineageRun:
             files={},
             environment=environment(),
         )
-
-
-def array_digest(images: np.ndarray) -> str:
-    """SHA-256 (hex) of an array's shape, type and bytes."""
-    import hashlib
-
-    head = f"{images.dtype.str} {images.shape}\n".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(images).tobytes()).hexdigest()
 
 
 def dump_curves(curves: dict[str, np.ndarray]) -> bytes:

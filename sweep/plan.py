@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
-from model.metrics import validate_metrics
+from model.features import weights_digest
+from model.metrics import check_needs, validate_metrics
 from model.size import SIZES
 from model.training_length import (
     CLOSED_FORM,
@@ -170,17 +171,28 @@ class MetricsPlan:
     """Hash naming the metrics file."""
     inputs: Json
     """All that the hash is of."""
+    config: MetricsConfig
     sample: SampleConfig
     num_images: int
 
 
-def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
-    """The metric specification of all generations of a lineage; None without metrics.
+def plan_metrics(
+    config: LineageConfig, card: DatasetCard, metrics: MetricsConfig | None = None
+) -> MetricsPlan | None:
+    """A metric specification for all generations of a lineage; None without metrics.
+
+    Args:
+        config: The lineage's settings.
+        card: Its data set.
+        metrics: Other metrics than the lineage's own.
 
     Raises:
-        ValueError: There is no reference to measure against, or not enough of it.
+        ValueError: There is no reference to measure against, or not enough of it, or a metric
+            needs what is not there.
     """
-    metrics: MetricsConfig = config.metrics
+    if metrics is not None:
+        config = replace(config, metrics=metrics)
+    metrics = config.metrics
     if not metrics.names:
         return None
     if card.num_reference < 2:
@@ -198,15 +210,32 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
             f"be at most the {most} images that are compared",
             metrics.kid_subset_size,
         )
+    has_classes = card.class_names or card.num_classes
+    labels = {"train_labels", "reference_labels"} if has_classes else set()
+    check_needs(metrics, {"train", *labels})
     inputs = {
         "metrics": canonical(metrics),
         "num_images": num_images,
         "sample": canonical(sample),
         "reference": card.fingerprint or f"unprepared-{card.key}",
     }
+    if (weights := weights_digest(metrics)) is not None:
+        inputs["weights"] = weights
     return MetricsPlan(
-        spec=digest(inputs)[:16], inputs=inputs, sample=sample, num_images=num_images
+        spec=digest(inputs)[:16],
+        inputs=inputs,
+        config=metrics,
+        sample=sample,
+        num_images=num_images,
     )
+
+
+def plan_all_metrics(
+    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig]
+) -> tuple[MetricsPlan, ...]:
+    """The lineage's own metric specification, if it has one, and those of further evaluations."""
+    plans = [plan_metrics(config, card, metrics) for metrics in (config.metrics, *evaluations)]
+    return tuple({plan.spec: plan for plan in plans if plan is not None}.values())
 
 
 def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
@@ -249,7 +278,10 @@ class PlannedLineage:
     config: LineageConfig
     card: DatasetCard
     nodes: list[NodePlan]
-    metrics: MetricsPlan | None
+    metrics: tuple[MetricsPlan, ...]
+    """Its own metrics, if it has any, and the sweep's evaluations."""
+    own_spec: str
+    """Specification of its own metrics; empty without any."""
 
 
 def plan_sweep(
@@ -284,7 +316,8 @@ def plan_sweep(
             config=config,
             card=card,
             nodes=plan_lineage(config, card),
-            metrics=plan_metrics(config, card),
+            metrics=plan_all_metrics(config, card, sweep.evaluations),
+            own_spec=own.spec if (own := plan_metrics(config, card)) else "",
         )
     return list(lineages.values())
 

@@ -66,7 +66,13 @@ def paper() -> SweepConfig:
             train=FAITHFUL_TRAINING,
             sample=SampleConfig(steps=20),
             pool=PoolConfig(rule="grow", alpha=1.0),
-            metrics=MetricsConfig(resolution=64),
+            metrics=MetricsConfig(
+                names=(
+                    *("kid", "fid", "precision", "recall", "density", "coverage"),
+                    *("memorization", "classes"),
+                ),
+                resolution=64,
+            ),
         ),
         grids=PAPER_GRIDS,
     )

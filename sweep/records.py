@@ -19,6 +19,9 @@ from typing import Any, Self
 
 SCHEMA_VERSION = 1
 
+WEIGHTS = "model.safetensors"
+"""Name of a node's file of weights."""
+
 Json = dict[str, Any]
 
 
@@ -67,6 +70,8 @@ class SweepRecord(Record):
     """Versions, git commit, platform and devices of the last run."""
     commands: list[str] = field(default_factory=list)
     """The command lines that made or extended the folder, oldest first."""
+    evaluations: list[Json] = field(default_factory=list)
+    """Metric settings added by `sweep evaluate`, for every lineage."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +92,9 @@ class LineageRecord(Record):
     dataset: str
     """Key of its data set, the name of a folder in datasets/."""
     metrics_spec: str
-    """Name (without .json) of its metrics file in each node's metrics/."""
+    """Name (without .json) of its metrics file in each node's metrics/; empty without metrics."""
+    evaluation_specs: list[str] = field(default_factory=list)
+    """Names of the metrics files that `sweep evaluate` added, oldest first."""
     error: str | None = None
     key_defaults: Json = field(default_factory=dict)
     """Dotted settings added over time -> what an earlier record without one means."""
@@ -139,8 +146,12 @@ class MetricsRecord(Record):
     spec: Json
     values: dict[str, float]
     """kid/<extractor>, kid_se/<extractor>, fid/<extractor>, pixel_mean, pixel_std."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """class_share/<extractor> and so on -> class name -> number."""
     num_images: int
     num_reference: int
+    num_train: int = 0
+    """Real training images that were compared with; 0 where no metric needs them."""
     stream: str
     """Key of the stream whose first num_images images were measured."""
     images_sha256: str
@@ -161,7 +172,9 @@ class DatasetCard(Record):
     """[C, H, W]."""
     dtype: str
     class_names: list[str]
-    """Empty where the data have no labels."""
+    """Empty where the data have no labels, or where only loading tells the names."""
+    num_classes: int = 0
+    """0 where the data have no labels."""
     num_train: int
     num_reference: int
     num_validation: int

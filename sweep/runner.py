@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,22 @@ for _name, _value in RAY_ENVIRONMENT.items():
 
 import ray  # noqa: E402  (after the environment it reads)
 from ray import tune  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
 
-from sweep.config import ResourcesConfig  # noqa: E402
+from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display, format_seconds  # noqa: E402
 from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
 from sweep.resources import num_at_once, trial_resources  # noqa: E402
 from sweep.schedule import Chain, Schedule  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.store import Store  # noqa: E402
-from sweep.trial import TrialJob, run_trial  # noqa: E402
+from sweep.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 
 
 def run_lineages(
     lineages: list[PlannedLineage],
     store: Store,
-    resources: ResourcesConfig,
+    sweep: SweepConfig,
     *,
     tune_dir: Path,
     address: str | None = None,
@@ -51,7 +52,7 @@ def run_lineages(
     Args:
         lineages: To be computed.
         store: Where nodes are, seen by every machine.
-        resources: What a trial may use.
+        sweep: What a trial may use, and what is measured beside the lineages' own metrics.
         tune_dir: For Ray Tune's own files; also where Ray is started from.
         address: Of a running Ray cluster, or None to start Ray here.
 
@@ -59,7 +60,7 @@ def run_lineages(
         ValueError: GPUs are asked for and there are none.
         KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
     """
-    tune_dir.mkdir(parents=True, exist_ok=True)
+    resources = sweep.resources
     with started_ray(resources, address, tune_dir):
         total = ray.cluster_resources()
         device, per_trial = trial_resources(resources, total)
@@ -74,13 +75,7 @@ def run_lineages(
             ],
             {key for key in unique_nodes(x.nodes for x in lineages) if store.has_node(key)},
         )
-        job = TrialJob(
-            store=store,
-            lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
-            device=device,
-            num_threads=max(1, math.floor(per_trial["cpu"])),
-            checkpoint_seconds=resources.checkpoint_seconds,
-        )
+        job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
         with Display(lineages, store) as display:
             failures = TrialEvents(display)
             tuner = tune.Tuner(
@@ -104,6 +99,77 @@ def run_lineages(
     return failures.errors
 
 
+def measure_nodes(
+    work: list[tuple[str, int]],
+    lineages: list[PlannedLineage],
+    store: Store,
+    sweep: SweepConfig,
+    *,
+    tune_dir: Path,
+    address: str | None = None,
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Compute what is missing of trained models' metrics, in parallel, as Ray tasks.
+
+    Args:
+        work: (lineage, generation) of every model to be measured, each model once.
+        lineages: Theirs.
+        store: Where nodes are, seen by every machine.
+        sweep: What a task may use, and what is measured.
+        tune_dir: Folder of ours that Ray is started from.
+        address: Of a running Ray cluster, or None to start Ray here.
+        say: Takes a line for every model measured.
+
+    Returns:
+        Failures' messages by lineage.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
+    """
+    errors: dict[str, str] = {}
+    with started_ray(sweep.resources, address, tune_dir):
+        total = ray.cluster_resources()
+        device, per_trial = trial_resources(sweep.resources, total)
+        job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
+        task = ray.remote(measure_generation).options(
+            num_cpus=per_trial["cpu"],
+            num_gpus=per_trial.get("gpu", 0),
+            max_retries=sweep.resources.max_failures,
+        )
+        shared = ray.put(job)
+        running = {task.remote(lineage, n, shared): (lineage, n) for lineage, n in work}
+        for done in range(1, len(work) + 1):
+            (finished,), _ = ray.wait(list(running), num_returns=1)
+            lineage, generation = running.pop(finished)
+            try:
+                ray.get(finished)
+                said = "measured"
+            except RayError as error:
+                said = str(error).strip().splitlines()[-1]
+                errors[lineage] = said
+            say(f"[{done} of {len(work)}] {lineage}  V_{generation}  {said}")
+    return errors
+
+
+def make_job(
+    lineages: list[PlannedLineage],
+    store: Store,
+    sweep: SweepConfig,
+    *,
+    device: str,
+    num_cpus: float,
+) -> TrialJob:
+    """What every trial or task of a sweep needs."""
+    return TrialJob(
+        store=store,
+        lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
+        evaluations=sweep.evaluations,
+        device=device,
+        num_threads=max(1, math.floor(num_cpus)),
+        checkpoint_seconds=sweep.resources.checkpoint_seconds,
+    )
+
+
 @contextlib.contextmanager
 def started_ray(
     resources: ResourcesConfig, address: str | None, directory: Path
@@ -113,6 +179,7 @@ def started_ray(
     Ray puts the driver's working directory first on every worker's path, where a user's own
     model.py or analysis/ would shadow ours; so it is started from a folder of ours.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     here = Path.cwd()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
     if address is None:

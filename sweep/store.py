@@ -3,6 +3,7 @@
     <root>/generations/<key>/      one node, done exactly when record.json is in it
     <root>/datasets/<key>/         one prepared data set, published the same way
     <root>/streams/<stream>/       immutable blocks of images
+    <root>/features/<key>/         immutable blocks of features of images
     <root>/work/<key>/             the claim, and one folder of scratch per owner
 
 Store is what the rest of sweep uses (keys, names and bytes: it would fit an object store as well),
@@ -14,7 +15,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -36,6 +37,8 @@ from sweep.records import (
     RecordError,
     read_json,
 )
+
+BlockShelf = Literal["streams", "features"]
 
 
 class Store(Protocol):
@@ -129,16 +132,22 @@ class Store(Protocol):
         """Delete all scratch of a node, whoever wrote it; its claim stays."""
         ...
 
-    def has_block(self, stream: str, index: int) -> bool:
+    def has_file(self, key: str, name: str) -> bool:
+        """Whether a file of a node is there (a copied folder may lack weights)."""
+        ...
+
+    def has_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> bool:
         """Whether a block of a stream was written."""
         ...
 
-    def write_block(self, stream: str, index: int, images: np.ndarray) -> bool:
-        """Write a block, (N, C, H, W) of any dtype; False where it is there: the first stays."""
+    def write_block(
+        self, stream: str, index: int, images: np.ndarray, *, shelf: BlockShelf = "streams"
+    ) -> bool:
+        """Write a block, an array of any shape and dtype; False where it is there: it stays."""
         ...
 
-    def read_block(self, stream: str, index: int) -> np.ndarray:
-        """Read a block, (N, C, H, W).
+    def read_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> np.ndarray:
+        """Read a block.
 
         Raises:
             FileNotFoundError: It was not written.
@@ -146,7 +155,7 @@ class Store(Protocol):
         """
         ...
 
-    def discard_block(self, stream: str, index: int) -> None:
+    def discard_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> None:
         """Delete a block, if it is there, so that it is computed again."""
         ...
 
@@ -261,25 +270,33 @@ class LocalStore:
         """See Store."""
         scratch.drop(self._work / checked_name(key))
 
-    def has_block(self, stream: str, index: int) -> bool:
+    def has_file(self, key: str, name: str) -> bool:
         """See Store."""
-        path = self._block_path(stream, index)
+        path = self._nodes.path(key) / checked_name(name)
         with explained(path):
             return path.exists()
 
-    def write_block(self, stream: str, index: int, images: np.ndarray) -> bool:
+    def has_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> bool:
         """See Store."""
-        path = self._block_path(stream, index)
-        if self.has_block(stream, index):
+        path = self._block_path(shelf, stream, index)
+        with explained(path):
+            return path.exists()
+
+    def write_block(
+        self, stream: str, index: int, images: np.ndarray, *, shelf: BlockShelf = "streams"
+    ) -> bool:
+        """See Store."""
+        path = self._block_path(shelf, stream, index)
+        if self.has_block(stream, index, shelf=shelf):
             return False
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             return create_file(path, _dump_block(np.ascontiguousarray(images)))
 
-    def read_block(self, stream: str, index: int) -> np.ndarray:
+    def read_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> np.ndarray:
         """See Store."""
-        path = self._block_path(stream, index)
-        if not self.has_block(stream, index):
+        path = self._block_path(shelf, stream, index)
+        if not self.has_block(stream, index, shelf=shelf):
             raise FileNotFoundError(f"{path} must exist, got no such block; sample it again")
         with explained(path):
             data = path.read_bytes()
@@ -291,9 +308,9 @@ class LocalStore:
             )
         return images
 
-    def discard_block(self, stream: str, index: int) -> None:
+    def discard_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> None:
         """See Store."""
-        path = self._block_path(stream, index)
+        path = self._block_path(shelf, stream, index)
         with explained(path):
             path.unlink(missing_ok=True)
 
@@ -306,8 +323,8 @@ class LocalStore:
     def _metrics_path(self, key: str, spec: str) -> Path:
         return self._nodes.path(key) / "metrics" / f"{checked_name(spec)}.json"
 
-    def _block_path(self, stream: str, index: int) -> Path:
-        return self.root / "streams" / checked_name(stream) / f"{index:06d}.safetensors"
+    def _block_path(self, shelf: BlockShelf, stream: str, index: int) -> Path:
+        return self.root / shelf / checked_name(stream) / f"{index:06d}.safetensors"
 
 
 def _dump_block(images: np.ndarray) -> bytes:

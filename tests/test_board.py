@@ -45,10 +45,10 @@ def events(out: Path, lineages) -> EventAccumulator:
 
 
 def records(store: LocalStore, lineage: PlannedLineage) -> list[tuple[NodeRecord, MetricsRecord]]:
-    assert lineage.metrics is not None
+    (plan,) = lineage.metrics
     found = []
     for node in lineage.nodes:
-        metrics = store.read_metrics(node.key, lineage.metrics.spec)
+        metrics = store.read_metrics(node.key, plan.spec)
         assert metrics is not None
         found.append((store.read_node(node.key), metrics))
     return found

@@ -248,7 +248,7 @@ def test_a_store_elsewhere_leaves_what_analysis_needs(store, lineages, tmp_path:
     fill(out, lineages, store)
     table = load_results([out])
     assert len(table) == 4
-    spec = lineages[0].metrics.spec if lineages[0].metrics else ""
+    spec = lineages[0].own_spec
     for _, row in table.iterrows():
         metrics = store.read_metrics(row["node"], spec)
         assert metrics is not None
@@ -287,4 +287,4 @@ def test_a_setting_newer_than_sweep_json_is_as_it_was_before(tmp_path: Path) -> 
 
 def test_lineage_records_say_what_newer_settings_were(store, lineages) -> None:
     record = lineage_status(lineages[0], store, error=None)
-    assert record.key_defaults == {"train.adam_eps_form": "torch"}
+    assert record.key_defaults["train.adam_eps_form"] == "torch"

@@ -105,8 +105,8 @@ def test_train_sample_and_evaluate_give_what_the_lineage_has(tmp_path, weights, 
     flags = ["--metrics.extractor", "pixels", "--format", "json", "--data.train-limit", 64]
     assert run("evaluate", "--images", tmp_path / "images", *flags) == 0
     found = json.loads(capsys.readouterr().out)
-    assert first.metrics is not None
-    assert found["values"] == first.metrics.values
+    (record,) = first.metrics
+    assert found["values"] == record.values
     assert (found["num_images"], found["num_reference"]) == (count, count)
 
 
@@ -282,9 +282,9 @@ def test_every_number_stands_beside_how_many_images_it_is_of(images, capsys):
     capsys.readouterr()
     assert run("evaluate", "--images", images, "--metrics.extractor", "pixels") == 0
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert head == ["metric", "value", "images", "reference"]
-    assert {row[0] for row in rows} >= {"kid/pixels", "kid_se/pixels", "fid/pixels", "pixel_std"}
-    assert {tuple(row[2:]) for row in rows} == {("100", "359")}
+    assert head == ["metric", "value", "se", "images", "reference"]
+    assert {row[0] for row in rows} >= {"kid/pixels", "fid/pixels", "pixel_std"}
+    assert {tuple(row[3:]) for row in rows} == {("100", "359")}
 
 
 @pytest.mark.filterwarnings("always")
@@ -336,7 +336,7 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("sample {weights} --out {new}.jpg", "--out must be a folder, a .png or an .npz file"),
         ("sample {weights} --out {new} --num-images 0", "--num-images must be at least 1, got 0"),
         ("evaluate --images {new}", "--images must be an existing folder or .npz file"),
-        ("evaluate --images {empty}", "--images must hold PNG files"),
+        ("evaluate --images {empty}", "--images must hold PNG or JPEG files"),
         ("evaluate --images {damaged}", "000000.png must be a readable PNG image"),
         (
             "evaluate --images {images} --data.image-size 16",

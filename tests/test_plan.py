@@ -190,7 +190,7 @@ def test_without_metrics_nothing_is_measured() -> None:
         ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
         ({}, {"num_reference": 1}, "data.split must leave a reference for the metrics"),
         ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
-        ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, fid, got 'is'"),
+        ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, "),
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
         ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
         (

@@ -90,6 +90,6 @@ def numbers_of(generation: Generation) -> Json:
         "files": node.files,
         "loss": node.final_loss,
         "images_seen": node.images_seen,
-        "values": metrics.values if metrics else None,
-        "images": metrics.images_sha256 if metrics else None,
+        "values": [record.values for record in metrics],
+        "images": [record.images_sha256 for record in metrics],
     }

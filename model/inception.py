@@ -1,0 +1,155 @@
+"""Inception-v3 as FID means it: clean-fid's resizer and network, and where its weights come from.
+
+Parmar et al., arXiv:2104.11222: Pillow's bicubic filter on float channels, then the TorchScript
+file that StyleGAN2-ADA published. Imports torch and cleanfid inside its functions. Must not know
+metrics, batch sizes or how images are stored.
+"""
+
+import hashlib
+import importlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.contents import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INCEPTION_FILE = "inception-2015-12-05.pt"
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+"""Of the published file; k-diffusion pins the same digest (k_diffusion/evaluation.py)."""
+INCEPTION_SIZE = 299
+"""Side in pixels of the network's input."""
+
+
+def resize_clean(images: "Tensor") -> "Tensor":
+    """Resize as clean-fid does, each image and channel alone, on the CPU.
+
+    Args:
+        images: (B, 3, H, W) float32 in [0, 1].
+
+    Returns:
+        (B, 3, 299, 299) float32 in [0, 255], on the device of `images`.
+    """
+    import torch
+
+    resize = _cleanfid("resize").build_resizer("clean")
+    pixels = (images * 255).permute(0, 2, 3, 1).cpu().numpy()
+    with warnings.catch_warnings():
+        # clean-fid names the mode of its float channels, which Pillow 11.3 and 12 warn of.
+        warnings.filterwarnings("ignore", "'mode' parameter is deprecated", DeprecationWarning)
+        resized = np.stack([resize(image) for image in pixels])
+    return torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous().to(images.device)
+
+
+def load_inception(
+    weights: str | None, sha256: str | None, device: str
+) -> Callable[["Tensor"], "Tensor"]:
+    """The network: (B, 3, 299, 299) float32 in [0, 255] to (B, 2048).
+
+    Args:
+        weights: File of the weights; None takes the published ones from the user's cache folder,
+            where they are downloaded to once.
+        sha256: What the file must hash to, checked before any of it is parsed.
+        device: Where the network runs.
+
+    Raises:
+        ValueError: For a file of another checksum, or one that holds no such network, and where
+            clean-fid is not installed.
+        FileNotFoundError: Where the weights are neither there nor can be downloaded.
+    """
+    import torch
+
+    wrapper = _cleanfid("inception_torchscript").InceptionV3W
+    path = ensure_published() if weights is None else Path(weights).expanduser()
+    data = path.read_bytes()
+    way_out = "delete it" if weights is None else "leave it unchanged while it is measured with"
+    check_sha256(data, sha256, name=str(path), way_out=way_out)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The wrapper takes a folder and its own name of the file: these very bytes, under it.
+        (Path(folder) / INCEPTION_FILE).write_bytes(data)
+        # The published network is TorchScript, whatever torch would have people write today.
+        warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
+        try:
+            network = wrapper(folder, download=False).to(device).eval().requires_grad_(False)
+            with torch.inference_mode(), torch.jit.optimized_execution(False):
+                network(torch.zeros(1, 3, INCEPTION_SIZE, INCEPTION_SIZE, device=device))
+        except (RuntimeError, AttributeError) as error:
+            raise ValueError(
+                "metrics.weights must be a TorchScript Inception (its `layers` give 2048 numbers), "
+                f"got {str(path)!r} ({last_sentence(error)}); leave metrics.weights out for the "
+                "published one"
+            ) from None
+
+    def extract(images: "Tensor") -> "Tensor":
+        # Its optimiser rewrites the graph after some calls: a row would depend on when it was made.
+        with torch.jit.optimized_execution(False):
+            return network(images)
+
+    return extract
+
+
+def cached_path() -> Path:
+    """Where the published weights are kept: in the user's cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "collapse-sweep" / INCEPTION_FILE
+
+
+def ensure_published() -> Path:
+    """The cached file of the published weights, after downloading it if it is not there.
+
+    It appears by renaming a file whose checksum is right, so others see all of it or none.
+
+    Raises:
+        FileNotFoundError: Where it cannot be downloaded.
+        ValueError: Where something else was downloaded.
+    """
+    path = cached_path()
+    if path.exists():
+        return path
+    download = _cleanfid("downloads_helper").check_download_inception
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="download-") as folder:
+            found = Path(download(folder))
+            way_out = "pass --metrics.weights PATH of the published file"
+            check_sha256(found.read_bytes(), INCEPTION_SHA256, name="the download", way_out=way_out)
+            found.replace(path)
+    except (OSError, HTTPException) as error:
+        raise FileNotFoundError(
+            f"metrics.weights must be a file where {INCEPTION_FILE} cannot be downloaded, got None "
+            f"and {type(error).__name__} ({one_line(error)}); pass --metrics.weights PATH, or take "
+            "metrics.extractor efficientnet-lite0, which works offline"
+        ) from None
+    return path
+
+
+def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
+    """Raise ValueError unless `data` hash to `sha256`."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{name} must have SHA-256 {sha256}, got {found}; {way_out}")
+
+
+def last_sentence(error: Exception) -> str:
+    """What TorchScript says went wrong: the last line holds it, after a trace of its own code."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].split(". ")[0]
+
+
+def _cleanfid(module: str) -> Any:
+    """A module of clean-fid; raises ValueError where it is not installed."""
+    try:
+        return importlib.import_module(f"cleanfid.{module}")
+    except ModuleNotFoundError:
+        raise ValueError(
+            "metrics.extractor inception needs the package clean-fid; install collapse-sweep[all]"
+        ) from None

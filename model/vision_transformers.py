@@ -1,0 +1,152 @@
+"""Vision transformers as feature extractors: DINOv2 and CLIP, through the package transformers.
+
+Small networks of either kind, so their numbers stand beside others of this project only: papers
+take larger ones (Stein et al., arXiv:2306.04675: DINOv2 ViT-L/14; Jayasumana et al.,
+arXiv:2401.09603: CLIP ViT-L/14 at 336 pixels). Never downloads anything. Imports torch and
+transformers inside its functions. Must not know metrics, batch sizes or how images are stored.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.contents import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+VIT_SIZE = 224
+"""Side in pixels of either network's input."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's training images, channel by channel in [0, 1]: what DINOv2 was trained with."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's training images (Radford et al., arXiv:2103.00020; the released preprocessing)."""
+DINOV2_MODEL = "facebook/dinov2-small"
+CLIP_MODEL = "openai/clip-vit-base-patch32"
+
+
+def standardise(images: "Tensor", mean: tuple[float, ...], *, std: tuple[float, ...]) -> "Tensor":
+    """Subtract a mean from, and divide by a deviation, each channel of (B, 3, H, W) images."""
+    shift = images.new_tensor(mean).view(1, 3, 1, 1)
+    return (images - shift) / images.new_tensor(std).view(1, 3, 1, 1)
+
+
+def load_dinov2(
+    weights: str | None, sha256: str | None, device: str
+) -> Callable[["Tensor"], "Tensor"]:
+    """DINOv2 ViT-S/14 (Oquab et al., arXiv:2304.07193): its normalised class token.
+
+    Args:
+        weights: Folder of the model; None takes it from the Hugging Face cache.
+        sha256: No effect: safetensors hold numbers only, and which ones is in the label.
+        device: Where the network runs.
+
+    Returns:
+        (B, 3, 224, 224) float32 standardised images to (B, 384).
+
+    Raises:
+        ValueError: Without transformers, and for a folder of another or a damaged model.
+        FileNotFoundError: Where the cache does not hold the model.
+    """
+    del sha256
+    network = load_pretrained("dinov2", "Dinov2Model", model=DINOV2_MODEL, weights=weights)
+    network = network.to(device)
+    return lambda images: network(pixel_values=images).last_hidden_state[:, 0]
+
+
+def load_clip(
+    weights: str | None, sha256: str | None, device: str
+) -> Callable[["Tensor"], "Tensor"]:
+    """CLIP ViT-B/32 (Radford et al., arXiv:2103.00020): its image embedding, not normalised.
+
+    Takes and raises what load_dinov2 does.
+
+    Returns:
+        (B, 3, 224, 224) float32 standardised images to (B, 512).
+    """
+    del sha256
+    architecture = "CLIPVisionModelWithProjection"
+    network: Any = load_pretrained("clip", architecture, model=CLIP_MODEL, weights=weights)
+    if network.config.image_size != VIT_SIZE:
+        raise ValueError(
+            f"metrics.weights must be a CLIP for images of {VIT_SIZE} pixels, got one for "
+            f"{network.config.image_size}"
+        )
+    network = network.to(device)
+    return lambda images: network(pixel_values=images).image_embeds
+
+
+def load_pretrained(
+    extractor: str, architecture: str, *, model: str, weights: str | None
+) -> "nn.Module":
+    """A model of transformers in float32 and evaluation mode, on the CPU, from local files alone.
+
+    Args:
+        extractor: Its name in metrics.extractor, for errors.
+        architecture: Class in transformers.
+        model: Name of the published model.
+        weights: Folder with config.json and model.safetensors; None looks in the Hugging Face
+            cache for `model`, whose weights may be in torch's older format there.
+
+    Raises:
+        ValueError: Without transformers, and for files of another or a damaged model. A model some
+            of whose weights are missing is one: transformers would draw these at random.
+        FileNotFoundError: Where the cache does not hold the model.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # What transformers' own dependencies deprecate is no concern of whoever measures.
+            warnings.simplefilter("ignore")
+            transformers = importlib.import_module("transformers")
+            from safetensors import SafetensorError
+    except ImportError:
+        raise ValueError(
+            f"metrics.extractor {extractor} needs the package transformers; install "
+            "collapse-sweep[vit]"
+        ) from None
+    source = model if weights is None else str(Path(weights).expanduser())
+    try:
+        # Some versions draw initial weights before they read the real ones.
+        with torch.random.fork_rng(devices=[]):
+            network, report = getattr(transformers, architecture).from_pretrained(
+                source,
+                local_files_only=True,
+                use_safetensors=None if weights is None else True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        if weights is None:
+            raise FileNotFoundError(missing_model(extractor, model, architecture)) from None
+        raise ValueError(
+            f"metrics.weights must be a folder of a {architecture} for metrics.extractor "
+            f"{extractor}, got {weights!r} ({one_line(error)}); "
+            f"{save_command(model, architecture)} makes one"
+        ) from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"metrics.weights must hold all weights of a {architecture} for metrics.extractor "
+            f"{extractor}, got {source!r} without {len(missing)} of them ({missing[0]}, ...); "
+            f"{save_command(model, architecture)} makes a folder that does"
+        )
+    return network.to(torch.float32).eval().requires_grad_(False)
+
+
+def missing_model(extractor: str, model: str, architecture: str) -> str:
+    """The error where the cache does not hold a model: names both ways out."""
+    return (
+        f"metrics.weights must be a folder of {model} where the Hugging Face cache does not hold "
+        f"it, got None for metrics.extractor {extractor}; fill the cache on a connected machine "
+        f"(hf download {model}), or pass --metrics.weights DIR with config.json and "
+        f"model.safetensors ({save_command(model, architecture)} makes one)"
+    )
+
+
+def save_command(model: str, architecture: str) -> str:
+    """The Python line that downloads a published model and saves it as a folder."""
+    return f"transformers.{architecture}.from_pretrained('{model}').save_pretrained('DIR')"

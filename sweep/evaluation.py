@@ -1,0 +1,148 @@
+"""`sweep evaluate`: further metrics of a sweep's finished models, without training any.
+
+What is asked for is kept in sweep.json, so that a later `sweep run` measures new models so as well.
+"""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from model.config import MetricsConfig
+from model.features import extractor_label
+from model.metrics import validate_metrics
+from model.size import SAMPLE_BATCH
+from sweep.config import SweepConfig
+from sweep.execution import run_analysis, short_path
+from sweep.folder import fill, read_sweep, write_sweep
+from sweep.keys import stream_key
+from sweep.plan import NodePlan, PlannedLineage, plan_sweep
+from sweep.prepared import find_card
+from sweep.records import WEIGHTS
+from sweep.store import LocalStore
+
+NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
+"""Settings that a column's name tells apart; the others must be the same in one results folder."""
+
+TABLES = {
+    "memorization": ("memorized", "copying_z"),
+    "classes": ("class_tv", "probe_accuracy"),
+    "class_kid": ("worst_class_kid",),
+    "class_recall": ("worst_class_recall",),
+}
+"""Columns shown at the end of metrics that have several or other names."""
+
+
+def evaluate(
+    out: Path, metrics: MetricsConfig, *, store: Path | None, address: str | None, command: str
+) -> int:
+    """Measure every finished model of a sweep; returns 0, or 1 where a measurement failed.
+
+    Raises:
+        ValueError, OSError: What is asked for is not possible; nothing was started.
+    """
+    out = out.absolute()
+    sweep = read_sweep(out)
+    validate_metrics(metrics)
+    added = additional(sweep, metrics)
+    if added is not None:
+        sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
+    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    on_gpu = sweep.base.train.precision == "bf16"
+    lineages = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    work = missing_measurements(lineages, kept)
+    write_sweep(out, sweep, command)
+    errors: dict[str, str] = {}
+    if work:
+        from sweep.runner import measure_nodes
+
+        try:
+            errors = measure_nodes(
+                work,
+                lineages,
+                kept,
+                sweep,
+                tune_dir=out / "tune",
+                address=address,
+                say=lambda line: print(line, file=sys.stderr, flush=True),
+            )
+        except KeyboardInterrupt:
+            fill(out, lineages, kept)
+            print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
+            raise
+    else:
+        print("nothing to measure: every number is there", file=sys.stderr)
+    fill(out, lineages, kept)
+    from sweep.board import write_boards
+
+    write_boards(out, lineages, kept)
+    label = extractor_label(metrics)
+    shown = [f"{column}/{label}" for name in metrics.names for column in TABLES.get(name, (name,))]
+    run_analysis("table", str(short_path(out)), *(["--metric", *shown] if shown else []))
+    for lineage, error in errors.items():
+        print(f"{lineage} failed: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:
+    """What of `metrics` the sweep does not measure yet; None where it measures all of it.
+
+    Raises:
+        ValueError: A metric of the same name would be measured in two ways.
+    """
+    label = extractor_label(metrics)
+    names = metrics.names
+    varies = any(axis.startswith("metrics.") for axis in sweep.axes())
+    for other in (*([] if varies else [sweep.base.metrics]), *sweep.evaluations):
+        if (extractor_label(other), other.num_images) != (label, metrics.num_images):
+            continue
+        shared = [name for name in names if name in other.names]
+        for setting, value in asdict(metrics).items():
+            before = getattr(other, setting)
+            if shared and setting not in NAMED and value != before:
+                raise ValueError(
+                    f"metrics.{setting} must be {before!r}, as where {shared[0]}/{label} was "
+                    f"measured before, got {value!r}; leave it out, or evaluate a copy of the run"
+                )
+        names = tuple(name for name in names if name not in shared)
+    return replace(metrics, names=names) if names else None
+
+
+def missing_measurements(
+    lineages: list[PlannedLineage], store: LocalStore
+) -> list[tuple[str, int]]:
+    """(lineage, generation) of each finished model that lacks a metric, each model once.
+
+    Raises:
+        ValueError: Its samples are not in the store and cannot be drawn.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for lineage in lineages:
+        for node in lineage.nodes:
+            if not store.has_node(node.key) or store.read_node(node.key).status != "done":
+                break
+            lacking = [p for p in lineage.metrics if store.read_metrics(node.key, p.spec) is None]
+            if not lacking:
+                continue
+            for plan in lacking:
+                blocks = range(-(-plan.num_images // SAMPLE_BATCH))
+                stream = stream_key(node.key, plan.sample)
+                drawn = all(store.has_block(stream, block) for block in blocks)
+                check_measurable(lineage, node, store, drawn=drawn)
+            found.setdefault(node.key, (lineage.id, node.generation))
+    return list(found.values())
+
+
+def check_measurable(
+    lineage: PlannedLineage, node: NodePlan, store: LocalStore, *, drawn: bool
+) -> None:
+    """Raise ValueError where neither samples nor weights are there, or the real images are not."""
+    way_out = "name the folder of the run, or the run's --store"
+    if not store.has_dataset(lineage.card.key):
+        raise ValueError(
+            f"{store.root} must hold the run's data set {lineage.card.name}, got none; {way_out}"
+        )
+    if not drawn and not store.has_file(node.key, WEIGHTS):
+        raise ValueError(
+            f"{store.root} must hold the samples or weights of {lineage.id}'s V_{node.generation}, "
+            f"got neither; {way_out}"
+        )

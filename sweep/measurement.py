@@ -1,0 +1,127 @@
+"""The measuring of one node: features from the store's cache, and the numbers of a specification.
+
+Features are kept by the images they are of and the extractor that made them, in blocks beside those
+of the streams; those of a data set's parts are shared by all lineages. Must not know how images are
+drawn, Ray or tyro.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model.comparison import Comparison
+from model.config import MetricsConfig
+from model.datasets import Dataset
+from model.features import extract_features, extractor_label, weights_digest
+from model.metrics import find_copies, measure, needed, pixel_statistics
+from model.size import SAMPLE_BATCH
+from sweep.files import CorruptError
+from sweep.keys import digest
+from sweep.plan import MetricsPlan
+from sweep.records import DatasetCard, Json, MetricsRecord
+from sweep.store import Store
+
+FEATURES_VERSION = 1
+"""Raised whenever the same images and extractor would give other features."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Measurement:
+    """Measures images of one data set's models."""
+
+    card: DatasetCard
+    data: Dataset
+    store: Store
+    device: str = "cpu"
+    _parts: dict[str, np.ndarray] = field(default_factory=dict)
+    """Features of the data set's parts, by their key."""
+
+    def measure(self, plan: MetricsPlan, images: np.ndarray, *, stream: str) -> MetricsRecord:
+        """The record of a specification.
+
+        Args:
+            plan: The specification.
+            images: (N, C, H, W), whole blocks of the stream, of which the first plan.num_images
+                are measured.
+            stream: Their stream's key.
+        """
+        started = time.perf_counter()
+        config, data = plan.config, self.data
+        features = self.features({"stream": stream}, images, config)[: plan.num_images]
+        images = images[: plan.num_images]
+        train = "train" in needed(config)
+        comparison = Comparison(
+            generated=features,
+            reference=self.part("reference", data.reference, config),
+            train=self.part("train", data.train, config) if train else None,
+            reference_labels=None if data.labels is None else data.labels[data.reference],
+            train_labels=None if data.labels is None else data.labels[data.train],
+            class_names=data.class_names,
+            exact_copies=find_copies(images, data.images[data.train]) if train else None,
+        )
+        found = measure(comparison, config, pixels=pixel_statistics(images))
+        return MetricsRecord(
+            spec=plan.inputs,
+            values=found.values,
+            classes=found.classes,
+            num_images=found.num_images,
+            num_reference=found.num_reference,
+            num_train=found.num_train,
+            stream=stream,
+            images_sha256=array_digest(images),
+            warnings=list(found.warnings),
+            seconds=time.perf_counter() - started,
+        )
+
+    def part(self, name: str, indices: np.ndarray, config: MetricsConfig) -> np.ndarray:
+        """(M, D) features of the data set's images at some indices, kept in memory as well."""
+        source: Json = {"dataset": self.card.fingerprint, "part": name}
+        key = features_key(source, config)
+        if key not in self._parts:
+            self._parts[key] = self.features(source, self.data.images[indices], config)
+        return self._parts[key]
+
+    def features(self, source: Json, images: np.ndarray, config: MetricsConfig) -> np.ndarray:
+        """(N, D) float32 features of images, block by block; what is missing is extracted.
+
+        Args:
+            source: What the images are, as JSON.
+            images: (N, C, H, W), all of them or whole blocks.
+            config: The extractor.
+        """
+        key = features_key(source, config)
+        blocks = []
+        for index, start in enumerate(range(0, len(images), SAMPLE_BATCH)):
+            block = self.read(key, index)
+            if block is None:
+                part = images[start : start + SAMPLE_BATCH]
+                block = extract_features(part, config, device=self.device)
+                self.store.write_block(key, index, block, shelf="features")
+            blocks.append(block)
+        return np.concatenate(blocks)
+
+    def read(self, key: str, index: int) -> np.ndarray | None:
+        """A block of features, or None where there is none; a damaged one is deleted."""
+        if not self.store.has_block(key, index, shelf="features"):
+            return None
+        try:
+            return self.store.read_block(key, index, shelf="features")
+        except FileNotFoundError:
+            return None
+        except CorruptError:
+            self.store.discard_block(key, index, shelf="features")
+            return None
+
+
+def features_key(source: Json, config: MetricsConfig) -> str:
+    """Key of the features of some images under an extractor."""
+    extractor = {"label": extractor_label(config), "weights": weights_digest(config)}
+    return digest({"version": FEATURES_VERSION, "images": source, "extractor": extractor})
+
+
+def array_digest(images: np.ndarray) -> str:
+    """SHA-256 (hex) of an array's shape, type and bytes."""
+    head = f"{images.dtype.str} {images.shape}\n".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(images).tobytes()).hexdigest()
