@@ -108,8 +108,8 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
             if key not in nodes:
                 problems.append(f"{place} must be in {node_dir(out, key)}, got no whole node there")
             elif nodes[key].status == "done":
-                for spec in (lineage.metrics_spec, *lineage.evaluation_specs):
-                    problems += _check_metrics(out, key, spec, place) if spec else []
+                for spec in lineage.specs:
+                    problems += _check_metrics(out, key, spec, place)
     return problems
 
 

@@ -315,12 +315,13 @@ def _measured_rows(
 ) -> Iterator[tuple[Json, list[MetricsRecord]]]:
     """Yield a row for each generation and member, and the records of its metrics."""
     unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
-    specs = [spec for spec in (record.metrics_spec, *record.evaluation_specs) if spec]
     diverged = False
     for generation, keys in enumerate(record.nodes or unknown, start=1):
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
-            found = [load_metrics(folder, key, spec) for spec in specs] if key and node else []
+            found = (
+                [load_metrics(folder, key, spec) for spec in record.specs] if key and node else []
+            )
             metrics = [m for m in found if m is not None]
             diverged = diverged or (node is not None and node.status == "diverged")
             row = {

@@ -253,7 +253,7 @@ def evaluate(args: list[str]) -> int:
     from model.evaluation_table import table_lines
     from model.generation import use_device
     from model.measured_images import read_generated
-    from model.metrics import RealImages, check_needs, evaluate_images, validate_metrics
+    from model.metrics import evaluate_images, validate_metrics
 
     metrics = options.metrics
     validate_metrics(metrics)
@@ -261,8 +261,6 @@ def evaluate(args: list[str]) -> int:
     reference = find_reference(options, args)
     real = reference.real
     images, labels = read_generated(options.images, reference, num_images=metrics.num_images)
-    parts = {name for name in RealImages.__annotations__ if getattr(real, name) is not None}
-    check_needs(metrics, parts if labels is None else parts | {"generated_labels"})
     if metrics.sample_steps is not None:
         warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
     found = evaluate_images(

@@ -8,7 +8,7 @@ images or extractors.
 
 import numpy as np
 
-from model.comparison import Comparison
+from model.comparison import Comparison, Numbers
 from model.config import MetricsConfig
 from model.distances import estimate_mmd2
 from model.neighbours import TIE, squared_radii
@@ -16,11 +16,8 @@ from model.probe import accuracy, check_labels, class_accuracy, fit_probe
 from model.products import pair_features, squared_norms
 from model.resampling import average, bootstrap
 
-ClassNumbers = dict[str, float | np.ndarray]
-"""A metric's numbers by name; arrays are (C,)."""
 
-
-def compute_classes(comparison: Comparison, config: MetricsConfig) -> ClassNumbers:
+def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Which classes the generated images show, as the probe sees them.
 
     Total variation is half the sum of absolute differences of two histograms: the share of images
@@ -45,7 +42,7 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> ClassNumbe
     on_reference = probe.predict(comparison.reference)
     share, held_out, prior = (_shares(x, C) for x in (predicted, on_reference, reference_labels))
     seen = share[share > 0]
-    numbers: ClassNumbers = {
+    numbers: Numbers = {
         "probe_accuracy": accuracy(on_reference, reference_labels),
         "class_tv": _total_variation(share, prior),
         "class_tv_held_out": _total_variation(held_out, prior),
@@ -63,7 +60,7 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> ClassNumbe
     return numbers
 
 
-def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> ClassNumbers:
+def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """KID of the generated images of each class against the reference images of it.
 
     The generated images of a class are those that were asked to be of it (generated_labels), else
@@ -93,7 +90,7 @@ def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> ClassNum
     }
 
 
-def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> ClassNumbers:
+def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Recall (Kynkaanniemi et al., arXiv:1904.06991) within each class.
 
     The share of a class' reference images that lie in the k-nearest-neighbour balls of its
@@ -118,7 +115,7 @@ def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> Class
     }
 
 
-def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) -> ClassNumbers:
+def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """How often the generated images are, as the probe sees them, of the class asked for.
 
     Returns:
@@ -130,7 +127,7 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     assert generated_labels is not None
     probe, C = comparison.probe, len(comparison.class_names)
     predicted = probe.predict(comparison.generated)
-    numbers: ClassNumbers = {
+    numbers: Numbers = {
         "probe_accuracy": accuracy(probe.predict(comparison.reference), reference_labels),
         "class_accuracy": class_accuracy(predicted, generated_labels, num_classes=C),
     }
@@ -138,7 +135,7 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     return numbers | _average("conditional_accuracy", right, config.bootstrap)
 
 
-def compute_cas(comparison: Comparison, config: MetricsConfig) -> ClassNumbers:
+def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Classification accuracy score (Ravuri and Vinyals, arXiv:1905.10887), of a linear probe.
 
     The accuracy on real held-out images of a classifier trained on generated images and the classes
@@ -179,7 +176,7 @@ def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:
     return asked, real
 
 
-def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, ClassNumbers]:
+def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, Numbers]:
     """Classes of generated and reference images, and the probe's accuracy where it says them."""
     asked, real = _check(comparison)
     if asked is not None:
@@ -215,6 +212,6 @@ def _total_variation(shares: np.ndarray, prior: np.ndarray) -> float:
     return float(np.abs(shares - prior).sum() / 2)
 
 
-def _average(name: str, right: np.ndarray, num_resamples: int) -> ClassNumbers:
+def _average(name: str, right: np.ndarray, num_resamples: int) -> Numbers:
     """The mean of (N,) bool by its name, and its error; sorted, so that no order matters."""
     return {**average(name, np.sort(right), num_resamples=num_resamples)}

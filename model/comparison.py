@@ -13,6 +13,9 @@ from model.neighbours import Neighbours, find_neighbours
 from model.probe import Probe, fit_probe
 from model.products import Pairs, pair_features
 
+Numbers = dict[str, float | np.ndarray]
+"""A metric's numbers by name; an array of (C,) floats is one number per class, nan where none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -16,7 +16,13 @@ from model.config import DataConfig, check
 from model.contents import reading
 from model.datasets import load_dataset
 from model.metrics import RealImages
-from model.user_data import DEEP_MODES, GREY_MODES
+from model.user_data import (
+    DEEP_MODES,
+    GREY_MODES,
+    check_finite_images,
+    read_names,
+    whole_labels,
+)
 
 IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 LISTED_CLASSES = 12
@@ -235,9 +241,7 @@ def _read_npz(path: Path, form: Form | None) -> ImageSet:
         same = images.dtype == form.dtype or (form.bounded and images.dtype == np.uint8)
         rule = f"be {form.dtype} as {form.owner} is"
         check(same, f"images of {path}", rule, str(images.dtype), f"save them as {form.dtype}")
-    if images.dtype == np.float32:
-        broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
-        check(broken == 0, str(path), "hold no image with nan or inf", broken)
+    check_finite_images(path, images)
     labels, class_names = _npz_classes(path, len(images), arrays)
     return ImageSet(images=_as_type(images, form), labels=labels, class_names=class_names)
 
@@ -264,19 +268,12 @@ def _npz_classes(
     """Labels and class names of a file, None where it has none."""
     if "labels" not in arrays:
         return None, None
-    labels = arrays["labels"]
-    whole = labels.dtype.kind in "iu" and labels.shape == (count,)
-    got = f"{labels.dtype} of shape {labels.shape}"
-    check(whole, f"labels of {path}", f"be {count} integers", got)
-    labels = labels.astype(np.int64)
+    labels = whole_labels(path, count, labels=arrays["labels"])
     lowest, highest = int(labels.min()), int(labels.max())
     check(lowest >= 0, f"labels of {path}", "be at least 0", lowest)
     if "class_names" not in arrays:
         return labels, None
-    named = arrays["class_names"]
-    strings = named.dtype.kind == "U" and named.ndim == 1
-    check(strings, f"class_names of {path}", "be strings", str(named.dtype))
-    names = tuple(str(name) for name in named)
+    names = read_names(path, arrays["class_names"])
     check(len(set(names)) == len(names), f"class_names of {path}", "differ", names)
     rule = f"be below the number of class_names ({len(names)})"
     check(highest < len(names), f"labels of {path}", rule, highest)

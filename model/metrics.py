@@ -18,7 +18,7 @@ from model.class_metrics import (
     compute_classes,
     compute_conditional_accuracy,
 )
-from model.comparison import Comparison
+from model.comparison import Comparison, Numbers
 from model.config import MetricsConfig, check_choice
 from model.distances import (
     estimate_mmd2,
@@ -43,9 +43,6 @@ PIXEL_CHUNK = 4096
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
 """Parts of a Comparison that a probe and its accuracy on held-out images are made from."""
 
-Numbers = dict[str, float | np.ndarray]
-"""A metric's numbers by name; an array of (C,) floats is one number per class, nan where none."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
@@ -55,6 +52,8 @@ class Metric:
     """Raises ValueError where there are too few images to mean anything."""
     needs: tuple[str, ...] = ()
     """Parts of a Comparison that may be None but not for this metric."""
+    shown: tuple[str, ...] = ()
+    """Which of its numbers a short table shows; empty for the one of its own name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,10 +139,12 @@ def evaluate_images(
             that are not finite, and metrics that need what is not there.
     """
     validate_metrics(config)
-    with_train = "train" in needed(config) and real.train is not None
+    parts = {part for part in RealImages.__annotations__ if getattr(real, part) is not None}
+    check_needs(config, parts if generated_labels is None else {*parts, "generated_labels"})
+    train = real.train if "train" in needed(config) else None
     compared = {"generated": generated, "reference": real.reference}
-    if with_train and real.train is not None:
-        compared["train"] = real.train
+    if train is not None:
+        compared["train"] = train
     for name, images in compared.items():
         check_comparable(name, images, real.reference)
     features = {
@@ -155,7 +156,7 @@ def evaluate_images(
         reference_labels=real.reference_labels,
         train_labels=real.train_labels,
         class_names=real.class_names,
-        exact_copies=find_copies(generated, compared["train"]) if with_train else None,
+        exact_copies=None if train is None else find_copies(generated, train),
     )
     return measure(comparison, config, pixels=pixel_statistics(generated))
 
@@ -373,10 +374,16 @@ METRICS: dict[str, Metric] = {
     "density": Metric(compute=compute_density),
     "coverage": Metric(compute=compute_coverage),
     "vendi": Metric(compute=compute_vendi),
-    "memorization": Metric(compute=compute_memorization, needs=("train",)),
-    "classes": Metric(compute=compute_classes, needs=PROBE_NEEDS),
-    "class_kid": Metric(compute=compute_class_kid, needs=PROBE_NEEDS),
-    "class_recall": Metric(compute=compute_class_recall, needs=PROBE_NEEDS),
+    "memorization": Metric(
+        compute=compute_memorization, needs=("train",), shown=("memorized", "copying_z")
+    ),
+    "classes": Metric(
+        compute=compute_classes, needs=PROBE_NEEDS, shown=("class_tv", "probe_accuracy")
+    ),
+    "class_kid": Metric(compute=compute_class_kid, needs=PROBE_NEEDS, shown=("worst_class_kid",)),
+    "class_recall": Metric(
+        compute=compute_class_recall, needs=PROBE_NEEDS, shown=("worst_class_recall",)
+    ),
     "conditional_accuracy": Metric(
         compute=compute_conditional_accuracy, needs=(*PROBE_NEEDS, "generated_labels")
     ),

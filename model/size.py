@@ -12,6 +12,11 @@ SAMPLE_BATCH = 128
 kernels, an image does not depend on how many others are drawn. Part of every result."""
 
 
+def num_blocks(count: int) -> int:
+    """Blocks of a stream (SAMPLE_BATCH images each) that hold its first `count` images."""
+    return -(-count // SAMPLE_BATCH)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSize:
     """Size of a model."""

@@ -117,10 +117,8 @@ def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:
         images = images[:, None]
     elif channels_last:
         images = images.transpose(0, 3, 1, 2)
-    if images.dtype == np.float32:
-        broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
-        check(broken == 0, str(path), "hold no image with nan or inf", broken)
-    elif config.dtype == "float32":
+    check_finite_images(path, images)
+    if images.dtype == np.uint8 and config.dtype == "float32":
         images = images.astype(np.float32) / np.float32(255)
     return np.ascontiguousarray(images), contents
 
@@ -176,20 +174,37 @@ def _check_npz_dtype(path: Path, dtype: np.dtype, config: DataConfig) -> None:
 def _npz_labels(
     path: Path, count: int, *, labels: np.ndarray, class_names: np.ndarray | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    got = f"{labels.dtype} of shape {labels.shape}"
-    whole = labels.dtype.kind in "iu" and labels.shape == (count,)
-    check(whole, f"labels of {path}", f"be {count} integers", got)
+    labels = whole_labels(path, count, labels=labels)
     if class_names is None:
         names = tuple(str(label) for label in range(int(labels.max()) + 1))
     else:
-        named = class_names.dtype.kind == "U" and class_names.ndim == 1
-        check(named, f"class_names of {path}", "be strings", str(class_names.dtype))
-        names = tuple(str(name) for name in class_names)
+        names = read_names(path, class_names)
     present = sorted(set(labels.tolist()))
     every = present == list(range(len(names)))
     rule = f"use each of the classes 0 to {len(names) - 1}"
     check(every, f"labels of {path}", rule, present[:12], "number the classes from 0 without gaps")
-    return labels.astype(np.int64), names
+    return labels, names
+
+
+def check_finite_images(path: Path, images: np.ndarray) -> None:
+    """Raise ValueError where one of a file's (N, C, H, W) images has a nan or inf."""
+    broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
+    check(broken == 0, str(path), "hold no image with nan or inf", broken)
+
+
+def whole_labels(path: Path, count: int, *, labels: np.ndarray) -> np.ndarray:
+    """A file's labels as (count,) int64; ValueError unless they are so many integers."""
+    got = f"{labels.dtype} of shape {labels.shape}"
+    whole = labels.dtype.kind in "iu" and labels.shape == (count,)
+    check(whole, f"labels of {path}", f"be {count} integers", got)
+    return labels.astype(np.int64)
+
+
+def read_names(path: Path, class_names: np.ndarray) -> tuple[str, ...]:
+    """A file's class names; ValueError unless they are an array of strings."""
+    named = class_names.dtype.kind == "U" and class_names.ndim == 1
+    check(named, f"class_names of {path}", "be strings", str(class_names.dtype))
+    return tuple(str(name) for name in class_names)
 
 
 def _given_path(config: DataConfig) -> Path:

@@ -29,12 +29,11 @@ def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> Non
     """Write the event files that are missing."""
     for lineage in lineages:
         board = Board(folder=out / "tensorboard" / lineage.id, lineage=lineage, store=store)
-        others = [plan.spec for plan in lineage.metrics if plan.spec != lineage.own_spec]
         for node in lineage.nodes:
             if not store.has_node(node.key):
                 break
             board.write_generation(store.read_node(node.key))
-            for spec in others:
+            for spec in lineage.evaluation_specs:
                 board.write_evaluation(node, spec)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from model.config import MetricsConfig
 from model.features import extractor_label
-from model.metrics import validate_metrics
-from model.size import SAMPLE_BATCH
+from model.metrics import METRICS, validate_metrics
+from model.size import num_blocks
 from sweep.config import SweepConfig
 from sweep.execution import run_analysis, short_path
 from sweep.folder import fill, read_sweep, write_sweep
@@ -22,14 +22,6 @@ from sweep.store import LocalStore
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""
-
-TABLES = {
-    "memorization": ("memorized", "copying_z"),
-    "classes": ("class_tv", "probe_accuracy"),
-    "class_kid": ("worst_class_kid",),
-    "class_recall": ("worst_class_recall",),
-}
-"""Columns shown at the end of metrics that have several or other names."""
 
 
 def evaluate(
@@ -76,7 +68,7 @@ def evaluate(
 
     write_boards(out, lineages, kept)
     label = extractor_label(metrics)
-    shown = [f"{column}/{label}" for name in metrics.names for column in TABLES.get(name, (name,))]
+    shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
     run_analysis("table", str(short_path(out)), *(["--metric", *shown] if shown else []))
     for lineage, error in errors.items():
         print(f"{lineage} failed: {error}", file=sys.stderr)
@@ -124,7 +116,7 @@ def missing_measurements(
             if not lacking:
                 continue
             for plan in lacking:
-                blocks = range(-(-plan.num_images // SAMPLE_BATCH))
+                blocks = range(num_blocks(plan.num_images))
                 stream = stream_key(node.key, plan.sample)
                 drawn = all(store.has_block(stream, block) for block in blocks)
                 check_measurable(lineage, node, store, drawn=drawn)

@@ -240,7 +240,7 @@ def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) 
         num_done=num_done,
         dataset=lineage.card.key,
         metrics_spec=lineage.own_spec,
-        evaluation_specs=[plan.spec for plan in lineage.metrics if plan.spec != lineage.own_spec],
+        evaluation_specs=lineage.evaluation_specs,
         error=None if status == "done" else error,
         key_defaults=key_defaults(lineage.config),
     )

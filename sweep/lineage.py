@@ -20,8 +20,8 @@ from model.config import MetricsConfig, SampleConfig
 from model.datasets import Dataset
 from model.families import draw_block, family_of
 from model.randomness import Purpose
-from model.sampling import SAMPLE_BATCH
 from model.selection import validation_score
+from model.size import SAMPLE_BATCH, num_blocks
 from model.training import Diverged, Fit, Progress, TrainingJob
 from model.training_length import ema_init_left
 from sweep.claims import Claim, ClaimLost
@@ -173,7 +173,7 @@ class LineageRun:
     ) -> np.ndarray:
         """The first `count` images of a node's stream; missing or damaged blocks are drawn."""
         stream = stream_key(node.key, sample)
-        blocks = range(-(-count // SAMPLE_BATCH))
+        blocks = range(num_blocks(count))
         while True:
             missing = [b for b in blocks if not self.store.has_block(stream, b)]
             if not missing:
@@ -269,7 +269,7 @@ class LineageRun:
                 return found
         except CorruptError:
             pass  # measured again below, and written over
-        whole = -(-plan.num_images // SAMPLE_BATCH) * SAMPLE_BATCH
+        whole = num_blocks(plan.num_images) * SAMPLE_BATCH
         images = self.ensure_stream(node, plan.sample, whole, trained)
         self.progress(node, "measure")
         record = self._measurement.measure(plan, images, stream=stream_key(node.key, plan.sample))

@@ -176,22 +176,13 @@ class MetricsPlan:
     num_images: int
 
 
-def plan_metrics(
-    config: LineageConfig, card: DatasetCard, metrics: MetricsConfig | None = None
-) -> MetricsPlan | None:
-    """A metric specification for all generations of a lineage; None without metrics.
-
-    Args:
-        config: The lineage's settings.
-        card: Its data set.
-        metrics: Other metrics than the lineage's own.
+def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
+    """The metric specification of all generations of a lineage; None without metrics.
 
     Raises:
         ValueError: There is no reference to measure against, or not enough of it, or a metric
             needs what is not there.
     """
-    if metrics is not None:
-        config = replace(config, metrics=metrics)
     metrics = config.metrics
     if not metrics.names:
         return None
@@ -234,7 +225,8 @@ def plan_all_metrics(
     config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig]
 ) -> tuple[MetricsPlan, ...]:
     """The lineage's own metric specification, if it has one, and those of further evaluations."""
-    plans = [plan_metrics(config, card, metrics) for metrics in (config.metrics, *evaluations)]
+    configs = [config, *(replace(config, metrics=metrics) for metrics in evaluations)]
+    plans = [plan_metrics(one, card) for one in configs]
     return tuple({plan.spec: plan for plan in plans if plan is not None}.values())
 
 
@@ -279,9 +271,17 @@ class PlannedLineage:
     card: DatasetCard
     nodes: list[NodePlan]
     metrics: tuple[MetricsPlan, ...]
-    """Its own metrics, if it has any, and the sweep's evaluations."""
-    own_spec: str
-    """Specification of its own metrics; empty without any."""
+    """Its own metrics, if it has any, and then the sweep's evaluations."""
+
+    @property
+    def own_spec(self) -> str:
+        """Specification of its own metrics; empty without any."""
+        return self.metrics[0].spec if self.config.metrics.names else ""
+
+    @property
+    def evaluation_specs(self) -> list[str]:
+        """Specifications of the sweep's evaluations."""
+        return [plan.spec for plan in self.metrics if plan.spec != self.own_spec]
 
 
 def plan_sweep(
@@ -317,7 +317,6 @@ def plan_sweep(
             card=card,
             nodes=plan_lineage(config, card),
             metrics=plan_all_metrics(config, card, sweep.evaluations),
-            own_spec=own.spec if (own := plan_metrics(config, card)) else "",
         )
     return list(lineages.values())
 

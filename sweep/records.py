@@ -99,6 +99,11 @@ class LineageRecord(Record):
     key_defaults: Json = field(default_factory=dict)
     """Dotted settings added over time -> what an earlier record without one means."""
 
+    @property
+    def specs(self) -> list[str]:
+        """Names of all its metrics files in each node, its own first."""
+        return [*([self.metrics_spec] if self.metrics_spec else []), *self.evaluation_specs]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeRecord(Record):

@@ -7,7 +7,7 @@ from pathlib import Path
 from model.config import DataConfig, MetricsConfig
 from model.features import extractor_label, find_extractor
 from model.metrics import needed
-from model.size import SAMPLE_BATCH, ModelSize, model_size
+from model.size import SAMPLE_BATCH, ModelSize, model_size, num_blocks
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
@@ -131,20 +131,21 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
         counts = {lineage.config.sample: node.num_new}
         for metrics in lineage.metrics:
             counts[metrics.sample] = max(metrics.num_images, counts.get(metrics.sample, 0))
-        blocks = sum(-(-count // SAMPLE_BATCH) for count in counts.values())
+        blocks = sum(num_blocks(count) for count in counts.values())
         total += size.checkpoint_bytes + blocks * SAMPLE_BATCH * image_bytes(lineage)
         total += 64 * image_bytes(lineage) + SMALL_FILES
-        total += sum(features_bytes(x.config, x.num_images, lineage) for x in lineage.metrics)
+        for metrics in lineage.metrics:
+            rows = num_blocks(metrics.num_images) * SAMPLE_BATCH
+            total += rows * feature_bytes(metrics.config, lineage)
     if nodes:
         total += real_features_bytes(lineages)
     running = max((lineage_size(lineage, 1).state_bytes for lineage in lineages), default=0)
     return total + (2 * running if nodes else 0)
 
 
-def features_bytes(config: MetricsConfig, count: int, lineage: PlannedLineage) -> int:
-    """Bytes of the features of `count` images, in whole blocks."""
-    D = find_extractor(config.extractor).num_features or math.prod(lineage.card.shape)
-    return -(-count // SAMPLE_BATCH) * SAMPLE_BATCH * D * 4
+def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:
+    """Bytes of the float32 features of one image."""
+    return 4 * (find_extractor(config.extractor).num_features or math.prod(lineage.card.shape))
 
 
 def real_features_bytes(lineages: list[PlannedLineage]) -> int:
@@ -153,11 +154,10 @@ def real_features_bytes(lineages: list[PlannedLineage]) -> int:
     for lineage in lineages:
         card = lineage.card
         for plan in lineage.metrics:
-            D = features_bytes(plan.config, SAMPLE_BATCH, lineage) // SAMPLE_BATCH
-            label = extractor_label(plan.config)
-            counts[card.key, "reference", label] = card.num_reference * D
+            each, label = feature_bytes(plan.config, lineage), extractor_label(plan.config)
+            counts[card.key, "reference", label] = card.num_reference * each
             if "train" in needed(plan.config):
-                counts[card.key, "train", label] = card.num_train * D
+                counts[card.key, "train", label] = card.num_train * each
     return sum(counts.values())
 
 
