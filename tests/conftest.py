@@ -4,6 +4,7 @@ Must not import torch or ray: a test of analysis runs without them.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # on loopback; otherwise ~/.ray is written to
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+# A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, and no time limit for one of them: a busy machine is no failure.
 hypothesis.settings.register_profile(
