@@ -45,6 +45,7 @@ COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 
 OURS = (
     "datasets",
+    "features",
     "figures",
     "generations",
     "lineages",
