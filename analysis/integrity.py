@@ -103,12 +103,12 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
             f"generations, got {len(lineage.nodes)}"
         )
     for generation, keys in enumerate(lineage.nodes[: lineage.num_done], start=1):
-        for key in keys:
+        for member, key in enumerate(keys):
             place = f"V{generation} of lineage {lineage.id}"
             if key not in nodes:
                 problems.append(f"{place} must be in {node_dir(out, key)}, got no whole node there")
             elif nodes[key].status == "done":
-                for spec in lineage.specs:
+                for spec in lineage.all_specs(generation, member):
                     problems += _check_metrics(out, key, spec, place)
     return problems
 

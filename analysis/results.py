@@ -42,6 +42,8 @@ NODE_IDENTITY = ("generation", "member", "node")
 METRIC_COLUMNS = ("metric_num_images", "metric_num_reference", "metric_warnings")
 AT = "@"
 """Between a metric's name and its number of images, where that is not the row's."""
+MIXTURE = "mixture"
+"""Member in the rows of all images that enter the next pool together."""
 CLASS = "class"
 """Axis of the table of numbers per class."""
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
@@ -319,10 +321,8 @@ def _measured_rows(
     for generation, keys in enumerate(record.nodes or unknown, start=1):
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
-            found = (
-                [load_metrics(folder, key, spec) for spec in record.specs] if key and node else []
-            )
-            metrics = [m for m in found if m is not None]
+            specs = record.specs(member) if key and node else []
+            metrics = _read_metrics(folder, key, specs)
             diverged = diverged or (node is not None and node.status == "diverged")
             row = {
                 "lineage": record.id,
@@ -332,6 +332,22 @@ def _measured_rows(
                 "node": key,
             }
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
+        mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
+        if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
+            row = {
+                "lineage": record.id,
+                "generation": generation,
+                "member": MIXTURE,
+                "status": "diverged" if diverged else "done",
+                "node": keys[0],
+            }
+            yield row | _node_numbers(None) | _metric_sizes(metrics), metrics
+
+
+def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
+    """A node's numbers under some specifications, as far as they are there."""
+    found = [load_metrics(folder, key, spec) for spec in specs] if key else []
+    return [record for record in found if record is not None]
 
 
 def _by_name(

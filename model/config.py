@@ -109,6 +109,8 @@ class ModelConfig:
     """Signal rate at diffusion time 1."""
     normalization: Literal["train_channel", "half"] = "train_channel"
     """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
+    conditional: bool = field(default=False, metadata={"key_default": False})
+    """Condition on classes."""
 
     def __post_init__(self) -> None:
         check(
@@ -148,8 +150,12 @@ class TrainConfig:
     """Training images seen, whatever the pool's size."""
     repetitions: int = 1
     """How often an epoch repeats the pool."""
-    scaling: Literal["epochs", "steps"] = "epochs"
-    """What stays fixed as the pool grows: epochs (the paper), or the first generation's steps."""
+    scaling: Literal["epochs", "steps", "images"] = "epochs"
+    """What stays fixed as the pool grows: epochs (the paper), or V_1's steps or images seen."""
+    start: Literal["scratch", "continue"] = field(
+        default="scratch", metadata={"key_default": "scratch"}
+    )
+    """Train every model from scratch (the paper), or go on from the one before."""
     batch_size: int = 64
     """Images per step (BatchNorm couples them: another size is another model)."""
     drop_last: bool = True

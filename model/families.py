@@ -16,6 +16,7 @@ from model.config import SampleConfig, check_choice
 from model.images import from_unit, to_unit
 from model.randomness import Purpose, Seed, image_noise
 from model.sampling import SAMPLE_BATCH, sample_ddim
+from model.size import CLASS_BLOCK
 from model.training import Diverged, Fit, TrainingJob, fit_ddim
 
 
@@ -153,6 +154,46 @@ def draw_images(
         block = start // SAMPLE_BATCH
         images = draw_block(checkpoint, block, config, seed=seed, purpose=purpose, device=device)
         yield images[: num_images - start]
+
+
+def draw_class_blocks(checkpoint, blocks, config, *, seed, purpose, device="cpu"):
+    if blocks:
+        raise NotImplementedError
+    return iter(())
+
+
+def draw_preview(
+    checkpoint: Checkpoint,
+    num_images: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    device: str = "cpu",
+) -> np.ndarray:
+    """(num_images, C, H, W) images of the preview noise; of a conditional model, classes in turn.
+
+    Args:
+        checkpoint: The model.
+        num_images: At most SAMPLE_BATCH.
+        config: The sampler.
+        seed: Without the generation, so that each noise can be watched through all of them.
+        device: Where the network runs.
+    """
+    num_classes = checkpoint.settings.get("num_classes", 0)
+    if not num_classes:
+        block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
+        return block[:num_images]
+    labels = [i % num_classes for i in range(num_images)]
+    numbers = [i // num_classes for i in range(num_images)]
+    wanted = sorted({(c, i // CLASS_BLOCK) for c, i in zip(labels, numbers, strict=True)})
+    drawn = dict(
+        draw_class_blocks(
+            checkpoint, wanted, config, seed=seed, purpose=Purpose.PREVIEW, device=device
+        )
+    )
+    return np.stack(
+        [drawn[c, i // CLASS_BLOCK][i % CLASS_BLOCK] for c, i in zip(labels, numbers, strict=True)]
+    )
 
 
 FAMILIES: dict[str, Family] = {

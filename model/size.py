@@ -17,6 +17,15 @@ def num_blocks(count: int) -> int:
     return -(-count // SAMPLE_BATCH)
 
 
+CLASS_BLOCK = 16
+"""Images of a block of one class' stream."""
+
+
+def num_class_blocks(count: int) -> int:
+    """Blocks of one class' stream that hold its first `count` images."""
+    return -(-count // CLASS_BLOCK)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSize:
     """Size of a model."""

@@ -61,9 +61,13 @@ class TrainingJob:
     num_steps: int
     seed: Seed
     """(lineage seed, generation, member)."""
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
     device: str = "cpu"
+    initial: Checkpoint | None = None
+    """Model to go on from, of the same settings; None trains from scratch."""
     score: Callable[[Checkpoint], float] | None = None
     """For train.select=best_kid: a checkpoint's KID on the validation images."""
     scratch: Scratch | None = None

@@ -28,17 +28,24 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
     if train.steps is not None:
         return train.steps
     if train.images is not None:
-        per_epoch = max(1, steps_per_epoch(num_images, train))
-        epochs, rest = divmod(train.images, count_images(num_images, train, per_epoch))
-        return epochs * per_epoch + math.ceil(rest / train.batch_size)
-    counted = first_pool if train.scaling == "steps" else num_images
+        return steps_of_images(train.images, num_images, train)
+    counted = num_images if train.scaling == "epochs" else first_pool
     steps = (train.epochs or 0) * steps_per_epoch(counted, train)
     if steps < 1:
         raise ValueError(
             f"train.batch_size must be at most the pool's {counted} images x train.repetitions, "
             f"got {train.batch_size}; make it smaller or set train.drop_last to False"
         )
+    if train.scaling == "images":
+        return steps_of_images(count_images(first_pool, train, steps), num_images, train)
     return steps
+
+
+def steps_of_images(images_seen: int, num_images: int, train: TrainConfig) -> int:
+    """Optimiser steps that see so many images, or up to a batch more, of a pool of `num_images`."""
+    per_epoch = max(1, steps_per_epoch(num_images, train))
+    epochs, rest = divmod(images_seen, count_images(num_images, train, per_epoch))
+    return epochs * per_epoch + math.ceil(rest / train.batch_size)
 
 
 def ema_decay_at(step: int, train: TrainConfig) -> float:

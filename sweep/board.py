@@ -26,29 +26,39 @@ AddFunction = Callable[[int, Any], None]
 
 
 def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
-    """Write the event files that are missing."""
+    """Write the event files that are missing; each member has a folder of its own."""
     for lineage in lineages:
-        board = Board(folder=out / "tensorboard" / lineage.id, lineage=lineage, store=store)
+        folder = out / "tensorboard" / lineage.id
+        several = lineage.num_members > 1
         for node in lineage.nodes:
             if not store.has_node(node.key):
                 break
-            board.write_generation(store.read_node(node.key))
-            for spec in lineage.evaluation_specs:
-                board.write_evaluation(node, spec)
+            own = folder / f"member-{node.member}" if several else folder
+            Board(folder=own, lineage=lineage, store=store).write_node(node)
+            mixture = Board(folder=folder / "mixture", lineage=lineage, store=store)
+            for plan in node.mixture:
+                mixture.write_numbers(node, plan.spec)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Board:
-    """The event files of one lineage, each of which appears whole."""
+    """The event files of one lineage or member, each of which appears whole."""
 
     folder: Path
     lineage: PlannedLineage
     store: Store
 
-    def write_generation(self, record: NodeRecord) -> None:
+    def write_node(self, node: NodePlan) -> None:
+        """A model's curves, preview and numbers, and those of later evaluations."""
+        specs = [plan.spec for plan in node.metrics]
+        own = specs.pop(0) if self.lineage.config.metrics.names else ""
+        self.write_generation(self.store.read_node(node.key), own)
+        for spec in specs:
+            self.write_numbers(node, spec)
+
+    def write_generation(self, record: NodeRecord, spec: str) -> None:
         """A model's curves, preview and numbers, once its own metrics are there."""
         suffix, generation = f".V{record.generation}-{record.key[:8]}", record.generation
-        spec = self.lineage.own_spec
         metrics = self.store.read_metrics(record.key, spec) if spec else None
         if self.has(suffix) or (spec and metrics is None and record.status == "done"):
             return
@@ -70,8 +80,8 @@ class Board:
                 for value in hparams(self.lineage):
                     add(0, value)
 
-    def write_evaluation(self, node: NodePlan, spec: str) -> None:
-        """The numbers of a later evaluation of a model."""
+    def write_numbers(self, node: NodePlan, spec: str) -> None:
+        """The numbers of a further specification of a model, or of a mixture beside it."""
         suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
         metrics = self.store.read_metrics(node.key, spec)
         if metrics is None or self.has(suffix):

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from model.config import (
     DataConfig,
+    FilterConfig,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
@@ -35,19 +36,60 @@ class PoolConfig:
     """How the pool of the next generation is made from this one and its samples."""
 
     rule: str = "grow"
-    """Pool rule: grow (add samples to the pool, the paper) or replace (samples only)."""
+    """Pool rule: grow (the paper), replace, accumulate, subsample, mix or fresh."""
     alpha: float | None = None
-    """New images per image of the pool (rule grow); the paper's alpha."""
+    """New images per image of the pool (grow), of D_1 (mix) or of the fresh real ones (fresh)."""
     concentration: float = 0.0
-    """Share of the new images of focal_classes alone; needs a conditional model."""
+    """Share c of the new images that are of focal_classes alone; the others follow the pool."""
     focal_classes: tuple[str, ...] = ()
-    """Classes on which new images concentrate, by name."""
+    """Classes on which new images concentrate, by name or number."""
+    labels: Literal["quota", "multinomial"] = field(
+        default="quota", metadata={"key_default": "quota"}
+    )
+    """Classes of new images: shares rounded to whole images, or each drawn at random."""
+    draws_per_image: float = field(default=20.0, metadata={"key_default": 20.0})
+    """Most images drawn per new one where a probe tells an unconditional model's classes."""
+    initial_images: int | None = field(default=None, metadata={"key_default": None})
+    """Real images of D_1; none is all train images (the rest is the reserve of rule fresh)."""
+    fresh_images: int | None = field(default=None, metadata={"key_default": None})
+    """New real images per generation with rule fresh; none is as many as D_1 has."""
+    exhausted: Literal["error", "recycle"] = field(
+        default="error", metadata={"key_default": "error"}
+    )
+    """When the fresh real images run out: refuse the lineage, or begin again with the first."""
 
     def __post_init__(self) -> None:
         if self.alpha is not None:
             check_finite("pool.alpha", self.alpha, 0)
         inside = 0 <= self.concentration <= 1
         check(inside, "pool.concentration", "be in [0, 1]", self.concentration)
+        check_finite("pool.draws_per_image", self.draws_per_image, 1)
+        for name in ("initial_images", "fresh_images"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"pool.{name}", "be at least 1", value)
+        different = len(set(self.focal_classes)) == len(self.focal_classes)
+        check(different, "pool.focal_classes", "name each class once", self.focal_classes)
+
+
+MemberData = Literal["all", "shard", "real", "own", "filtered"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnsembleConfig:
+    """Several models per generation, whose images enter the pool together."""
+
+    size: int = field(default=1, metadata={"key_default": 1})
+    """Models of each generation, all of the same settings but for their random numbers."""
+    data: MemberData = field(default="all", metadata={"key_default": "all"})
+    """What each sees of the pool: all, its own shard, only real, own past, or what filter keeps."""
+    members: tuple[str, ...] = field(default=(), metadata={"key_default": ()})
+    """Models that differ: for each its settings, as 'share=2 data=shard model.family=gaussian'."""
+
+    def __post_init__(self) -> None:
+        check(self.size >= 1, "ensemble.size", "be at least 1", self.size)
+        alone = not self.members or self.size in (1, len(self.members))
+        rule = f"be left out, or {len(self.members)} as ensemble.members lists"
+        check(alone, "ensemble.size", rule, self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +110,10 @@ class LineageConfig:
     """The sampler of new images."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """How the pool changes from one generation to the next."""
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    """Which of the new images may enter the pool."""
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    """Several models per generation."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What is measured of each generation."""
 

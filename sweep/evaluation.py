@@ -10,15 +10,16 @@ from pathlib import Path
 from model.config import MetricsConfig
 from model.features import extractor_label
 from model.metrics import METRICS, validate_metrics
-from model.size import num_blocks
 from sweep.config import SweepConfig
+from sweep.entering import streams_of
 from sweep.execution import run_analysis, short_path
 from sweep.folder import fill, read_sweep, write_sweep
-from sweep.keys import stream_key
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep
+from sweep.pool import Pool
 from sweep.prepared import find_card
 from sweep.records import WEIGHTS
 from sweep.store import LocalStore
+from sweep.streams import blocks_of, store_key
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""
@@ -112,16 +113,22 @@ def missing_measurements(
         for node in lineage.nodes:
             if not store.has_node(node.key) or store.read_node(node.key).status != "done":
                 break
-            lacking = [p for p in lineage.metrics if store.read_metrics(node.key, p.spec) is None]
+            lacking = [p for p in node.all_metrics if store.read_metrics(node.key, p.spec) is None]
             if not lacking:
                 continue
             for plan in lacking:
-                blocks = range(num_blocks(plan.num_images))
-                stream = stream_key(node.key, plan.sample)
-                drawn = all(store.has_block(stream, block) for block in blocks)
-                check_measurable(lineage, node, store, drawn=drawn)
+                check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
             found.setdefault(node.key, (lineage.id, node.generation))
     return list(found.values())
+
+
+def is_drawn(images: Pool, store: LocalStore) -> bool:
+    """Whether all samples that a pool's images are chosen from are in the store."""
+    return all(
+        store.has_block(store_key(stream, label), block)
+        for (stream, label), count in streams_of(images).items()
+        for block in range(blocks_of(label, count))
+    )
 
 
 def check_measurable(

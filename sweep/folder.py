@@ -27,7 +27,7 @@ from sweep.config import (
     to_json,
     updated,
 )
-from sweep.plan import PlannedLineage
+from sweep.plan import PlannedLineage, by_generation
 from sweep.records import (
     Json,
     LineageRecord,
@@ -49,6 +49,7 @@ OURS = (
     "figures",
     "generations",
     "lineages",
+    "selections",
     "streams",
     "tensorboard",
     "tune",
@@ -217,31 +218,38 @@ def git_commit() -> str | None:
 def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) -> LineageRecord:
     """Where a lineage stands, by the store."""
     num_done, status = 0, "pending"
-    for node in lineage.nodes:
-        if not store.has_node(node.key):
+    generations = by_generation(lineage.nodes)
+    for members in generations:
+        if not all(store.has_node(node.key) for node in members):
             break
-        record = store.read_node(node.key)
-        if record.status == "diverged":
+        records = [store.read_node(node.key) for node in members]
+        if lost := next((record for record in records if record.status == "diverged"), None):
             status = "diverged"
-            error = error or f"V_{node.generation} diverged: {record.reason}"
+            which = f" (member {lost.member})" if len(members) > 1 else ""
+            error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
             break
-        if any(store.read_metrics(node.key, plan.spec) is None for plan in lineage.metrics):
+        plans = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+        if any(store.read_metrics(*place) is None for place in plans):
             break
         num_done += 1
-    if num_done == len(lineage.nodes):
+    if num_done == len(generations):
         status = "done"
     elif status != "diverged":
         status = "failed" if error else ("running" if num_done else "pending")
+    specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
+    mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(
         id=lineage.id,
         axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
         config=to_json(lineage.config),
         status=status,
-        nodes=[[node.key] for node in lineage.nodes],
+        nodes=[[node.key for node in members] for members in generations],
         num_done=num_done,
         dataset=lineage.card.key,
         metrics_spec=lineage.own_spec,
         evaluation_specs=lineage.evaluation_specs,
+        member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
+        mixture_specs=mixtures if any(mixtures) else [],
         error=None if status == "done" else error,
         key_defaults=key_defaults(lineage.config),
     )
@@ -277,7 +285,7 @@ def fill(
             copy_dataset(out, lineage, store)
             for node in lineage.nodes:
                 if store.has_node(node.key):
-                    copy_node(out, node.key, [plan.spec for plan in lineage.metrics], store)
+                    copy_node(out, node.key, [plan.spec for plan in node.all_metrics], store)
     stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
     for name in stale:
         (out / "lineages" / f"{name}.json").unlink(missing_ok=True)

@@ -49,6 +49,7 @@ def node_inputs(
     generation: int,
     member: int,
     selection: dict[str, Any] | None = None,
+    parent: str = "",
 ) -> dict[str, Any]:
     """All inputs of a node, as JSON: what its key is the hash of, and its config.json.
 
@@ -61,6 +62,7 @@ def node_inputs(
         generation: 1 for the first.
         member: 0 for the first.
         selection: With train.select=best_kid, the metric specification that selects.
+        parent: Key of the node whose weights are continued; empty from scratch.
     """
     if train.precision == "auto":
         raise ValueError("train.precision must be resolved before keys are made, got 'auto'")
@@ -74,9 +76,15 @@ def node_inputs(
         "generation": generation,
         "member": member,
     }
-    return inputs | ({"selection": selection} if selection else {})
+    inputs |= {"selection": selection} if selection else {}
+    return inputs | ({"parent": parent} if parent else {})
 
 
 def stream_key(node_key: str, sample: SampleConfig) -> str:
     """Key of the images a node's model draws with a sampler."""
     return digest({"node": node_key, "sample": canonical(sample)})
+
+
+def class_stream_key(stream: str, label: int) -> str:
+    """Key of the images of one class among those that a conditional model draws."""
+    return digest({"stream": stream, "label": label})

@@ -7,9 +7,8 @@ being run again and shares its past with others. Must not import ray or tyro.
 import io
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
@@ -18,36 +17,30 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.datasets import Dataset
-from model.families import draw_block, family_of
-from model.randomness import Purpose
+from model.families import draw_preview, family_of
+from model.features import weights_digest
 from model.selection import validation_score
-from model.size import SAMPLE_BATCH, num_blocks
-from model.training import Diverged, Fit, Progress, TrainingJob
+from model.training import Diverged, Fit, TrainingJob
 from model.training_length import ema_init_left
-from sweep.claims import Claim, ClaimLost
 from sweep.config import LineageConfig
+from sweep.entering import judging
 from sweep.files import CorruptError
-from sweep.heartbeat import Heartbeat, NodeScratch
+from sweep.heartbeat import NodeScratch
 from sweep.keys import stream_key
 from sweep.measurement import Measurement
-from sweep.plan import (
-    MetricsPlan,
-    NodePlan,
-    metrics_sample,
-    plan_all_metrics,
-    plan_lineage,
-    selection_metrics,
-)
-from sweep.pool import Pool, pool_origins
+from sweep.members import member_config, members_of
+from sweep.metric_plan import MetricsPlan, metrics_sample, selection_metrics
+from sweep.plan import NodePlan, by_generation, plan_lineage
+from sweep.pool import UNKNOWN, pool_origins, pool_rows
 from sweep.prepared import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
+from sweep.sources import Sources
 from sweep.store import Store
+from sweep.streams import Streams
+from sweep.work import WAIT_SECONDS, Work
 
 CURVE_POINTS = 500
 """Most points of a stored training curve; longer ones are averaged in bins."""
-
-WAIT_SECONDS = 0.5
-"""Between looks at a node that somebody else is computing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,73 +69,96 @@ class LineageRun:
     heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
-    _position: Json = field(default_factory=dict)
-    _metrics: tuple[MetricsPlan, ...] = field(init=False)
+    nodes: list[NodePlan] = field(init=False)
+    _work: Work = field(init=False)
     _measurement: Measurement = field(init=False)
+    sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
-        self._metrics = plan_all_metrics(self.config, self.card, self.evaluations)
+        self.nodes = plan_lineage(self.config, self.card, self.evaluations)
+        self._work = Work(
+            store=self.store,
+            name=self.name,
+            generations=self.config.generations,
+            heartbeat_seconds=self.heartbeat_seconds,
+            on_progress=self.on_progress,
+        )
         self._measurement = Measurement(
             card=self.card, data=self.data, store=self.store, device=self.device
         )
+        streams = Streams(
+            store=self.store,
+            work=self._work,
+            seed=self.config.seed,
+            device=self.device,
+            read_checkpoint=self.read_checkpoint,
+        )
+        judges = [judging(member.filter) for member in members_of(self.config)]
+        self.sources = Sources(
+            card=self.card,
+            data=self.data,
+            store=self.store,
+            streams=streams,
+            measurement=self._measurement,
+            node_of=self.node_of,
+            weights={
+                digest: judge.weights
+                for judge in judges
+                if judge.weights and (digest := weights_digest(judge))
+            },
+        )
 
     def generations(self) -> Iterator[Generation]:
-        """Compute what is missing, generation by generation; ends early where one diverges."""
-        nodes = plan_lineage(self.config, self.card)
-        trained: dict[str, NodePlan] = {}
-        for node in nodes:
-            trained[node.stream] = node
-            record = self.ensure_node(node, trained)
-            if record.status == "diverged":
-                yield Generation(node=record)
+        """Compute what is missing, node by node; ends early after a generation with one diverged.
+
+        What is measured of a mixture comes with the last member.
+        """
+        for members in by_generation(self.nodes):
+            records = [self.ensure_node(node) for node in members]
+            if any(record.status == "diverged" for record in records):
+                yield from (Generation(node=record) for record in records)
                 return
-            yield Generation(node=record, metrics=self.ensure_all_metrics(node, trained))
-        for node in nodes:  # one that was set aside on the way lost its numbers with its weights
-            self.ensure_all_metrics(node, trained)
+            for node, record in zip(members, records, strict=True):
+                yield Generation(node=record, metrics=self.ensure_all_metrics(node))
+        for (
+            node
+        ) in self.nodes:  # one that was set aside on the way lost its numbers with its weights
+            self.ensure_all_metrics(node)
 
     def measure(self, generation: int) -> None:
         """Compute what is missing of a trained generation's metrics."""
-        nodes = plan_lineage(self.config, self.card)
-        self.ensure_all_metrics(nodes[generation - 1], {node.stream: node for node in nodes})
+        for node in by_generation(self.nodes)[generation - 1]:
+            self.ensure_all_metrics(node)
 
-    def ensure_all_metrics(
-        self, node: NodePlan, trained: dict[str, NodePlan]
-    ) -> tuple[MetricsRecord, ...]:
-        """The node's numbers under every specification."""
-        return tuple(self.ensure_metrics(node, plan, trained) for plan in self._metrics)
+    def ensure_all_metrics(self, node: NodePlan) -> tuple[MetricsRecord, ...]:
+        """The node's numbers under every specification, then those of the mixture beside it."""
+        return tuple(self.ensure_metrics(node, plan) for plan in node.all_metrics)
 
-    def ensure_node(self, node: NodePlan, trained: dict[str, NodePlan]) -> NodeRecord:
+    def ensure_node(self, node: NodePlan) -> NodeRecord:
         """The node's record, after training it if nobody has."""
         while not self.store.has_node(node.key):
-            with self.working_on(node.key, node, "train") as claim:
+            with self._work.on(node.key, node, "train") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
                 elif not self.store.has_node(node.key):
-                    self.train_node(node, trained)
+                    self.train_node(node)
         return self.store.read_node(node.key)
 
-    def train_node(self, node: NodePlan, trained: dict[str, NodePlan]) -> None:
-        """Train, draw the preview and publish; a model that diverges is published as such."""
-        images = self.pool_images(node.pool, trained)
-        self.progress(node, "train")
-        seed = (self.config.seed, node.generation, node.member)
-        job = TrainingJob(
-            model=self.config.model,
-            train=self.config.train,
-            num_steps=node.num_steps,
-            seed=seed,
-            bounded=self.card.bounded,
-            device=self.device,
-            score=self.score_function(seed) if self.config.train.select == "best_kid" else None,
-            scratch=NodeScratch(self.store, node.key),
-            checkpoint_seconds=self.checkpoint_seconds,
-            progress=lambda progress: self.train_progress(node, progress),
-        )
+    def train_node(self, node: NodePlan) -> None:
+        """Train, draw the preview and publish; a model that diverges is published as such.
+
+        So is one whose pool cannot be made, as the model before it makes no images, or none of a
+        class that is needed.
+        """
         started = time.perf_counter()
         files = {"config.json": dump_json(node.inputs)}
         fit, reason = Fit(checkpoint=Checkpoint(tensors={})), None
         try:
-            fit = family_of(self.config.model.family).fit(images, None, job)
+            images = self.sources.images(node.pool)
+            labels = self.sources.labels(node.pool) if self.card.num_classes else None
+            self._work.progress(node, "train")
+            started = time.perf_counter()
+            fit = family_of(node.settings.model.family).fit(images, labels, self.job(node))
             files |= {
                 WEIGHTS: fit.checkpoint.to_bytes(),
                 "preview.png": self.preview(fit.checkpoint, node),
@@ -156,171 +172,98 @@ class LineageRun:
         self.store.publish_node(node.key, files, record)
         self.store.drop_scratch(node.key)
 
-    def pool_images(self, pool: Pool, trained: dict[str, NodePlan]) -> np.ndarray:
-        """(N, C, H, W) images of a pool, its streams sampled as far as they are missing."""
-        parts = []
-        for segment in pool:
-            if segment.kind == "real":
-                parts.append(self.data.images[self.data.train[segment.start : segment.stop]])
-            else:
-                origin = trained[segment.source]
-                drawn = self.ensure_stream(origin, self.config.sample, segment.stop, trained)
-                parts.append(drawn[segment.start :])
-        return np.concatenate(parts)
-
-    def ensure_stream(
-        self, node: NodePlan, sample: SampleConfig, count: int, trained: dict[str, NodePlan]
-    ) -> np.ndarray:
-        """The first `count` images of a node's stream; missing or damaged blocks are drawn."""
-        stream = stream_key(node.key, sample)
-        blocks = range(num_blocks(count))
-        while True:
-            missing = [b for b in blocks if not self.store.has_block(stream, b)]
-            if not missing:
-                try:
-                    read = [self.store.read_block(stream, b) for b in blocks]
-                except FileNotFoundError:  # found damaged by another lineage just now
-                    continue
-                except CorruptError:
-                    self.discard_damaged(stream, blocks)
-                    continue
-                return np.concatenate(read)[:count]
-            with self.working_on(stream, node, "sample") as claim:
-                if claim is None:
-                    time.sleep(WAIT_SECONDS)
-                else:
-                    self.draw_blocks(node, sample, missing, trained)
-
-    def draw_blocks(
-        self,
-        node: NodePlan,
-        sample: SampleConfig,
-        missing: list[int],
-        trained: dict[str, NodePlan],
-    ) -> None:
-        """Draw and keep the blocks of a stream, each whole whatever is needed of it."""
-        checkpoint = self.read_checkpoint(node, trained)
-        stream = stream_key(node.key, sample)
+    def job(self, node: NodePlan) -> TrainingJob:
+        """What a node's training needs beside its images."""
+        settings = node.settings
         seed = (self.config.seed, node.generation, node.member)
-        started = time.perf_counter()
-        for done, block in enumerate(missing):
-            if self.store.has_block(stream, block):
-                continue
-            images = draw_block(
-                checkpoint, block, sample, seed=seed, purpose=Purpose.SAMPLE, device=self.device
+        initial = None
+        if node.parent:
+            initial = Checkpoint.from_bytes(
+                self.store.read_file(node.parent, WEIGHTS), source=node.parent
             )
-            self.store.write_block(stream, block, images)
-            seconds = time.perf_counter() - started
-            self.progress(
-                node,
-                "sample",
-                step=done + 1,
-                num_steps=len(missing),
-                images_per_second=(done + 1) * SAMPLE_BATCH / seconds,
-            )
+        return TrainingJob(
+            model=settings.model,
+            train=settings.train,
+            num_steps=node.num_steps,
+            seed=seed,
+            num_classes=self.card.num_classes if settings.model.conditional else 0,
+            class_names=tuple(self.card.class_names) if settings.model.conditional else (),
+            bounded=self.card.bounded,
+            device=self.device,
+            initial=initial,
+            score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,
+            scratch=NodeScratch(self.store, node.key),
+            checkpoint_seconds=self.checkpoint_seconds,
+            progress=lambda progress: self._work.train_progress(node, progress),
+        )
 
-    def discard_damaged(self, stream: str, blocks: range) -> None:
-        """Delete the damaged ones of a stream's blocks, so that they are drawn again."""
-        for block in blocks:
-            try:
-                self.store.read_block(stream, block)
-            except FileNotFoundError:
-                continue
-            except CorruptError:
-                self.store.discard_block(stream, block)
+    def node_of(self, stream: str) -> tuple[NodePlan, SampleConfig]:
+        """The node and the sampler that draw a stream."""
+        for node in self.nodes:
+            if node.stream == stream:
+                return node, node.settings.sample
+            for plan in node.metrics:
+                if stream_key(node.key, plan.sample) == stream:
+                    return node, plan.sample
+        raise KeyError(stream)
 
-    def read_checkpoint(self, node: NodePlan, trained: dict[str, NodePlan]) -> Checkpoint:
+    def read_checkpoint(self, node: NodePlan) -> Checkpoint:
         """A node's weights; a node whose files are damaged is set aside and trained again."""
         try:
             return Checkpoint.from_bytes(self.store.read_file(node.key, WEIGHTS), source=node.key)
         except CorruptError:
             self.store.quarantine_node(node.key)
-            self.ensure_node(node, trained)
+            self.ensure_node(node)
             return Checkpoint.from_bytes(self.store.read_file(node.key, WEIGHTS), source=node.key)
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
-        """The preview PNG: the same noise in every generation of a lineage."""
-        images = draw_block(
+        """The preview PNG: the same noise in every generation of a lineage, classes in turn."""
+        images = draw_preview(
             checkpoint,
-            0,
-            self.config.sample,
+            PREVIEW_IMAGES,
+            node.settings.sample,
             seed=(self.config.seed, node.member),
-            purpose=Purpose.PREVIEW,
             device=self.device,
         )
-        return preview_png(images[:PREVIEW_IMAGES], preview_limits(self.data))
+        return preview_png(images, preview_limits(self.data))
 
-    def score_function(self, seed: tuple[int, ...]) -> Callable[[Checkpoint], float]:
+    def score_function(
+        self, node: NodePlan, seed: tuple[int, ...]
+    ) -> Callable[[Checkpoint], float]:
         """KID of a checkpoint's images against the validation images, for train.select=best_kid."""
+        config = member_config(self.config, node.settings)
         return validation_score(
             self.data.images[self.data.validation],
-            metrics_sample(self.config),
-            selection_metrics(self.config),
+            metrics_sample(config),
+            selection_metrics(config),
             seed=seed,
             device=self.device,
         )
 
-    def ensure_metrics(
-        self, node: NodePlan, plan: MetricsPlan, trained: dict[str, NodePlan]
-    ) -> MetricsRecord:
-        """The node's numbers under a specification, after measuring them if nobody has."""
+    def ensure_metrics(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
+        """Numbers under a specification, kept with the node, after measuring if nobody has."""
         try:
             if (found := self.store.read_metrics(node.key, plan.spec)) is not None:
                 return found
         except CorruptError:
             pass  # measured again below, and written over
-        whole = num_blocks(plan.num_images) * SAMPLE_BATCH
-        images = self.ensure_stream(node, plan.sample, whole, trained)
-        self.progress(node, "measure")
-        record = self._measurement.measure(plan, images, stream=stream_key(node.key, plan.sample))
+        started = time.perf_counter()
+        images = self.sources.images(plan.images)
+        asked = self.sources.labels(plan.images) if plan.labels else None
+        self._work.progress(node, "measure")
+        features = self.sources.features(plan.images, plan.config)
+        record = self._measurement.measure(
+            plan, images, features, generated_labels=asked, started=started
+        )
         self.store.write_metrics(node.key, plan.spec, record)
         return record
-
-    @contextmanager
-    def working_on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
-        """Hold the claim on a key with a heartbeat, or yield None where somebody else has it."""
-        claim = self.store.claim(key)
-        if claim is None:
-            self.progress(node, "wait")
-            yield None
-            return
-        outer, self._position = self._position, dict(self._position)
-        with claim, Heartbeat(claim, self._position, self.heartbeat_seconds) as heartbeat:
-            self._position["_heartbeat"] = heartbeat
-            try:
-                self.progress(node, stage)
-                yield claim
-            except ClaimLost:
-                pass  # whoever took over publishes the same numbers; look again
-            finally:
-                self._position = outer
-
-    def train_progress(self, node: NodePlan, progress: Progress) -> None:
-        """Pass on a training's progress, and stop it where its claim was lost."""
-        self.progress(node, "train", **asdict(progress))
-        heartbeat = self._position.get("_heartbeat")
-        if heartbeat is not None and heartbeat.lost is not None:
-            raise heartbeat.lost
-
-    def progress(self, node: NodePlan, stage: str, **numbers: float) -> None:
-        """Say where the lineage stands: lineage, generation, stage, and numbers of the stage."""
-        position = {
-            "lineage": self.name,
-            "generation": node.generation,
-            "generations": self.config.generations,
-            "stage": stage,
-            "num_images": node.num_images,
-            **numbers,
-        }
-        self._position.update(position)
-        if self.on_progress is not None:
-            self.on_progress(position)
 
     def node_record(
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
     ) -> NodeRecord:
         """The record of a trained (or diverged) node."""
-        left = ema_init_left(node.num_steps, self.config.train) if node.num_steps else 0.0
+        settings = node.settings
+        left = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
         return NodeRecord(
             key=node.key,
             status="done" if reason is None else "diverged",
@@ -328,9 +271,10 @@ class LineageRun:
             seed=self.config.seed,
             generation=node.generation,
             member=node.member,
-            family=self.config.model.family,
+            family=settings.model.family,
             num_images=node.num_images,
-            origins=pool_origins(node.pool),
+            origins=self.origins(node),
+            class_counts=self.class_counts(node),
             num_steps=node.num_steps,
             images_seen=fit.images_seen,
             views_per_image=fit.images_seen / node.num_images,
@@ -340,11 +284,27 @@ class LineageRun:
             images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
             device=device_name(self.device),
             num_threads=torch.get_num_threads(),
-            precision=fit.checkpoint.settings.get("precision", self.config.train.precision),
+            precision=fit.checkpoint.settings.get("precision", settings.train.precision),
             weights_sha256=fit.checkpoint.digest("ema."),
             files={},
             environment=environment(),
         )
+
+    def origins(self, node: NodePlan) -> dict[str, int]:
+        """Images of a node's pool by origin, after a look at them where it needs one."""
+        try:
+            return pool_origins(node.pool, self.sources.choose)
+        except Diverged:  # the pool could not be made
+            return pool_origins(node.pool)
+
+    def class_counts(self, node: NodePlan) -> dict[str, int]:
+        """Images of a node's pool by class name, where every image's class is known."""
+        labels = pool_rows(node.pool, self.card.train_labels or None).labels
+        names = self.card.class_names
+        if not names or (labels == UNKNOWN).any():
+            return {}
+        counts = np.bincount(labels, minlength=len(names)).tolist()
+        return dict(zip(names, counts, strict=True))
 
 
 def dump_curves(curves: dict[str, np.ndarray]) -> bytes:

@@ -19,7 +19,8 @@ from model.metrics import find_copies, measure, needed, pixel_statistics
 from model.size import SAMPLE_BATCH
 from sweep.files import CorruptError
 from sweep.keys import digest
-from sweep.plan import MetricsPlan
+from sweep.metric_plan import MetricsPlan
+from sweep.pool import Segment
 from sweep.records import DatasetCard, Json, MetricsRecord
 from sweep.store import Store
 
@@ -38,24 +39,31 @@ class Measurement:
     _parts: dict[str, np.ndarray] = field(default_factory=dict)
     """Features of the data set's parts, by their key."""
 
-    def measure(self, plan: MetricsPlan, images: np.ndarray, *, stream: str) -> MetricsRecord:
+    def measure(
+        self,
+        plan: MetricsPlan,
+        images: np.ndarray,
+        features: np.ndarray,
+        *,
+        generated_labels: np.ndarray | None = None,
+        started: float,
+    ) -> MetricsRecord:
         """The record of a specification.
 
         Args:
             plan: The specification.
-            images: (N, C, H, W), whole blocks of the stream, of which the first plan.num_images
-                are measured.
-            stream: Their stream's key.
+            images: (N, C, H, W) that are measured.
+            features: (N, D), theirs.
+            generated_labels: (N,) classes that a conditional model was asked for.
+            started: time.perf_counter() before images and features were fetched.
         """
-        started = time.perf_counter()
         config, data = plan.config, self.data
-        features = self.features({"stream": stream}, images, config)[: plan.num_images]
-        images = images[: plan.num_images]
         train = "train" in needed(config)
         comparison = Comparison(
             generated=features,
             reference=self.part("reference", data.reference, config),
             train=self.part("train", data.train, config) if train else None,
+            generated_labels=generated_labels,
             reference_labels=None if data.labels is None else data.labels[data.reference],
             train_labels=None if data.labels is None else data.labels[data.train],
             class_names=data.class_names,
@@ -69,7 +77,7 @@ class Measurement:
             num_images=found.num_images,
             num_reference=found.num_reference,
             num_train=found.num_train,
-            stream=stream,
+            stream=next((s.source for s in plan.images if isinstance(s, Segment)), ""),
             images_sha256=array_digest(images),
             warnings=list(found.warnings),
             seconds=time.perf_counter() - started,
@@ -83,23 +91,26 @@ class Measurement:
             self._parts[key] = self.features(source, self.data.images[indices], config)
         return self._parts[key]
 
-    def features(self, source: Json, images: np.ndarray, config: MetricsConfig) -> np.ndarray:
+    def features(
+        self, source: Json, images: np.ndarray, config: MetricsConfig, *, block: int = SAMPLE_BATCH
+    ) -> np.ndarray:
         """(N, D) float32 features of images, block by block; what is missing is extracted.
 
         Args:
             source: What the images are, as JSON.
             images: (N, C, H, W), all of them or whole blocks.
             config: The extractor.
+            block: Images of a block.
         """
         key = features_key(source, config)
         blocks = []
-        for index, start in enumerate(range(0, len(images), SAMPLE_BATCH)):
-            block = self.read(key, index)
-            if block is None:
-                part = images[start : start + SAMPLE_BATCH]
-                block = extract_features(part, config, device=self.device)
-                self.store.write_block(key, index, block, shelf="features")
-            blocks.append(block)
+        for index, start in enumerate(range(0, len(images), block)):
+            found = self.read(key, index)
+            if found is None:
+                part = images[start : start + block]
+                found = extract_features(part, config, device=self.device)
+                self.store.write_block(key, index, found, shelf="features")
+            blocks.append(found)
         return np.concatenate(blocks)
 
     def read(self, key: str, index: int) -> np.ndarray | None:

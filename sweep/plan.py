@@ -5,12 +5,12 @@ streams and ranges, never pixels. So a sweep's tree is known beforehand. Must no
 ray.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
-from model.features import weights_digest
-from model.metrics import check_needs, validate_metrics
+from model.config import DataConfig, MetricsConfig, check_choice
+from model.metrics import validate_metrics
 from model.size import SIZES
 from model.training_length import (
     CLOSED_FORM,
@@ -19,32 +19,65 @@ from model.training_length import (
     training_steps,
 )
 from sweep.config import LineageConfig, SweepConfig
+from sweep.entering import Entry, check_entering, entering_images, member_pool, streams_of
 from sweep.keys import canonical, digest, node_inputs, stream_key
-from sweep.pool import Pool, Segment, pool_recipe, pool_size, rule_of
+from sweep.members import Member, member_config, members_of
+from sweep.metric_plan import (
+    MetricsPlan,
+    plan_all_metrics,
+    plan_metrics,
+    plan_selection,
+)
+from sweep.pool import Pool, pool_recipe, pool_size
 from sweep.records import DatasetCard, Json
+from sweep.rules import Step, first_pool, rule_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodePlan:
-    """One generation's model: what it trains on and for how long, and which samples it owes."""
+    """One model: what it trains on and for how long, and which samples it owes."""
 
     key: str
     inputs: Json
     """All that the key is the hash of."""
     generation: int
     member: int
+    settings: Member
+    """How it is trained and sampled."""
     pool: Pool
     num_steps: int
     images_seen: int
     stream: str
     """Stream of the images that enter the next pool."""
-    num_new: int
-    """Images of that stream the lineage's next pool takes; 0 in its last generation."""
+    parent: str = ""
+    """Key of the node whose weights it continues from; empty from scratch."""
+    new: Pool = ()
+    """Its images that the lineage's next pool takes; none in its last generation."""
+    metrics: tuple[MetricsPlan, ...] = ()
+    """What is measured of it."""
+    mixture: tuple[MetricsPlan, ...] = field(default=())
+    """What is measured of all images that enter the next pool, where these are not simply the first
+    of one model; with the generation's first member."""
 
     @property
     def num_images(self) -> int:
         """Size of the pool."""
         return pool_size(self.pool)
+
+    @property
+    def num_new(self) -> int:
+        """How many of its images the lineage's next pool takes."""
+        return pool_size(self.new)
+
+    @property
+    def num_drawn(self) -> int:
+        """How many images of its stream the lineage's next pool needs, at least."""
+        return sum(streams_of(self.new).values())
+
+    @property
+    def all_metrics(self) -> tuple[MetricsPlan, ...]:
+        """What is measured of it, and of the mixture."""
+        return self.metrics + self.mixture
 
 
 def resolved(config: LineageConfig, *, on_gpu: bool) -> LineageConfig:
@@ -55,179 +88,162 @@ def resolved(config: LineageConfig, *, on_gpu: bool) -> LineageConfig:
     return replace(config, train=replace(config.train, precision=precision))
 
 
-def plan_lineage(config: LineageConfig, card: DatasetCard) -> list[NodePlan]:
-    """The nodes of a lineage, first to last.
+def plan_lineage(
+    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig] = ()
+) -> list[NodePlan]:
+    """The nodes of a lineage, generation by generation and in each member by member.
+
+    Args:
+        config: The lineage's settings, `auto` values resolved.
+        card: Of its data set.
+        evaluations: What is measured beside the lineage's own metrics.
 
     Raises:
         ValueError: The settings do not fit the data or each other.
     """
-    check_classes(config, card)
-    rule = rule_of(config.pool)
+    rule, members = rule_of(config.pool), members_of(config)
+    check_entering(config, members, card)
     # Before the data are prepared their fingerprint is unknown; the settings' key stands in for it.
     source = card.fingerprint or f"unprepared-{card.key}"
-    first: Pool = (Segment(kind="real", source=source, start=0, stop=card.num_train),)
-    selection = plan_selection(config, card)
-    is_iterative = config.model.family not in CLOSED_FORM
-    pool, nodes = first, []
+    first = first_pool(config.pool, source=source, num_train=card.num_train)
+    entry = Entry(config=config, members=members, card=card, first=first)
+    measured = [
+        plan_all_metrics(member_config(config, member), card, evaluations) for member in members
+    ]
+    pool, past, before, nodes = first, (), [], []
+    first_sizes: list[int] = []
     for generation in range(1, config.generations + 1):
-        size = pool_size(pool)
-        if size < 2:
-            raise ValueError(
-                f"generation {generation}'s pool must have at least 2 images, got {size}; "
-                "use more data or a larger pool.alpha"
+        seen = [member_pool(entry, pool, number, generation) for number in range(len(members))]
+        first_sizes = first_sizes or [pool_size(part) for part in seen]
+        current = [
+            plan_node(
+                member_config(config, member),
+                card,
+                member,
+                seen[number],
+                place=(generation, number),
+                first_size=first_sizes[number],
+                parent=before[number].key if before else "",
             )
-        num_steps, images_seen = 0, size
-        if is_iterative:
-            num_steps = training_steps(size, config.train, first_pool=card.num_train)
-            images_seen = count_images(size, config.train, num_steps)
-            check_last_batch(
-                size, config.train, widths=config.model.widths, image_size=config.data.image_size
-            )
-        inputs = node_inputs(
-            recipe=pool_recipe(pool),
-            model=config.model,
-            train=config.train,
-            num_steps=num_steps,
+            for number, member in enumerate(members)
+        ]
+        step = Step(
+            config=config.pool,
             seed=config.seed,
             generation=generation,
-            member=0,
-            selection=selection,
+            num_train=card.num_train,
+            first=first,
+            current=pool,
+            past=past,
         )
-        key = digest(inputs)
-        stream = stream_key(key, config.sample)
+        streams = [node.stream for node in current]
         is_last = generation == config.generations
-        count = rule.num_new(config.pool, first, pool)
-        nodes.append(
-            NodePlan(
-                key=key,
-                inputs=inputs,
-                generation=generation,
-                member=0,
-                pool=pool,
-                num_steps=num_steps,
-                images_seen=images_seen,
-                stream=stream,
-                num_new=0 if is_last else count,
+        count = 0 if is_last else rule.num_new(step)
+        new = entering_images(entry, pool, streams, generation=generation, count=count)
+        current = [
+            replace(node, new=part, metrics=of_node(node, config, card, plans))
+            for node, part, plans in zip(current, new, measured, strict=True)
+        ]
+        if entry.is_mixed:
+            mixture = tuple(
+                plan.of_mixture(
+                    sum(
+                        entering_images(
+                            entry, pool, streams, generation=generation, count=plan.num_images
+                        ),
+                        (),
+                    )
+                )
+                for plan in measured[0]
             )
-        )
-        new = Segment(kind="synthetic", source=stream, start=0, stop=count, generation=generation)
-        pool = rule.combine(first, pool, (new,) if count else ())
+            current[0] = replace(current[0], mixture=mixture)
+        nodes += current
+        if not is_last:
+            step = replace(step, new=sum(new, ()))
+            pool, past, before = rule.combine(step), past + step.new, current
     return nodes
 
 
-def selection_metrics(config: LineageConfig) -> MetricsConfig:
-    """The KID by which train.select=best_kid selects, whichever metrics are asked for."""
-    return replace(config.metrics, names=("kid",), num_images=None, sample_steps=None)
-
-
-def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
-    """What selects a checkpoint beside the data, for keys; None where nothing does.
-
-    Raises:
-        ValueError: There are not enough validation images.
-    """
-    if config.train.select != "best_kid":
-        return None
-    metrics = selection_metrics(config)
-    needed = max(2, metrics.kid_subset_size or 0)
-    check(
-        card.num_validation >= needed,
-        "data.validation_fraction",
-        f"leave at least {needed} images to select by",
-        config.data.validation_fraction,
-        f"it leaves {card.num_validation} of {card.name}",
-    )
-    return {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
-
-
-def check_classes(config: LineageConfig, card: DatasetCard) -> None:
-    """Raise ValueError unless focal classes exist and the model can aim at them."""
-    for name in config.pool.focal_classes:
-        if name not in card.class_names:
-            has = ", ".join(card.class_names[:12]) if card.class_names else "no classes"
-            more = ", ..." if len(card.class_names) > 12 else ""
-            raise ValueError(
-                f"pool.focal_classes must name classes of {card.name}, got {name!r}; "
-                f"it has {has}{more}"
-            )
-    if config.pool.concentration > 0:
-        raise ValueError(
-            f"pool.concentration must be 0 with model.family={config.model.family}, which is "
-            f"unconditional, got {config.pool.concentration}"
-        )
-
-
-def metrics_sample(config: LineageConfig) -> SampleConfig:
-    """The sampler of measured images."""
-    steps = config.metrics.sample_steps
-    return config.sample if steps is None else replace(config.sample, steps=steps)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MetricsPlan:
-    """Which images of a node are measured, and how."""
-
-    spec: str
-    """Hash naming the metrics file."""
-    inputs: Json
-    """All that the hash is of."""
-    config: MetricsConfig
-    sample: SampleConfig
-    num_images: int
-
-
-def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
-    """The metric specification of all generations of a lineage; None without metrics.
-
-    Raises:
-        ValueError: There is no reference to measure against, or not enough of it, or a metric
-            needs what is not there.
-    """
-    metrics = config.metrics
-    if not metrics.names:
-        return None
-    if card.num_reference < 2:
-        raise ValueError(
-            f"data.split must leave a reference for the metrics, got {config.data.split!r} with "
-            f"{card.num_reference} reference images; use another split or --metrics.names with none"
-        )
-    sample = metrics_sample(config)
-    num_images = metrics.num_images or card.num_reference
-    if "kid" in metrics.names and metrics.kid_subset_size is not None:
-        most = min(num_images, card.num_reference)
-        check(
-            metrics.kid_subset_size <= most,
-            "metrics.kid_subset_size",
-            f"be at most the {most} images that are compared",
-            metrics.kid_subset_size,
-        )
-    has_classes = card.class_names or card.num_classes
-    labels = {"train_labels", "reference_labels"} if has_classes else set()
-    check_needs(metrics, {"train", *labels})
-    inputs = {
-        "metrics": canonical(metrics),
-        "num_images": num_images,
-        "sample": canonical(sample),
-        "reference": card.fingerprint or f"unprepared-{card.key}",
-    }
-    if (weights := weights_digest(metrics)) is not None:
-        inputs["weights"] = weights
-    return MetricsPlan(
-        spec=digest(inputs)[:16],
-        inputs=inputs,
-        config=metrics,
-        sample=sample,
-        num_images=num_images,
-    )
-
-
-def plan_all_metrics(
-    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig]
+def of_node(
+    node: NodePlan, config: LineageConfig, card: DatasetCard, plans: Sequence[MetricsPlan]
 ) -> tuple[MetricsPlan, ...]:
-    """The lineage's own metric specification, if it has one, and those of further evaluations."""
-    configs = [config, *(replace(config, metrics=metrics) for metrics in evaluations)]
-    plans = [plan_metrics(one, card) for one in configs]
-    return tuple({plan.spec: plan for plan in plans if plan is not None}.values())
+    """Metric specifications for one node's images."""
+    return tuple(
+        plan.of_stream(
+            stream_key(node.key, plan.sample), generation=node.generation, member=node.member
+        )
+        for plan in plans
+    )
+
+
+def plan_node(
+    config: LineageConfig,
+    card: DatasetCard,
+    member: Member,
+    pool: Pool,
+    *,
+    place: tuple[int, int],
+    first_size: int,
+    parent: str,
+) -> NodePlan:
+    """One model's plan.
+
+    Args:
+        config: The lineage's settings with the member's own.
+        card: Of the data set.
+        member: The model's settings.
+        pool: What it sees.
+        place: Its generation, and its number among the members.
+        first_size: Images that the member's first model sees.
+        parent: Key of the member's model of the generation before; empty in the first.
+
+    Raises:
+        ValueError: It sees too few images.
+    """
+    (generation, number), size = place, pool_size(pool)
+    if size < 2:
+        who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
+        raise ValueError(
+            f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
+            "use more data, a larger pool.alpha or another ensemble.data"
+        )
+    num_steps, images_seen = 0, size
+    if config.model.family not in CLOSED_FORM:
+        num_steps = training_steps(size, config.train, first_pool=first_size)
+        images_seen = count_images(size, config.train, num_steps)
+        check_last_batch(
+            size, config.train, widths=config.model.widths, image_size=config.data.image_size
+        )
+    continued = parent if config.train.start == "continue" else ""
+    inputs = node_inputs(
+        recipe=pool_recipe(pool),
+        model=config.model,
+        train=config.train,
+        num_steps=num_steps,
+        seed=config.seed,
+        generation=generation,
+        member=number,
+        selection=plan_selection(config, card),
+        parent=continued,
+    )
+    key = digest(inputs)
+    return NodePlan(
+        key=key,
+        inputs=inputs,
+        generation=generation,
+        member=number,
+        settings=member,
+        pool=pool,
+        num_steps=num_steps,
+        images_seen=images_seen,
+        stream=stream_key(key, config.sample),
+        parent=continued,
+    )
+
+
+def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:
+    """A lineage's nodes, those of each generation together."""
+    return [list(group) for _, group in groupby(nodes, lambda node: node.generation)]
 
 
 def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
@@ -235,7 +251,7 @@ def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
     tree: dict[str, NodePlan] = {}
     for nodes in lineages:
         for node in nodes:
-            if node.key not in tree or tree[node.key].num_new < node.num_new:
+            if node.key not in tree or tree[node.key].num_drawn < node.num_drawn:
                 tree[node.key] = node
     return tree
 
@@ -252,6 +268,9 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
         "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
         "seed": one.seed,
     }
+    for name in ("filter", "ensemble"):  # added later: left out where nothing is set
+        if getattr(one, name) != getattr(LineageConfig(), name):
+            settings[name] = canonical(getattr(one, name))
     alpha = "" if one.pool.alpha is None else f"-alpha{one.pool.alpha:g}"
     length = next(
         f"{name}{value}"
@@ -270,18 +289,21 @@ class PlannedLineage:
     config: LineageConfig
     card: DatasetCard
     nodes: list[NodePlan]
-    metrics: tuple[MetricsPlan, ...]
-    """Its own metrics, if it has any, and then the sweep's evaluations."""
+
+    @property
+    def num_members(self) -> int:
+        """Models of each generation."""
+        return len(self.nodes) // self.config.generations
 
     @property
     def own_spec(self) -> str:
-        """Specification of its own metrics; empty without any."""
-        return self.metrics[0].spec if self.config.metrics.names else ""
+        """Specification of its own metrics, of its first member; empty without any."""
+        return self.nodes[0].metrics[0].spec if self.config.metrics.names else ""
 
     @property
     def evaluation_specs(self) -> list[str]:
-        """Specifications of the sweep's evaluations."""
-        return [plan.spec for plan in self.metrics if plan.spec != self.own_spec]
+        """Specifications of the sweep's evaluations, of its first member."""
+        return [plan.spec for plan in self.nodes[0].metrics if plan.spec != self.own_spec]
 
 
 def plan_sweep(
@@ -310,19 +332,14 @@ def plan_sweep(
         found = lineages.get(name)
         if found is not None and found.config.generations >= config.generations:
             continue  # a lineage of 8 generations holds the one of 4
-        lineages[name] = PlannedLineage(
-            id=name,
-            axes=axes,
-            config=config,
-            card=card,
-            nodes=plan_lineage(config, card),
-            metrics=plan_all_metrics(config, card, sweep.evaluations),
-        )
+        nodes = plan_lineage(config, card, sweep.evaluations)
+        lineages[name] = PlannedLineage(id=name, axes=axes, config=config, card=card, nodes=nodes)
     return list(lineages.values())
 
 
 def check_variants(config: LineageConfig) -> None:
     """Raise ValueError for a family, rule, metric or extractor that does not exist."""
-    check_choice("model.family", config.model.family, list(SIZES))
+    for member in members_of(config):
+        check_choice("model.family", member.model.family, list(SIZES))
     rule_of(config.pool)
     validate_metrics(config.metrics)

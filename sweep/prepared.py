@@ -5,6 +5,7 @@ the network. Must not know lineages or Ray.
 """
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,8 +40,16 @@ def expected_card(config: DataConfig) -> DatasetCard:
         num_reference=known.num_reference,
         num_validation=known.num_validation,
         train_class_counts=list(known.train_class_counts or ()),
+        train_labels=labels_of_counts(known.train_class_counts or ()),
         bounded=known.bounded,
     )
+
+
+def labels_of_counts(counts: Sequence[int]) -> list[int]:
+    """Labels in so many images of each class, spread evenly: their order is not known yet."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    ranks = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n] or [np.empty(0)])
+    return labels[np.argsort(ranks, kind="stable")].tolist()
 
 
 def find_card(config: DataConfig, store: Store | None) -> DatasetCard:
@@ -75,6 +84,8 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
             num_reference=len(data.reference),
             num_validation=len(data.validation),
             train_class_counts=list(data.class_counts(data.train) or ()),
+            train_labels=[] if data.labels is None else data.labels[data.train].tolist(),
+            reference_class_counts=list(data.class_counts(data.reference) or ()),
             pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
             bounded=data.bounded,
         )

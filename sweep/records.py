@@ -95,14 +95,25 @@ class LineageRecord(Record):
     """Name (without .json) of its metrics file in each node's metrics/; empty without metrics."""
     evaluation_specs: list[str] = field(default_factory=list)
     """Names of the metrics files that `sweep evaluate` added, oldest first."""
+    member_specs: list[list[str]] = field(default_factory=list)
+    """For each member the names of its metrics files; empty where all members have those above."""
+    mixture_specs: list[list[str]] = field(default_factory=list)
+    """For each generation the names of the metrics files, in its first member's folder, of the
+    images that enter the next pool together; empty where these are one model's first images."""
     error: str | None = None
     key_defaults: Json = field(default_factory=dict)
     """Dotted settings added over time -> what an earlier record without one means."""
 
-    @property
-    def specs(self) -> list[str]:
-        """Names of all its metrics files in each node, its own first."""
+    def specs(self, member: int) -> list[str]:
+        """Names of all metrics files in the nodes of a member, the lineage's own first."""
+        if self.member_specs:
+            return self.member_specs[member]
         return [*([self.metrics_spec] if self.metrics_spec else []), *self.evaluation_specs]
+
+    def all_specs(self, generation: int, member: int) -> list[str]:
+        """The same of a certain node, with the mixture's."""
+        mixture = self.mixture_specs[generation - 1] if self.mixture_specs and not member else []
+        return self.specs(member) + mixture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,11 +195,32 @@ class DatasetCard(Record):
     num_reference: int
     num_validation: int
     train_class_counts: list[int] = field(default_factory=list)
+    train_labels: list[int] = field(default_factory=list)
+    """Class of each train image in the order of the pool; in a card of data that are not prepared
+    yet only their counts are right. Empty where they are unknown."""
+    reference_class_counts: list[int] = field(default_factory=list)
     pixel_std: float | None = None
     """Mean over pixels of the reference's deviation over images, in [0, 1] units for 8-bit data."""
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale); False for float data of any range."""
     files: dict[str, str] = field(default_factory=dict)
+
+    def real_labels(self) -> list[int] | None:
+        """Class of each train image; of data that are not prepared yet a guess where unknown."""
+        if self.train_labels or not self.num_classes:
+            return self.train_labels or None
+        if self.fingerprint is not None:
+            raise RecordError(
+                f"datasets/{self.key}/card.json must hold train_labels, got an older card; "
+                "delete that folder, and the next run prepares the data again"
+            )
+        return [i % self.num_classes for i in range(self.num_train)]
+
+    def reference_counts(self) -> list[int]:
+        """Reference images of each class; a guess as in real_labels."""
+        if self.reference_class_counts or not self.num_classes:
+            return self.reference_class_counts
+        return [self.num_reference] * self.num_classes
 
 
 def read_json(path: Path) -> Json:

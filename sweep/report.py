@@ -11,11 +11,13 @@ from model.size import SAMPLE_BATCH, ModelSize, model_size, num_blocks
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
+from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
 from sweep.store import LocalStore
+from sweep.streams import block_size, blocks_of
 
 SMALL_FILES = 15_000
 """Bytes of a node's records, curves and file headers."""
@@ -81,12 +83,13 @@ def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None
     for lineage in lineages:
         axes = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in lineage.axes.items()) or lineage.id
         for node in lineage.nodes:
-            train = lineage.config.train
+            train = node.settings.train
             left = ema_init_left(node.num_steps, train) if node.num_steps else 0.0
             rows.append(
                 [
-                    axes if node.generation == 1 else "",
-                    f"V_{node.generation}",
+                    axes if node.generation == 1 and node.member == 0 else "",
+                    f"V_{node.generation}"
+                    + (f", member {node.member}" if lineage.num_members > 1 else ""),
                     f"{node.num_images:,}",
                     f"{node.num_steps:,}",
                     f"{node.images_seen:,}",
@@ -104,15 +107,15 @@ def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) ->
     owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     flops = 0.0
     for node in nodes:
-        size = lineage_size(owner[node.key], node.num_images)
+        size = node_size(node, owner[node.key].card)
         flops += TRAIN_PASSES * size.flops * node.images_seen
     return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
 
 
-def lineage_size(lineage: PlannedLineage, num_images: int) -> ModelSize:
-    """Size of a lineage's model that is fitted to a pool of `num_images`."""
-    C, H, W = lineage.card.shape
-    return model_size(lineage.config.model, (C, H, W), num_images)
+def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
+    """Size of a node's model, fitted to its pool."""
+    C, H, W = card.shape
+    return model_size(node.settings.model, (C, H, W), node.num_images)
 
 
 def image_bytes(lineage: PlannedLineage) -> int:
@@ -127,19 +130,21 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
     total = 0
     for node in nodes:
         lineage = owner[node.key]
-        size = lineage_size(lineage, node.num_images)
-        counts = {lineage.config.sample: node.num_new}
-        for metrics in lineage.metrics:
-            counts[metrics.sample] = max(metrics.num_images, counts.get(metrics.sample, 0))
-        blocks = sum(num_blocks(count) for count in counts.values())
-        total += size.checkpoint_bytes + blocks * SAMPLE_BATCH * image_bytes(lineage)
+        size = node_size(node, lineage.card)
+        owed = [node.new, *(plan.images for plan in node.metrics)]
+        counts: dict[tuple[str, int | None], int] = {}
+        for images in owed:
+            for place, count in streams_of(images).items():
+                counts[place] = max(count, counts.get(place, 0))
+        drawn = sum(blocks_of(label, n) * block_size(label) for (_, label), n in counts.items())
+        total += size.checkpoint_bytes + drawn * image_bytes(lineage)
         total += 64 * image_bytes(lineage) + SMALL_FILES
-        for metrics in lineage.metrics:
+        for metrics in node.metrics:
             rows = num_blocks(metrics.num_images) * SAMPLE_BATCH
             total += rows * feature_bytes(metrics.config, lineage)
     if nodes:
         total += real_features_bytes(lineages)
-    running = max((lineage_size(lineage, 1).state_bytes for lineage in lineages), default=0)
+    running = max((node_size(node, owner[node.key].card).state_bytes for node in nodes), default=0)
     return total + (2 * running if nodes else 0)
 
 
@@ -153,7 +158,7 @@ def real_features_bytes(lineages: list[PlannedLineage]) -> int:
     counts: dict[tuple[str, str, str], int] = {}
     for lineage in lineages:
         card = lineage.card
-        for plan in lineage.metrics:
+        for plan in lineage.nodes[0].metrics:
             each, label = feature_bytes(plan.config, lineage), extractor_label(plan.config)
             counts[card.key, "reference", label] = card.num_reference * each
             if "train" in needed(plan.config):
@@ -171,21 +176,20 @@ def time_and_cost(
     """Hours (and cost) by the speed of the store's finished models with the same network."""
     if not missing:
         return "nothing to train"
-    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     speeds: dict[object, list[float]] = {}
     devices = set()
     for key in tree:
         if store is not None and store.has_node(key):
             record = store.read_node(key)
             if record.status == "done":
-                model = owner[key].config.model
+                model = tree[key].settings.model
                 speeds.setdefault(model, []).append(record.images_per_second)
                 devices.add(record.device)
-    if any(owner[node.key].config.model not in speeds for node in missing):
+    if any(node.settings.model not in speeds for node in missing):
         return "unknown until a first model of each kind is timed (then this plan tells)"
     seconds = 0.0
     for node in missing:
-        timed = speeds[owner[node.key].config.model]
+        timed = speeds[node.settings.model]
         seconds += node.images_seen / (sum(timed) / len(timed))
     text = f"{format_seconds(seconds)} of one trial slot, at the speed measured on "
     text += ", ".join(sorted(devices))
@@ -218,7 +222,7 @@ def print_status(out: Path, *, store: Path | None) -> None:
     rows = []
     for lineage in lineages:
         record = lineage_status(lineage, kept, error=errors.get(lineage.id))
-        done = f"{record.num_done} of {len(lineage.nodes)}"
+        done = f"{record.num_done} of {lineage.config.generations}"
         rows.append([lineage.id, record.status, done, record.error or ""])
     print(f"{sweep.name}: {snapshot.summary()}\n")
     print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))

@@ -4,6 +4,7 @@
     <root>/datasets/<key>/         one prepared data set, published the same way
     <root>/streams/<stream>/       immutable blocks of images
     <root>/features/<key>/         immutable blocks of features of images
+    <root>/selections/<key>/       which of its candidates a filter keeps, and their scores
     <root>/work/<key>/             the claim, and one folder of scratch per owner
 
 Store is what the rest of sweep uses (keys, names and bytes: it would fit an object store as well),
@@ -38,7 +39,7 @@ from sweep.records import (
     read_json,
 )
 
-BlockShelf = Literal["streams", "features"]
+BlockShelf = Literal["streams", "features", "selections"]
 
 
 class Store(Protocol):

@@ -45,9 +45,9 @@ def events(out: Path, lineages) -> EventAccumulator:
 
 
 def records(store: LocalStore, lineage: PlannedLineage) -> list[tuple[NodeRecord, MetricsRecord]]:
-    (plan,) = lineage.metrics
     found = []
     for node in lineage.nodes:
+        (plan,) = node.metrics
         metrics = store.read_metrics(node.key, plan.spec)
         assert metrics is not None
         found.append((store.read_node(node.key), metrics))

@@ -131,7 +131,7 @@ def test_a_pool_is_the_real_images_and_the_streams_first_ones(shared: LocalStore
     """In the order of its recipe."""
     run = make_run(make_lineage(generations=3), shared)
     nodes = plan_lineage(run.config, run.card)
-    images = run.pool_images(nodes[2].pool, {node.stream: node for node in nodes})
+    images = run.sources.images(nodes[2].pool)
     streams = [shared.read_block(node.stream, 0)[: node.num_new] for node in nodes[:2]]
     expected = np.concatenate([run.data.images[run.data.train], *streams])
     assert (images == expected).all()

@@ -14,15 +14,13 @@ from tiny_sweep import CARD, make_lineage
 from sweep.config import PoolConfig
 from sweep.plan import NodePlan, plan_lineage
 from sweep.pool import (
-    POOL_RULES,
     Segment,
     pool_from_recipe,
     pool_origins,
     pool_recipe,
     pool_size,
-    rule_of,
-    scaled_size,
 )
+from sweep.rules import POOL_RULES, rule_of, scaled_size
 
 ALPHAS = st.floats(0, 4).map(lambda alpha: round(alpha, 3))
 SIZES = st.integers(2, 2000)
@@ -118,6 +116,8 @@ def test_first_samples_of_a_smaller_alpha_are_a_prefix_of_a_larger_ones(a, b, nu
     small, large = sorted((a, b))
     assume(scaled_size(small, num_train) > 0)
     first, second = (chain(num_train, 2, alpha=alpha)[1].pool[-1] for alpha in (small, large))
+    assert isinstance(first, Segment)
+    assert isinstance(second, Segment)
     assert first.source == second.source
     assert first.start == second.start == 0
     assert first.stop <= second.stop

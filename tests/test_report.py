@@ -16,7 +16,7 @@ from sweep.presets import preset_of
 from sweep.records import load_sweep
 from sweep.report import (
     format_bytes,
-    lineage_size,
+    node_size,
     planned_bytes,
     print_plan,
     print_status,
@@ -63,7 +63,7 @@ def total(lineages: list[PlannedLineage]) -> int:
 
 def scratch(lineage: PlannedLineage) -> int:
     """Two saved states of a running training."""
-    return 2 * lineage_size(lineage, 1).state_bytes
+    return 2 * node_size(lineage.nodes[0], lineage.card).state_bytes
 
 
 def test_a_streams_block_is_a_batch_of_the_sampler() -> None:

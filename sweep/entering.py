@@ -1,0 +1,304 @@
+"""Which images enter the next pool, and which part of a pool a member sees.
+
+The new images of a generation are shared out among its members and, where images have classes,
+among these; a filter or a probe then selects among more candidates than are kept. All of it is
+counts and ranges, known before anything runs. Must not know pixels or files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from model.config import FilterConfig, MetricsConfig, check
+from model.features import weights_digest
+from model.filters import check_filter, num_candidates
+from sweep.config import LineageConfig
+from sweep.keys import canonical
+from sweep.labels import class_weights, multinomial, quota
+from sweep.members import Member
+from sweep.pool import (
+    Pool,
+    Segment,
+    Selected,
+    Source,
+    class_counts,
+    only_real,
+    pool_recipe,
+    pool_rows,
+    pool_size,
+    real_and_own,
+    select,
+    shard,
+)
+from sweep.records import DatasetCard, Json
+from sweep.rules import scaled_size
+
+PROBE = "probe-class"
+"""Name of the selection of images that a probe says are of a class: the first so many of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What decides which images enter the pools of a lineage."""
+
+    config: LineageConfig
+    members: tuple[Member, ...]
+    card: DatasetCard
+    first: Pool
+    """D_1, whose real images filters and probes compare with."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every image of a pool has a class."""
+        conditional = any(member.model.conditional for member in self.members)
+        return conditional or self.config.pool.concentration > 0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether what enters a pool is not simply the first images of one model."""
+        filtered = any(member.filter.name != "none" for member in self.members)
+        return len(self.members) > 1 or filtered or self.config.pool.concentration > 0
+
+
+def check_entering(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
+    """Raise ValueError unless classes, filters and members fit the data and each other."""
+    num_classes = card.num_classes or len(card.class_names)
+    focal_numbers(config, card)
+    conditional = any(member.model.conditional for member in members)
+    concentration = config.pool.concentration
+    if concentration > 0:
+        rule = f"be 0 with data.name={card.name}, which has no classes"
+        check(num_classes > 0, "pool.concentration", rule, concentration)
+        rule = f"name at least one class with pool.concentration={concentration:g}"
+        check(bool(config.pool.focal_classes), "pool.focal_classes", rule, ())
+    if conditional:
+        rule = f"be False with data.name={card.name}, which has no classes"
+        check(num_classes > 0, "model.conditional", rule, True)
+    for member in members:
+        check_filter(
+            member.filter, has_classes=num_classes > 0, conditional=member.model.conditional
+        )
+        if member.filter.reward_class is not None:
+            class_number(member.filter.reward_class, "filter.reward_class", card)
+        rule = "be set with ensemble.data=filtered, which is what it keeps of the pool"
+        has_filter = member.data != "filtered" or member.filter.name != "none"
+        check(has_filter, "filter.name", rule, member.filter.name)
+
+
+def class_number(name: str, field: str, card: DatasetCard) -> int:
+    """The number of a class given by its name, or by its number.
+
+    Raises:
+        ValueError: There is no such class.
+    """
+    if name in card.class_names:
+        return card.class_names.index(name)
+    num_classes = card.num_classes or len(card.class_names)
+    if name.isdecimal() and int(name) < num_classes:
+        return int(name)
+    has = ", ".join(card.class_names[:12]) if card.class_names else f"{num_classes or 'no'} classes"
+    more = ", ..." if len(card.class_names) > 12 else ""
+    raise ValueError(f"{field} must name classes of {card.name}, got {name!r}; it has {has}{more}")
+
+
+def focal_numbers(config: LineageConfig, card: DatasetCard) -> list[int]:
+    """The numbers of pool.focal_classes; ValueError where one does not exist or stands twice."""
+    names = config.pool.focal_classes
+    numbers = [class_number(name, "pool.focal_classes", card) for name in names]
+    check(len(set(numbers)) == len(numbers), "pool.focal_classes", "name each class once", names)
+    return numbers
+
+
+def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
+    """The part of D_n that a member sees.
+
+    Raises:
+        ValueError: It sees nothing.
+    """
+    member = entry.members[number]
+    seen = pool
+    if member.data == "shard":
+        seen = shard(pool, number, len(entry.members))
+    elif member.data == "real":
+        seen = only_real(pool)
+    elif member.data == "own":
+        seen = real_and_own(pool, number)
+    elif member.data == "filtered":
+        keep = int(pool_size(pool) / Fraction(str(member.filter.candidates)))
+        seen = (filtered(entry, member, pool, keep, place=(generation, number)),)
+    rule = f"leave member {number} images to see in generation {generation}"
+    check(pool_size(seen) > 0, "ensemble.data", rule, member.data, "the pool has none of these")
+    return seen
+
+
+def entering_images(
+    entry: Entry, pool: Pool, streams: Sequence[str], *, generation: int, count: int
+) -> list[Pool]:
+    """The first `count` images of S_n, member by member.
+
+    Args:
+        entry: What decides.
+        pool: D_n, whose classes the new images' classes follow.
+        streams: Each member's stream.
+        generation: n.
+        count: Images in all.
+    """
+    shares = [Fraction(str(member.share)) for member in entry.members]
+    whole = [int(share * 10**9) for share in shares]
+    weights: list[int] = []
+    if entry.has_labels and count:
+        weights = pool_weights(entry, pool)
+    new = []
+    for number, part in enumerate(quota(whole, count).tolist()):
+        member, place = entry.members[number], (generation, number)
+        stream = Segment(
+            kind="synthetic",
+            source=streams[number],
+            start=0,
+            stop=0,
+            generation=generation,
+            member=number,
+        )
+        if not entry.has_labels:
+            new.append(unlabelled(entry, member, stream, part, place=place))
+            continue
+        if entry.config.pool.labels == "quota":
+            counts = quota(weights, part)
+        else:
+            counts = multinomial(weights, part, (entry.config.seed, generation, number))
+        new.append(
+            tuple(
+                of_class(entry, member, stream, label, n, part, place=place)
+                for label, n in enumerate(counts.tolist())
+                if n
+            )
+        )
+    return new
+
+
+def pool_weights(entry: Entry, pool: Pool) -> list[int]:
+    """Shares of the new images' classes, as whole numbers."""
+    card = entry.card
+    labels = card.real_labels()
+    counts = class_counts(pool_rows(pool, labels), card.num_classes)
+    pooled = entry.config.pool
+    return class_weights(
+        counts, concentration=pooled.concentration, focal=focal_numbers(entry.config, card)
+    )
+
+
+def unlabelled(
+    entry: Entry, member: Member, stream: Segment, count: int, *, place: tuple[int, int]
+) -> Pool:
+    """`count` images of an unconditional stream, filtered if the member has a filter."""
+    if count == 0:
+        return ()
+    candidates = (replace(stream, stop=num_candidates(member.filter, count)),)
+    return _kept(entry, member, candidates, count, place=place, label=None)
+
+
+def of_class(
+    entry: Entry,
+    member: Member,
+    stream: Segment,
+    label: int,
+    count: int,
+    total: int,
+    *,
+    place: tuple[int, int],
+) -> Source:
+    """`count` images of one class, of `total` that the member adds: asked for, or found."""
+    candidates = num_candidates(member.filter, count)
+    if member.model.conditional:
+        of: Pool = (replace(stream, stop=candidates, label=label),)
+    else:
+        limit = scaled_size(entry.config.pool.draws_per_image, total)
+        limit = max(num_candidates(member.filter, limit), candidates)
+        by = {"name": PROBE, "class": label, **judged_by(entry, member)}
+        of = (select((replace(stream, stop=limit),), candidates, by, label=label),)
+    (source,) = _kept(entry, member, of, count, place=place, label=label)
+    return source
+
+
+def _kept(
+    entry: Entry,
+    member: Member,
+    candidates: Pool,
+    count: int,
+    *,
+    place: tuple[int, int],
+    label: int | None,
+) -> Pool:
+    """What the member's filter keeps of candidates; all of them without one."""
+    if member.filter.name == "none" or member.data == "filtered":
+        return candidates
+    return (filtered(entry, member, candidates, count, place=place, label=label),)
+
+
+def filtered(
+    entry: Entry,
+    member: Member,
+    candidates: Pool,
+    keep: int,
+    *,
+    place: tuple[int, int],
+    label: int | None = None,
+) -> Selected:
+    """What the member's filter keeps of candidates."""
+    settings = {k: v for k, v in canonical(member.filter).items() if k != "candidates"}
+    seed = [entry.config.seed, *place, *([] if label is None else [label])]
+    by = {**settings, **judged_by(entry, member), "seed": seed}
+    if member.filter.reward_class is not None:
+        by["reward_class"] = class_number(
+            member.filter.reward_class, "filter.reward_class", entry.card
+        )
+    return select(candidates, keep, by, label=label)
+
+
+def judging(config: FilterConfig) -> MetricsConfig:
+    """The extractor of a filter's features, as the functions of features take it."""
+    return MetricsConfig(
+        names=(),
+        extractor=config.extractor,
+        weights=config.weights,
+        resolution=config.resolution,
+        precision=config.precision,
+    )
+
+
+def judged_by(entry: Entry, member: Member) -> Json:
+    """The features and real images by which images are judged, for keys."""
+    judge = member.filter
+    found: Json = {
+        "extractor": judge.extractor,
+        "resolution": judge.resolution,
+        "precision": judge.precision,
+        "real": pool_recipe(entry.first),
+    }
+    if (weights := weights_digest(judging(judge))) is not None:
+        found["weights"] = weights
+    return found
+
+
+def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
+    """How many first images of each (stream, class) a pool needs to be resolved.
+
+    Where a probe tells classes only as many are counted as are kept: how many must be drawn is
+    known only when they are looked at.
+    """
+    needed: dict[tuple[str, int | None], int] = {}
+    found: dict[tuple[str, int | None], int] = {}
+    sources = list(pool)
+    while sources:
+        source = sources.pop()
+        if isinstance(source, Selected) and source.by["name"] != PROBE:
+            sources += source.of
+        elif isinstance(source, Selected):
+            (stream,) = source.of
+            assert isinstance(stream, Segment)
+            place = stream.source, None
+            found[place] = found.get(place, 0) + source.keep
+        elif source.kind == "synthetic":
+            place = source.source, source.label
+            needed[place] = max(needed.get(place, 0), source.stop)
+    return needed | found

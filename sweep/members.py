@@ -1,0 +1,116 @@
+"""The members of a generation: models side by side, each with its settings and part of the pool.
+
+Without ensemble settings a generation is one model that sees the whole pool. Must not know keys,
+pixels or files.
+"""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from model.config import (
+    FilterConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    check,
+    check_choice,
+    check_together,
+)
+from sweep.config import LineageConfig, MemberData, merge, nest, updated
+
+OWN = ("share", "data")
+"""Words of ensemble.members that are no settings of a lineage."""
+GROUPS = ("model", "train", "sample", "filter")
+"""Settings of a lineage that its members may differ in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One model of every generation."""
+
+    model: ModelConfig
+    train: TrainConfig
+    sample: SampleConfig
+    filter: FilterConfig
+    share: float
+    """Its part of the new images, as a weight among the members'."""
+    data: MemberData
+    """What it sees of the pool."""
+
+
+def members_of(config: LineageConfig) -> tuple[Member, ...]:
+    """The members of a lineage's generations, in order.
+
+    Raises:
+        ValueError: A word of ensemble.members is no setting, or not allowed.
+    """
+    texts = config.ensemble.members or ("",) * config.ensemble.size
+    members = tuple(_member(config, text, number) for number, text in enumerate(texts))
+    if any(member.data == "own" for member in members) and config.pool.rule == "subsample":
+        raise ValueError(
+            "ensemble.data must not be own with pool.rule=subsample, which mixes all images, "
+            "got 'own'"
+        )
+    if not any(member.share > 0 for member in members):
+        raise ValueError("ensemble.members must have a share above 0, got none")
+    return members
+
+
+def _member(config: LineageConfig, text: str, number: int) -> Member:
+    """A member from its words."""
+    where = f"ensemble.members[{number}]"
+    own: dict[str, Any] = {"share": 1.0, "data": config.ensemble.data}
+    changes: dict[str, Any] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        check(bool(equals), where, "be words like name=value", word)
+        if name in OWN:
+            own[name] = value
+            continue
+        group = name.split(".")[0]
+        check("." in name and group in GROUPS, where, f"set {_settable()}", word)
+        changes = merge(changes, nest(name, _typed(config, name, value)))
+    try:
+        share = float(own["share"])
+    except ValueError:
+        share = float("nan")
+    check(0 <= share < float("inf"), where, "have a share of at least 0", own["share"])
+    check_choice(f"{where} data", own["data"], typing.get_args(MemberData))
+    train = changes.get("train")
+    if isinstance(train, Mapping) and "epochs" not in train and {"steps", "images"} & set(train):
+        changes = merge(changes, {"train": {"epochs": None}})
+    changed = updated(config, changes)
+    check_together(changed.data, changed.model, changed.train)
+    return Member(
+        **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
+    )
+
+
+def _settable() -> str:
+    return ", ".join(OWN) + " or a setting of " + ", ".join(GROUPS)
+
+
+def _typed(config: LineageConfig, dotted: str, text: str) -> Any:
+    """A word's value: a number, true, false or none where it reads as one, a list at commas."""
+    import json
+
+    def one(word: str) -> Any:
+        try:
+            return json.loads(word)
+        except ValueError:
+            return word
+
+    return [one(word) for word in text.split(",")] if "," in text else one(text)
+
+
+def one_model(config: LineageConfig) -> bool:
+    """Whether each generation is a single model that sees the whole pool."""
+    members = members_of(config)
+    return len(members) == 1 and members[0].data == "all"
+
+
+def member_config(config: LineageConfig, member: Member) -> LineageConfig:
+    """The lineage's settings with a member's own in their place."""
+    return replace(config, **{group: getattr(member, group) for group in GROUPS})

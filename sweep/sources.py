@@ -1,0 +1,229 @@
+"""From a pool's manifest to its images, classes and features: what is selected, and by what.
+
+A selection is made once and kept in the store with the scores that made it. Must not know how
+nodes are trained, nor Ray.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from model.config import FilterConfig, MetricsConfig, SampleConfig
+from model.datasets import Dataset
+from model.filters import select_images
+from model.probe import Probe, fit_probe
+from model.randomness import Purpose, generator
+from model.size import SAMPLE_BATCH
+from model.training import Diverged
+from sweep.entering import PROBE
+from sweep.files import CorruptError
+from sweep.keys import digest
+from sweep.measurement import Measurement
+from sweep.plan import NodePlan
+from sweep.pool import (
+    RANDOM,
+    Pool,
+    Segment,
+    Selected,
+    Source,
+    first_images,
+    pool_from_recipe,
+    pool_recipe,
+    pool_rows,
+    random_positions,
+)
+from sweep.records import DatasetCard, Json
+from sweep.store import Store
+from sweep.streams import Streams, block_size, store_key
+
+SELECTIONS_VERSION = 1
+"""Raised whenever the same candidates and settings would keep others."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Sources:
+    """The images that the pools of a lineage name."""
+
+    card: DatasetCard
+    data: Dataset
+    store: Store
+    streams: Streams
+    measurement: Measurement
+    node_of: Callable[[str], tuple[NodePlan, SampleConfig]]
+    """A stream's key to the node and the sampler that draw it."""
+    weights: Mapping[str, str]
+    """Files of extractors' weights by their SHA-256, where settings name some."""
+    _probes: dict[str, Probe] = field(default_factory=dict)
+
+    def images(self, pool: Pool) -> np.ndarray:
+        """(N, C, H, W) images of a pool, in order; streams are drawn as far as they are missing.
+
+        Raises:
+            Diverged: A model's images are not finite, or none are of a class that is asked for.
+        """
+        return np.concatenate([self.source_images(source) for source in pool])
+
+    def source_images(self, source: Source) -> np.ndarray:
+        """The images of one source."""
+        if isinstance(source, Selected):
+            kept = self.choose(source)[source.start : source.stop]
+            candidates = first_images(source.of, int(kept.max()) + 1) if len(kept) else ()
+            return self.images(candidates)[kept]
+        if source.kind == "real":
+            return self.data.images[self.data.train[source.start : source.stop]]
+        return self.stream_images(source)
+
+    def stream_images(self, segment: Segment) -> np.ndarray:
+        """The images of a range of a stream."""
+        node, sample = self.node_of(segment.source)
+        label = segment.label
+        return self.streams.read(node, sample, {label: segment.stop})[label][segment.start :]
+
+    def labels(self, pool: Pool) -> np.ndarray:
+        """(N,) int64 classes of a pool's images; -1 where there are none."""
+        labels = None if self.data.labels is None else self.data.labels[self.data.train]
+        return pool_rows(pool, labels, self.choose).labels
+
+    def origins(self, pool: Pool) -> np.ndarray:
+        """(N,) int64 generations that a pool's images come from; 0 is real data."""
+        return pool_rows(pool, None, self.choose).generations
+
+    def features(self, pool: Pool, config: MetricsConfig) -> np.ndarray:
+        """(N, D) float32 features of a pool's images, those of whole streams kept in the store."""
+        return np.concatenate([self.source_features(source, config) for source in pool])
+
+    def source_features(self, source: Source, config: MetricsConfig) -> np.ndarray:
+        """The features of one source."""
+        if isinstance(source, Selected):
+            kept = self.choose(source)[source.start : source.stop]
+            candidates = first_images(source.of, int(kept.max()) + 1) if len(kept) else ()
+            return self.features(candidates, config)[kept]
+        if source.kind == "real":
+            part = self.measurement.part("train", self.data.train, config)
+            return part[source.start : source.stop]
+        size = block_size(source.label)
+        whole = Segment(
+            kind="synthetic",
+            source=source.source,
+            start=0,
+            stop=-(-source.stop // size) * size,
+            label=source.label,
+        )
+        key: Json = {"stream": store_key(source.source, source.label)}
+        images = self.stream_images(whole)
+        found = self.measurement.features(key, images, config, block=size)
+        return found[source.start : source.stop]
+
+    def choose(self, selected: Selected) -> np.ndarray:
+        """The ascending positions among its candidates that a selection keeps, (keep,) int64."""
+        if selected.by["name"] == RANDOM:
+            return random_positions(selected)
+        return self.selection(selected)[0]
+
+    def selection(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """What a selection keeps, and each looked-at candidate's score; made once, then read."""
+        key = selection_key(selected)
+        for _ in range(2):
+            try:
+                if self.store.has_block(key, 1, shelf="selections"):
+                    return (
+                        self.store.read_block(key, 0, shelf="selections"),
+                        self.store.read_block(key, 1, shelf="selections"),
+                    )
+            except (CorruptError, FileNotFoundError):
+                for index in (0, 1):
+                    self.store.discard_block(key, index, shelf="selections")
+        by_class = selected.by["name"] == PROBE
+        kept, scores = (self.find_class if by_class else self.filter)(selected)
+        self.store.write_block(key, 0, kept, shelf="selections")
+        self.store.write_block(key, 1, scores, shelf="selections")
+        return kept, scores
+
+    def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """What a filter keeps of its candidates, and their scores."""
+        by = selected.by
+        settings = {k: by[k] for k in FilterConfig.__dataclass_fields__ if k in by}
+        reward_class = settings.pop("reward_class", None)
+        config = FilterConfig(**settings)
+        judge = self.judge(selected)
+        real = pool_from_recipe(by["real"])
+        found = select_images(
+            config,
+            self.features(selected.of, judge),
+            selected.keep,
+            self.features(real, judge),
+            real_labels=self.known_labels(real),
+            label=selected.label,
+            reward_class=reward_class,
+            num_classes=self.card.num_classes,
+            rng=generator(tuple(by["seed"]), Purpose.POOL),
+        )
+        return found.indices, found.scores
+
+    def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """The first images that the probe says are of a class, and all their probabilities of it.
+
+        Raises:
+            Diverged: Among all candidates there are not enough: the model has lost the class.
+        """
+        (stream,) = selected.of
+        assert isinstance(stream, Segment)
+        probe, judge, label = self.probe(selected), self.judge(selected), selected.by["class"]
+        looked, found, scores = 0, np.empty(0, np.int64), np.empty(0)
+        while len(found) < selected.keep:
+            if looked >= stream.stop:
+                name = self.card.class_names[label] if self.card.class_names else label
+                raise Diverged(
+                    f"V_{stream.generation} made {len(found)} images of class {name} in "
+                    f"{stream.stop:,}, where {selected.keep} were needed (pool.draws_per_image)"
+                )
+            batch = Segment(
+                kind="synthetic",
+                source=stream.source,
+                start=looked,
+                stop=min(looked + SAMPLE_BATCH, stream.stop),
+            )
+            probabilities = probe.probabilities(self.features((batch,), judge))
+            of_class = np.flatnonzero(probabilities.argmax(axis=1) == label)
+            found = np.concatenate([found, looked + of_class])
+            scores = np.concatenate([scores, probabilities[:, label]])
+            looked = batch.stop
+        return found[: selected.keep], scores
+
+    def probe(self, selected: Selected) -> Probe:
+        """The classifier of a selection's real images, fitted once."""
+        judge = {k: v for k, v in selected.by.items() if k not in ("class", "name", "seed")}
+        key = digest(judge)
+        if key not in self._probes:
+            real = pool_from_recipe(selected.by["real"])
+            labels = self.known_labels(real)
+            assert labels is not None
+            self._probes[key] = fit_probe(
+                self.features(real, self.judge(selected)),
+                labels,
+                num_classes=self.card.num_classes,
+                class_names=self.card.class_names,
+            )
+        return self._probes[key]
+
+    def judge(self, selected: Selected) -> MetricsConfig:
+        """The extractor of a selection."""
+        by = selected.by
+        return MetricsConfig(
+            names=(),
+            extractor=by["extractor"],
+            weights=self.weights[by["weights"]] if "weights" in by else None,
+            resolution=by["resolution"],
+            precision=by["precision"],
+        )
+
+    def known_labels(self, pool: Pool) -> np.ndarray | None:
+        """(N,) classes of real images, or None where the data have none."""
+        return None if self.data.labels is None else self.labels(pool)
+
+
+def selection_key(selected: Selected) -> str:
+    """Name of what a selection keeps, whatever part of it is used."""
+    whole = replace(selected, start=0, stop=selected.keep)
+    return digest({"version": SELECTIONS_VERSION, "selection": pool_recipe((whole,))})

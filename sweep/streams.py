@@ -1,0 +1,142 @@
+"""Streams of samples in the store: reading them, and drawing what is missing, in whole blocks.
+
+A conditional model has a stream for each class, in smaller blocks that share a network call. Must
+not know pools, filters or Ray.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.checkpoint import Checkpoint
+from model.config import SampleConfig
+from model.families import draw_block, draw_class_blocks
+from model.randomness import Purpose
+from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
+from sweep.files import CorruptError
+from sweep.keys import class_stream_key, stream_key
+from sweep.plan import NodePlan
+from sweep.store import Store
+from sweep.work import WAIT_SECONDS, Work
+
+Counts = Mapping[int | None, int]
+"""First images needed of each class of a stream; of None alone for an unconditional model."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Streams:
+    """The streams of a lineage's nodes."""
+
+    store: Store
+    work: Work
+    seed: int
+    """The lineage's."""
+    device: str
+    read_checkpoint: Callable[[NodePlan], Checkpoint]
+
+    def read(
+        self, node: NodePlan, sample: SampleConfig, counts: Counts
+    ) -> dict[int | None, np.ndarray]:
+        """The first images of each class of a node's stream, (count, C, H, W) by class.
+
+        Missing or damaged blocks are drawn.
+
+        Raises:
+            Diverged: The model draws images that are not finite, or all the same.
+        """
+        base = stream_key(node.key, sample)
+        blocks = {label: range(blocks_of(label, count)) for label, count in counts.items()}
+        while True:
+            missing = [
+                (label, block)
+                for label, needed in blocks.items()
+                for block in needed
+                if not self.store.has_block(store_key(base, label), block)
+            ]
+            if not missing:
+                try:
+                    return {
+                        label: self.read_blocks(store_key(base, label), blocks[label])[:count]
+                        for label, count in counts.items()
+                    }
+                except FileNotFoundError:  # found damaged by another lineage just now
+                    continue
+                except CorruptError:
+                    for label, needed in blocks.items():
+                        self.discard_damaged(store_key(base, label), needed)
+                    continue
+            with self.work.on(base, node, "sample") as claim:
+                if claim is None:
+                    time.sleep(WAIT_SECONDS)
+                else:
+                    self.draw(node, sample, missing)
+
+    def read_blocks(self, key: str, blocks: range) -> np.ndarray:
+        """Blocks of a stream that are there; errors as Store.read_block."""
+        return np.concatenate([self.store.read_block(key, block) for block in blocks])
+
+    def draw(
+        self, node: NodePlan, sample: SampleConfig, missing: list[tuple[int | None, int]]
+    ) -> None:
+        """Draw and keep (class, block) pairs of a stream, each whole whatever is needed of it."""
+        checkpoint = self.read_checkpoint(node)
+        base = stream_key(node.key, sample)
+        missing = [m for m in missing if not self.store.has_block(store_key(base, m[0]), m[1])]
+        seed = (self.seed, node.generation, node.member)
+        started, drawn = time.perf_counter(), 0
+        labelled = [(label, block) for label, block in missing if label is not None]
+        parts = draw_class_blocks(
+            checkpoint, labelled, sample, seed=seed, purpose=Purpose.SAMPLE, device=self.device
+        )
+        if not labelled:
+            parts = (
+                (
+                    (None, block),
+                    draw_block(
+                        checkpoint,
+                        block,
+                        sample,
+                        seed=seed,
+                        purpose=Purpose.SAMPLE,
+                        device=self.device,
+                    ),
+                )
+                for _, block in missing
+            )
+        for done, ((label, block), images) in enumerate(parts, start=1):
+            self.store.write_block(store_key(base, label), block, images)
+            drawn += len(images)
+            self.work.progress(
+                node,
+                "sample",
+                step=done,
+                num_steps=len(missing),
+                images_per_second=drawn / (time.perf_counter() - started),
+            )
+
+    def discard_damaged(self, key: str, blocks: range) -> None:
+        """Delete the damaged ones of a stream's blocks, so that they are drawn again."""
+        for block in blocks:
+            try:
+                self.store.read_block(key, block)
+            except FileNotFoundError:
+                continue
+            except CorruptError:
+                self.store.discard_block(key, block)
+
+
+def store_key(stream: str, label: int | None) -> str:
+    """Name of a stream's folder, or of that of one of its classes."""
+    return stream if label is None else class_stream_key(stream, label)
+
+
+def blocks_of(label: int | None, count: int) -> int:
+    """Blocks that hold the first `count` images of a stream, or of one of its classes."""
+    return num_blocks(count) if label is None else num_class_blocks(count)
+
+
+def block_size(label: int | None) -> int:
+    """Images of a block."""
+    return SAMPLE_BATCH if label is None else CLASS_BLOCK
