@@ -305,3 +305,45 @@ class MetricsConfig:
             "be at least 2",
             self.kid_num_subsets,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilterConfig:
+    """Which of a model's images may enter the pool."""
+
+    name: str = field(default="none", metadata={"key_default": "none"})
+    """Filter of new images: none, random, typicality, reward or others (see docs/guide.md)."""
+    candidates: float = field(default=1.0, metadata={"key_default": 1.0})
+    """Images generated for each one kept; filter none generates no more than it keeps."""
+    extractor: str = field(
+        default="efficientnet-lite0", metadata={"key_default": "efficientnet-lite0"}
+    )
+    """Extractor of the features that a filter sees, as metrics.extractor."""
+    weights: str | None = field(default=None, metadata={"key_default": None, "in_key": False})
+    """File or folder of the extractor's weights; none takes packaged, cached or downloaded ones."""
+    resolution: int = field(default=64, metadata={"key_default": 64})
+    """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
+    """Arithmetic of the extractor."""
+    nearest_k: int = field(default=5, metadata={"key_default": 5})
+    """Typicality: which nearest real image the distance is taken to."""
+    threshold: float | None = field(default=None, metadata={"key_default": None})
+    """Distance: threshold-decay's first one, or near-duplicates' in typical ones of real images."""
+    decay: float = field(default=0.95, metadata={"key_default": 0.95})
+    """Threshold-decay: factor of the distance from one pass to the next."""
+    choices: int = field(default=4, metadata={"key_default": 4})
+    """Reward: images of which one is chosen."""
+    temperature: float = field(default=0.2, metadata={"key_default": 0.2})
+    """Reward: of the choice, whose odds are exp(reward / temperature); near 0 the best one wins."""
+    reward_class: str | None = field(default=None, metadata={"key_default": None})
+    """Reward: class whose probability it is; none takes that of the asked or likeliest class."""
+
+    def __post_init__(self) -> None:
+        check_finite("filter.candidates", self.candidates, 1)
+        check(self.resolution >= 32, "filter.resolution", "be at least 32", self.resolution)
+        check(self.nearest_k >= 1, "filter.nearest_k", "be at least 1", self.nearest_k)
+        if self.threshold is not None:
+            check_finite("filter.threshold", self.threshold, 0, above=True)
+        check(0 < self.decay < 1, "filter.decay", "be in (0, 1)", self.decay)
+        check(self.choices >= 2, "filter.choices", "be at least 2", self.choices)
+        check_finite("filter.temperature", self.temperature, 0, above=True)

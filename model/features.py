@@ -184,16 +184,22 @@ def find_extractor(name: str) -> Extractor:
     return EXTRACTORS[name]
 
 
-def check_extractor(config: MetricsConfig) -> Extractor:
-    """The extractor of `config`; raises ValueError where it is unknown or lacks a setting given."""
-    extractor = find_extractor(config.extractor)
-    name = f"for metrics.extractor {config.extractor}"
+def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
+    """The extractor of `config`; raises ValueError where it is unknown or lacks a setting given.
+
+    Args:
+        config: Its extractor, with its weights and precision; the rest has no effect.
+        section: Where an error says these settings are.
+    """
+    check_choice(f"{section}.extractor", config.extractor, EXTRACTORS)
+    extractor = EXTRACTORS[config.extractor]
+    name = f"for {section}.extractor {config.extractor}"
     if extractor.weights == "none":
         rule, way_out = f"be None {name}, whose weights are fixed", "leave it out"
-        check(config.weights is None, "metrics.weights", rule, config.weights, way_out)
+        check(config.weights is None, f"{section}.weights", rule, config.weights, way_out)
     if not extractor.has_network:
         rule, way_out = f"be fp32 {name}, which has no network", "leave it out"
-        check(config.precision == "fp32", "metrics.precision", rule, config.precision, way_out)
+        check(config.precision == "fp32", f"{section}.precision", rule, config.precision, way_out)
     return extractor
 
 

@@ -128,6 +128,31 @@ def nearest_in_chunk(queries: np.ndarray, chunk: np.ndarray) -> tuple[np.ndarray
     return indices, squares
 
 
+def nearest_kth(queries: np.ndarray, points: np.ndarray, nearest_k: int) -> np.ndarray:
+    """Euclidean distance of each query to its k-th nearest point; equal points count each.
+
+    Taken from the features' differences, as in `nearest_two`: equal queries have equal distances.
+
+    Args:
+        queries: (N, D) of any float type.
+        points: (M, D).
+        nearest_k: Neighbours k, at most M.
+
+    Returns:
+        (N,) float64.
+    """
+    centre = points.mean(axis=0, dtype=np.float64)
+    products = Products(left=queries - centre, right=points - centre)
+    norms = squared_norms(products.right)
+    distances = np.empty(len(queries))
+    for rows, block in products.blocks():
+        order = np.argpartition(norms - 2 * block, nearest_k - 1, axis=1)
+        kth = order[:, nearest_k - 1]
+        difference = points[kth].astype(np.float64) - queries[rows]
+        distances[rows] = np.sqrt(squared_norms(difference))
+    return distances
+
+
 def distinct_rows(features: np.ndarray) -> np.ndarray:
     """The rows of (N, D) features, each of them once, in order of first appearance."""
     first = {row.tobytes(): index for index, row in reversed(list(enumerate(features + 0.0)))}

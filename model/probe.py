@@ -13,6 +13,8 @@ CONSTANT = 1e-12
 """Deviation, as a share of the mean, of a feature that is taken for constant."""
 NO_VARIANCE = 1e-20
 """Variance within classes, as a share of that of all images, that is taken for rounding error."""
+WAY_OUT = "leave metrics of classes out of metrics.names"
+"""What a metric's user can do where no probe can be fitted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,22 @@ class Probe:
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
+    def log_odds(self, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """(N,) logarithms of p / (1 - p), with p the probability of one class of each image.
+
+        They rank images whose probabilities all round to 1.
+
+        Args:
+            features: (N, D).
+            classes: (N,) int64.
+        """
+        scores = self._scores(features)
+        row = np.arange(len(scores))
+        own = scores[row, classes]
+        scores[row, classes] = -np.inf
+        largest = scores.max(axis=1)
+        return own - largest - np.log(np.exp(scores - largest[:, None]).sum(axis=1))
+
     def _scores(self, features: np.ndarray) -> np.ndarray:
         """(N, C) logarithms of the posterior probabilities but for a constant of each row."""
         standard = (features.astype(np.float64) - self.mean) / self.scale
@@ -50,6 +68,7 @@ def fit_probe(
     *,
     num_classes: int,
     class_names: Sequence[str] = (),
+    way_out: str = WAY_OUT,
 ) -> Probe:
     """Fit a linear discriminant analysis with a shrunk covariance, in closed form.
 
@@ -65,6 +84,7 @@ def fit_probe(
         labels: (N,) integer classes from 0.
         num_classes: C.
         class_names: What an error calls the classes; their numbers where empty.
+        way_out: What an error advises.
 
     Raises:
         ValueError: For labels that do not fit the features, fewer than two classes, a class
@@ -73,7 +93,7 @@ def fit_probe(
     from scipy.linalg import solve
     from sklearn.covariance import ledoit_wolf
 
-    _check_fit(features, labels, num_classes, class_names)
+    _check_fit(features, labels, num_classes, class_names, way_out)
     x = features.astype(np.float64)
     mean, scale = x.mean(axis=0), x.std(axis=0)
     varies = scale > CONSTANT * np.abs(mean)
@@ -92,26 +112,27 @@ def fit_probe(
 
 
 def _check_fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, class_names: Sequence[str]
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    class_names: Sequence[str],
+    way_out: str,
 ) -> None:
     """Raise ValueError, naming classes where it can, unless a probe can be fitted."""
     if num_classes < 2:
-        raise ValueError(
-            f"a probe's classes must be at least 2, got {num_classes}; "
-            "leave metrics of classes out of metrics.names"
-        )
+        raise ValueError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
     check_labels("labels", labels, num_images=len(features), num_classes=num_classes)
     counts = np.bincount(labels, minlength=num_classes)
     absent = [str(class_names[c]) if class_names else str(c) for c in np.flatnonzero(counts == 0)]
     if absent:
         raise ValueError(
             f"a probe's images must include every class, got none of {', '.join(absent)}; "
-            "give more images, or leave metrics of classes out of metrics.names"
+            f"give more images, or {way_out}"
         )
     if len(features) <= num_classes:
         raise ValueError(
             f"a probe's images must be more than its {num_classes} classes, got {len(features)}; "
-            "give more images, or leave metrics of classes out of metrics.names"
+            f"give more images, or {way_out}"
         )
 
 
