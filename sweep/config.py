@@ -240,7 +240,8 @@ def key_defaults(config: Any, prefix: str = "") -> dict[str, Any]:
         if is_dataclass(value):
             found |= key_defaults(value, f"{prefix}{f.name}.")
         elif "key_default" in f.metadata:
-            found[prefix + f.name] = f.metadata["key_default"]
+            frozen = f.metadata["key_default"]
+            found[prefix + f.name] = list(frozen) if isinstance(frozen, tuple) else frozen
     return found
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from model.config import FilterConfig, MetricsConfig, check
+from model.config import check
 from model.features import weights_digest
-from model.filters import check_filter, num_candidates
+from model.filters import check_filter, feature_settings, num_candidates
 from sweep.config import LineageConfig
 from sweep.keys import canonical
 from sweep.labels import class_weights, multinomial, quota
@@ -62,7 +62,7 @@ class Entry:
 
 def check_entering(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
     """Raise ValueError unless classes, filters and members fit the data and each other."""
-    num_classes = card.num_classes or len(card.class_names)
+    num_classes = card.num_classes
     focal_numbers(config, card)
     conditional = any(member.model.conditional for member in members)
     concentration = config.pool.concentration
@@ -75,9 +75,8 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         rule = f"be False with data.name={card.name}, which has no classes"
         check(num_classes > 0, "model.conditional", rule, True)
     for member in members:
-        check_filter(
-            member.filter, has_classes=num_classes > 0, conditional=member.model.conditional
-        )
+        by_class = conditional or concentration > 0
+        check_filter(member.filter, has_classes=num_classes > 0, conditional=by_class)
         if member.filter.reward_class is not None:
             class_number(member.filter.reward_class, "filter.reward_class", card)
         rule = "be set with ensemble.data=filtered, which is what it keeps of the pool"
@@ -93,7 +92,7 @@ def class_number(name: str, field: str, card: DatasetCard) -> int:
     """
     if name in card.class_names:
         return card.class_names.index(name)
-    num_classes = card.num_classes or len(card.class_names)
+    num_classes = card.num_classes
     if name.isdecimal() and int(name) < num_classes:
         return int(name)
     has = ", ".join(card.class_names[:12]) if card.class_names else f"{num_classes or 'no'} classes"
@@ -255,17 +254,6 @@ def filtered(
     return select(candidates, keep, by, label=label)
 
 
-def judging(config: FilterConfig) -> MetricsConfig:
-    """The extractor of a filter's features, as the functions of features take it."""
-    return MetricsConfig(
-        names=(),
-        extractor=config.extractor,
-        weights=config.weights,
-        resolution=config.resolution,
-        precision=config.precision,
-    )
-
-
 def judged_by(entry: Entry, member: Member) -> Json:
     """The features and real images by which images are judged, for keys."""
     judge = member.filter
@@ -275,7 +263,7 @@ def judged_by(entry: Entry, member: Member) -> Json:
         "precision": judge.precision,
         "real": pool_recipe(entry.first),
     }
-    if (weights := weights_digest(judging(judge))) is not None:
+    if (weights := weights_digest(feature_settings(judge))) is not None:
         found["weights"] = weights
     return found
 

@@ -19,11 +19,11 @@ from model.config import MetricsConfig, SampleConfig
 from model.datasets import Dataset
 from model.families import draw_preview, family_of
 from model.features import weights_digest
+from model.filters import feature_settings
 from model.selection import validation_score
 from model.training import Diverged, Fit, TrainingJob
 from model.training_length import ema_init_left
 from sweep.config import LineageConfig
-from sweep.entering import judging
 from sweep.files import CorruptError
 from sweep.heartbeat import NodeScratch
 from sweep.keys import stream_key
@@ -93,7 +93,7 @@ class LineageRun:
             device=self.device,
             read_checkpoint=self.read_checkpoint,
         )
-        judges = [judging(member.filter) for member in members_of(self.config)]
+        judges = [feature_settings(member.filter) for member in members_of(self.config)]
         self.sources = Sources(
             card=self.card,
             data=self.data,
@@ -120,9 +120,8 @@ class LineageRun:
                 return
             for node, record in zip(members, records, strict=True):
                 yield Generation(node=record, metrics=self.ensure_all_metrics(node))
-        for (
-            node
-        ) in self.nodes:  # one that was set aside on the way lost its numbers with its weights
+        # One that was set aside on the way lost its numbers with its weights.
+        for node in self.nodes:
             self.ensure_all_metrics(node)
 
     def measure(self, generation: int) -> None:

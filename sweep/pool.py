@@ -170,7 +170,9 @@ def pool_rows(
     """
     parts = [_source_rows(source, real_labels, choose) for source in pool]
     empty = np.empty(0, np.int64)
-    return Rows(*(np.concatenate([empty, *column]) for column in zip(*parts, strict=True)))
+    return Rows(
+        *(np.concatenate(column) for column in zip(Rows(empty, empty, empty), *parts, strict=True))
+    )
 
 
 def _source_rows(

@@ -11,11 +11,12 @@ import numpy as np
 
 from model.config import FilterConfig, MetricsConfig, SampleConfig
 from model.datasets import Dataset
-from model.filters import select_images
+from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
 from model.size import SAMPLE_BATCH
 from model.training import Diverged
+from sweep.config import key_defaults, updated
 from sweep.entering import PROBE
 from sweep.files import CorruptError
 from sweep.keys import digest
@@ -31,6 +32,7 @@ from sweep.pool import (
     pool_from_recipe,
     pool_recipe,
     pool_rows,
+    pool_size,
     random_positions,
 )
 from sweep.records import DatasetCard, Json
@@ -142,22 +144,27 @@ class Sources:
 
     def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
         """What a filter keeps of its candidates, and their scores."""
-        by = selected.by
-        settings = {k: by[k] for k in FilterConfig.__dataclass_fields__ if k in by}
-        reward_class = settings.pop("reward_class", None)
-        config = FilterConfig(**settings)
-        judge = self.judge(selected)
+        by, count = selected.by, pool_size(selected.of)
+        config = filter_config(by)
+        entry = FILTERS[config.name]
         real = pool_from_recipe(by["real"])
-        found = select_images(
-            config,
-            self.features(selected.of, judge),
+        candidates = real_features = np.empty((count, 0), np.float32)
+        if entry.needs_features:
+            candidates = self.features(selected.of, self.judge(selected))
+        if entry.needs_real:
+            real_features = self.features(real, self.judge(selected))
+        asked = None if selected.label is None else np.full(count, selected.label, np.int64)
+        found = select(
+            config.name,
+            candidates,
             selected.keep,
-            self.features(real, judge),
-            real_labels=self.known_labels(real),
-            label=selected.label,
-            reward_class=reward_class,
+            real_features,
+            real_labels=self.known_labels(real) if entry.needs_labels else None,
+            labels=asked,
             num_classes=self.card.num_classes,
+            class_names=self.card.class_names,
             rng=generator(tuple(by["seed"]), Purpose.POOL),
+            config=config,
         )
         return found.indices, found.scores
 
@@ -221,6 +228,13 @@ class Sources:
     def known_labels(self, pool: Pool) -> np.ndarray | None:
         """(N,) classes of real images, or None where the data have none."""
         return None if self.data.labels is None else self.labels(pool)
+
+
+def filter_config(by: Json) -> FilterConfig:
+    """A filter's settings from a recipe, which leaves out those at their frozen `key_default`."""
+    frozen = key_defaults(FilterConfig())
+    given = {name: by[name] for name in frozen if name in by and name != "weights"}
+    return updated(FilterConfig(), {**frozen, **given}, "filter.")
 
 
 def selection_key(selected: Selected) -> str:
