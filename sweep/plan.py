@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
 from model.features import weights_digest
-from model.metrics import check_needs, validate_metrics
+from model.metrics import check_needs, check_probe, validate_metrics
 from model.size import SIZES
 from model.training_length import (
     CLOSED_FORM,
@@ -201,9 +201,16 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
             f"be at most the {most} images that are compared",
             metrics.kid_subset_size,
         )
-    has_classes = card.class_names or card.num_classes
-    labels = {"train_labels", "reference_labels"} if has_classes else set()
+    num_classes = card.num_classes or len(card.class_names)
+    labels = {"train_labels", "reference_labels"} if num_classes else set()
     check_needs(metrics, {"train", *labels})
+    check_probe(
+        metrics,
+        num_train=card.num_train,
+        num_classes=num_classes,
+        class_counts=card.train_class_counts,
+        class_names=card.class_names,
+    )
     inputs = {
         "metrics": canonical(metrics),
         "num_images": num_images,
