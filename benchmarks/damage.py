@@ -25,11 +25,9 @@ from tabulate import tabulate
 
 from analysis.statistics import t_interval
 from analysis.style import PALETTE, save_figure, styled
-from model.comparison import Comparison
 from model.config import DataConfig, MetricsConfig
 from model.datasets import load_dataset
-from model.features import extract_features
-from model.metrics import find_copies, measure
+from model.metrics import RealImages, compare_images, extract_real, measure
 
 RESULTS = Path(__file__).parent / "results"
 DATA = {
@@ -144,21 +142,19 @@ def measure_damages(config: DataConfig, num_seeds: int) -> dict:
         train=train,
         num_classes=len(data.class_names),
     )
-    real = {"train": train, "reference": reference}
-    known = {name: extract_features(images, METRICS) for name, images in real.items()}
+    real = RealImages(
+        reference=reference,
+        reference_labels=data.labels[data.reference],
+        train=train,
+        train_labels=data.labels[data.train],
+        class_names=data.class_names,
+    )
+    known = extract_real(real, METRICS)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in DAMAGES}
     for name, damage in DAMAGES.items():
         for seed in range(num_seeds):
             images = damage(fresh, np.random.default_rng(seed))
-            comparison = Comparison(
-                generated=extract_features(images, METRICS),
-                **known,
-                reference_labels=data.labels[data.reference],
-                train_labels=data.labels[data.train],
-                class_names=data.class_names,
-                exact_copies=find_copies(images, train),
-            )
-            values = measure(comparison, METRICS).values
+            values = measure(compare_images(images, known, METRICS), METRICS).values
             found[name].append({key.split("/")[0]: value for key, value in values.items()})
         print(f"{config.name}: {name}", flush=True)
     return {

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from analysis.statistics import t_interval
 from analysis.style import PALETTE, save_figure, styled
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import DataConfig, MetricsConfig
 from model.datasets import load_dataset
 from model.features import extract_features
@@ -47,14 +47,14 @@ def measure_sizes(num_seeds: int) -> dict[int, list[dict[str, float]]]:
             order = np.random.default_rng(seed).permutation(len(features))
             train, rest = order[:NUM_TRAIN], order[NUM_TRAIN:]
             generated, reference = rest[:size], rest[size : 2 * size]
-            comparison = Comparison(
-                generated=features[generated],
+            real = RealFeatures(
                 reference=features[reference],
                 reference_labels=data.labels[reference],
                 train=features[train],
                 train_labels=data.labels[train],
                 class_names=data.class_names,
             )
+            comparison = Comparison(generated=features[generated], real=real)
             values = measure(comparison, METRICS).values
             found[size].append({key.split("/")[0]: value for key, value in values.items()})
         print(f"N = {size}", flush=True)

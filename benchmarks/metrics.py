@@ -59,14 +59,14 @@ def peak_memory() -> int:
 
 def measure_ours(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time one call of `measure` with all of OURS."""
-    from model.comparison import Comparison
+    from model.comparison import Comparison, RealFeatures
     from model.config import MetricsConfig
     from model.metrics import measure
 
     x, y = draw_features(arguments.num_images, arguments.dimensions)
     config = MetricsConfig(names=OURS, extractor="pixels")
     started = time.perf_counter()
-    evaluation = measure(Comparison(generated=x, reference=y), config)
+    evaluation = measure(Comparison(generated=x, real=RealFeatures(reference=y)), config)
     seconds = time.perf_counter() - started
     values = {name.split("/")[0]: value for name, value in evaluation.values.items()}
     return {"seconds": seconds, "peak_bytes": peak_memory(), "values": values}

@@ -11,9 +11,9 @@ import numpy as np
 from model.comparison import Comparison, Numbers
 from model.config import MetricsConfig
 from model.distances import estimate_mmd2
-from model.neighbours import TIE, squared_radii
+from model.neighbours import find_neighbours, squared_radii
 from model.probe import accuracy, check_labels, class_accuracy, fit_probe
-from model.products import pair_features, squared_norms
+from model.products import centre_features, pair_features
 from model.resampling import average, bootstrap
 
 
@@ -37,9 +37,9 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
         probe_recall: (C,) the probe's accuracy on the reference images of each class.
     """
     _, reference_labels = _check(comparison)
-    probe, C = comparison.probe, len(comparison.class_names)
-    predicted = probe.predict(comparison.generated)
-    on_reference = probe.predict(comparison.reference)
+    real = comparison.real
+    C, on_reference = len(real.class_names), real.probed_reference
+    predicted = real.probe.predict(comparison.generated)
     share, held_out, prior = (_shares(x, C) for x in (predicted, on_reference, reference_labels))
     seen = share[share > 0]
     numbers: Numbers = {
@@ -74,11 +74,11 @@ def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
         where none has), num_classes_measured, and probe_accuracy where the probe is used.
     """
     del config
-    C = len(comparison.class_names)
+    C = len(comparison.real.class_names)
     labels, reference_labels, numbers = _classify(comparison)
     by_class = np.full(C, np.nan)
     for c in range(C):
-        x, y = comparison.generated[labels == c], comparison.reference[reference_labels == c]
+        x, y = comparison.generated[labels == c], comparison.real.reference[reference_labels == c]
         if min(len(x), len(y)) >= 2:
             by_class[c] = estimate_mmd2(x, y)[0]
     measured = by_class[~np.isnan(by_class)]
@@ -103,11 +103,11 @@ def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> Numbe
         class_recall (C,), nan where the reference has no image of a class; worst_class_recall, the
         least of these; and probe_accuracy where the probe is used.
     """
-    C, nearest_k = len(comparison.class_names), config.nearest_k
+    C, nearest_k = len(comparison.real.class_names), config.nearest_k
     labels, reference_labels, numbers = _classify(comparison)
     by_class = np.full(C, np.nan)
     for c in np.unique(reference_labels):
-        x, y = comparison.generated[labels == c], comparison.reference[reference_labels == c]
+        x, y = comparison.generated[labels == c], comparison.real.reference[reference_labels == c]
         by_class[c] = _recall(x, y, nearest_k) if len(x) > nearest_k else 0.0
     return numbers | {
         "class_recall": by_class,
@@ -125,10 +125,10 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
-    probe, C = comparison.probe, len(comparison.class_names)
-    predicted = probe.predict(comparison.generated)
+    real, C = comparison.real, len(comparison.real.class_names)
+    predicted = real.probe.predict(comparison.generated)
     numbers: Numbers = {
-        "probe_accuracy": accuracy(probe.predict(comparison.reference), reference_labels),
+        "probe_accuracy": accuracy(real.probed_reference, reference_labels),
         "class_accuracy": class_accuracy(predicted, generated_labels, num_classes=C),
     }
     right = predicted == generated_labels
@@ -151,27 +151,26 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
-    C = len(comparison.class_names)
+    real, C = comparison.real, len(comparison.real.class_names)
     asked, labels = np.unique(generated_labels, return_inverse=True)
     probe = fit_probe(comparison.generated, labels, num_classes=len(asked))
-    predicted = asked[probe.predict(comparison.reference)]
+    predicted = asked[probe.predict(real.reference)]
     numbers = _average("cas", predicted == reference_labels, config.bootstrap)
     numbers["class_cas"] = class_accuracy(predicted, reference_labels, num_classes=C)
-    if comparison.train is not None and comparison.train_labels is not None:
-        on_reference = comparison.probe.predict(comparison.reference)
-        numbers["cas_real"] = accuracy(on_reference, reference_labels)
+    if real.train is not None and real.train_labels is not None:
+        numbers["cas_real"] = accuracy(real.probed_reference, reference_labels)
     return numbers
 
 
 def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:
     """Labels asked for, and the reference's; ValueError for labels that do not fit the images."""
-    C = len(comparison.class_names)
-    asked, real = comparison.generated_labels, comparison.reference_labels
+    C = len(comparison.real.class_names)
+    asked, real = comparison.generated_labels, comparison.real.reference_labels
     assert real is not None
     if asked is not None:
         N = len(comparison.generated)
         check_labels("generated_labels", asked, num_images=N, num_classes=C)
-    M = len(comparison.reference)
+    M = len(comparison.real.reference)
     check_labels("reference_labels", real, num_images=M, num_classes=C)
     return asked, real
 
@@ -181,25 +180,19 @@ def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, Numbers]:
     asked, real = _check(comparison)
     if asked is not None:
         return asked, real, {}
-    probe = comparison.probe
-    known = accuracy(probe.predict(comparison.reference), real)
-    return probe.predict(comparison.generated), real, {"probe_accuracy": known}
+    known = accuracy(comparison.real.probed_reference, real)
+    return comparison.real.probe.predict(comparison.generated), real, {"probe_accuracy": known}
 
 
 def _recall(generated: np.ndarray, reference: np.ndarray, nearest_k: int) -> float:
     """Share of (M, D) reference images in the neighbourhoods of more than k (N, D) generated ones.
 
-    As find_neighbours has it, but the reference may have fewer than k images.
+    The reference's own neighbourhoods do not matter, and it may have fewer than k images.
     """
-    pairs = pair_features(generated, reference)
-    norms, norms_reference = (
-        squared_norms(x) * (1 + TIE) for x in (pairs.generated, pairs.reference)
-    )
-    least = norms - squared_radii(pairs.within_generated, nearest_k)
-    recalled = np.zeros(len(reference), bool)
-    for rows, products in pairs.across.blocks():
-        recalled |= (2 * products - norms_reference > least[rows, None]).any(axis=0)
-    return float(recalled.mean())
+    pairs = pair_features(generated, centre_features(reference))
+    radii = squared_radii(pairs.within_generated, nearest_k)
+    nothing = np.zeros(len(reference))
+    return float(find_neighbours(pairs, radii, reference_radii=nothing).recalled.mean())
 
 
 def _shares(labels: np.ndarray, num_classes: int) -> np.ndarray:

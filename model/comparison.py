@@ -1,7 +1,8 @@
 """What a metric compares: features of generated images beside those of real ones.
 
-Holds the matrices and what several metrics compute from them, each once. Must not know images,
-extractors, settings or names of metrics.
+Holds the matrices and what several metrics compute from them, each once: what real images alone
+determine is kept with them, for all the generated images that are compared with them. Must not know
+images, extractors, settings or names of metrics.
 """
 
 from dataclasses import dataclass
@@ -9,49 +10,60 @@ from functools import cached_property
 
 import numpy as np
 
-from model.neighbours import Neighbours, find_neighbours
+from model.distances import KernelStatistics, reference_statistics
+from model.neighbours import Neighbours, find_neighbours, nearest_two, squared_radii
 from model.probe import Probe, fit_probe
-from model.products import Pairs, pair_features
+from model.products import Centred, Pairs, centre_features, pair_features
 
 Numbers = dict[str, float | np.ndarray]
 """A metric's numbers by name; an array of (C,) floats is one number per class, nan where none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Features of one extractor, a row per image, and the classes where they are known."""
+class RealFeatures:
+    """Features of real images by one extractor, a row per image, and their classes where known.
 
-    generated: np.ndarray
-    """(N, D) features of the images that are judged."""
+    Not to be written to: what is computed from them is kept.
+    """
+
     reference: np.ndarray
     """(M, D) features of held-out real images."""
     train: np.ndarray | None = None
     """(K, D) features of the real images that were trained on."""
-    generated_labels: np.ndarray | None = None
-    """(N,) int64 classes that the generator was asked for; None where it was asked for none."""
     reference_labels: np.ndarray | None = None
     """(M,) int64."""
     train_labels: np.ndarray | None = None
     """(K,) int64."""
     class_names: tuple[str, ...] = ()
     """Empty where the real images have no labels."""
-    exact_copies: np.ndarray | None = None
-    """(N,) bool: whether an image equals a training image in every pixel; None without train."""
+    train_digests: frozenset[bytes] | None = None
+    """Digests of the training images' pixels; None where the pixels are unknown."""
 
     @cached_property
-    def pairs(self) -> Pairs:
-        """The products of generated and reference features."""
-        return pair_features(self.generated, self.reference)
-
-    def neighbours(self, nearest_k: int) -> Neighbours:
-        """Who lies within whose neighbourhood, found once per `nearest_k`."""
-        if nearest_k not in self._neighbours:
-            self._neighbours[nearest_k] = find_neighbours(self.pairs, nearest_k)
-        return self._neighbours[nearest_k]
+    def centred(self) -> Centred:
+        """The reference less its mean, and the products within it."""
+        return centre_features(self.reference)
 
     @cached_property
-    def _neighbours(self) -> dict[int, Neighbours]:
+    def kernel_statistics(self) -> KernelStatistics:
+        """What KID needs of the reference."""
+        return reference_statistics(self.centred)
+
+    def squared_radii(self, nearest_k: int) -> np.ndarray:
+        """(M,) squared radii of the reference's neighbourhoods, found once per `nearest_k`."""
+        if nearest_k not in self._radii:
+            self._radii[nearest_k] = squared_radii(self.centred.within, nearest_k)
+        return self._radii[nearest_k]
+
+    @cached_property
+    def _radii(self) -> dict[int, np.ndarray]:
         return {}
+
+    @cached_property
+    def train_distances(self) -> np.ndarray:
+        """(M, 2) distances of the reference to its nearest two training images (nearest_two)."""
+        assert self.train is not None
+        return nearest_two(self.reference, self.train)
 
     @cached_property
     def probe(self) -> Probe:
@@ -64,3 +76,41 @@ class Comparison:
             num_classes=len(self.class_names),
             class_names=self.class_names,
         )
+
+    @cached_property
+    def probed_reference(self) -> np.ndarray:
+        """(M,) int64 classes of the reference, as the probe sees them."""
+        return self.probe.predict(self.reference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Features of generated images beside real ones of the same extractor."""
+
+    generated: np.ndarray
+    """(N, D) features of the images that are judged."""
+    real: RealFeatures
+    """Shared by all that is compared with it."""
+    generated_labels: np.ndarray | None = None
+    """(N,) int64 classes that the generator was asked for; None where it was asked for none."""
+    exact_copies: np.ndarray | None = None
+    """(N,) bool: whether an image equals a training image in every pixel; None where unknown."""
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The products of generated and reference features."""
+        return pair_features(self.generated, self.real.centred)
+
+    def neighbours(self, nearest_k: int) -> Neighbours:
+        """Who lies within whose neighbourhood, found once per `nearest_k`."""
+        if nearest_k not in self._neighbours:
+            self._neighbours[nearest_k] = find_neighbours(
+                self.pairs,
+                squared_radii(self.pairs.within_generated, nearest_k),
+                reference_radii=self.real.squared_radii(nearest_k),
+            )
+        return self._neighbours[nearest_k]
+
+    @cached_property
+    def _neighbours(self) -> dict[int, Neighbours]:
+        return {}

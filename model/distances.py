@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.products import Pairs, Products, pair_features
+from model.products import Centred, Pairs, Products, centre_features, pair_features
 
 FAST_FID_ERROR = 1e-8
 """Largest error of the fast Frechet distance, as a share of the covariances' traces."""
@@ -84,10 +84,17 @@ def kernel_statistics(kernel: PolynomialKernel, products: Products) -> KernelSta
 
 def estimate_mmd2(generated: np.ndarray, reference: np.ndarray) -> tuple[float, float | None]:
     """As estimate_paired_mmd2, of (m, D) and (n, D) features."""
-    return estimate_paired_mmd2(pair_features(generated, reference))
+    centred = centre_features(reference)
+    pairs = pair_features(generated, centred)
+    return estimate_paired_mmd2(pairs, reference_statistics(centred))
 
 
-def estimate_paired_mmd2(pairs: Pairs) -> tuple[float, float | None]:
+def reference_statistics(reference: Centred) -> KernelStatistics:
+    """Statistics of the kernel within a reference, for estimate_paired_mmd2."""
+    return kernel_statistics(PolynomialKernel(reference.centre), reference.within)
+
+
+def estimate_paired_mmd2(pairs: Pairs, yy: KernelStatistics) -> tuple[float, float | None]:
     """Unbiased squared maximum mean discrepancy and the variance of that estimate.
 
     The estimate is the U-statistic of Gretton et al. (JMLR 13, 2012, equation 3). Its Hoeffding
@@ -101,14 +108,14 @@ def estimate_paired_mmd2(pairs: Pairs) -> tuple[float, float | None]:
 
     Args:
         pairs: m generated and n reference images.
+        yy: reference_statistics of these reference images.
 
     Returns:
         The estimate, and its variance (None where a set has fewer than four images).
     """
-    m, n = len(pairs.generated), len(pairs.reference)
-    kernel = PolynomialKernel(pairs.centre)
+    m, n = len(pairs.generated), len(pairs.reference.features)
+    kernel = PolynomialKernel(pairs.reference.centre)
     xx = kernel_statistics(kernel, pairs.within_generated)
-    yy = kernel_statistics(kernel, pairs.within_reference)
     to_y, to_x, squares = np.empty(m), np.zeros(n), 0.0
     for rows, k in kernel.blocks(pairs.across):
         to_y[rows] = k.mean(axis=1)

@@ -42,10 +42,10 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
         With metrics.bootstrap the shares have `_se` over their images; the quantile is held fixed.
         memorized and memorized_held_out are nan where all training images are equal.
     """
-    assert comparison.train is not None
-    train, num_resamples = comparison.train, config.bootstrap
-    generated = nearest_two(comparison.generated, train)
-    reference = nearest_two(comparison.reference, train)
+    assert comparison.real.train is not None
+    num_resamples = config.bootstrap
+    generated = nearest_two(comparison.generated, comparison.real.train)
+    reference = comparison.real.train_distances
     nearest, nearest_held_out = generated[:, 0], reference[:, 0]
     closest = np.quantile(nearest_held_out, CLOSEST_SHARE, method="weibull")
     shares = {

@@ -6,7 +6,7 @@ that settings are checked without torch. Draws nothing from, and leaves nothing 
 state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,15 +18,9 @@ from model.class_metrics import (
     compute_classes,
     compute_conditional_accuracy,
 )
-from model.comparison import Comparison, Numbers
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig, check_choice
-from model.distances import (
-    estimate_mmd2,
-    estimate_paired_mmd2,
-    frechet_distance,
-    gaussian_statistics,
-)
-from model.diversity import vendi_score
+from model.distribution_metrics import compute_fid, compute_kid, compute_vendi
 from model.features import check_extractor, check_images, extract_features, extractor_label
 from model.memorization import CLOSEST_SHARE, compute_memorization
 from model.neighbour_metrics import (
@@ -35,13 +29,11 @@ from model.neighbour_metrics import (
     compute_precision,
     compute_recall,
 )
-from model.resampling import bootstrap
+from model.pixels import digest_images, find_copies, pixel_statistics
+from model.probe import check_counts
 
-KID_SUBSET_PURPOSE = 0x6B6964
-"""Seed of the KID subsets (`kid` in ASCII): the same images are compared in every evaluation."""
-PIXEL_CHUNK = 4096
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
-"""Parts of a Comparison that a probe and its accuracy on held-out images are made from."""
+"""Parts of RealFeatures that a probe and its accuracy on held-out images are made from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +43,7 @@ class Metric:
     compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
     """Raises ValueError where there are too few images to mean anything."""
     needs: tuple[str, ...] = ()
-    """Parts of a Comparison that may be None but not for this metric."""
+    """Parts of a Comparison and its RealFeatures that may be None but not for this metric."""
     shown: tuple[str, ...] = ()
     """Which of its numbers a short table shows; empty for the one of its own name."""
 
@@ -92,16 +84,16 @@ def validate_metrics(config: MetricsConfig) -> None:
 
 
 def needed(config: MetricsConfig) -> set[str]:
-    """The optional parts of a Comparison that the metrics of `config` need."""
+    """The optional parts of a Comparison and its RealFeatures that the metrics need."""
     return {part for name in config.names for part in METRICS[name].needs}
 
 
 def check_needs(config: MetricsConfig, available: set[str]) -> None:
-    """Raise ValueError, naming the metric, where a part of a Comparison it needs is not to be had.
+    """Raise ValueError, naming the metric, where a part it needs is not to be had.
 
     Args:
         config: Its names are known to exist.
-        available: Parts that there are.
+        available: Parts of a Comparison and its RealFeatures that there are.
     """
     reasons = {
         "train": "real training images (with model evaluate: --train DIR)",
@@ -115,6 +107,36 @@ def check_needs(config: MetricsConfig, available: set[str]) -> None:
                 raise ValueError(
                     f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
                 )
+
+
+def check_probe(
+    config: MetricsConfig,
+    *,
+    num_train: int,
+    num_classes: int,
+    class_counts: Sequence[int] = (),
+    class_names: Sequence[str] = (),
+) -> None:
+    """Raise ValueError, naming a metric, where it needs a probe and none can be fitted.
+
+    Args:
+        config: Its names are known to exist.
+        num_train: Training images.
+        num_classes: C.
+        class_counts: (C,) training images of each class; empty where they are not known yet.
+        class_names: (C,) names; empty where they are not known yet.
+    """
+    for name in config.names:
+        probed = set(PROBE_NEEDS) <= set(METRICS[name].needs)
+        # For its ceiling, cas_real, cas fits one wherever training images are measured.
+        if not probed and not (name == "cas" and "train" in needed(config)):
+            continue
+        try:
+            check_counts(
+                class_counts, num_images=num_train, num_classes=num_classes, names=class_names
+            )
+        except ValueError as error:
+            raise ValueError(f"metrics.names must not have {name!r} here: {error}") from None
 
 
 def evaluate_images(
@@ -139,26 +161,60 @@ def evaluate_images(
             that are not finite, and metrics that need what is not there.
     """
     validate_metrics(config)
-    parts = {part for part in RealImages.__annotations__ if getattr(real, part) is not None}
-    check_needs(config, parts if generated_labels is None else {*parts, "generated_labels"})
-    train = real.train if "train" in needed(config) else None
-    compared = {"generated": generated, "reference": real.reference}
-    if train is not None:
-        compared["train"] = train
-    for name, images in compared.items():
-        check_comparable(name, images, real.reference)
-    features = {
-        name: extract_features(images, config, device=device) for name, images in compared.items()
-    }
-    comparison = Comparison(
-        **features,
+    parts = present(real) if generated_labels is None else {*present(real), "generated_labels"}
+    check_needs(config, parts)
+    check_comparable("generated", generated, real.reference)
+    comparison = compare_images(
+        generated,
+        extract_real(real, config, device=device),
+        config,
         generated_labels=generated_labels,
+        device=device,
+    )
+    return measure(comparison, config, pixels=pixel_statistics(generated))
+
+
+def extract_real(real: RealImages, config: MetricsConfig, *, device: str = "cpu") -> RealFeatures:
+    """Features of the real images, of the training images where the metrics of `config` need them.
+
+    Raises:
+        ValueError: As evaluate_images, for the real images.
+    """
+    check_comparable("reference", real.reference, real.reference)
+    train = real.train if "train" in needed(config) else None
+    if train is not None:
+        check_comparable("train", train, real.reference)
+    return RealFeatures(
+        reference=extract_features(real.reference, config, device=device),
+        train=None if train is None else extract_features(train, config, device=device),
         reference_labels=real.reference_labels,
         train_labels=real.train_labels,
         class_names=real.class_names,
-        exact_copies=None if train is None else find_copies(generated, train),
+        train_digests=None if train is None else digest_images(train),
     )
-    return measure(comparison, config, pixels=pixel_statistics(generated))
+
+
+def compare_images(
+    generated: np.ndarray,
+    real: RealFeatures,
+    config: MetricsConfig,
+    *,
+    generated_labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> Comparison:
+    """The comparison of (N, C, H, W) generated images, of the real ones' shape and type."""
+    known = real.train_digests
+    return Comparison(
+        generated=extract_features(generated, config, device=device),
+        real=real,
+        generated_labels=generated_labels,
+        exact_copies=None if known is None else find_copies(generated, known),
+    )
+
+
+def present(parts: object) -> set[str]:
+    """Names of the fields of a dataclass that are not None."""
+    return {name for name in type(parts).__annotations__ if getattr(parts, name) is not None}
 
 
 def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
@@ -188,10 +244,8 @@ def measure(
             what is not there.
     """
     check_features(comparison)
-    available = {
-        part for part in Comparison.__annotations__ if getattr(comparison, part) is not None
-    }
-    check_needs(config, available)
+    real = comparison.real
+    check_needs(config, present(comparison) | present(real))
     label = extractor_label(config)
     values: dict[str, float] = dict(pixels or {})
     classes: dict[str, dict[str, float]] = {}
@@ -199,7 +253,7 @@ def measure(
         for name in config.names:
             for key, number in METRICS[name].compute(comparison, config).items():
                 if isinstance(number, np.ndarray):
-                    by_class = zip(comparison.class_names, number.tolist(), strict=True)
+                    by_class = zip(real.class_names, number.tolist(), strict=True)
                     classes[f"{key}/{label}"] = {c: x for c, x in by_class if np.isfinite(x)}
                 else:
                     values[f"{key}/{label}"] = float(number)
@@ -211,8 +265,8 @@ def measure(
         warnings=list_warnings(comparison, config)
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
         num_images=len(comparison.generated),
-        num_reference=len(comparison.reference),
-        num_train=0 if comparison.train is None else len(comparison.train),
+        num_reference=len(real.reference),
+        num_train=0 if real.train is None else len(real.train),
     )
 
 
@@ -220,7 +274,8 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
     """What a reader of the numbers should know of a comparison's numbers of images."""
     label = extractor_label(config)
     num_dimensions = comparison.generated.shape[1]
-    num_images = min(len(comparison.generated), len(comparison.reference))
+    num_reference = len(comparison.real.reference)
+    num_images = min(len(comparison.generated), num_reference)
     warnings = []
     if "fid" in config.names and num_images <= num_dimensions:
         warnings.append(
@@ -229,7 +284,6 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
         )
     if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
         warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
-    num_reference = len(comparison.reference)
     if "memorization" in config.names and (num_reference + 1) * CLOSEST_SHARE < 1:
         warnings.append(
             f"near_copies/{label} should have at least {round(1 / CLOSEST_SHARE) - 1} reference "
@@ -241,9 +295,10 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
 
 def check_features(comparison: Comparison) -> None:
     """Raise ValueError unless all features are finite (N >= 2, D) matrices of one D."""
-    D = comparison.reference.shape[-1]
-    for name in ("generated", "reference", "train"):
-        features = getattr(comparison, name)
+    real = comparison.real
+    D = real.reference.shape[-1]
+    sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}
+    for name, features in sets.items():
         if features is None:
             continue
         if features.ndim != 2 or len(features) < 2:
@@ -261,109 +316,6 @@ def check_features(comparison: Comparison) -> None:
                 f"{name} features must have the reference's {D} dimensions, got "
                 f"{features.shape[1]}; are both of one extractor?"
             )
-
-
-def find_copies(images: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """(N,) bool: which of (N, C, H, W) images equal one of (K, C, H, W) in every pixel."""
-    known = {image.tobytes() for image in train}
-    return np.array([image.tobytes() in known for image in images])
-
-
-def pixel_statistics(images: np.ndarray) -> dict[str, float]:
-    """Mean of all pixels, and the mean over pixels of their deviation over images.
-
-    Args:
-        images: (N, C, H, W) uint8, or float32.
-
-    Returns:
-        pixel_mean and pixel_std (population), in [0, 1] units for 8-bit images.
-    """
-    flat = images.reshape(len(images), -1)
-    scale = 255 if images.dtype == np.uint8 else 1
-    mean_sum = std_sum = 0.0
-    for start in range(0, flat.shape[1], PIXEL_CHUNK):
-        pixels = flat[:, start : start + PIXEL_CHUNK].astype(np.float64)
-        mean_sum += pixels.mean(axis=0).sum()
-        std_sum += pixels.std(axis=0).sum()
-    num_pixels = flat.shape[1] * scale
-    return {"pixel_mean": float(mean_sum / num_pixels), "pixel_std": float(std_sum / num_pixels)}
-
-
-def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Kernel Inception distance (Binkowski et al., arXiv:1801.01401), not multiplied by 1000.
-
-    Returns:
-        kid and kid_se. Without metrics.kid_subset_size: the estimate on all images, and its
-        standard error over draws of both sets of images (kid_se only from four images). With it:
-        the mean over random subsets, and the standard error of that mean over draws of subsets
-        alone, which says nothing of other images.
-
-    Raises:
-        ValueError: For subsets larger than a set of images.
-    """
-    generated, reference = comparison.generated, comparison.reference
-    if config.kid_subset_size is not None:
-        return compute_subset_kid(
-            generated, reference, size=config.kid_subset_size, num_subsets=config.kid_num_subsets
-        )
-    estimate, variance = estimate_paired_mmd2(comparison.pairs)
-    values: Numbers = {"kid": estimate}
-    if variance is not None:
-        values["kid_se"] = float(np.sqrt(variance))
-    return values
-
-
-def compute_subset_kid(
-    generated: np.ndarray, reference: np.ndarray, *, size: int, num_subsets: int
-) -> Numbers:
-    """Mean of the KID over `num_subsets` fixed random subsets of `size` images of either set."""
-    smaller = min(len(generated), len(reference))
-    if size > smaller:
-        raise ValueError(
-            f"metrics.kid_subset_size must be at most the number of images ({smaller}), "
-            f"got {size}; set it to None for one estimate on all images"
-        )
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(KID_SUBSET_PURPOSE)))
-    estimates = []
-    for _ in range(num_subsets):
-        x = generated[rng.choice(len(generated), size, replace=False)]
-        y = reference[rng.choice(len(reference), size, replace=False)]
-        estimates.append(estimate_mmd2(x, y)[0])
-    deviation = np.std(estimates, ddof=1)
-    return {"kid": float(np.mean(estimates)), "kid_se": float(deviation / np.sqrt(num_subsets))}
-
-
-def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
-
-    Returns:
-        fid, and with metrics.bootstrap fid_se, its deviation over resamples of both sets of images.
-        Images that a resample repeats raise the distance itself: only the deviation is of use.
-    """
-    samples = comparison.generated, comparison.reference
-
-    def distance(x: np.ndarray, y: np.ndarray) -> float:
-        return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
-
-    values: Numbers = {"fid": distance(*samples)}
-    if config.bootstrap:
-        values["fid_se"] = bootstrap(distance, *samples, num_resamples=config.bootstrap)
-    return values
-
-
-def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Effective number of different generated images (see vendi_score); knows no reference.
-
-    Returns:
-        vendi, and with metrics.bootstrap vendi_se, its deviation over resamples of the images.
-        It grows with the number of images: compare equal numbers only.
-    """
-    values: Numbers = {"vendi": vendi_score(comparison.generated)}
-    if config.bootstrap:
-        values["vendi_se"] = bootstrap(
-            vendi_score, comparison.generated, num_resamples=config.bootstrap
-        )
-    return values
 
 
 METRICS: dict[str, Metric] = {

@@ -54,7 +54,7 @@ def compute_coverage(comparison: Comparison, config: MetricsConfig) -> dict[str,
 
 def find(comparison: Comparison, config: MetricsConfig) -> Neighbours:
     """The neighbours of a comparison; ValueError where a set has too few images for nearest_k."""
-    fewest = min(len(comparison.generated), len(comparison.reference))
+    fewest = min(len(comparison.generated), len(comparison.real.reference))
     if fewest <= config.nearest_k + 1:
         way_out = f"take at most {fewest - 2}, or" if fewest > 2 else "leave"
         more = "measure more images" if fewest > 2 else "precision, recall, density, coverage out"

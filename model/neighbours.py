@@ -32,29 +32,29 @@ class Neighbours:
     """(M,) bool, whether a reference image's own neighbourhood holds a generated image."""
 
 
-def find_neighbours(pairs: Pairs, nearest_k: int) -> Neighbours:
-    """Find the neighbourhoods of both sets, and who lies within them.
+def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndarray) -> Neighbours:
+    """Find who lies within the neighbourhoods of the other set.
 
     The definitions are those of Naeem et al. (arXiv:2002.09797, equations 1 to 4); precision and
     recall go back to Kynkaanniemi et al. (arXiv:1904.06991), whose inequality is not strict.
 
     Args:
         pairs: N generated and M reference images.
-        nearest_k: Neighbours k, below both N - 1 and M - 1.
+        radii: (N,) squared radii of the generated images' neighbourhoods (squared_radii).
+        reference_radii: (M,) those of the reference's; zeros, which hold nothing, where only
+            `recalled` is asked for.
     """
-    reach_x = squared_radii(pairs.within_generated, nearest_k)
-    reach_y = squared_radii(pairs.within_reference, nearest_k)
     norms_x = squared_norms(pairs.generated) * (1 + TIE)
-    norms_y = squared_norms(pairs.reference) * (1 + TIE)
+    norms_y = squared_norms(pairs.reference.features) * (1 + TIE)
     containing = np.zeros(len(norms_x), np.int64)
     recalled, covered = np.zeros((2, len(norms_y)), bool)
     for rows, products in pairs.across.blocks():
         # |x - y|^2 < radius^2, less a tie's rounding, solved for 2 x.y.
         twice = 2 * products
-        inside = twice - norms_x[rows, None] > norms_y - reach_y
+        inside = twice - norms_x[rows, None] > norms_y - reference_radii
         containing[rows] = inside.sum(axis=1)
         covered |= inside.any(axis=0)
-        recalled |= (twice - norms_y > (norms_x - reach_x)[rows, None]).any(axis=0)
+        recalled |= (twice - norms_y > (norms_x - radii)[rows, None]).any(axis=0)
     return Neighbours(containing=containing, recalled=recalled, covered=covered)
 
 

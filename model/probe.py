@@ -119,19 +119,45 @@ def _check_fit(
     way_out: str,
 ) -> None:
     """Raise ValueError, naming classes where it can, unless a probe can be fitted."""
-    if num_classes < 2:
-        raise ValueError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
     check_labels("labels", labels, num_images=len(features), num_classes=num_classes)
     counts = np.bincount(labels, minlength=num_classes)
-    absent = [str(class_names[c]) if class_names else str(c) for c in np.flatnonzero(counts == 0)]
+    check_counts(
+        counts,
+        num_images=len(features),
+        num_classes=num_classes,
+        names=class_names,
+        way_out=way_out,
+    )
+
+
+def check_counts(
+    counts: Sequence[int] | np.ndarray,
+    *,
+    num_images: int,
+    num_classes: int,
+    names: Sequence[str] = (),
+    way_out: str = WAY_OUT,
+) -> None:
+    """Raise ValueError unless a probe can be fitted to so many images.
+
+    Args:
+        counts: (C,) images of each class; empty where they are not known.
+        num_images: Images of all classes.
+        num_classes: C.
+        names: What an error calls the classes; their numbers where empty.
+        way_out: What an error advises.
+    """
+    if num_classes < 2:
+        raise ValueError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
+    absent = [names[c] if names else str(c) for c, count in enumerate(counts) if count == 0]
     if absent:
         raise ValueError(
             f"a probe's images must include every class, got none of {', '.join(absent)}; "
             f"give more images, or {way_out}"
         )
-    if len(features) <= num_classes:
+    if num_images <= num_classes:
         raise ValueError(
-            f"a probe's images must be more than its {num_classes} classes, got {len(features)}; "
+            f"a probe's images must be more than its {num_classes} classes, got {num_images}; "
             f"give more images, or {way_out}"
         )
 

@@ -41,18 +41,28 @@ class Products:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """The products of generated images, of reference images, and of either with the other.
+class Centred:
+    """The features of a reference, less their mean: distances stay exact far from zero."""
 
-    All features have `centre` subtracted: distances stay exact where features are far from zero.
-    """
-
-    generated: np.ndarray
-    """(N, D) float64, less the centre."""
-    reference: np.ndarray
+    features: np.ndarray
     """(M, D) float64, less the centre."""
     centre: np.ndarray
-    """(D,) float64, the reference's mean."""
+    """(D,) float64, their mean."""
+
+    @cached_property
+    def within(self) -> Products:
+        """Of (M, M) pairs."""
+        return Products(left=self.features, right=self.features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The products of generated images, and of these with reference images."""
+
+    generated: np.ndarray
+    """(N, D) float64, less the reference's centre."""
+    reference: Centred
+    """Made once for all that are paired with it."""
 
     @cached_property
     def within_generated(self) -> Products:
@@ -60,20 +70,20 @@ class Pairs:
         return Products(left=self.generated, right=self.generated)
 
     @cached_property
-    def within_reference(self) -> Products:
-        """Of (M, M) pairs."""
-        return Products(left=self.reference, right=self.reference)
-
-    @cached_property
     def across(self) -> Products:
         """Of (N, M) pairs."""
-        return Products(left=self.generated, right=self.reference)
+        return Products(left=self.generated, right=self.reference.features)
 
 
-def pair_features(generated: np.ndarray, reference: np.ndarray) -> Pairs:
-    """Pair (N, D) with (M, D) features of any float type; computes no product yet."""
+def centre_features(reference: np.ndarray) -> Centred:
+    """Centre (M, D) features of any float type; computes no product yet."""
     centre = reference.mean(axis=0, dtype=np.float64)
-    return Pairs(generated=generated - centre, reference=reference - centre, centre=centre)
+    return Centred(features=reference - centre, centre=centre)
+
+
+def pair_features(generated: np.ndarray, reference: Centred) -> Pairs:
+    """Pair (N, D) features of any float type with a reference; computes no product yet."""
+    return Pairs(generated=generated - reference.centre, reference=reference)
 
 
 def split_rows(num_rows: int, row_length: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.families import draw_images
-from model.metrics import RealImages, evaluate_images
+from model.metrics import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
 from model.training import Diverged
 
@@ -37,6 +37,7 @@ def validation_score(
         A function whose value is nan where the checkpoint's images are not finite or all the same.
     """
     metrics = replace(metrics, names=("kid",))
+    real = extract_real(RealImages(reference=validation), metrics, device=device)
 
     def score(checkpoint: Checkpoint) -> float:
         parts = draw_images(
@@ -51,7 +52,7 @@ def validation_score(
             drawn = np.concatenate(list(parts))
         except Diverged:
             return float("nan")
-        found = evaluate_images(drawn, RealImages(reference=validation), metrics, device=device)
+        found = measure(compare_images(drawn, real, metrics, device=device), metrics)
         return next((v for k, v in found.values.items() if k.startswith("kid/")), float("nan"))
 
     return score

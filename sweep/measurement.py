@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.datasets import Dataset
 from model.features import extract_features, extractor_label, weights_digest
-from model.metrics import find_copies, measure, needed, pixel_statistics
+from model.metrics import measure, needed
+from model.pixels import digest_images, find_copies, pixel_statistics
 from model.size import SAMPLE_BATCH
 from sweep.files import CorruptError
 from sweep.keys import digest
@@ -38,6 +39,9 @@ class Measurement:
     device: str = "cpu"
     _parts: dict[str, np.ndarray] = field(default_factory=dict)
     """Features of the data set's parts, by their key."""
+    _real: dict[tuple[str, str | None, bool], RealFeatures] = field(default_factory=dict)
+    """The real side by extractor, without and with training images."""
+    _train_digests: frozenset[bytes] | None = None
 
     def measure(
         self,
@@ -57,17 +61,14 @@ class Measurement:
             generated_labels: (N,) classes that a conditional model was asked for.
             started: time.perf_counter() before images and features were fetched.
         """
-        config, data = plan.config, self.data
-        train = "train" in needed(config)
+        config = plan.config
+        real = self.real(config)
+        known = real.train_digests
         comparison = Comparison(
             generated=features,
-            reference=self.part("reference", data.reference, config),
-            train=self.part("train", data.train, config) if train else None,
+            real=real,
             generated_labels=generated_labels,
-            reference_labels=None if data.labels is None else data.labels[data.reference],
-            train_labels=None if data.labels is None else data.labels[data.train],
-            class_names=data.class_names,
-            exact_copies=find_copies(images, data.images[data.train]) if train else None,
+            exact_copies=None if known is None else find_copies(images, known),
         )
         found = measure(comparison, config, pixels=pixel_statistics(images))
         return MetricsRecord(
@@ -82,6 +83,32 @@ class Measurement:
             warnings=list(found.warnings),
             seconds=time.perf_counter() - started,
         )
+
+    def real(self, config: MetricsConfig) -> RealFeatures:
+        """The data set's side of all comparisons of an extractor, with what is computed of it.
+
+        Its training images are there only where the metrics need them: features of theirs cost
+        time, and whether they are known shows in the numbers (cas_real, num_train).
+        """
+        with_train = "train" in needed(config)
+        key = extractor_label(config), weights_digest(config), with_train
+        if key not in self._real:
+            data = self.data
+            self._real[key] = RealFeatures(
+                reference=self.part("reference", data.reference, config),
+                train=self.part("train", data.train, config) if with_train else None,
+                reference_labels=None if data.labels is None else data.labels[data.reference],
+                train_labels=None if data.labels is None else data.labels[data.train],
+                class_names=data.class_names,
+                train_digests=self.train_digests() if with_train else None,
+            )
+        return self._real[key]
+
+    def train_digests(self) -> frozenset[bytes]:
+        """Digests of the training images, computed once."""
+        if self._train_digests is None:
+            self._train_digests = digest_images(self.data.images[self.data.train])
+        return self._train_digests
 
     def part(self, name: str, indices: np.ndarray, config: MetricsConfig) -> np.ndarray:
         """(M, D) features of the data set's images at some indices, kept in memory as well."""

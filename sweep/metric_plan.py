@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from model.config import MetricsConfig, SampleConfig, check
 from model.features import weights_digest
-from model.metrics import check_needs
+from model.metrics import check_needs, check_probe
 from sweep.config import LineageConfig
 from sweep.keys import canonical, digest
 from sweep.labels import quota
@@ -88,13 +88,20 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
             f"be at most the {most} images that are compared",
             metrics.kid_subset_size,
         )
-    has_classes = card.class_names or card.num_classes
-    parts = {"train_labels", "reference_labels"} if has_classes else set()
+    num_classes = card.num_classes or len(card.class_names)
+    parts = {"train_labels", "reference_labels"} if num_classes else set()
     labels: tuple[int, ...] = ()
     if config.model.conditional:
         parts |= {"generated_labels"}
         labels = tuple(quota(card.reference_counts(), num_images).tolist())
     check_needs(metrics, {"train", *parts})
+    check_probe(
+        metrics,
+        num_train=card.num_train,
+        num_classes=num_classes,
+        class_counts=card.train_class_counts,
+        class_names=card.class_names,
+    )
     inputs: Json = {
         "metrics": canonical(metrics),
         "num_images": num_images,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.metrics import Evaluation, measure
 
@@ -29,15 +29,22 @@ def compare(
 ) -> Comparison:
     """Images of the classes `generated` against 12 real ones of each, and 20 trained on."""
     reference, train = repeat_classes([12] * 6), repeat_classes([20] * 6)
-    return Comparison(
-        generated=draw_features(generated, distance=distance, seed=1),
+    real = RealFeatures(
         reference=draw_features(reference, distance=distance, seed=2),
         train=draw_features(train, distance=distance, seed=3),
-        generated_labels=asked,
         reference_labels=reference,
         train_labels=train,
         class_names=NAMES,
     )
+    features = draw_features(generated, distance=distance, seed=1)
+    return Comparison(generated=features, real=real, generated_labels=asked)
+
+
+def exchange(comparison: Comparison, **parts: np.ndarray | None) -> Comparison:
+    """The comparison with other parts, its own or those of its real side."""
+    own = {k: v for k, v in parts.items() if k in Comparison.__annotations__}
+    real = {k: v for k, v in parts.items() if k not in own}
+    return replace(comparison, real=replace(comparison.real, **real), **own)
 
 
 def evaluate(comparison: Comparison, *names: str, bootstrap: int = 0) -> Evaluation:

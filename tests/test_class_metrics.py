@@ -11,6 +11,7 @@ from class_comparison import (
     compare,
     draw_features,
     evaluate,
+    exchange,
     in_order,
     repeat_classes,
 )
@@ -60,7 +61,7 @@ def test_one_class_alone_has_no_entropy():
 def test_the_prior_is_the_share_of_the_references_labels():
     """Not of the classes' number: against 1/2, 1/4, 1/4, 0, 0, 0 equal shares are 1/2 away."""
     labels = repeat_classes([20, 10, 10])
-    comparison = replace(
+    comparison = exchange(
         compare(repeat_classes([7] * 6)),
         reference=draw_features(labels),
         reference_labels=labels,
@@ -73,7 +74,7 @@ def test_the_prior_is_the_share_of_the_references_labels():
 def test_the_floor_is_the_distance_that_the_reference_itself_has():
     """Clouds that overlap: generated images equal to the reference are as far, and that is > 0."""
     comparison = compare(repeat_classes([12] * 6), distance=1)
-    values = evaluate(replace(comparison, generated=comparison.reference), "classes").values
+    values = evaluate(replace(comparison, generated=comparison.real.reference), "classes").values
     assert values["class_tv"] == values["class_tv_held_out"] > 0
 
 
@@ -111,7 +112,7 @@ def test_kid_by_class_is_the_kid_of_each_class():
     found = evaluate(comparison, "class_kid")
     expected = [
         estimate_mmd2(
-            comparison.generated[labels == c], comparison.reference[12 * c : 12 * (c + 1)]
+            comparison.generated[labels == c], comparison.real.reference[12 * c : 12 * (c + 1)]
         )[0]
         for c in range(6)
     ]
@@ -132,11 +133,12 @@ def test_a_class_of_fewer_than_two_images_has_no_kid():
     comparison = compare(repeat_classes([2, 1, 0, 9, 9, 9]))
     keep = np.ones(72, dtype=bool)
     keep[37:48] = False  # all but one dog
-    assert comparison.reference_labels is not None
-    comparison = replace(
+    real = comparison.real
+    assert real.reference_labels is not None
+    comparison = exchange(
         comparison,
-        reference=comparison.reference[keep],
-        reference_labels=comparison.reference_labels[keep],
+        reference=real.reference[keep],
+        reference_labels=real.reference_labels[keep],
     )
     found = evaluate(comparison, "class_kid")
     assert list(found.classes["class_kid"]) == ["ant", "elk", "fox"]
@@ -183,7 +185,7 @@ def test_recall_by_class_is_its_definition():
     found = evaluate(comparison, "class_recall")
     expected = [
         brute_force_recall(
-            comparison.generated[labels == c], comparison.reference[12 * c : 12 * (c + 1)], 5
+            comparison.generated[labels == c], comparison.real.reference[12 * c : 12 * (c + 1)], 5
         )
         for c in range(6)
     ]
@@ -194,7 +196,7 @@ def test_recall_by_class_is_its_definition():
 
 def test_a_generator_of_the_reference_itself_recalls_every_class():
     comparison = compare(repeat_classes([12] * 6))
-    found = evaluate(replace(comparison, generated=comparison.reference), "class_recall")
+    found = evaluate(replace(comparison, generated=comparison.real.reference), "class_recall")
     assert in_order(found.classes["class_recall"]) == [1] * 6
 
 
@@ -207,7 +209,7 @@ def test_a_lost_class_has_recall_zero():
 def test_a_class_of_nearest_k_images_has_recall_zero():
     """Five copies of real images have no fifth neighbour; six have one, and find themselves."""
     comparison = compare(repeat_classes([12] * 6))
-    kept = np.concatenate([comparison.reference[:5], comparison.reference[12:18]])
+    kept = np.concatenate([comparison.real.reference[:5], comparison.real.reference[12:18]])
     found = evaluate(replace(comparison, generated=kept), "class_recall")
     by_class = in_order(found.classes["class_recall"])
     assert by_class[0] == 0
@@ -217,10 +219,10 @@ def test_a_class_of_nearest_k_images_has_recall_zero():
 def test_a_class_that_the_reference_lacks_has_no_recall():
     """There is nothing to recall, and the worst is among the others."""
     labels = repeat_classes([12] * 5)
-    comparison = replace(
+    comparison = exchange(
         compare(repeat_classes([12] * 5)), reference=draw_features(labels), reference_labels=labels
     )
-    found = evaluate(replace(comparison, generated=comparison.reference), "class_recall")
+    found = evaluate(replace(comparison, generated=comparison.real.reference), "class_recall")
     assert found.classes["class_recall"] == dict.fromkeys(NAMES[:5], 1)
     assert found.values["worst_class_recall"] == 1
 
@@ -238,18 +240,12 @@ def overlapping() -> Comparison:
 def test_the_order_of_the_images_does_not_matter(overlapping):
     """But for the rounding of sums; the resamples of standard errors neither."""
     rng = np.random.default_rng(0)
-    orders = {
-        name: rng.permutation(len(getattr(overlapping, name)))
-        for name in ("generated", "reference", "train")
-    }
-    shuffled = replace(
-        overlapping,
-        **{name: getattr(overlapping, name)[order] for name, order in orders.items()},
-        **{
-            f"{name}_labels": getattr(overlapping, f"{name}_labels")[order]
-            for name, order in orders.items()
-        },
-    )
+    shuffled = overlapping
+    for name in ("generated", "reference", "train"):
+        side = overlapping if name == "generated" else overlapping.real
+        order = rng.permutation(len(getattr(side, name)))
+        parts = {part: getattr(side, part)[order] for part in (name, f"{name}_labels")}
+        shuffled = exchange(shuffled, **parts)
     before = evaluate(overlapping, *CLASSES, *ASKED, bootstrap=20)
     after = evaluate(shuffled, *CLASSES, *ASKED, bootstrap=20)
     assert after.values == pytest.approx(before.values, rel=1e-9)
@@ -259,7 +255,7 @@ def test_the_order_of_the_images_does_not_matter(overlapping):
 
 def test_numbers_are_the_same_bits_every_time(overlapping):
     first, second = (
-        evaluate(replace(overlapping), *CLASSES, *ASKED, bootstrap=20) for _ in range(2)
+        evaluate(exchange(overlapping), *CLASSES, *ASKED, bootstrap=20) for _ in range(2)
     )
     assert first == second
 
@@ -285,19 +281,19 @@ def test_what_a_metric_needs_is_asked_for(overlapping, name, part):
     with pytest.raises(
         ValueError, match=rf"metrics.names must not have '{name}' without .*; leave"
     ):
-        evaluate(replace(overlapping, **{part: None}), name)
+        evaluate(exchange(overlapping, **{part: None}), name)
 
 
 def test_a_class_without_training_images_is_named(overlapping):
-    comparison = replace(
-        overlapping, train=overlapping.train[20:], train_labels=overlapping.train_labels[20:]
-    )
+    real = overlapping.real
+    comparison = exchange(overlapping, train=real.train[20:], train_labels=real.train_labels[20:])
     with pytest.raises(ValueError, match="must include every class, got none of ant;"):
         evaluate(comparison, "classes")
 
 
 @pytest.mark.parametrize("part", ["generated_labels", "reference_labels"])
 def test_labels_outside_the_classes_are_refused(overlapping, part):
-    labels = np.full_like(getattr(overlapping, part), 6)
+    count = len(overlapping.generated if part == "generated_labels" else overlapping.real.reference)
+    labels = np.full(count, 6)
     with pytest.raises(ValueError, match=rf"{part} must be in \[0, 6\), .*, got 6"):
-        evaluate(replace(overlapping, **{part: labels}), "classes")
+        evaluate(exchange(overlapping, **{part: labels}), "classes")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from class_comparison import compare, evaluate, in_order, repeat_classes
+from class_comparison import compare, evaluate, exchange, in_order, repeat_classes
 
 # Classes that were asked for
 
@@ -52,9 +52,8 @@ def test_the_standard_error_of_conditional_accuracy_is_the_binomial_one():
 def test_the_score_of_real_images_is_their_own_probes_accuracy():
     """Generated images equal to the training images: cas is cas_real is probe_accuracy."""
     comparison = compare(repeat_classes([20] * 6), distance=2)
-    comparison = replace(
-        comparison, generated=comparison.train, generated_labels=comparison.train_labels
-    )
+    real = comparison.real
+    comparison = replace(comparison, generated=real.train, generated_labels=real.train_labels)
     found = evaluate(comparison, "cas", "classes")
     values = found.values
     assert values["cas"] == values["cas_real"] == values["probe_accuracy"]
@@ -88,7 +87,7 @@ def test_classes_never_asked_for_score_zero():
 def test_the_score_needs_no_training_images():
     """Then there is no ceiling beside it."""
     labels = repeat_classes([20] * 6)
-    comparison = replace(compare(labels, asked=labels), train=None)
+    comparison = exchange(compare(labels, asked=labels), train=None)
     assert evaluate(comparison, "cas").values == {"cas": 1}
 
 

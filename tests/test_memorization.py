@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.memorization import rank_z
 from model.metrics import measure
@@ -20,9 +20,8 @@ NOISE = 0.01 * draw(500, seed=3)
 
 def evaluate(generated, *, reference=REFERENCE, train=TRAIN, bootstrap=0, exact_copies=None):
     config = MetricsConfig(names=("memorization",), extractor="pixels", bootstrap=bootstrap)
-    comparison = Comparison(
-        generated=generated, reference=reference, train=train, exact_copies=exact_copies
-    )
+    real = RealFeatures(reference=reference, train=train)
+    comparison = Comparison(generated=generated, real=real, exact_copies=exact_copies)
     return measure(comparison, config)
 
 
@@ -128,7 +127,7 @@ def test_shares_have_standard_errors():
 def test_training_images_are_needed():
     config = MetricsConfig(names=("memorization",), extractor="pixels")
     with pytest.raises(ValueError, match="must not have 'memorization' without real training"):
-        measure(Comparison(generated=FRESH, reference=REFERENCE), config)
+        measure(Comparison(generated=FRESH, real=RealFeatures(reference=REFERENCE)), config)
 
 
 def test_the_order_of_images_does_not_matter():

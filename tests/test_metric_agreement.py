@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.metrics import measure
 
@@ -34,7 +34,7 @@ def draw_pair(num_generated: int, num_reference: int, dimensions: int):
 
 def numbers(x: np.ndarray, y: np.ndarray, *names: str, nearest_k: int = 5) -> dict[str, float]:
     config = MetricsConfig(names=names, extractor="pixels", nearest_k=nearest_k)
-    values = measure(Comparison(generated=x, reference=y), config).values
+    values = measure(Comparison(generated=x, real=RealFeatures(reference=y)), config).values
     return {key.removesuffix("/pixels"): value for key, value in values.items()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.distances import estimate_mmd2
 from model.metrics import (
@@ -16,7 +16,6 @@ from model.metrics import (
     compute_kid,
     evaluate_images,
     measure,
-    pixel_statistics,
     validate_metrics,
 )
 
@@ -39,7 +38,7 @@ def read_global_state() -> list[int]:
 
 
 def pair(x: np.ndarray, y: np.ndarray) -> Comparison:
-    return Comparison(generated=x, reference=y)
+    return Comparison(generated=x, real=RealFeatures(reference=y))
 
 
 def kid(x: np.ndarray, y: np.ndarray) -> float:
@@ -225,15 +224,15 @@ def test_fid_is_symmetric():
 
 def complete(generated: np.ndarray, reference: np.ndarray) -> Comparison:
     """A comparison with all that any metric needs, of two classes."""
-    return Comparison(
-        generated=generated,
+    real = RealFeatures(
         reference=reference,
         train=draw_features(12, seed=5),
-        generated_labels=np.arange(len(generated)) % 2,
         reference_labels=np.arange(len(reference)) % 2,
         train_labels=np.arange(12) % 2,
         class_names=("even", "odd"),
     )
+    asked = np.arange(len(generated)) % 2
+    return Comparison(generated=generated, real=real, generated_labels=asked)
 
 
 def settings(name: str) -> MetricsConfig:
@@ -261,28 +260,6 @@ def test_a_single_image_is_refused(name):
 def test_features_of_two_extractors_are_refused(name):
     with pytest.raises(ValueError, match="must have the reference's 9 dimensions, got 8"):
         measure(complete(draw_features(5), draw_features(5, dimensions=9)), settings(name))
-
-
-# pixels
-
-
-def test_pixel_statistics_of_8_bit_images_are_in_unit_scale():
-    """One pixel is 0 and 255 (deviation 1/2), the other always 51 (1/5, deviation 0)."""
-    images = np.array([[[[0, 51]]], [[[255, 51]]]], dtype=np.uint8)
-    expected = {"pixel_mean": (1 / 2 + 1 / 5) / 2, "pixel_std": 1 / 4}
-    assert pixel_statistics(images) == pytest.approx(expected, rel=1e-15)
-
-
-def test_pixel_statistics_of_floats_are_not_scaled():
-    images = np.array([[[[-3]]], [[[5]]]], dtype=np.float32)
-    assert pixel_statistics(images) == {"pixel_mean": 1, "pixel_std": 4}
-
-
-def test_pixel_statistics_do_not_depend_on_chunks():
-    images = draw_images(6, size=80)
-    unit = images.reshape(6, -1) / 255
-    expected = {"pixel_mean": unit.mean(), "pixel_std": unit.std(axis=0).mean()}
-    assert pixel_statistics(images) == pytest.approx(expected, rel=1e-12)
 
 
 # evaluation

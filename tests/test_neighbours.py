@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import neighbours, products
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.metrics import measure
-from model.neighbours import distinct_rows, find_neighbours, nearest_two
-from model.products import pair_features
+from model.neighbours import distinct_rows, nearest_two
 
 NAMES = ("precision", "recall", "density", "coverage")
 
@@ -25,12 +24,14 @@ def draw_class(number: int, num_images: int, *, seed: int) -> np.ndarray:
 
 
 def find(generated: np.ndarray, reference: np.ndarray, nearest_k: int = 3):
-    return find_neighbours(pair_features(generated, reference), nearest_k)
+    comparison = Comparison(generated=generated, real=RealFeatures(reference=reference))
+    return comparison.neighbours(nearest_k)
 
 
 def average(generated: np.ndarray, reference: np.ndarray, nearest_k: int = 3, **settings):
     config = MetricsConfig(names=NAMES, extractor="pixels", nearest_k=nearest_k, **settings)
-    values = measure(Comparison(generated=generated, reference=reference), config).values
+    comparison = Comparison(generated=generated, real=RealFeatures(reference=reference))
+    values = measure(comparison, config).values
     return {key.removesuffix("/pixels"): value for key, value in values.items()}
 
 
@@ -150,7 +151,7 @@ def test_too_few_images_for_the_neighbours_are_refused():
 def test_two_images_have_no_neighbours(name):
     config = MetricsConfig(names=(name,), extractor="pixels", nearest_k=1)
     with pytest.raises(ValueError, match="got 1; leave precision, recall, density, coverage out"):
-        measure(Comparison(generated=draw(2), reference=draw(9)), config)
+        measure(Comparison(generated=draw(2), real=RealFeatures(reference=draw(9))), config)
 
 
 def test_one_more_image_than_refused_is_enough():

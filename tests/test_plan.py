@@ -11,6 +11,7 @@ from model.families import FAMILIES
 from model.training_length import CLOSED_FORM
 from sweep.config import SweepConfig
 from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
+from sweep.prepared import expected_card
 from sweep.store import LocalStore
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
@@ -179,18 +180,56 @@ def test_without_metrics_nothing_is_measured() -> None:
     assert plan_metrics(config, replace(CARD, num_reference=0)) is None
 
 
+def test_a_class_without_training_images_matters_to_a_probe_alone() -> None:
+    """Other metrics need none, and unknown counts are no reason to refuse."""
+    lost = replace(CARD, train_class_counts=[40, 0])
+    others = make_lineage({"metrics.names": ["kid", "memorization"]})
+    probing = make_lineage({"metrics.names": ["classes"]})
+    assert plan_metrics(others, lost) is not None
+    assert plan_metrics(probing, CARD) is not None
+
+
+def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
+    """Of the real digits, before they are loaded: 8 training images cannot be of all ten."""
+    config = make_lineage({"data.train_limit": 8, "metrics.names": ["classes"]})
+    with pytest.raises(ValueError, match=r"a probe's images must include every class, got none"):
+        plan_metrics(config, expected_card(config.data))
+
+
 @pytest.mark.parametrize(
     ("changes", "card", "message"),
     [
         ({"pool.alpha": None}, {}, "pool.alpha must be set with pool.rule=grow, got None"),
         ({"pool.focal_classes": ["two"]}, {}, "got 'two'; it has zero, one"),
-        ({"pool.focal_classes": ["two"]}, {"class_names": []}, "it has no classes"),
-        ({"pool.concentration": 0.5}, {}, "pool.concentration must be 0 with model.family=ddim"),
+        ({"pool.focal_classes": ["two"]}, {"class_names": [], "num_classes": 0}, "it has no classes"),
+        ({"pool.concentration": 0.5}, {}, "pool.focal_classes must name at least one class"),
         ({"train.steps": None, "train.epochs": 1}, {"num_train": 4}, "train.batch_size must be"),
         ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
         ({}, {"num_reference": 1}, "data.split must leave a reference for the metrics"),
         ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
         ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, "),
+        (
+            {"metrics.names": ["kid", "classes"]},
+            {"train_class_counts": [40, 0]},
+            "metrics.names must not have 'classes' here: a probe's images must include every "
+            "class, got none of one; give more images, or leave metrics of classes out",
+        ),
+        (
+            {"metrics.names": ["class_recall"]},
+            {"num_train": 2, "train_class_counts": [1, 1]},
+            "metrics.names must not have 'class_recall' here: a probe's images must be more than "
+            "its 2 classes, got 2;",
+        ),
+        (
+            {"metrics.names": ["class_kid"]},
+            {"num_train": 40, "num_classes": 102, "class_names": []},
+            "a probe's images must be more than its 102 classes, got 40;",
+        ),
+        (
+            {"metrics.names": ["classes"]},
+            {"class_names": ["zero"], "train_class_counts": [40]},
+            "a probe's classes must be at least 2, got 1;",
+        ),
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
         ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
         (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.comparison import Comparison
+from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.metrics import measure
 from model.resampling import average, bootstrap
@@ -39,7 +39,7 @@ def test_the_same_images_are_redrawn_every_time():
 @pytest.mark.parametrize("name", ["fid", "vendi", "precision", "coverage"])
 def test_a_standard_error_does_not_depend_on_the_other_metrics(name):
     """Each metric draws its own resamples: names may be added, and their order changed."""
-    comparison = Comparison(generated=draw(30), reference=draw(30, seed=1))
+    comparison = Comparison(generated=draw(30), real=RealFeatures(reference=draw(30, seed=1)))
 
     def numbers(*names):
         config = MetricsConfig(names=names, extractor="pixels", bootstrap=10)
@@ -55,7 +55,8 @@ def test_the_standard_error_of_fid_is_that_of_fresh_images():
 
     def pair(seed):
         return Comparison(
-            generated=draw(200, seed=2 * seed) + 1, reference=draw(200, seed=2 * seed + 1)
+            generated=draw(200, seed=2 * seed) + 1,
+            real=RealFeatures(reference=draw(200, seed=2 * seed + 1)),
         )
 
     def numbers(seed, **settings):
