@@ -201,7 +201,11 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
     [
         ({"pool.alpha": None}, {}, "pool.alpha must be set with pool.rule=grow, got None"),
         ({"pool.focal_classes": ["two"]}, {}, "got 'two'; it has zero, one"),
-        ({"pool.focal_classes": ["two"]}, {"class_names": [], "num_classes": 0}, "it has no classes"),
+        (
+            {"pool.focal_classes": ["two"]},
+            {"class_names": [], "num_classes": 0},
+            "it has no classes",
+        ),
         ({"pool.concentration": 0.5}, {}, "pool.focal_classes must name at least one class"),
         ({"train.steps": None, "train.epochs": 1}, {"num_train": 4}, "train.batch_size must be"),
         ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
