@@ -1,82 +1,27 @@
-"""Facts of filters: small cases, brute force, closed forms, properties, and what is refused."""
-
-import itertools
+"""Facts that hold for all filters, of the simpler ones, and of what is refused beforehand."""
 
 import numpy as np
 import pytest
+from filtering import column, distances, draw, draw_real, keep
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from scipy.special import softmax
-from scipy.stats import hypergeom
 from sklearn.neighbors import NearestNeighbors
 
 from model import products, separation
-from model.config import FilterConfig
-from model.curation import choose
+from model.config import DataConfig, FilterConfig
+from model.datasets import load_dataset
 from model.filters import (
     FILTERS,
-    Selection,
     check_filter,
-    check_reward_class,
     feature_settings,
     num_candidates,
-    select,
     unused_settings,
 )
-from model.probe import fit_probe
 
 SPATIAL = ("farthest-point", "threshold-decay", "near-duplicates")
 UNORDERED = ("typicality", "confidence", "farthest-point")
 """Filters that look at neither the order of the candidates nor at random numbers."""
-
-
-def draw(num_images: int, dimensions: int = 3, *, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(num_images, dimensions))
-
-
-def draw_real(num_images: int = 60, *, seed: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Two overlapping classes: (N, 3) features and (N,) labels."""
-    labels = np.arange(num_images) % 2
-    return draw(num_images, seed=seed) + 2 * labels[:, None], labels
-
-
-def column(*numbers: float) -> np.ndarray:
-    """Features of one dimension."""
-    return np.array(numbers, np.float64)[:, None]
-
-
-def keep(
-    name: str,
-    candidates: np.ndarray,
-    count: int,
-    real: np.ndarray | None = None,
-    *,
-    real_labels: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-    class_names: tuple[str, ...] = ("a", "b"),
-    seed: int = 0,
-    **settings,
-) -> Selection:
-    if real is None:
-        real, real_labels = draw_real()
-    return select(
-        name,
-        candidates,
-        count,
-        real,
-        real_labels=real_labels,
-        labels=labels,
-        num_classes=2,
-        class_names=class_names,
-        rng=np.random.default_rng(seed),
-        config=FilterConfig(name=name, **settings),
-    )
-
-
-def distances(features: np.ndarray) -> np.ndarray:
-    """(K, K) Euclidean distances of all pairs."""
-    return np.linalg.norm(features[:, None] - features[None], axis=2)
 
 
 # all filters
@@ -220,186 +165,14 @@ def test_a_copy_of_a_real_image_is_exactly_at_distance_zero():
     assert keep("typicality", real[3:4], 1, real, nearest_k=1).scores.tolist() == [0]
 
 
-# confidence
-
-
-def test_confidence_is_the_largest_probability_of_the_probe():
-    candidates, (real, labels) = draw(30), draw_real()
-    probabilities = fit_probe(real, labels, num_classes=2).probabilities(candidates).max(axis=1)
-    kept = keep("confidence", candidates, 10, real, real_labels=labels)
-    np.testing.assert_array_equal(kept.scores, probabilities)
-    assert sorted(probabilities[kept.indices]) == sorted(probabilities)[-10:]
-
-
-def test_confidence_of_an_asked_class_is_its_probability():
-    candidates, (real, labels) = draw(30), draw_real()
-    asked = np.repeat([0, 1], 15)
-    probabilities = fit_probe(real, labels, num_classes=2).probabilities(candidates)
-    kept = keep("confidence", candidates, 10, real, real_labels=labels, labels=asked)
-    np.testing.assert_array_equal(kept.scores, probabilities[np.arange(30), asked])
-
-
-def test_probabilities_that_round_to_one_are_ranked_by_their_odds():
-    """Along the line through both means, ever farther beyond one of them."""
-    real, labels = draw_real()
-    direction = np.ones(3)
-    candidates = np.array([30, 50, 20, 40])[:, None] * direction
-    kept = keep("confidence", candidates, 2, real, real_labels=labels)
-    assert (kept.scores == 1).all()
-    assert kept.indices.tolist() == [1, 3]
-
-
-def test_log_odds_are_those_of_the_probabilities():
-    candidates, (real, labels) = draw(30), draw_real()
-    probe = fit_probe(real, labels, num_classes=2)
-    p = probe.probabilities(candidates)[:, 1]
-    odds = probe.log_odds(candidates, np.ones(30, np.int64))
-    np.testing.assert_allclose(odds, np.log(p / (1 - p)), rtol=1e-7)
-
-
-# farthest points
-
-
-def test_the_farthest_from_all_kept_is_kept_next():
-    """Mean 4.25: first 5, then 10 (5 from it; so is 0, which comes later), then 0, then 2."""
-    points = column(10, 5, 0, 2)
-    choices = [keep("farthest-point", points, count).indices.tolist() for count in range(1, 5)]
-    assert choices == [[1], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
-
-
-def test_scores_of_farthest_points_are_distances_to_the_nearest_other_kept():
-    kept = keep("farthest-point", column(10, 5, 0, 2), 3)
-    assert kept.scores.tolist() == [5, 5, 5, 2]
-
-
-def test_a_single_kept_point_has_score_zero():
-    assert keep("farthest-point", column(10, 5, 0, 2), 1).scores.tolist() == [5, 0, 5, 3]
-
-
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 4))
-def test_farthest_points_cover_at_most_twice_as_badly_as_the_best(seed, count):
-    """Gonzalez' bound, against all subsets of nine points."""
-    points = draw(9, 2, seed=seed)
-    apart = distances(points)
-    best = min(
-        apart[list(subset)].min(axis=0).max() for subset in itertools.combinations(range(9), count)
-    )
-    covered = apart[keep("farthest-point", points, count).indices].min(axis=0).max()
-    assert covered <= 2 * best * (1 + 1e-9)
-
-
-def brute_force_farthest(points: np.ndarray, count: int) -> list[int]:
-    """The definition, with distances of all pairs."""
-    apart = distances(points)
-    chosen = [int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())]
-    while len(chosen) < count:
-        chosen.append(int(apart[chosen].min(axis=0).argmax()))
-    return sorted(chosen)
-
-
-def test_farthest_points_of_many_are_their_definition():
-    """More than one block of distances."""
-    points = draw(300, 6)
-    expected = brute_force_farthest(points, 200)
-    assert keep("farthest-point", points, 200).indices.tolist() == expected
-
-
-@pytest.mark.parametrize("shift", [0, 0.1, 1e3])
-def test_ties_of_distances_go_to_the_first_wherever_the_features_lie(shift):
-    """A square and its centre, twice: centre, first corner, the opposite one, the next corners."""
-    square = np.array([[0, 0], [1, 1], [-1, 1], [-1, -1], [1, -1]]) / 8
-    points = np.concatenate([square, square]) + shift
-    assert keep("farthest-point", points, 5).indices.tolist() == [0, 1, 2, 3, 4]
-
-
-# threshold decay
-
-
-def test_a_pass_keeps_what_is_farther_than_the_threshold():
-    """Threshold 3, in order: 0, not 2, 4, not 5, 8; a second pass at 1.5 adds 2 first."""
-    points = column(0, 2, 4, 5, 8)
-    first = keep("threshold-decay", points, 3, threshold=3, decay=0.5)
-    second = keep("threshold-decay", points, 4, threshold=3, decay=0.5)
-    assert first.indices.tolist() == [0, 2, 4]
-    assert second.indices.tolist() == [0, 1, 2, 4]
-
-
-def test_a_distance_equal_to_the_threshold_is_not_farther():
-    """Threshold 2: 0 and 4 (2 is not farther than 2), then at 1 the 2."""
-    points = column(0, 2, 4)
-    assert keep("threshold-decay", points, 2, threshold=2, decay=0.5).indices.tolist() == [0, 2]
-
-
-def test_scores_of_threshold_decay_are_distances_to_the_nearest_other_kept():
-    kept = keep("threshold-decay", column(0, 2, 4, 5, 8), 3, threshold=3, decay=0.5)
-    np.testing.assert_allclose(kept.scores, [4, 2, 4, 1, 4], rtol=1e-12)
-
-
-def brute_force_decay(points: np.ndarray, count: int, start: float, decay: float):
-    """The definition, pass after pass: accepted indices in order, and the last threshold."""
-    accepted, threshold = [0], start
-    while True:
-        for index, point in enumerate(points):
-            gaps = np.linalg.norm(points[accepted] - point, axis=1)
-            if len(accepted) < count and index not in accepted and (gaps > threshold).all():
-                accepted.append(index)
-        if len(accepted) == count:
-            return accepted, threshold
-        threshold *= decay
-
-
-@pytest.mark.parametrize("start", [0.001, 1, 50])
-@examples(max_examples=40)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 20))
-def test_threshold_decay_is_its_definition(start, seed, count):
-    points = draw(25, seed=seed)
-    expected, _ = brute_force_decay(points, count, start, 0.9)
-    kept = keep("threshold-decay", points, count, threshold=start, decay=0.9)
-    assert kept.indices.tolist() == sorted(expected)
-
-
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20))
-def test_kept_ones_are_farther_apart_than_the_last_threshold(seed, count):
-    points = draw(25, seed=seed)
-    _, last = brute_force_decay(points, count, 5, 0.9)
-    kept = keep("threshold-decay", points, count, threshold=5, decay=0.9)
-    apart = distances(points[kept.indices])[~np.eye(count, dtype=bool)]
-    assert apart.min() > last
-
-
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 20))
-def test_without_a_threshold_it_starts_at_the_farthest_from_the_first(seed, count):
-    points = draw(25, seed=seed)
-    start = distances(points)[0].max()
-    expected, _ = brute_force_decay(points, count, start, 0.9)
-    kept = keep("threshold-decay", points, count, decay=0.9)
-    assert kept.indices.tolist() == sorted(expected)
-
-
-def test_threshold_decay_of_many_is_its_definition():
-    """More than one block of distances."""
-    points = draw(300, 6)
-    expected, _ = brute_force_decay(points, 200, 4, 0.95)
-    kept = keep("threshold-decay", points, 200, threshold=4)
-    assert kept.indices.tolist() == sorted(expected)
-
-
-@pytest.mark.parametrize(("threshold", "decay"), [(1e200, 0.5), (1e300, 0.9999), (1e-300, 0.9)])
-def test_thresholds_far_from_all_distances_end(threshold, decay):
-    """Passes without effect are not made one by one."""
-    kept = keep("threshold-decay", draw(25), 20, threshold=threshold, decay=decay)
-    assert len(kept.indices) == 20
-
-
-@pytest.mark.parametrize("shift", [0, 0.1, 1e6])
-def test_threshold_decay_refuses_copies(shift):
-    """Ten candidates, three different: no threshold above zero accepts a fourth."""
-    points = draw(3)[np.arange(10) % 3] + shift
-    message = (
-        "candidates that differ from each other must be at least 4, got 3; raise filter.candidates"
-    )
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        keep("threshold-decay", points, 4)
+def test_digits_are_more_typical_than_digits_with_shuffled_pixels():
+    """Of held-out digits and as many shuffled ones, all that are kept are digits."""
+    dataset = load_dataset(DataConfig(name="digits"))
+    real = dataset.images[dataset.train[:500]].reshape(500, -1)
+    digits = dataset.images[dataset.reference[:50]].reshape(50, -1)
+    shuffled = digits[:, np.random.default_rng(0).permutation(64)]
+    kept = keep("typicality", np.concatenate([shuffled, digits]).astype(np.float32), 40, real)
+    assert (kept.indices >= 50).all()
 
 
 # near-duplicates
@@ -471,101 +244,6 @@ def test_equal_real_images_have_no_typical_distance():
         keep("near-duplicates", column(4, 36), 1, np.ones((4, 1)))
 
 
-# reward
-
-
-def test_a_choice_has_the_probability_of_the_softmax():
-    """Rewards 0, 0.1 and 0.3 at temperature 0.2, 20,000 times; within 4.5 binomial errors."""
-    rewards = np.array([0, 0.1, 0.3])
-    chosen = choose(np.tile(rewards, (20_000, 1)), 0.2, np.random.default_rng(0))
-    shares, expected = np.bincount(chosen, minlength=3) / 20_000, softmax(rewards / 0.2)
-    assert (np.abs(shares - expected) < 4.5 * np.sqrt(expected * (1 - expected) / 20_000)).all()
-
-
-@pytest.mark.parametrize("temperature", [1e-9, 1e-320])
-def test_at_temperature_zero_the_best_is_chosen(temperature):
-    rewards = np.random.default_rng(1).random((500, 4))
-    chosen = choose(rewards, temperature, np.random.default_rng(0))
-    np.testing.assert_array_equal(chosen, rewards.argmax(axis=1))
-
-
-def test_at_temperature_zero_equals_are_chosen_at_random():
-    """Two of three are best: half each of 4000, within 4.5 binomial errors."""
-    chosen = choose(np.tile([1.0, 0, 1], (4000, 1)), 1e-320, np.random.default_rng(0))
-    counts = np.bincount(chosen, minlength=3)
-    assert counts[1] == 0
-    assert abs(counts[0] - 2000) < 4.5 * np.sqrt(1000)
-
-
-def two_points(num_good: int, num_bad: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Candidates at the means of two well separated classes, and the real images of both.
-
-    The probe's probability of class b is 1 at the good ones and 0 at the bad ones, to 1e-12.
-    """
-    labels = np.arange(60) % 2
-    real = draw(60, seed=3) + 20 * labels[:, None]
-    means = np.stack([real[labels == c].mean(axis=0) for c in range(2)])
-    return means[np.repeat([1, 0], [num_good, num_bad])], real, labels
-
-
-@pytest.mark.parametrize("temperature", [0.5, 2])
-def test_the_better_of_two_rewards_is_chosen_as_often_as_the_softmax_says(temperature):
-    """A group of 4 of 30 good and 90 bad ones has j good ones by the hypergeometric law.
-
-    One of them is chosen with probability j w / (j w + 4 - j), w = exp(1 / temperature). 300 draws
-    of 30 groups; their errors are at most binomial, since groups draw without replacement.
-    """
-    points, real, labels = two_points(30, 90)
-    j = np.arange(5)
-    weight = np.exp(1 / temperature)
-    law = hypergeom(120, 30, 4).pmf(j)
-    expected = (law * j * weight / (j * weight + 4 - j)).sum()
-    good = [
-        keep(
-            "reward",
-            points,
-            30,
-            real,
-            real_labels=labels,
-            reward_class="b",
-            temperature=temperature,
-            seed=seed,
-        ).indices
-        < 30
-        for seed in range(300)
-    ]
-    assert abs(np.mean(good) - expected) < 4.5 * np.sqrt(expected * (1 - expected) / 9000)
-
-
-def test_every_candidate_is_offered_once_where_groups_use_up_all():
-    """The only good one of 120 is then always offered, and wins at temperature 0."""
-    points, real, labels = two_points(1, 119)
-    settings = {"real_labels": labels, "reward_class": "b", "temperature": 1e-9}
-    kept = [keep("reward", points, 30, real, seed=seed, **settings) for seed in range(20)]
-    assert all(0 in selection.indices for selection in kept)
-
-
-def test_the_reward_of_a_class_is_its_probability():
-    candidates, (real, labels) = draw(30), draw_real()
-    probabilities = fit_probe(real, labels, num_classes=2).probabilities(candidates)
-    kept = keep("reward", candidates, 5, real, real_labels=labels, reward_class="b")
-    np.testing.assert_array_equal(kept.scores, probabilities[:, 1])
-
-
-@pytest.mark.parametrize("labels", [None, np.repeat([0, 1], 15)])
-def test_without_a_class_the_reward_is_the_confidence(labels):
-    candidates = draw(30)
-    rewards = keep("reward", candidates, 5, labels=labels).scores
-    confidence = keep("confidence", candidates, 5, labels=labels).scores
-    np.testing.assert_array_equal(rewards, confidence)
-
-
-def test_reward_needs_all_groups_filled():
-    message = r"^candidates must be at least filter.choices=4 for each of 3 kept, got 11; raise"
-    with pytest.raises(ValueError, match=message):
-        keep("reward", draw(11), 3)
-
-
 # what is refused
 
 
@@ -613,36 +291,6 @@ def test_more_neighbours_than_real_images_are_refused():
     message = "^filter.nearest_k must be at most the 4 real images, got 5; lower it$"
     with pytest.raises(ValueError, match=message):
         keep("typicality", draw(9), 1, draw(4))
-
-
-@pytest.mark.parametrize("name", ["confidence", "reward"])
-def test_a_probe_needs_classes(name):
-    message = f"^real_labels must be given with filter.name={name}, got None; choose another"
-    with pytest.raises(ValueError, match=message):
-        keep(name, draw(9), 1, draw(9))
-
-
-@pytest.mark.parametrize("name", ["confidence", "reward"])
-def test_a_probe_needs_images_of_every_class(name):
-    message = (
-        "^a probe's images must include every class, got none of b; "
-        "give more images, or choose another filter.name$"
-    )
-    with pytest.raises(ValueError, match=message):
-        keep(name, draw(9), 1, draw(9), real_labels=np.zeros(9, np.int64))
-
-
-@pytest.mark.parametrize("name", ["confidence", "reward"])
-def test_asked_classes_that_do_not_exist_are_refused(name):
-    with pytest.raises(ValueError, match=r"^labels must be in \[0, 2\), .* got 2$"):
-        keep(name, draw(9), 1, labels=np.full(9, 2))
-
-
-def test_a_misspelt_reward_class_has_a_suggestion():
-    config = FilterConfig(name="reward", reward_class="dasy")
-    message = "^filter.reward_class must be one of daisy, rose, got 'dasy'; did you mean 'daisy'"
-    with pytest.raises(ValueError, match=message):
-        check_reward_class(config, ("daisy", "rose"))
 
 
 @pytest.mark.parametrize(
