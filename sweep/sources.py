@@ -148,24 +148,30 @@ class Sources:
         config = filter_config(by)
         entry = FILTERS[config.name]
         real = pool_from_recipe(by["real"])
-        candidates = real_features = np.empty((count, 0), np.float32)
+        candidates, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
         if entry.needs_features:
             candidates = self.features(selected.of, self.judge(selected))
+        known = self.known_labels(real)
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
+            if selected.label is not None and not entry.needs_labels:
+                real_features = real_features[known == selected.label]  # a class among its own
         asked = None if selected.label is None else np.full(count, selected.label, np.int64)
-        found = select(
-            config.name,
-            candidates,
-            selected.keep,
-            real_features,
-            real_labels=self.known_labels(real) if entry.needs_labels else None,
-            labels=asked,
-            num_classes=self.card.num_classes,
-            class_names=self.card.class_names,
-            rng=generator(tuple(by["seed"]), Purpose.POOL),
-            config=config,
-        )
+        try:
+            found = select(
+                config.name,
+                candidates,
+                selected.keep,
+                real_features,
+                real_labels=known if entry.needs_labels else None,
+                labels=asked,
+                num_classes=self.card.num_classes,
+                class_names=self.card.class_names,
+                rng=generator(tuple(by["seed"]), Purpose.POOL),
+                config=config,
+            )
+        except ValueError as error:  # settings were checked before: the images are too much alike
+            raise Diverged(str(error)) from None
         return found.indices, found.scores
 
     def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:

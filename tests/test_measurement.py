@@ -47,7 +47,10 @@ def images_of(measurement: Measurement, seed: int) -> np.ndarray:
 def measure(measurement: Measurement, metrics: MetricsConfig, seed: int) -> MetricsRecord:
     """A record without its seconds, which differ."""
     images = images_of(measurement, seed)
-    record = measurement.measure(plan_of(measurement, metrics), images, stream=f"stream{seed}")
+    plan = plan_of(measurement, metrics)
+    features = measurement.features({"stream": f"stream{seed}"}, images, metrics)
+    count = plan.num_images
+    record = measurement.measure(plan, images[:count], features[:count], started=0)
     return replace(record, seconds=0)
 
 

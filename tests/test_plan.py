@@ -231,7 +231,7 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
         ),
         (
             {"metrics.names": ["classes"]},
-            {"class_names": ["zero"], "train_class_counts": [40]},
+            {"class_names": ["zero"], "num_classes": 1, "train_class_counts": [40]},
             "a probe's classes must be at least 2, got 1;",
         ),
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
