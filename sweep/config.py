@@ -139,6 +139,8 @@ class ResourcesConfig:
     """GPUs that Ray is told of; none lets it count them."""
     max_concurrent: int | None = None
     """Trials at once; none fills the machine."""
+    parallel_members: int = 1
+    """Members of a generation trained at once, each with the CPUs and GPUs of a trial."""
     checkpoint_seconds: float = 60.0
     """Time between saved training states: what a killed run loses at most."""
     max_failures: int = 2
@@ -156,6 +158,8 @@ class ResourcesConfig:
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
         check(self.max_failures >= 0, "resources.max_failures", "be at least 0", self.max_failures)
+        few = self.parallel_members
+        check(few >= 1, "resources.parallel_members", "be at least 1", few)
 
 
 Grid = Mapping[str, list[Any]]

@@ -69,6 +69,8 @@ class LineageRun:
     heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
+    start_beside: Callable[[NodePlan], None] | None = None
+    """Starts the training of a further member elsewhere, if there is room; it need not succeed."""
     nodes: list[NodePlan] = field(init=False)
     _work: Work = field(init=False)
     _measurement: Measurement = field(init=False)
@@ -114,6 +116,7 @@ class LineageRun:
         What is measured of a mixture comes with the last member.
         """
         for members in by_generation(self.nodes):
+            self.spread(members)
             records = [self.ensure_node(node) for node in members]
             if any(record.status == "diverged" for record in records):
                 yield from (Generation(node=record) for record in records)
@@ -123,6 +126,17 @@ class LineageRun:
         # One that was set aside on the way lost its numbers with its weights.
         for node in self.nodes:
             self.ensure_all_metrics(node)
+
+    def spread(self, members: list[NodePlan]) -> None:
+        """Start the missing members but the first elsewhere; this process trains what is left."""
+        missing = [node for node in members if not self.store.has_node(node.key)]
+        for node in missing[1:] if self.start_beside else ():
+            assert self.start_beside is not None
+            self.start_beside(node)
+
+    def train(self, generation: int, member: int) -> None:
+        """Train one model, whose pool's models are there, if nobody has."""
+        self.ensure_node(by_generation(self.nodes)[generation - 1][member])
 
     def measure(self, generation: int) -> None:
         """Compute what is missing of a trained generation's metrics."""

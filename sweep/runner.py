@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,25 @@ def run_lineages(
             {key for key in unique_nodes(x.nodes for x in lineages) if store.has_node(key)},
         )
         job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
+        side_by_side = num_members(resources, per_trial, total, lineages)
+        if side_by_side > 1:
+            job = replace(job, member_resources=per_trial)
+        bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
         with Display(lineages, store) as display:
             failures = TrialEvents(display)
             tuner = tune.Tuner(
-                tune.with_resources(functools.partial(run_trial, job=job), per_trial),
+                tune.with_resources(
+                    functools.partial(run_trial, job=job),
+                    tune.PlacementGroupFactory([bundle] * side_by_side),
+                ),
                 tune_config=tune.TuneConfig(
                     search_alg=LineageSearcher(schedule, store),
                     num_samples=-1,
                     max_concurrent_trials=num_at_once(
-                        resources, per_trial, total, num_lineages=len(lineages)
+                        resources,
+                        {name: share * side_by_side for name, share in per_trial.items()},
+                        total,
+                        num_lineages=len(lineages),
                     ),
                 ),
                 run_config=tune.RunConfig(
@@ -97,6 +108,18 @@ def run_lineages(
             )
             tuner.fit()
     return failures.errors
+
+
+def num_members(
+    resources: ResourcesConfig,
+    per_trial: dict[str, float],
+    total: dict[str, float],
+    lineages: list[PlannedLineage],
+) -> int:
+    """Members of a generation that train side by side: as many as asked for, exist and fit."""
+    most = max(lineage.num_members for lineage in lineages)
+    fitting = num_at_once(ResourcesConfig(), per_trial, total, num_lineages=most)
+    return min(resources.parallel_members, fitting)
 
 
 def measure_nodes(

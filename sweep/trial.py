@@ -1,10 +1,11 @@
 """The Ray Tune trial: one whole lineage, reporting once per generation; and measuring alone."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from model.config import MetricsConfig
@@ -14,6 +15,7 @@ from sweep.store import Store
 
 if TYPE_CHECKING:
     from sweep.lineage import LineageRun
+    from sweep.plan import NodePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +28,17 @@ class TrialJob:
     """What is measured beside each lineage's own metrics."""
     device: str
     num_threads: int
+    member_resources: Mapping[str, float] | None = None
+    """What a further member reserves of the trial's placement group; None trains one at a time."""
     checkpoint_seconds: float
 
 
 def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """Compute what is missing of the lineage that `config` names, reporting each generation."""
-    run = start_run(str(config["lineage"]), job)
+    lineage = str(config["lineage"])
+    run = start_run(lineage, job)
+    if job.member_resources is not None:
+        run.start_beside = member_starter(lineage, job, job.member_resources)
     for generation in run.generations():
         node = generation.node
         values = {k: v for record in generation.metrics for k, v in record.values.items()}
@@ -39,12 +46,37 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
             {
                 "node": node.key,
                 "generation": node.generation,
+                "member": node.member,
                 "status": node.status,
                 "pid": os.getpid(),
                 "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
                 **values,
             }
         )
+
+
+def member_starter(
+    lineage: str, job: TrialJob, resources: Mapping[str, float]
+) -> Callable[["NodePlan"], None]:
+    """A function that trains a member of the lineage as a Ray task.
+
+    The task runs in the trial's placement group. It claims its node as everybody does, so that one
+    that starts late, or dies, costs nothing: the trial trains what no task has begun.
+    """
+    task = ray.remote(train_member).options(
+        num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), max_retries=0
+    )
+    shared = ray.put(job)
+
+    def start(node: "NodePlan") -> None:
+        task.remote(lineage, node.generation, node.member, shared)
+
+    return start
+
+
+def train_member(lineage: str, generation: int, member: int, job: TrialJob) -> None:
+    """Train one member of a lineage's generation."""
+    start_run(lineage, job).train(generation, member)
 
 
 def measure_generation(lineage: str, generation: int, job: TrialJob) -> None:
