@@ -112,7 +112,7 @@ def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) ->
 def lineage_size(lineage: PlannedLineage, num_images: int) -> ModelSize:
     """Size of a lineage's model that is fitted to a pool of `num_images`."""
     C, H, W = lineage.card.shape
-    return model_size(lineage.config.model, (C, H, W), num_images)
+    return model_size(lineage.config.model, (C, H, W), num_images, lineage.card.num_classes)
 
 
 def image_bytes(lineage: PlannedLineage) -> int:
