@@ -26,10 +26,13 @@ from model.config import (
     check,
     check_choice,
     check_finite,
+    check_guidance,
     check_together,
+    restored_model,
 )
 
 if TYPE_CHECKING:
+    from model.checkpoint import Checkpoint
     from model.datasets import Dataset
     from model.generation import Length
     from model.measured_images import Reference
@@ -87,6 +90,8 @@ class _Sample:
     """Draw images from a trained model: with the same seed, those a lineage adds to its pool.
 
     Image i does not depend on how many are drawn, so that more of them begin with the same ones.
+    Of a conditional model they are of its classes in turn: class folders of a folder, rows of a
+    sheet, arrays `labels` and `class_names` of a file.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
@@ -95,6 +100,8 @@ class _Sample:
     """New folder of 000000.png, 000001.png, ...; or one sheet of all images; or exact pixels."""
     num_images: int = 64
     """How many images."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|NUMBER")] = ()
+    """Classes asked of a conditional model, in equal shares; none takes all."""
     seed: int = 0
     """Seed of the noise, as a lineage's."""
     machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
@@ -139,7 +146,7 @@ def train(args: list[str]) -> int:
     """Train a model into a file; 1 where it diverged."""
     options = parse(_Train, args, prog="model train")
     from model.datasets import load_dataset
-    from model.generation import Training, plan_length, use_device
+    from model.generation import Training, check_labelled, plan_length, use_device
     from model.outputs import check_new, write_file
     from model.training import Diverged
 
@@ -147,6 +154,7 @@ def train(args: list[str]) -> int:
     check_new(options.out)
     data = load_dataset(options.data)
     check(len(data.train) >= 2, "data", "leave at least 2 images to train on", len(data.train))
+    check_labelled(options.model, data)
     length = plan_length(
         len(data.train), options.model, options.train, image_size=options.data.image_size
     )
@@ -222,29 +230,56 @@ def sample(args: list[str]) -> int:
     options = parse(_Sample, args, prog="model sample")
     from model.drawing import write_images
     from model.families import draw_images
-    from model.generation import first_seed, read_checkpoint, use_device
+    from model.generation import chosen_classes, first_seed, read_checkpoint, use_device
     from model.outputs import check_new
     from model.randomness import Purpose
     from model.training import Diverged
 
     checkpoint = read_checkpoint(options.checkpoint)
     use_device(options.machine.device, options.machine.threads)
+    check_guidance(restored_model(checkpoint.settings["model"]), options.sample)
+    classes = chosen_classes(options.classes, checkpoint)
     check_new(options.out, folder=options.out.suffix not in (".png", ".npz"))
-    parts = draw_images(
-        checkpoint,
-        options.num_images,
-        options.sample,
-        seed=first_seed(options.seed),
-        purpose=Purpose.SAMPLE,
-        device=options.machine.device,
-    )
     try:
-        write_images(options.out, parts, bounded=checkpoint.settings["bounded"])
+        if classes:
+            sample_classes(options, checkpoint, classes)
+        else:
+            parts = draw_images(
+                checkpoint,
+                options.num_images,
+                options.sample,
+                seed=first_seed(options.seed),
+                purpose=Purpose.SAMPLE,
+                device=options.machine.device,
+            )
+            write_images(options.out, parts, bounded=checkpoint.settings["bounded"])
     except Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
         return 1
     print(f"{options.num_images:,} images written to {options.out}")
     return 0
+
+
+def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
+    """Draw images of a conditional model, of the classes in turn, and write them; may diverge."""
+    from model.drawing import check_class_folders, check_range, write_class_images
+    from model.generation import class_names_of, first_seed
+    from model.randomness import Purpose
+    from model.streams import draw_labelled, labels_in_turn
+
+    names = class_names_of(checkpoint)
+    check_range(options.out, bounded=checkpoint.settings["bounded"])
+    check_class_folders(options.out, [names[label] for label in classes])
+    labels = labels_in_turn(classes, options.num_images)
+    images = draw_labelled(
+        checkpoint,
+        labels,
+        options.sample,
+        seed=first_seed(options.seed),
+        purpose=Purpose.SAMPLE,
+        device=options.machine.device,
+    )
+    write_class_images(options.out, images, labels, names)
 
 
 def evaluate(args: list[str]) -> int:

@@ -12,12 +12,17 @@ A field's metadata may hold
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
+
+CONDITIONAL_FAMILIES = ("ddim", "gaussian")
+"""Families whose model can be told the class of an image."""
+GUIDED_FAMILIES = ("ddim",)
+"""Those of them that classifier-free guidance applies to."""
 
 
 def check(holds: bool, field: str, rule: str, value: object, way_out: str = "") -> None:
@@ -110,7 +115,9 @@ class ModelConfig:
     normalization: Literal["train_channel", "half"] = "train_channel"
     """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
     conditional: bool = field(default=False, metadata={"key_default": False})
-    """Condition on classes."""
+    """Train on the images' classes, so that images of a class can be asked for."""
+    label_dropout: float = field(default=0.1, metadata={"key_default": 0.1})
+    """Share of training labels replaced by "no class", which guidance needs (conditional ddim)."""
 
     def __post_init__(self) -> None:
         check(
@@ -136,6 +143,31 @@ class ModelConfig:
             f"be in (0, model.max_signal_rate={self.max_signal_rate})",
             self.min_signal_rate,
         )
+        share = 0 <= self.label_dropout < 1
+        check(share, "model.label_dropout", "be in [0, 1)", self.label_dropout)
+
+
+def stored_model(config: ModelConfig) -> dict[str, Any]:
+    """The settings as a checkpoint keeps them: without those at their frozen `key_default`.
+
+    A checkpoint then has the bytes it had before a setting existed, where that is not used.
+    """
+    values = asdict(config)
+    for f in fields(config):
+        if "key_default" in f.metadata and values[f.name] == f.metadata["key_default"]:
+            del values[f.name]
+    return values
+
+
+def restored_model(stored: dict[str, Any]) -> ModelConfig:
+    """The settings that `stored_model` keeps; what is left out has its `key_default`."""
+    known = fields(ModelConfig)
+    values: dict[str, Any] = {
+        f.name: f.metadata["key_default"] for f in known if "key_default" in f.metadata
+    }
+    values |= stored
+    values["widths"] = tuple(values["widths"])
+    return ModelConfig(**values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +262,7 @@ class TrainConfig:
 
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
     """Raise ValueError where settings of data, model and training do not fit each other."""
+    check_conditional(model)
     halvings = len(model.widths) - 1
     if model.family == "ddim":
         check(
@@ -255,9 +288,38 @@ class SampleConfig:
     """Network calls per image of the deterministic DDIM sampler."""
     clip: bool = False
     """Clip the image estimate to the valid pixel range at every step."""
+    guidance: float = field(default=1.0, metadata={"key_default": 1.0})
+    """Weight of a conditional model's class: 1 as trained, above stronger, 0 without a class."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)
+        check_finite("sample.guidance", self.guidance, 0)
+
+
+def check_conditional(model: ModelConfig) -> None:
+    """Raise ValueError where a family that cannot be told classes is asked to be."""
+    check(
+        not model.conditional or model.family in CONDITIONAL_FAMILIES,
+        "model.family",
+        f"be one of {', '.join(CONDITIONAL_FAMILIES)} with model.conditional",
+        model.family,
+        "set model.conditional to False",
+    )
+
+
+def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
+    """Raise ValueError where the model is not one that guidance other than 1 applies to."""
+    if sample.guidance == 1:
+        return
+    guided = model.family in GUIDED_FAMILIES
+    rule = f"be 1 with model.family={model.family}"
+    families = f"guidance is for {', '.join(GUIDED_FAMILIES)}"
+    check(guided, "sample.guidance", rule, sample.guidance, families)
+    rule, way_out = "be 1 with an unconditional model", "set model.conditional to True"
+    check(model.conditional, "sample.guidance", rule, sample.guidance, way_out)
+    rule = "be 1 with model.label_dropout=0, which trains no unconditional half"
+    way_out = "train with model.label_dropout above 0"
+    check(model.label_dropout > 0, "sample.guidance", rule, sample.guidance, way_out)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

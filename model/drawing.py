@@ -1,17 +1,21 @@
 """Drawn images into files: a folder of PNGs, one sheet, or an .npz with the exact pixels.
 
-Must not know how images are drawn.
+Images of asked classes lie in class folders, rows of the sheet, or beside an array of labels. Must
+not know how images are drawn.
 """
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from model.images import encode_png, tile, to_bytes
 from model.outputs import write_file, write_folder
+
+PNG_NAME = "{:06d}.png"
+"""Name of image i in a folder of images."""
 
 
 def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> None:
@@ -30,14 +34,71 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
         np.savez(file, images=np.concatenate(list(parts)))
         write_file(out, file.getvalue())
         return
-    if not bounded:
-        raise ValueError(
-            f"--out must end in .npz for images without a fixed range of pixels, got {str(out)!r}"
-        )
+    check_range(out, bounded=bounded)
     if out.suffix == ".png":
         write_file(out, sheet(np.concatenate(list(parts))))
     else:
-        write_folder(out, (png(image) for images in parts for image in images))
+        pictures = (image for images in parts for image in images)
+        write_folder(out, ((PNG_NAME.format(i), png(image)) for i, image in enumerate(pictures)))
+
+
+def check_range(out: Path, *, bounded: bool) -> None:
+    """Raise ValueError where PNGs of images without a fixed range are asked for."""
+    if not bounded and out.suffix != ".npz":
+        raise ValueError(
+            f"--out must end in .npz for images without a fixed range of pixels, got {str(out)!r}"
+        )
+
+
+def check_class_folders(out: Path, names: Sequence[str]) -> None:
+    """Raise ValueError where classes are to be folders and a name can be none."""
+    if out.suffix in (".npz", ".png"):
+        return
+    for name in names:
+        good = name and not name.startswith(".") and not set(name) & set("/\\\0")
+        if not good:
+            raise ValueError(
+                f"class names must be names of folders for such an --out, got {name!r}; "
+                "let --out end in .npz"
+            )
+
+
+def write_class_images(
+    out: Path, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Write images of asked classes: rows of a sheet for .png, labels for .npz, else class folders.
+
+    Args:
+        out: Must not exist, but for an empty folder.
+        images: (N, C, H, W) uint8 or float32.
+        labels: (N,) int64, the classes that were asked for.
+        class_names: Names of all classes.
+    """
+    if out.suffix == ".npz":
+        file = io.BytesIO()
+        np.savez(file, images=images, labels=labels, class_names=np.array(class_names, np.str_))
+        write_file(out, file.getvalue())
+        return
+    classes = list(dict.fromkeys(labels.tolist()))
+    by_class = {label: images[labels == label] for label in classes}
+    if out.suffix == ".png":
+        write_file(out, class_sheet([by_class[label] for label in classes]))
+        return
+    files = (
+        (f"{class_names[label]}/{PNG_NAME.format(number)}", png(image))
+        for label in classes
+        for number, image in enumerate(by_class[label])
+    )
+    write_folder(out, files)
+
+
+def class_sheet(rows: Sequence[np.ndarray]) -> bytes:
+    """A PNG with a row for each class, (N, C, H, W) images; shorter rows end in black cells."""
+    columns = max(len(row) for row in rows)
+    cells = np.zeros((len(rows), columns, *rows[0].shape[1:]), np.uint8)
+    for number, row in enumerate(rows):
+        cells[number, : len(row)] = to_bytes(row)
+    return encode_png(tile(cells.reshape(-1, *cells.shape[2:]), columns))
 
 
 def sheet(images: np.ndarray) -> bytes:

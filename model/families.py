@@ -4,19 +4,16 @@ Adding one is a pair of functions and a line in FAMILIES. Must not know pools, l
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from time import perf_counter
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig, check_choice
-from model.images import from_unit, to_unit
+from model.gaussian import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, Seed, image_noise
 from model.sampling import SAMPLE_BATCH, sample_ddim
-from model.size import CLASS_BLOCK
 from model.training import Diverged, Fit, TrainingJob, fit_ddim
 
 
@@ -37,9 +34,13 @@ class SampleFunction(Protocol):
         noise: np.ndarray,
         config: SampleConfig,
         *,
+        labels: np.ndarray | None = None,
         device: str = "cpu",
     ) -> np.ndarray:
-        """(N, C, H, W) float32 noise to (N, C, H, W) images of the training images' type."""
+        """(N, C, H, W) float32 noise to (N, C, H, W) images of the training images' type.
+
+        A conditional checkpoint needs the (N,) int64 classes of the images, another none.
+        """
         ...
 
 
@@ -51,47 +52,8 @@ class Family:
     sample: SampleFunction
     iterative: bool
     """Whether it trains in steps (else train.* has no effect)."""
-
-
-def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
-    """Fit mean and covariance (maximum likelihood, divisor N) of the flattened images.
-
-    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular
-    values of the centred images: the null model of estimation noise, whose lineages have closed
-    forms.
-    """
-    started = perf_counter()
-    flat = to_unit(torch.from_numpy(images)).double().flatten(1)
-    if not flat.isfinite().all():
-        raise Diverged("the images are not finite")
-    mean = flat.mean(dim=0)
-    _, singular_values, directions = torch.linalg.svd(flat - mean, full_matrices=False)
-    factor = singular_values.unsqueeze(1) * directions / len(flat) ** 0.5
-    settings = {
-        "family": "gaussian",
-        "model": asdict(job.model),
-        "shape": list(images.shape[1:]),
-        "dtype": str(images.dtype),
-        "bounded": job.bounded,
-        "precision": "fp64",
-    }
-    checkpoint = Checkpoint(tensors={"ema.mean": mean, "ema.factor": factor}, settings=settings)
-    return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
-
-
-def sample_gaussian(
-    checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
-) -> np.ndarray:
-    """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU."""
-    mean, factor = checkpoint.tensors["ema.mean"], checkpoint.tensors["ema.factor"]
-    z = torch.from_numpy(noise).double().flatten(1)[:, : len(factor)]
-    # One row at a time, as the sums of a matrix product may depend on how many rows it has.
-    images = mean + torch.stack([row @ factor for row in z])
-    shaped = images.float().view(len(noise), *checkpoint.shape)
-    if not shaped.isfinite().all():
-        raise Diverged("samples are not finite")
-    settings = checkpoint.settings
-    return from_unit(shaped, settings["dtype"], bounded=settings["bounded"]).numpy()
+    conditional: bool = False
+    """Whether it can be told classes; as model.config.CONDITIONAL_FAMILIES says."""
 
 
 def family_of(name: str) -> Family:
@@ -156,47 +118,7 @@ def draw_images(
         yield images[: num_images - start]
 
 
-def draw_class_blocks(checkpoint, blocks, config, *, seed, purpose, device="cpu"):
-    if blocks:
-        raise NotImplementedError
-    return iter(())
-
-
-def draw_preview(
-    checkpoint: Checkpoint,
-    num_images: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    device: str = "cpu",
-) -> np.ndarray:
-    """(num_images, C, H, W) images of the preview noise; of a conditional model, classes in turn.
-
-    Args:
-        checkpoint: The model.
-        num_images: At most SAMPLE_BATCH.
-        config: The sampler.
-        seed: Without the generation, so that each noise can be watched through all of them.
-        device: Where the network runs.
-    """
-    num_classes = checkpoint.settings.get("num_classes", 0)
-    if not num_classes:
-        block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
-        return block[:num_images]
-    labels = [i % num_classes for i in range(num_images)]
-    numbers = [i // num_classes for i in range(num_images)]
-    wanted = sorted({(c, i // CLASS_BLOCK) for c, i in zip(labels, numbers, strict=True)})
-    drawn = dict(
-        draw_class_blocks(
-            checkpoint, wanted, config, seed=seed, purpose=Purpose.PREVIEW, device=device
-        )
-    )
-    return np.stack(
-        [drawn[c, i // CLASS_BLOCK][i % CLASS_BLOCK] for c, i in zip(labels, numbers, strict=True)]
-    )
-
-
 FAMILIES: dict[str, Family] = {
-    "ddim": Family(fit=fit_ddim, sample=sample_ddim, iterative=True),
-    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, iterative=False),
+    "ddim": Family(fit=fit_ddim, sample=sample_ddim, iterative=True, conditional=True),
+    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, iterative=False, conditional=True),
 }

@@ -4,14 +4,23 @@ The work of the command `model`, without its words: nothing is printed here. Mus
 lineages; a model trained so is the V_1 of a lineage of the same settings and seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import (
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    check,
+    check_choice,
+)
 from model.datasets import Dataset
 from model.families import FAMILIES, family_of
 from model.outputs import StateFile
@@ -85,11 +94,13 @@ class Training:
         """Train, from where `state` left off.
 
         Raises:
-            ValueError: The settings do not fit the data, or the saved state is another's.
+            ValueError: The settings do not fit the data, which may have no classes for a
+                conditional model, or the saved state is another's.
             Diverged: The loss is not finite.
         """
         state.load()  # a state of other settings is an error for every family
         images = data.images[data.train]
+        check_labelled(self.model, data)
         length = plan_length(len(images), self.model, self.train, image_size=self.data.image_size)
         score = None
         if self.train.select == "best_kid":
@@ -99,6 +110,7 @@ class Training:
                 SampleConfig(),
                 MetricsConfig(),
                 seed=first_seed(self.seed),
+                labels=self.labels(data, data.validation),
                 device=self.device,
             )
         job = TrainingJob(
@@ -106,6 +118,8 @@ class Training:
             train=self.train,
             num_steps=length.num_steps or 0,
             seed=first_seed(self.seed),
+            num_classes=len(data.class_names),
+            class_names=data.class_names,
             bounded=data.bounded,
             device=self.device,
             score=score,
@@ -113,7 +127,19 @@ class Training:
             checkpoint_seconds=self.checkpoint_seconds,
             progress=progress,
         )
-        return family_of(self.model.family).fit(images, None, job)
+        labels = self.labels(data, data.train)
+        return family_of(self.model.family).fit(images, labels, job)
+
+    def labels(self, data: Dataset, indices: np.ndarray) -> np.ndarray | None:
+        """(N,) int64 classes of some of the images; None for an unconditional model."""
+        return data.labels[indices] if self.model.conditional and data.labels is not None else None
+
+
+def check_labelled(model: ModelConfig, data: Dataset) -> None:
+    """Raise ValueError where a conditional model is to be trained on images without classes."""
+    has_classes = data.labels is not None and len(data.class_names) > 0
+    rule = f"be False for data without classes ({data.name})"
+    check(has_classes or not model.conditional, "model.conditional", rule, model.conditional)
 
 
 def use_device(device: str, threads: int) -> None:
@@ -137,7 +163,36 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     checkpoint = Checkpoint.from_bytes(path.read_bytes(), source=str(path))
     missing = CHECKPOINT_SETTINGS - set(checkpoint.settings)
+    if not missing and checkpoint.settings["model"].get("conditional"):
+        missing = {"num_classes", "class_names"} - set(checkpoint.settings)
     if missing or checkpoint.family not in FAMILIES:
         lacks = ", ".join(sorted(missing)) or f"no family of {', '.join(FAMILIES)}"
         raise ValueError(f"{path} must be a trained model of ours, got one that lacks {lacks}")
     return checkpoint
+
+
+def class_names_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What a conditional model's classes are called, their numbers where it has no names."""
+    named = checkpoint.settings["class_names"]
+    return tuple(named or map(str, range(checkpoint.settings["num_classes"])))
+
+
+def chosen_classes(words: Sequence[str], checkpoint: Checkpoint) -> list[int]:
+    """The classes that --classes names, all where it names none.
+
+    A number is taken for one where no class has a number as its name; else it is a name.
+
+    Raises:
+        ValueError: The model is unconditional, a word is no class, or a class stands twice.
+    """
+    if not checkpoint.settings["model"].get("conditional"):
+        rule = "be left out for an unconditional model"
+        check(not words, "--classes", rule, " ".join(words))
+        return []
+    names = class_names_of(checkpoint)
+    numbers = [] if any(name.isdecimal() for name in names) else list(map(str, range(len(names))))
+    for word in words:
+        check_choice("--classes", word, [*names, *(word for word in numbers if word in words)])
+    found = [numbers.index(w) if w in numbers else names.index(w) for w in words]
+    check(len(set(found)) == len(found), "--classes", "name each class once", " ".join(words))
+    return found or list(range(len(names)))

@@ -14,9 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PNG_NAME = "{:06d}.png"
-"""Name of image i in a folder of images."""
-
 
 def check_new(path: Path, *, folder: bool = False) -> None:
     """Make sure that a command's --out can be written, before any work is done for it.
@@ -55,15 +52,19 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_folder(path: Path, files: Iterable[bytes]) -> None:
-    """Write a new folder of 000000.png, 000001.png, ...; it appears when all of them are there."""
+def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write a new folder of files (name, content); it appears when all of them are there.
+
+    A name may begin with sub-folders, as in 7/000000.png.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with _naming(path):
             temporary.mkdir()
-        for number, data in enumerate(files):
+        for name, data in files:
             with _naming(path):
-                (temporary / PNG_NAME.format(number)).write_bytes(data)
+                (temporary / name).parent.mkdir(exist_ok=True)
+                (temporary / name).write_bytes(data)
         with _naming(path):
             temporary.replace(path)
     finally:

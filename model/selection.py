@@ -13,6 +13,7 @@ from model.config import MetricsConfig, SampleConfig
 from model.families import draw_images
 from model.metrics import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
+from model.streams import draw_labelled
 from model.training import Diverged
 
 
@@ -22,6 +23,7 @@ def validation_score(
     metrics: MetricsConfig,
     *,
     seed: Seed,
+    labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Callable[[Checkpoint], float]:
     """The function from a checkpoint to the KID of as many of its images as there are to compare.
@@ -31,6 +33,8 @@ def validation_score(
         sample: How images are drawn.
         metrics: Extractor and subsets of the KID; which metrics it names has no effect.
         seed: (lineage seed, generation, member).
+        labels: (N,) int64 classes of the validation images, of which a conditional model's images
+            are drawn too; None for an unconditional one.
         device: Where images are drawn and features extracted.
 
     Returns:
@@ -40,16 +44,13 @@ def validation_score(
     real = extract_real(RealImages(reference=validation), metrics, device=device)
 
     def score(checkpoint: Checkpoint) -> float:
-        parts = draw_images(
-            checkpoint,
-            len(validation),
-            sample,
-            seed=seed,
-            purpose=Purpose.VALIDATION,
-            device=device,
-        )
+        stream = {"seed": seed, "purpose": Purpose.VALIDATION, "device": device}
         try:
-            drawn = np.concatenate(list(parts))
+            if labels is None:
+                parts = draw_images(checkpoint, len(validation), sample, **stream)
+                drawn = np.concatenate(list(parts))
+            else:
+                drawn = draw_labelled(checkpoint, labels, sample, **stream)
         except Diverged:
             return float("nan")
         found = measure(compare_images(drawn, real, metrics, device=device), metrics)

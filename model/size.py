@@ -5,25 +5,25 @@ Arithmetic that a plan can do without torch; a test holds it against the real ne
 
 from dataclasses import dataclass
 
-from model.config import ModelConfig
+from model.config import ModelConfig, check
 
 SAMPLE_BATCH = 128
 """Images per network call, padded where fewer are asked for: with one shape, and so one choice of
 kernels, an image does not depend on how many others are drawn. Part of every result."""
 
 
-def num_blocks(count: int) -> int:
-    """Blocks of a stream (SAMPLE_BATCH images each) that hold its first `count` images."""
-    return -(-count // SAMPLE_BATCH)
-
-
 CLASS_BLOCK = 16
-"""Images of a block of one class' stream."""
+"""Images per block of a class's stream; SAMPLE_BATCH is a multiple of it. Part of every result."""
 
 
 def num_class_blocks(count: int) -> int:
-    """Blocks of one class' stream that hold its first `count` images."""
+    """Blocks of a class's stream (CLASS_BLOCK images each) that hold its first `count` images."""
     return -(-count // CLASS_BLOCK)
+
+
+def num_blocks(count: int) -> int:
+    """Blocks of a stream (SAMPLE_BATCH images each) that hold its first `count` images."""
+    return -(-count // SAMPLE_BATCH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +42,31 @@ class ModelSize:
     """Of a running training's saved state."""
 
 
-def model_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
-    """Size of a family's model for images of `shape` (C, H, W), fitted to `num_images`."""
-    return SIZES[config.family](config, shape, num_images)
+def model_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Size of a family's model for images of `shape` (C, H, W), fitted to `num_images`.
+
+    Args:
+        config: Family and network.
+        shape: (C, H, W).
+        num_images: Of the pool.
+        num_classes: Of the data; counts for a conditional model only.
+
+    Raises:
+        ValueError: The model is conditional and there are no classes.
+    """
+    if not config.conditional:
+        return SIZES[config.family](config, shape, num_images, 0)
+    way_out = "use data with classes or set model.conditional to False"
+    check(num_classes >= 1, "num_classes", "be at least 1", num_classes, way_out)
+    return SIZES[config.family](config, shape, num_images, num_classes)
 
 
-def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
-    """Walk through the U-Net's convolutions."""
+def ddim_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Walk through the U-Net's convolutions, and its table of classes where there are some."""
     channels, height, width = shape
     parameters = buffers = 0
     flops = 0.0
@@ -70,6 +88,9 @@ def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int)
     pixels = height * width
     conv(channels, config.stem_width, 1, pixels)
     current = config.stem_width + config.embedding_dim
+    if num_classes:
+        parameters += (num_classes + 1) * config.embedding_dim
+        current += config.embedding_dim
     *widths, bottleneck = config.widths
     skips: list[int] = []
     for level_width in widths:
@@ -96,10 +117,17 @@ def ddim_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int)
     )
 
 
-def gaussian_size(config: ModelConfig, shape: tuple[int, int, int], num_images: int) -> ModelSize:
-    """Mean and covariance factor, in float64."""
+def gaussian_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Mean and covariance factor, in float64, of each class where there are some.
+
+    Conditional, it is what they come to at most: where all classes have images, and none has more
+    than pixels or each has at least as many.
+    """
     dim = shape[0] * shape[1] * shape[2]
-    numbers = dim + min(num_images, dim) * dim
+    means = max(1, num_classes)
+    numbers = means * dim + min(num_images, means * dim) * dim
     return ModelSize(
         num_parameters=numbers,
         num_buffers=0,

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, TrainConfig
+from model.conditioning import class_settings, drop_labels, training_labels
+from model.config import ModelConfig, TrainConfig, stored_model
 from model.diffusion import diffusion_rates
 from model.images import channel_statistics, to_unit
 from model.randomness import Purpose, Seed, generator, integer_seed
@@ -62,7 +63,9 @@ class TrainingJob:
     seed: Seed
     """(lineage seed, generation, member)."""
     num_classes: int = 0
+    """Classes of the labels; counts for a conditional model only."""
     class_names: tuple[str, ...] = ()
+    """Their names, or none; a conditional model's checkpoint keeps them."""
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
     device: str = "cpu"
@@ -184,8 +187,11 @@ def use_bf16(train: TrainConfig, device: str) -> bool:
 class DdimTrainer:
     """The state of one training and its step; `fit_ddim` drives it."""
 
-    def __init__(self, images: np.ndarray, job: TrainingJob) -> None:
+    def __init__(
+        self, images: np.ndarray, job: TrainingJob, labels: np.ndarray | None = None
+    ) -> None:
         self.job, self.train = job, job.train
+        self.num_classes = job.num_classes if job.model.conditional else 0
         self.device = torch.device(job.device)
         self.shape = images.shape[1:]
         if job.model.normalization == "half":
@@ -195,6 +201,8 @@ class DdimTrainer:
         self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        labels = training_labels(labels, len(images), job)
+        self.labels = None if labels is None else torch.from_numpy(labels).to(self.device)
         self.dtype = str(images.dtype)
         self.net = self._new_net(Purpose.INIT)
         second = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
@@ -216,7 +224,7 @@ class DdimTrainer:
 
     def _new_net(self, purpose: Purpose) -> UNet:
         seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
-        net = UNet(self.shape[0], self.job.model, seeded)
+        net = UNet(self.shape[0], self.job.model, seeded, self.num_classes)
         return place(net, self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -225,7 +233,8 @@ class DdimTrainer:
 
     def train_step(self, indices: np.ndarray) -> None:
         """One optimiser step on the images `indices` and one step of the average."""
-        images = to_unit(self.images[torch.from_numpy(indices).to(self.device, non_blocking=True)])
+        chosen = torch.from_numpy(indices).to(self.device, non_blocking=True)
+        images = to_unit(self.images[chosen])
         images = (images - self.mean) / self.std
         B = len(images)
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))
@@ -235,13 +244,17 @@ class DdimTrainer:
             flip = torch.rand((B, 1, 1, 1), generator=self.rng, device=self.device) < 0.5
             images = torch.where(flip, images.flip(3), images)
         model = self.job.model
+        labels = None
+        if self.labels is not None:
+            share, no_class = model.label_dropout, self.num_classes
+            labels = drop_labels(self.labels[chosen], share, no_class=no_class, generator=self.rng)
         signal_rates, noise_rates = diffusion_rates(
             times, model.max_signal_rate, model.min_signal_rate
         )
         noisy = signal_rates * images + noise_rates * noise
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            predicted = self.predict(noisy, noise_rates**2)
+            predicted = self.predict(noisy, noise_rates**2, labels)
         error = predicted.to(noise.dtype) - noise
         loss = noise_loss(error, self.train)
         set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
@@ -261,8 +274,6 @@ class DdimTrainer:
 
     def checkpoint(self) -> Checkpoint:
         """The model as it stands: averaged weights (`ema.`), raw ones (`raw.`), normalisation."""
-        from dataclasses import asdict
-
         ema = dict(self.ema.state_dict())
         if not self.train.ema_average_buffers:
             ema.update({k: v for k, v in self.net.state_dict().items() if "running" in k})
@@ -272,12 +283,12 @@ class DdimTrainer:
         tensors |= {"mean": self.mean.flatten().cpu(), "std": self.std.flatten().cpu()}
         settings = {
             "family": self.job.model.family,
-            "model": asdict(self.job.model),
+            "model": stored_model(self.job.model),
             "shape": list(self.shape),
             "dtype": self.dtype,
             "bounded": self.job.bounded,
             "precision": "bf16" if self.bf16 else "fp32",
-        }
+        } | class_settings(self.job)
         return Checkpoint(tensors=tensors, settings=settings)
 
     def state(self) -> bytes:
@@ -332,13 +343,14 @@ def fit_ddim(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) ->
 
     Args:
         images: (N, C, H, W) uint8 or float32.
-        labels: Not used; the model is unconditional.
+        labels: (N,) int64 in [0, job.num_classes), for a conditional model; others ignore them.
         job: Settings, seed, device, and where state and progress go.
 
     Raises:
+        ValueError: The model is conditional and the labels or job.num_classes do not fit.
         Diverged: The loss is not finite.
     """
-    trainer = DdimTrainer(images, job)
+    trainer = DdimTrainer(images, job, labels)
     if job.scratch is not None and (data := job.scratch.load()) is not None:
         trainer.restore(data)
     started = saved = time.perf_counter()

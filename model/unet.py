@@ -69,15 +69,22 @@ class UNet(nn.Module):
         channels: C of the images.
         config: Widths, depth, embedding and BatchNorm settings.
         generator: Random numbers of the initial weights; a CPU generator.
+        num_classes: Classes it can be told; 0 makes an unconditional network.
     """
 
-    def __init__(self, channels: int, config: ModelConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        channels: int,
+        config: ModelConfig,
+        generator: torch.Generator,
+        num_classes: int = 0,
+    ) -> None:
         super().__init__()
         *widths, bottleneck = config.widths
         self.stem_skip = config.stem_skip
         self.embedding = VarianceEmbedding(config.embedding_dim, config.embedding_max_frequency)
         self.stem = convolution(channels, config.stem_width, 1)
-        current = config.stem_width + config.embedding_dim
+        current = config.stem_width + config.embedding_dim * (2 if num_classes else 1)
         skips: list[int] = []
         self.down = nn.ModuleList()
         for width in widths:
@@ -101,11 +108,37 @@ class UNet(nn.Module):
             current += config.stem_width
         self.head = convolution(current, channels, 1)
         initialize(self, config.init, generator)
+        self.class_embedding: nn.Embedding | None = None
+        if num_classes:
+            # Drawn last, and one more than there are classes: "no class".
+            size = (num_classes + 1, config.embedding_dim)
+            self.class_embedding = nn.utils.skip_init(nn.Embedding, *size)
+            nn.init.normal_(self.class_embedding.weight, generator=generator)
 
-    def forward(self, noisy: Tensor, variance: Tensor) -> Tensor:
-        """(B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to (B, C, H, W) noise."""
+    def embed(self, variance: Tensor, labels: Tensor | None) -> Tensor:
+        """(B, 1, 1, 1) variances and (B,) int64 labels to (B, channels, 1, 1)."""
+        embedding = self.embedding(variance)
+        if self.class_embedding is None:
+            assert labels is None
+            return embedding
+        assert labels is not None
+        vectors = self.class_embedding(labels)[:, :, None, None]
+        return torch.cat([embedding.expand(len(vectors), -1, -1, -1), vectors], dim=1)
+
+    def forward(self, noisy: Tensor, variance: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predict noise.
+
+        Args:
+            noisy: (B, C, H, W) noisy images.
+            variance: (B, 1, 1, 1) noise variances.
+            labels: (B,) int64 in [0, num_classes], the last being "no class"; None for an
+                unconditional network.
+
+        Returns:
+            (B, C, H, W).
+        """
         stem = self.stem(noisy)
-        embedding = self.embedding(variance).to(stem.dtype).expand(-1, -1, *stem.shape[2:])
+        embedding = self.embed(variance, labels).to(stem.dtype).expand(-1, -1, *stem.shape[2:])
         x = torch.cat([stem, embedding], dim=1)
         skips: list[Tensor] = []
         for level in self.down:

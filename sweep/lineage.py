@@ -17,10 +17,11 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.datasets import Dataset
-from model.families import draw_preview, family_of
+from model.families import family_of
 from model.features import weights_digest
 from model.filters import feature_settings
 from model.selection import validation_score
+from model.streams import draw_preview
 from model.training import Diverged, Fit, TrainingJob
 from model.training_length import ema_init_left
 from sweep.config import LineageConfig
@@ -245,11 +246,15 @@ class LineageRun:
     ) -> Callable[[Checkpoint], float]:
         """KID of a checkpoint's images against the validation images, for train.select=best_kid."""
         config = member_config(self.config, node.settings)
+        labels = None
+        if node.settings.model.conditional and self.data.labels is not None:
+            labels = self.data.labels[self.data.validation]
         return validation_score(
             self.data.images[self.data.validation],
             metrics_sample(config),
             selection_metrics(config),
             seed=seed,
+            labels=labels,
             device=self.device,
         )
 

@@ -115,7 +115,7 @@ def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) ->
 def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
     """Size of a node's model, fitted to its pool."""
     C, H, W = card.shape
-    return model_size(node.settings.model, (C, H, W), node.num_images)
+    return model_size(node.settings.model, (C, H, W), node.num_images, card.num_classes)
 
 
 def image_bytes(lineage: PlannedLineage) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
-from model.families import draw_block, draw_class_blocks
+from model.families import draw_block
 from model.randomness import Purpose
 from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
+from model.streams import draw_class_blocks
 from sweep.files import CorruptError
 from sweep.keys import class_stream_key, stream_key
 from sweep.plan import NodePlan

@@ -6,7 +6,7 @@ from model.outputs import StateFile, check_new, write_file, write_folder
 
 
 def break_off():
-    yield b"an image"
+    yield "000000.png", b"an image"
     raise ValueError("the second image")
 
 
@@ -18,7 +18,7 @@ def test_a_folder_that_could_not_be_filled_does_not_appear(tmp_path):
 
 def test_a_folder_takes_the_place_of_an_empty_one(tmp_path):
     (tmp_path / "images").mkdir()
-    write_folder(tmp_path / "images", [b"an image"])
+    write_folder(tmp_path / "images", [("000000.png", b"an image")])
     assert (tmp_path / "images" / "000000.png").read_bytes() == b"an image"
 
 

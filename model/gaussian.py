@@ -1,0 +1,105 @@
+"""The null model: mean and covariance of images, of each class where it is conditional.
+
+Its lineages have closed forms, of estimation noise alone. Must not know pools, lineages or files.
+"""
+
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.conditioning import asked_labels, class_settings, training_labels
+from model.config import SampleConfig, stored_model
+from model.images import from_unit, to_unit
+from model.training import Diverged, Fit, TrainingJob
+
+
+def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
+    """Fit mean and covariance (maximum likelihood, divisor N) of the flattened images.
+
+    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular
+    values of the centred images: the null model of estimation noise, whose lineages have closed
+    forms. A conditional model has both for each class that has images.
+
+    Raises:
+        ValueError: The model is conditional and the labels or job.num_classes do not fit.
+        Diverged: The images are not finite.
+    """
+    started = perf_counter()
+    learned = training_labels(labels, len(images), job)
+    flat = to_unit(torch.from_numpy(images)).double().flatten(1)
+    if not flat.isfinite().all():
+        raise Diverged("the images are not finite")
+    tensors: dict[str, Tensor] = {}
+    if learned is None:
+        tensors["ema.mean"], tensors["ema.factor"] = mean_and_factor(flat)
+    else:
+        for label in np.unique(learned).tolist():
+            found = mean_and_factor(flat[torch.from_numpy(learned == label)])
+            tensors[f"ema.mean.{label}"], tensors[f"ema.factor.{label}"] = found
+    settings = {
+        "family": "gaussian",
+        "model": stored_model(job.model),
+        "shape": list(images.shape[1:]),
+        "dtype": str(images.dtype),
+        "bounded": job.bounded,
+        "precision": "fp64",
+    } | class_settings(job)
+    checkpoint = Checkpoint(tensors=tensors, settings=settings)
+    return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
+
+
+def mean_and_factor(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """(D,) mean and (min(N, D), D) covariance factor of (N, D) float64 images, N at least 1."""
+    mean = flat.mean(dim=0)
+    _, singular_values, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+    return mean, singular_values.unsqueeze(1) * directions / len(flat) ** 0.5
+
+
+def sample_gaussian(
+    checkpoint: Checkpoint,
+    noise: np.ndarray,
+    config: SampleConfig,
+    *,
+    labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU.
+
+    Raises:
+        ValueError: Labels or guidance do not fit the checkpoint, or a class had no images.
+        Diverged: An image is not finite.
+    """
+    asked = asked_labels(checkpoint, labels, len(noise), config)
+    names = [""] * len(noise) if asked is None else [f".{label}" for label in asked]
+    check_classes(checkpoint, asked)
+    rows = torch.from_numpy(noise).double().flatten(1)
+    # One row at a time, as the sums of a matrix product may depend on how many rows it has.
+    images = torch.stack(
+        [draw_row(checkpoint, z, name) for z, name in zip(rows, names, strict=True)]
+    )
+    shaped = images.float().view(len(noise), *checkpoint.shape)
+    if not shaped.isfinite().all():
+        raise Diverged("samples are not finite")
+    settings = checkpoint.settings
+    return from_unit(shaped, settings["dtype"], bounded=settings["bounded"]).numpy()
+
+
+def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
+    """The (D,) float64 image of (D,) noise under the mean and factor whose names end in `name`."""
+    factor = checkpoint.tensors[f"ema.factor{name}"]
+    return checkpoint.tensors[f"ema.mean{name}"] + z[: len(factor)] @ factor
+
+
+def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
+    """Raise ValueError, which names the class, where one that is asked for had no images."""
+    for label in [] if asked is None else np.unique(asked).tolist():
+        if f"ema.mean.{label}" not in checkpoint.tensors:
+            names = checkpoint.settings["class_names"]
+            called = f"{label} ({names[label]!r})" if names else str(label)
+            raise ValueError(
+                f"labels must be classes that the gaussian was fitted to, got {called}, of which "
+                "its pool had no image; ask for others"
+            )

@@ -1,0 +1,145 @@
+"""Streams of a conditional model's images: one for each class, in blocks that any call may mix.
+
+Image i of class c has noise of its own, whatever else is drawn. Must not know pools, lineages or
+files.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from model.checkpoint import Checkpoint
+from model.config import SampleConfig
+from model.families import draw_block, family_of
+from model.randomness import Purpose, Seed, image_noise
+from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
+from model.training import Diverged
+
+BLOCKS_PER_CALL = SAMPLE_BATCH // CLASS_BLOCK
+
+
+def draw_class_blocks(
+    checkpoint: Checkpoint,
+    blocks: Sequence[tuple[int, int]],
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Blocks (class, number) of class streams, eight to a network call, in the order asked for.
+
+    Args:
+        checkpoint: Of a conditional model.
+        blocks: Pairs of a class and a block of its stream.
+        config: Sampler settings.
+        seed: (lineage seed, generation, member); for previews without the generation.
+        purpose: What they are drawn for.
+        device: Where the network runs.
+
+    Yields:
+        The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
+
+    Raises:
+        ValueError: The checkpoint is unconditional, or a class is none of its own.
+        Diverged: Images are not finite, or all of a block are the same.
+    """
+    for start in range(0, len(blocks), BLOCKS_PER_CALL):
+        pairs = blocks[start : start + BLOCKS_PER_CALL]
+        noise = [
+            image_noise(seed, purpose, block_range(block), checkpoint.shape, label=label)
+            for label, block in pairs
+        ]
+        labels = np.repeat(np.array([label for label, _ in pairs], np.int64), CLASS_BLOCK)
+        images = family_of(checkpoint.family).sample(
+            checkpoint, np.concatenate(noise), config, labels=labels, device=device
+        )
+        for pair, drawn in zip(pairs, np.split(images, len(pairs)), strict=True):
+            if (drawn == drawn[:1]).all():
+                raise Diverged(f"all samples of class {pair[0]} are the same image")
+            yield pair, drawn
+
+
+def block_range(block: int) -> range:
+    """Numbers of the images in a block of a class's stream."""
+    return range(block * CLASS_BLOCK, (block + 1) * CLASS_BLOCK)
+
+
+def draw_labelled(
+    checkpoint: Checkpoint,
+    labels: np.ndarray,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Images of given classes: the k-th that is of class c is image k of that class's stream.
+
+    Args:
+        checkpoint: Of a conditional model.
+        labels: (N,) int64, N at least 1.
+        config: Sampler settings.
+        seed: As for draw_class_blocks.
+        purpose: As for draw_class_blocks.
+        device: Where the network runs.
+
+    Returns:
+        (N, C, H, W), of the training images' type.
+
+    Raises:
+        ValueError, Diverged: As draw_class_blocks.
+    """
+    places = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+    blocks = [
+        (label, block)
+        for label, found in places.items()
+        for block in range(num_class_blocks(len(found)))
+    ]
+    images = np.empty(0)
+    drawn = draw_class_blocks(checkpoint, blocks, config, seed=seed, purpose=purpose, device=device)
+    for (label, block), part in drawn:
+        if not images.size:
+            images = np.empty((len(labels), *part.shape[1:]), part.dtype)
+        into = places[label][block * CLASS_BLOCK : (block + 1) * CLASS_BLOCK]
+        images[into] = part[: len(into)]
+    return images
+
+
+def labels_in_turn(classes: Sequence[int], num_images: int) -> np.ndarray:
+    """(num_images,) int64: the classes in turn, so that their shares differ by one at most."""
+    return np.resize(np.array(classes, np.int64), num_images)
+
+
+def draw_preview(
+    checkpoint: Checkpoint,
+    num_images: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    device: str = "cpu",
+) -> np.ndarray:
+    """(num_images, C, H, W) images of the preview noise; of a conditional model, classes in turn.
+
+    Args:
+        checkpoint: The model.
+        num_images: At most SAMPLE_BATCH.
+        config: The sampler.
+        seed: Without the generation, so that each noise can be watched through all of them.
+        device: Where the network runs.
+
+    Raises:
+        Diverged: Images are not finite, or all the same.
+    """
+    num_classes = checkpoint.settings.get("num_classes", 0)
+    if not num_classes:
+        block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
+        return block[:num_images]
+    return draw_labelled(
+        checkpoint,
+        labels_in_turn(range(num_classes), num_images),
+        config,
+        seed=seed,
+        purpose=Purpose.PREVIEW,
+        device=device,
+    )
