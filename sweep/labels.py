@@ -73,6 +73,8 @@ def multinomial(weights: Sequence[int], total: int, seed: Seed) -> np.ndarray:
     Returns:
         (C,) int64 counts that sum to `total`.
     """
+    if total == 0:
+        return np.zeros(len(weights), np.int64)
     draws = generator(seed, Purpose.POOL).random(total)
     edges = np.cumsum([w / sum(weights) for w in weights])
     edges[-1] = np.inf  # rounding must not leave a draw without a class

@@ -266,13 +266,17 @@ class LineageRun:
         except CorruptError:
             pass  # measured again below, and written over
         started = time.perf_counter()
-        images = self.sources.images(plan.images)
-        asked = self.sources.labels(plan.images) if plan.labels else None
-        self._work.progress(node, "measure")
-        features = self.sources.features(plan.images, plan.config)
-        record = self._measurement.measure(
-            plan, images, features, generated_labels=asked, started=started
-        )
+        try:
+            images = self.sources.images(plan.images)
+            features = self.sources.features(plan.images, plan.config)
+        except Diverged as error:  # a result: there is nothing to measure
+            record = self._measurement.nothing(plan, str(error))
+        else:
+            asked = self.sources.labels(plan.images) if plan.labels else None
+            self._work.progress(node, "measure")
+            record = self._measurement.measure(
+                plan, images, features, generated_labels=asked, started=started
+            )
         self.store.write_metrics(node.key, plan.spec, record)
         return record
 

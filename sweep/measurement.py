@@ -84,6 +84,18 @@ class Measurement:
             seconds=time.perf_counter() - started,
         )
 
+    def nothing(self, plan: MetricsPlan, reason: str) -> MetricsRecord:
+        """The record of a specification whose images cannot be made, for a reason."""
+        return MetricsRecord(
+            spec=plan.inputs,
+            values={},
+            num_images=plan.num_images,
+            num_reference=self.card.num_reference,
+            stream="",
+            images_sha256="",
+            warnings=[f"not measured: {reason}"],
+        )
+
     def real(self, config: MetricsConfig) -> RealFeatures:
         """The data set's side of all comparisons of an extractor, with what is computed of it.
 
