@@ -17,6 +17,8 @@ from difflib import get_close_matches
 from typing import Literal
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
+NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
+"""Families whose network halves the image len(model.widths) - 1 times."""
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 
 
@@ -81,10 +83,10 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model family and, for ddim, its network and noise schedule."""
+    """The model family, its network and noise schedule."""
 
     family: str = "ddim"
-    """Model family: ddim (the paper's network) or gaussian (mean and covariance, the null)."""
+    """Model family: ddim (the paper's), flow, edm, vae, unet2d, or gaussian (the null)."""
     widths: tuple[int, ...] = (32, 64, 96, 128)
     """Channels of each resolution of the U-Net, the last being the bottleneck."""
     block_depth: int = 2
@@ -109,6 +111,10 @@ class ModelConfig:
     """Signal rate at diffusion time 1."""
     normalization: Literal["train_channel", "half"] = "train_channel"
     """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
+    latent_dim: int = field(default=16, metadata={"key_default": 16})
+    """Latent numbers of an image (family vae)."""
+    likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
+    """Scale of a normalised pixel's likelihood (family vae); none learns one for all pixels."""
 
     def __post_init__(self) -> None:
         check(
@@ -134,6 +140,9 @@ class ModelConfig:
             f"be in (0, model.max_signal_rate={self.max_signal_rate})",
             self.min_signal_rate,
         )
+        check(self.latent_dim >= 1, "model.latent_dim", "be at least 1", self.latent_dim)
+        if self.likelihood_scale is not None:
+            check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +168,7 @@ class TrainConfig:
     hflip: bool = False
     """Mirror images at random."""
     loss: Literal["mae", "mse"] = "mae"
-    """Loss on the predicted noise."""
+    """Loss on what the network predicts; for vae the likelihood: Laplace (mae), Gaussian (mse)."""
     loss_reduction: Literal["mean", "spatial_sum"] = "mean"
     """Mean over all elements, or Keras' sum over images and pixels of the channel mean."""
     lr: float = 1e-3
@@ -225,12 +234,19 @@ class TrainConfig:
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
     """Raise ValueError where settings of data, model and training do not fit each other."""
     halvings = len(model.widths) - 1
-    if model.family == "ddim":
+    if model.family in NETWORK_FAMILIES:
         check(
             data.image_size % 2**halvings == 0,
             "data.image_size",
             f"be divisible by {2**halvings}, as model.widths halves it {halvings} times",
             data.image_size,
+        )
+    if model.family == "vae":
+        check(
+            model.latent_dim <= data.image_size**2,
+            "model.latent_dim",
+            f"be at most the {data.image_size**2} pixels of an image, whose noise it is taken from",
+            model.latent_dim,
         )
     if train.select == "best_kid":
         check(
@@ -246,9 +262,9 @@ class SampleConfig:
     """The sampler of the images that enter the pool."""
 
     steps: int = 20
-    """Network calls per image of the deterministic DDIM sampler."""
+    """Sampler steps: network calls per image (edm: 2 steps - 1; vae and gaussian: no effect)."""
     clip: bool = False
-    """Clip the image estimate to the valid pixel range at every step."""
+    """Clip the image estimate to the valid pixel range at every step (not vae and gaussian)."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)

@@ -1,30 +1,35 @@
-"""Drawing images from a trained DDIM network, always in one fixed batch shape.
+"""Drawing images from a trained network, always in one fixed batch shape.
 
 Must not know pools, streams' files or how a network is trained.
 """
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
-from model.diffusion import ddim_sample
 from model.images import from_unit
+from model.objectives import OBJECTIVES, make_call
 from model.size import SAMPLE_BATCH
 from model.training import Diverged
-from model.unet import UNet, load_weights, place
+from model.unet import load_weights, place
 
 
-def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> UNet:
-    """The network of a DDIM checkpoint, in evaluation mode, with averaged or raw weights."""
+def load_config(checkpoint: Checkpoint) -> ModelConfig:
+    """The model settings that a checkpoint was trained with."""
     settings: dict[str, Any] = dict(checkpoint.settings["model"])
     settings["widths"] = tuple(settings["widths"])
-    config = ModelConfig(**settings)
-    net = UNet(checkpoint.shape[0], config, torch.Generator().manual_seed(0))
+    return ModelConfig(**settings)
+
+
+def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> nn.Module:
+    """The network of a checkpoint, in evaluation mode, with averaged or raw weights."""
+    net = OBJECTIVES[checkpoint.family].new_network(
+        checkpoint.shape, load_config(checkpoint), torch.Generator().manual_seed(0)
+    )
     prefix = "ema." if averaged else "raw."
     load_weights(
         net, {k[len(prefix) :]: v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
@@ -32,13 +37,13 @@ def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cp
     return place(net, device).eval().requires_grad_(False)
 
 
-def sample_ddim(
+def sample_network(
     checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
 ) -> np.ndarray:
-    """Images of given noise by the deterministic sampler and the averaged weights.
+    """Images of given noise by the family's deterministic sampler and the averaged weights.
 
     Args:
-        checkpoint: Of the ddim family.
+        checkpoint: Of a family of networks.
         noise: (N, C, H, W) float32 standard normal.
         config: Sampler settings.
         device: Where the network runs.
@@ -49,18 +54,13 @@ def sample_ddim(
     Raises:
         Diverged: An image is not finite.
     """
-    net = load_net(checkpoint, device=device)
-    model, settings = checkpoint.settings["model"], checkpoint.settings
+    objective, model = OBJECTIVES[checkpoint.family], load_config(checkpoint)
+    net = load_net(checkpoint, device=device).get_submodule(objective.sampling_part)
+    settings = checkpoint.settings
+    call = make_call(net, bf16=settings["precision"] == "bf16")
     mean = checkpoint.tensors["mean"].view(1, -1, 1, 1).to(device)
     std = checkpoint.tensors["std"].view(1, -1, 1, 1).to(device)
-    bf16 = settings["precision"] == "bf16"
     bounds = ((0 - mean) / std, (1 - mean) / std) if config.clip and settings["bounded"] else None
-
-    def predict_noise(noisy: Tensor, variance: Tensor) -> Tensor:
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        cast = torch.autocast(noisy.device.type, torch.bfloat16) if bf16 else nullcontext()
-        with cast:
-            return net(noisy, variance).float()
 
     batches = []
     with torch.inference_mode():
@@ -68,12 +68,11 @@ def sample_ddim(
             batch = torch.from_numpy(noise[start : start + SAMPLE_BATCH])
             count = len(batch)
             padding = torch.zeros(SAMPLE_BATCH - count, *batch.shape[1:])
-            images = ddim_sample(
-                predict_noise,
+            images = objective.sample(
+                call,
                 torch.cat([batch, padding]).to(device),
-                steps=config.steps,
-                max_signal_rate=model["max_signal_rate"],
-                min_signal_rate=model["min_signal_rate"],
+                model=model,
+                config=config,
                 bounds=bounds,
             )
             images = images[:count] * std + mean

@@ -9,8 +9,8 @@ from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
 from model.images import to_unit
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, load_net, sample_ddim
-from model.training import DdimTrainer, Diverged, TrainingJob
+from model.sampling import SAMPLE_BATCH, load_net, sample_network
+from model.training import Diverged, Trainer, TrainingJob
 
 SAMPLER = SampleConfig(steps=3)
 
@@ -35,7 +35,7 @@ def draw_noise(indices: range, size: int = 8) -> np.ndarray:
 
 def train_ddim(dtype: str = "uint8", *, bounded: bool = True) -> Checkpoint:
     """A network after three steps, so that it predicts more than zero."""
-    trainer = DdimTrainer(draw_pool(dtype=dtype), make_job(bounded=bounded))
+    trainer = Trainer(draw_pool(dtype=dtype), make_job(bounded=bounded))
     for _ in range(3):
         trainer.train_step(np.arange(8))
     return trainer.checkpoint()
@@ -58,16 +58,16 @@ def fit_null(images: np.ndarray, *, bounded: bool = False) -> Checkpoint:
 def test_ddim_image_is_bit_equal_however_many_are_asked_for(count):
     """The first images of 300 are those of 1, 100 and 128: the batch is always padded to 128."""
     checkpoint = train_ddim("float32", bounded=False)
-    every = sample_ddim(checkpoint, draw_noise(range(300)), SAMPLER)
+    every = sample_network(checkpoint, draw_noise(range(300)), SAMPLER)
     np.testing.assert_array_equal(
-        sample_ddim(checkpoint, draw_noise(range(count)), SAMPLER), every[:count]
+        sample_network(checkpoint, draw_noise(range(count)), SAMPLER), every[:count]
     )
 
 
 def test_ddim_block_is_bit_equal_alone_and_among_others():
     checkpoint = train_ddim("float32", bounded=False)
-    every = sample_ddim(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
-    block = sample_ddim(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
+    every = sample_network(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
+    block = sample_network(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
     np.testing.assert_array_equal(block, every[SAMPLE_BATCH:])
 
 
@@ -89,9 +89,9 @@ def test_images_have_the_training_images_type_and_shape(family, dtype):
 def test_sampler_uses_the_averaged_weights():
     """Raw weights set to nan do no harm."""
     checkpoint = train_ddim()
-    images = sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
+    images = sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
     harmed = with_nan(checkpoint, "raw.head.weight")
-    np.testing.assert_array_equal(sample_ddim(harmed, draw_noise(range(2)), SAMPLER), images)
+    np.testing.assert_array_equal(sample_network(harmed, draw_noise(range(2)), SAMPLER), images)
 
 
 def test_sampler_uses_the_running_statistics():
@@ -99,7 +99,7 @@ def test_sampler_uses_the_running_statistics():
     checkpoint = train_ddim("float32", bounded=False)
     noise = draw_noise(range(2))
     other = np.stack([noise[0], 5 * noise[1]])
-    first, second = (sample_ddim(checkpoint, n, SAMPLER)[0] for n in (noise, other))
+    first, second = (sample_network(checkpoint, n, SAMPLER)[0] for n in (noise, other))
     np.testing.assert_array_equal(first, second)
 
 
@@ -110,16 +110,16 @@ def test_loaded_network_is_in_evaluation_mode():
 def test_clipping_changes_images_of_unit_range():
     """Estimates of the first steps leave it by far."""
     noise = draw_noise(range(4))
-    free = sample_ddim(train_ddim(), noise, SampleConfig(steps=3))
-    clipped = sample_ddim(train_ddim(), noise, SampleConfig(steps=3, clip=True))
+    free = sample_network(train_ddim(), noise, SampleConfig(steps=3))
+    clipped = sample_network(train_ddim(), noise, SampleConfig(steps=3, clip=True))
     assert (free != clipped).any()
 
 
 def test_unbounded_images_are_never_clipped():
     checkpoint, noise = train_ddim("float32", bounded=False), draw_noise(range(4))
-    free = sample_ddim(checkpoint, noise, SampleConfig(steps=3))
+    free = sample_network(checkpoint, noise, SampleConfig(steps=3))
     np.testing.assert_array_equal(
-        sample_ddim(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
+        sample_network(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
     )
     assert free.min() < 0 or free.max() > 1
 
@@ -127,7 +127,7 @@ def test_unbounded_images_are_never_clipped():
 def test_sampling_leaves_global_random_numbers_alone():
     checkpoint = train_ddim()
     before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
-    sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
+    sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
     after = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
     assert torch.equal(before[0], after[0])
     assert before[1] == after[1]
@@ -141,7 +141,7 @@ def test_ddim_images_that_are_not_finite_have_diverged(dtype):
     """Also those that 8 bits would turn into black."""
     checkpoint = with_nan(train_ddim(dtype), "ema.head.bias")
     with pytest.raises(Diverged, match="samples are not finite"):
-        sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
+        sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
