@@ -14,6 +14,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Literal
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
@@ -98,17 +99,17 @@ class ModelConfig:
     bn_eps: float = 1e-3
     """BatchNorm's epsilon."""
     stem_width: int = 32
-    """Channels of the first 1x1 convolution."""
+    """Channels of the first 1x1 convolution (not unet2d)."""
     stem_skip: bool = False
-    """Concatenate the stem's output before the head."""
+    """Concatenate the stem's output before the head (not vae and unet2d)."""
     embedding_dim: int = 32
-    """Channels of the sinusoidal embedding of the noise variance (half sines, half cosines)."""
+    """Channels of the embedding of the noise variance (flow: time; edm: ln(sigma) / 4)."""
     embedding_max_frequency: float = 1000.0
     """Highest of the embedding's log-spaced frequencies."""
     max_signal_rate: float = 0.95
-    """Signal rate at diffusion time 0."""
+    """Signal rate at diffusion time 0 (families ddim and unet2d)."""
     min_signal_rate: float = 0.02
-    """Signal rate at diffusion time 1."""
+    """Signal rate at diffusion time 1 (families ddim and unet2d)."""
     normalization: Literal["train_channel", "half"] = "train_channel"
     """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
     latent_dim: int = field(default=16, metadata={"key_default": 16})
@@ -229,6 +230,15 @@ class TrainConfig:
             value = getattr(self, name)
             check(0 <= value < 1, f"train.{name}", "be in [0, 1)", value)
         check_finite("train.adam_eps", self.adam_eps, 0, above=True)
+
+
+def check_package(family: str) -> None:
+    """Raise ValueError where a family's optional package is not installed."""
+    if family == "unet2d" and find_spec("diffusers") is None:
+        raise ValueError(
+            "model.family must not be unet2d without the package diffusers, got 'unet2d'; "
+            'pip install "collapse-sweep[diffusers]" installs it'
+        )
 
 
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:

@@ -4,12 +4,13 @@ The package is optional and imported inside the function that needs it. Must not
 the loss or the data. (Ho, Jain, Abbeel, arXiv:2006.11239, is what the network follows.)
 """
 
+import importlib
 import math
 
 import torch
 from torch import Tensor, nn
 
-from model.config import ModelConfig
+from model.config import ModelConfig, check_package
 from model.size import GROUPS, HEAD_CHANNELS, attends
 from model.unet import draw_weights, set_zero
 
@@ -42,13 +43,8 @@ def new_diffusers_unet(
     Raises:
         ValueError: diffusers is not installed.
     """
-    try:
-        from diffusers.models.unets.unet_2d import UNet2DModel
-    except ImportError as error:
-        raise ValueError(
-            f"model.family must not be unet2d without the package diffusers, got {error}; "
-            'pip install "collapse-sweep[diffusers]" installs it'
-        ) from None
+    check_package(config.family)
+    UNet2DModel = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
     channels, height, _ = shape
     attention = [attends(height >> level) for level in range(len(config.widths))]
     # On the meta device nothing is drawn from the global generator, which nothing here may touch.

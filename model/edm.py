@@ -43,11 +43,6 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
     return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
 
-def loss_weight(sigma: Tensor, data: float) -> Tensor:
-    """lambda(sigma) of table 1, the weight of the squared error of image estimates."""
-    return (sigma**2 + data**2) / (sigma * data) ** 2
-
-
 def noise_levels(steps: int) -> list[float]:
     """The sampler's levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0."""
     high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)

@@ -8,7 +8,7 @@ ray.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice
+from model.config import DataConfig, MetricsConfig, SampleConfig, check, check_choice, check_package
 from model.features import weights_digest
 from model.metrics import check_needs, validate_metrics
 from model.size import SIZES
@@ -324,5 +324,6 @@ def plan_sweep(
 def check_variants(config: LineageConfig) -> None:
     """Raise ValueError for a family, rule, metric or extractor that does not exist."""
     check_choice("model.family", config.model.family, list(SIZES))
+    check_package(config.model.family)
     rule_of(config.pool)
     validate_metrics(config.metrics)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from model.families import FAMILIES
@@ -152,7 +153,7 @@ def test_families_without_steps_are_those_that_do_not_iterate() -> None:
     assert set(CLOSED_FORM) == {name for name, f in FAMILIES.items() if not f.iterative}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_what_was_planned_is_what_the_records_say(family: str, tmp_path: Path) -> None:
     """Pools, steps and images of every node."""
     store = LocalStore(tmp_path)

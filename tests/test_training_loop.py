@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from every_family import NETWORKS
 from tiny_training import MODEL, SEED, Memory, draw_pool, make_job, make_train
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, TrainConfig
+from model.objectives import OBJECTIVES
 from model.training import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
 
 
@@ -54,6 +56,41 @@ def test_resumed_training_is_bit_equal_to_an_uninterrupted_one(settings):
     assert resumed.images_seen == whole.images_seen
     for name, curve in whole.curves.items():
         np.testing.assert_array_equal(resumed.curves[name], curve)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_resumes_to_the_same_bits(family):
+    """In bf16 and with mirrored images."""
+    train = make_train(hflip=True, precision="bf16")
+    settings = {"model": replace(MODEL, family=family), "num_steps": 45}
+    resumed, whole = run_interrupted(train, **settings), run(train, **settings)
+    assert resumed.checkpoint.digest() == whole.checkpoint.digest()
+    for name, curve in whole.curves.items():
+        np.testing.assert_array_equal(resumed.curves[name], curve)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_has_its_curves(family):
+    """The final loss is the mean of the first, over the last tenth of the steps."""
+    fit = run(make_train(), num_steps=20, model=replace(MODEL, family=family))
+    names = OBJECTIVES[family].curves
+    assert tuple(fit.curves) == ("step", *names)
+    assert fit.final_loss == pytest.approx(fit.curves[names[0]][-2:].mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_learns_images_that_are_all_alike(family):
+    """The loss falls by a tenth at least in 100 steps."""
+    images = np.tile(draw_pool(1), (32, 1, 1, 1))
+    job = make_job(make_train(lr=0.01), num_steps=100, model=replace(MODEL, family=family))
+    losses = fit_network(images, None, job).curves[OBJECTIVES[family].curves[0]]
+    assert losses[-20:].mean() < 0.9 * losses[:5].mean()
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_absurd_rate_makes_every_family_diverge(family):
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf)"):
+        run(make_train(lr=1e20), model=replace(MODEL, family=family))
 
 
 def test_same_training_twice_is_bit_equal():
