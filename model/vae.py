@@ -76,6 +76,8 @@ class Autoencoder(nn.Module):
         generator: Random numbers of the initial weights; a CPU generator.
     """
 
+    log_scale: Tensor
+
     def __init__(
         self, shape: tuple[int, int, int], config: ModelConfig, generator: torch.Generator
     ) -> None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from every_family import NETWORKS
 from tiny_training import MODEL, draw_pool, make_job, make_train
 from torch import Tensor
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from model.config import ModelConfig, TrainConfig
+from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.objectives import (
     OBJECTIVES,
     Draws,
@@ -23,6 +24,8 @@ from model.objectives import (
     vae_loss,
 )
 from model.training import Trainer
+from model.unet import draw_weights
+from model.vae import Autoencoder
 
 MSE = make_train(loss="mse")
 MAE = make_train(loss="mae")
@@ -39,6 +42,51 @@ def first_losses(family: str, train: TrainConfig) -> list[float]:
     trainer = Trainer(images, job)
     trainer.train_step(np.arange(4096))
     return trainer.curves[:, 0].tolist()
+
+
+# The networks
+
+
+def new_network(family: str, seed: int = 0) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    return OBJECTIVES[family].new_network((1, 8, 8), replace(MODEL, family=family), generator)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_initial_weights_follow_the_generator_alone(family):
+    """The global one is neither read nor moved."""
+    before = torch.get_rng_state()
+    first, again, other = (new_network(family, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_networks_answer_zero_at_first(family):
+    """A vae decodes zero; the others predict it."""
+    part = new_network(family).eval().get_submodule(OBJECTIVES[family].sampling_part)
+    inputs = (draw(2, 16, 1, 1),) if family == "vae" else (draw(2, 1, 8, 8), torch.ones(2, 1, 1, 1))
+    answer = part(*inputs)
+    assert answer.shape == (2, 1, 8, 8)
+    assert (answer == 0).all()
+
+
+@pytest.mark.parametrize("init", ["keras_glorot", "torch"])
+def test_initial_weights_of_a_linear_layer_keep_their_rule(init):
+    """Glorot: uniform within sqrt(6 / (8 + 4)); torch: within 1 / sqrt(8), biases too."""
+    layer = torch.nn.utils.skip_init(torch.nn.Linear, 8, 4)
+    draw_weights(layer, init, torch.Generator().manual_seed(0))
+    limit = (6 / 12) ** 0.5 if init == "keras_glorot" else 8**-0.5
+    assert 0.8 * limit < layer.weight.abs().max() <= limit
+    assert (layer.bias == 0).all() == (init == "keras_glorot")
+
+
+def test_unet2d_without_its_package_is_an_error_with_a_way_out(monkeypatch):
+    """One line, which says what to install."""
+    monkeypatch.setattr("model.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^model\.family must .*collapse-sweep\[diffusers\]"):
+        new_network("unet2d")
 
 
 # The call
@@ -188,10 +236,12 @@ def test_best_scale_is_the_size_of_the_errors(train):
 def test_known_scale_is_not_trained(scale):
     model = replace(MODEL, family="vae", likelihood_scale=scale)
     trainer = Trainer(draw_pool(), make_job(MSE, model=model))
-    before = trainer.net.log_scale.item()
+    net = trainer.net
+    assert isinstance(net, Autoencoder)
+    before = net.log_scale.item()
     trainer.train_step(np.arange(8))
     assert before == pytest.approx(math.log(scale or 1))
-    assert (trainer.net.log_scale.item() == before) is (scale is not None)
+    assert (net.log_scale.item() == before) is (scale is not None)
 
 
 def test_latent_noise_has_the_latents_shape():
@@ -207,7 +257,7 @@ def test_vae_images_follow_the_first_numbers_of_their_noise():
         lambda latents: seen.append(latents) or latents,
         noise,
         model=ModelConfig(latent_dim=5),
-        config=None,
+        config=SampleConfig(),
         bounds=None,
     )
     assert torch.equal(seen[0], noise.view(2, 16)[:, :5, None, None])

@@ -193,6 +193,11 @@ def test_without_metrics_nothing_is_measured() -> None:
         ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
         ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, "),
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
+        (
+            {"model.family": "vae", "model.latent_dim": 65},
+            {},
+            "model.latent_dim must be at most the 64 pixels of an image",
+        ),
         ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
         (
             {"model.widths": [4, 4, 4, 8], "train.drop_last": False},

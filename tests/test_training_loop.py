@@ -10,8 +10,9 @@ from every_family import NETWORKS
 from tiny_training import MODEL, SEED, Memory, draw_pool, make_job, make_train
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, TrainConfig
+from model.config import MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.objectives import OBJECTIVES
+from model.selection import validation_score
 from model.training import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
 
 
@@ -67,6 +68,23 @@ def test_every_family_resumes_to_the_same_bits(family):
     assert resumed.checkpoint.digest() == whole.checkpoint.digest()
     for name, curve in whole.curves.items():
         np.testing.assert_array_equal(resumed.curves[name], curve)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_can_be_selected_by_its_validation_images(family):
+    """Each epoch's images are drawn and measured, and the best of three kept."""
+    metrics = MetricsConfig(extractor="pixels")
+    measure = validation_score(draw_pool(16), SampleConfig(steps=2), metrics, seed=SEED)
+    scores = []
+
+    def score(checkpoint: Checkpoint) -> float:
+        scores.append((measure(checkpoint), checkpoint.digest()))
+        return scores[-1][0]
+
+    model = replace(MODEL, family=family)
+    fit = run(make_train(lr=0.01, **EPOCHS_OF_20), model=model, score=score)
+    assert len(scores) == 3
+    assert fit.checkpoint.digest() == min(scores)[1]
 
 
 @pytest.mark.parametrize("family", NETWORKS)
