@@ -34,8 +34,9 @@ import torch
 
 from model.config import ModelConfig, TrainConfig
 from model.diffusion import diffusion_rates
+from model.objectives import error_loss
 from model.randomness import Purpose, integer_seed
-from model.training import DdimTrainer, TrainingJob, noise_loss
+from model.training import Trainer, TrainingJob
 from model.unet import UNet
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -124,12 +125,12 @@ def get_keras(net: Any) -> Weights:
     }
 
 
-def get_torch(net: UNet) -> Weights:
+def get_torch(net: torch.nn.Module) -> Weights:
     """All of our network's tensors."""
     return {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
 
 
-def randomize(net: UNet, rng: np.random.Generator) -> None:
+def randomize(net: torch.nn.Module, rng: np.random.Generator) -> None:
     """Add random numbers to every tensor, so that none is zero, one or as it was drawn."""
     with torch.no_grad():
         for name, tensor in net.state_dict().items():
@@ -187,7 +188,7 @@ def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | Non
             expected = theirs(inputs, training=training).numpy().transpose(0, 3, 1, 2)
         rows[f"output, {mode} mode"] = difference({"": predicted}, {"": expected}), ROUNDING
     error = ours(noisy, noise_rates**2) - torch.from_numpy(noise)
-    noise_loss(error, TrainConfig(loss_reduction="spatial_sum")).backward()
+    error_loss(error, TrainConfig(loss_reduction="spatial_sum")).backward()
     keras_loss(theirs, images, noise, times).backward()
     of_ours = {name: p.grad.numpy() for name, p in ours.named_parameters() if p.grad is not None}
     gradients = {
@@ -256,7 +257,7 @@ def correct_variances(start: Weights, average: Weights, history: list[Weights]) 
     return [corrected, averaged]
 
 
-def draw_batches(trainer: DdimTrainer, indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def draw_batches(trainer: Trainer, indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """The normalised images, noise and times of a trainer's steps, by its own rule."""
     images = (trainer.images[indices].float() / 255 - trainer.mean) / trainer.std
     for step in range(STEPS):
@@ -281,7 +282,7 @@ def compare_training(
         ema_init="independent",
     )
     job = TrainingJob(model=ModelConfig(), train=train, num_steps=STEPS, seed=SEED)
-    trainer = DdimTrainer(rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
+    trainer = Trainer(rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
     randomize(trainer.net, rng)
     randomize(trainer.ema, rng)
     start, start_average = get_torch(trainer.net), get_torch(trainer.ema)

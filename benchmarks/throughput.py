@@ -33,8 +33,8 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, load_net, sample_ddim
-from model.training import DdimTrainer, TrainingJob
+from model.sampling import SAMPLE_BATCH, load_net, sample_network
+from model.training import Trainer, TrainingJob
 
 Precision = Literal["fp32", "bf16"]
 
@@ -148,9 +148,7 @@ def make_pool(num_images: int, size: int) -> np.ndarray:
     return np.where(disc[:, None], colours[:, :, None, None], 128).astype(np.uint8)
 
 
-def make_trainer(
-    case: Case, device: torch.device, *, pool: np.ndarray | None = None
-) -> DdimTrainer:
+def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = None) -> Trainer:
     """A trainer of the paper's network, its images on the device."""
     train = TrainConfig(
         epochs=None,
@@ -162,7 +160,7 @@ def make_trainer(
     job = TrainingJob(
         model=ModelConfig(), train=train, num_steps=1_000_000, seed=(0, 1, 0), device=str(device)
     )
-    return DdimTrainer(make_pool(1024, case.size) if pool is None else pool, job)
+    return Trainer(make_pool(1024, case.size) if pool is None else pool, job)
 
 
 def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], int]:
@@ -177,7 +175,7 @@ def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], i
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(case.batch), shape)
     config = SampleConfig(steps=steps)
     return (
-        lambda: sample_ddim(checkpoint, noise, config, device=str(device)),
+        lambda: sample_network(checkpoint, noise, config, device=str(device)),
         case.batch * steps,
     )
 
@@ -230,7 +228,7 @@ def check_numbers(device: torch.device, precisions: list[Precision]) -> list[dic
     def sample(where: torch.device, precision: Precision) -> np.ndarray:
         settings = reference.settings | {"precision": precision}
         checkpoint = replace(reference, settings=settings)
-        images = sample_ddim(checkpoint, noise, SampleConfig(steps=20), device=str(where))
+        images = sample_network(checkpoint, noise, SampleConfig(steps=20), device=str(where))
         return images.astype(np.float64)
 
     cpu = torch.device("cpu")

@@ -14,14 +14,17 @@ import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any, Literal
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
+NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
+"""Families whose network halves the image len(model.widths) - 1 times."""
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 
-CONDITIONAL_FAMILIES = ("ddim", "gaussian")
+CONDITIONAL_FAMILIES = ("ddim", "flow", "edm", "gaussian")
 """Families whose model can be told the class of an image."""
-GUIDED_FAMILIES = ("ddim",)
+GUIDED_FAMILIES = ("ddim", "flow", "edm")
 """Those of them that classifier-free guidance applies to."""
 
 
@@ -86,10 +89,10 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model family and, for ddim, its network and noise schedule."""
+    """The model family, its network and noise schedule."""
 
     family: str = "ddim"
-    """Model family: ddim (the paper's network) or gaussian (mean and covariance, the null)."""
+    """Model family: ddim (the paper's), flow, edm, vae, unet2d, or gaussian (the null)."""
     widths: tuple[int, ...] = (32, 64, 96, 128)
     """Channels of each resolution of the U-Net, the last being the bottleneck."""
     block_depth: int = 2
@@ -101,23 +104,27 @@ class ModelConfig:
     bn_eps: float = 1e-3
     """BatchNorm's epsilon."""
     stem_width: int = 32
-    """Channels of the first 1x1 convolution."""
+    """Channels of the first 1x1 convolution (not unet2d)."""
     stem_skip: bool = False
-    """Concatenate the stem's output before the head."""
+    """Concatenate the stem's output before the head (not vae and unet2d)."""
     embedding_dim: int = 32
-    """Channels of the sinusoidal embedding of the noise variance (half sines, half cosines)."""
+    """Channels of the embedding of the noise variance (flow: time; edm: ln(sigma) / 4)."""
     embedding_max_frequency: float = 1000.0
     """Highest of the embedding's log-spaced frequencies."""
     max_signal_rate: float = 0.95
-    """Signal rate at diffusion time 0."""
+    """Signal rate at diffusion time 0 (families ddim and unet2d)."""
     min_signal_rate: float = 0.02
-    """Signal rate at diffusion time 1."""
+    """Signal rate at diffusion time 1 (families ddim and unet2d)."""
     normalization: Literal["train_channel", "half"] = "train_channel"
     """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
     conditional: bool = field(default=False, metadata={"key_default": False})
     """Train on the images' classes, so that images of a class can be asked for."""
     label_dropout: float = field(default=0.1, metadata={"key_default": 0.1})
-    """Share of training labels replaced by "no class", which guidance needs (conditional ddim)."""
+    """Share of training labels replaced by "no class", which guidance needs."""
+    latent_dim: int = field(default=16, metadata={"key_default": 16})
+    """Latent numbers of an image (family vae)."""
+    likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
+    """Scale of a normalised pixel's likelihood (family vae); none learns one for all pixels."""
 
     def __post_init__(self) -> None:
         check(
@@ -145,6 +152,9 @@ class ModelConfig:
         )
         share = 0 <= self.label_dropout < 1
         check(share, "model.label_dropout", "be in [0, 1)", self.label_dropout)
+        check(self.latent_dim >= 1, "model.latent_dim", "be at least 1", self.latent_dim)
+        if self.likelihood_scale is not None:
+            check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
 
 
 def stored_model(config: ModelConfig) -> dict[str, Any]:
@@ -197,7 +207,7 @@ class TrainConfig:
     hflip: bool = False
     """Mirror images at random."""
     loss: Literal["mae", "mse"] = "mae"
-    """Loss on the predicted noise."""
+    """Loss on what the network predicts; for vae the likelihood: Laplace (mae), Gaussian (mse)."""
     loss_reduction: Literal["mean", "spatial_sum"] = "mean"
     """Mean over all elements, or Keras' sum over images and pixels of the channel mean."""
     lr: float = 1e-3
@@ -260,17 +270,40 @@ class TrainConfig:
         check_finite("train.adam_eps", self.adam_eps, 0, above=True)
 
 
+def check_package(family: str) -> None:
+    """Raise ValueError where a family's optional package is not installed."""
+    if family == "unet2d" and find_spec("diffusers") is None:
+        raise ValueError(
+            "model.family must not be unet2d without the package diffusers, got 'unet2d'; "
+            'pip install "collapse-sweep[diffusers]" installs it'
+        )
+
+
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
     """Raise ValueError where settings of data, model and training do not fit each other."""
     check_conditional(model)
     halvings = len(model.widths) - 1
-    if model.family == "ddim":
+    if model.family in NETWORK_FAMILIES:
         check(
             data.image_size % 2**halvings == 0,
             "data.image_size",
             f"be divisible by {2**halvings}, as model.widths halves it {halvings} times",
             data.image_size,
         )
+    if model.family == "vae":
+        check(
+            model.latent_dim <= data.image_size**2,
+            "model.latent_dim",
+            f"be at most the {data.image_size**2} pixels of an image, whose noise it is taken from",
+            model.latent_dim,
+        )
+    rule = f"be scratch with model.family={model.family}, which is fitted at once"
+    check(
+        train.start == "scratch" or model.family in NETWORK_FAMILIES,
+        "train.start",
+        rule,
+        train.start,
+    )
     if train.select == "best_kid":
         check(
             data.validation_fraction > 0,
@@ -285,9 +318,9 @@ class SampleConfig:
     """The sampler of the images that enter the pool."""
 
     steps: int = 20
-    """Network calls per image of the deterministic DDIM sampler."""
+    """Sampler steps: network calls per image (edm: 2 steps - 1; vae and gaussian: no effect)."""
     clip: bool = False
-    """Clip the image estimate to the valid pixel range at every step."""
+    """Clip the image estimate to the valid pixel range at every step (not vae and gaussian)."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
     """Weight of a conditional model's class: 1 as trained, above stronger, 0 without a class."""
 

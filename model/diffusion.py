@@ -40,6 +40,11 @@ def estimate_images(
     return (noisy - noise_rate * noise) / signal_rate
 
 
+def clip_images(images: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+    """Images with their pixels cut to [lowest, highest], which broadcast over them."""
+    return torch.minimum(torch.maximum(images, bounds[0]), bounds[1])
+
+
 def ddim_sample(
     predict_noise: PredictNoise,
     noise: Tensor,
@@ -78,7 +83,7 @@ def ddim_sample(
         predicted = predict_noise(noisy, (noise_rate**2).expand(len(noisy), 1, 1, 1))
         images = estimate_images(noisy, predicted, signal_rate, noise_rate)
         if bounds is not None:
-            images = torch.minimum(torch.maximum(images, bounds[0]), bounds[1])
+            images = clip_images(images, bounds)
             predicted = (noisy - signal_rate * images) / noise_rate
         if callback is not None:
             callback(k, images)

@@ -1,6 +1,7 @@
 """Model families: pairs of functions that fit a model to images and draw images from it.
 
-Adding one is a pair of functions and a line in FAMILIES. Must not know pools, lineages or files.
+Adding one is a pair of functions and a line in FAMILIES; those of networks share theirs, and are
+lines in OBJECTIVES. Must not know pools, lineages or files.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,11 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from model.checkpoint import Checkpoint
-from model.config import SampleConfig, check_choice
+from model.config import CONDITIONAL_FAMILIES, SampleConfig, check_choice
 from model.gaussian import fit_gaussian, sample_gaussian
+from model.objectives import OBJECTIVES
 from model.randomness import Purpose, Seed, image_noise
-from model.sampling import SAMPLE_BATCH, sample_ddim
-from model.training import Diverged, Fit, TrainingJob, fit_ddim
+from model.sampling import SAMPLE_BATCH, sample_network
+from model.training import Diverged, Fit, TrainingJob, fit_network
 
 
 class FitFunction(Protocol):
@@ -119,6 +121,14 @@ def draw_images(
 
 
 FAMILIES: dict[str, Family] = {
-    "ddim": Family(fit=fit_ddim, sample=sample_ddim, iterative=True, conditional=True),
+    **{
+        name: Family(
+            fit=fit_network,
+            sample=sample_network,
+            iterative=True,
+            conditional=name in CONDITIONAL_FAMILIES,
+        )
+        for name in OBJECTIVES
+    },
     "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, iterative=False, conditional=True),
 }

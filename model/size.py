@@ -35,7 +35,7 @@ class ModelSize:
     num_buffers: int
     """Running statistics."""
     flops: float
-    """Of one forward pass of one image, a multiply-add counting 2; convolutions only."""
+    """Of one forward pass of one image, a multiply-add counting 2; no norms, no activations."""
     checkpoint_bytes: int
     """Of its weights file: averaged and raw weights."""
     state_bytes: int
@@ -63,58 +63,157 @@ def model_size(
     return SIZES[config.family](config, shape, num_images, num_classes)
 
 
-def ddim_size(
+class Layers:
+    """Running totals over a network's layers."""
+
+    def __init__(self) -> None:
+        self.parameters = self.buffers = 0
+        self.flops = 0.0
+
+    def conv(self, channels_in: int, channels_out: int, kernel: int, pixels: int) -> None:
+        """A convolution with bias; a linear layer has kernel 1 and one pixel for each row."""
+        weights = channels_in * channels_out * kernel * kernel
+        self.parameters += weights + channels_out
+        self.flops += 2.0 * weights * pixels
+
+    def block(self, channels_in: int, channels_out: int, pixels: int) -> None:
+        """A residual block of the paper's network."""
+        self.buffers += 2 * channels_in
+        if channels_in != channels_out:
+            self.conv(channels_in, channels_out, 1, pixels)
+        self.conv(channels_in, channels_out, 3, pixels)
+        self.conv(channels_out, channels_out, 3, pixels)
+
+    def size(self) -> ModelSize:
+        """The totals as a network's size."""
+        weights = 4 * (self.parameters + self.buffers)
+        return ModelSize(
+            num_parameters=self.parameters,
+            num_buffers=self.buffers,
+            flops=self.flops,
+            checkpoint_bytes=2 * weights,
+            state_bytes=4 * weights,
+        )
+
+
+def unet_size(
     config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
 ) -> ModelSize:
     """Walk through the U-Net's convolutions, and its table of classes where there are some."""
     channels, height, width = shape
-    parameters = buffers = 0
-    flops = 0.0
-
-    def conv(channels_in: int, channels_out: int, kernel: int, pixels: int) -> None:
-        nonlocal parameters, flops
-        weights = channels_in * channels_out * kernel * kernel
-        parameters += weights + channels_out
-        flops += 2.0 * weights * pixels
-
-    def block(channels_in: int, channels_out: int, pixels: int) -> None:
-        nonlocal buffers
-        buffers += 2 * channels_in
-        if channels_in != channels_out:
-            conv(channels_in, channels_out, 1, pixels)
-        conv(channels_in, channels_out, 3, pixels)
-        conv(channels_out, channels_out, 3, pixels)
-
+    layers = Layers()
     pixels = height * width
-    conv(channels, config.stem_width, 1, pixels)
+    layers.conv(channels, config.stem_width, 1, pixels)
     current = config.stem_width + config.embedding_dim
     if num_classes:
-        parameters += (num_classes + 1) * config.embedding_dim
+        layers.parameters += (num_classes + 1) * config.embedding_dim
         current += config.embedding_dim
     *widths, bottleneck = config.widths
     skips: list[int] = []
     for level_width in widths:
         for _ in range(config.block_depth):
-            block(current, level_width, pixels)
+            layers.block(current, level_width, pixels)
             skips.append(current := level_width)
         pixels //= 4
     for _ in range(config.block_depth):
-        block(current, bottleneck, pixels)
+        layers.block(current, bottleneck, pixels)
         current = bottleneck
     for level_width in reversed(widths):
         pixels *= 4
         for _ in range(config.block_depth):
-            block(current + skips.pop(), level_width, pixels)
+            layers.block(current + skips.pop(), level_width, pixels)
             current = level_width
-    conv(current + (config.stem_width if config.stem_skip else 0), channels, 1, pixels)
-    weights = 4 * (parameters + buffers)
-    return ModelSize(
-        num_parameters=parameters,
-        num_buffers=buffers,
-        flops=flops,
-        checkpoint_bytes=2 * weights,
-        state_bytes=4 * weights,
-    )
+    layers.conv(current + (config.stem_width if config.stem_skip else 0), channels, 1, pixels)
+    return layers.size()
+
+
+def vae_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Walk through encoder and decoder."""
+    channels, height, width = shape
+    layers = Layers()
+    pixels = height * width
+    layers.conv(channels, config.stem_width, 1, pixels)
+    current = config.stem_width
+    for level, level_width in enumerate(config.widths):
+        pixels //= 4 if level else 1
+        for _ in range(config.block_depth):
+            layers.block(current, level_width, pixels)
+            current = level_width
+    layers.conv(current * pixels, 2 * config.latent_dim, 1, 1)
+    layers.conv(config.latent_dim, current * pixels, 1, 1)
+    for level, level_width in enumerate(reversed(config.widths)):
+        pixels *= 4 if level else 1
+        for _ in range(config.block_depth):
+            layers.block(current, level_width, pixels)
+            current = level_width
+    layers.conv(current, channels, 1, pixels)
+    layers.parameters += config.likelihood_scale is None
+    return layers.size()
+
+
+GROUPS, HEAD_CHANNELS = 32, 8
+"""Groups of unet2d's normalisation and channels of its attention heads, where widths allow."""
+
+
+def attends(side: int) -> bool:
+    """Whether unet2d has attention at a resolution: 16 pixels a side and less."""
+    return side <= 16
+
+
+def unet2d_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Walk through the layers of diffusers' UNet2DModel, as model/diffusers_unet.py sets it up."""
+    channels, height, width = shape
+    layers = Layers()
+    pixels = height * width
+    time_width = 4 * config.widths[0]
+
+    def resnet(channels_in: int, channels_out: int) -> None:
+        layers.parameters += 2 * (channels_in + channels_out)  # two group norms
+        layers.conv(channels_in, channels_out, 3, pixels)
+        layers.conv(time_width, channels_out, 1, 1)
+        layers.conv(channels_out, channels_out, 3, pixels)
+        if channels_in != channels_out:
+            layers.conv(channels_in, channels_out, 1, pixels)
+
+    def attention(level_width: int) -> None:
+        layers.parameters += 2 * level_width
+        for _ in range(4):  # query, key, value, output
+            layers.conv(level_width, level_width, 1, pixels)
+        layers.flops += 4.0 * pixels * pixels * level_width
+
+    layers.conv(channels, config.widths[0], 3, pixels)
+    layers.conv(config.widths[0], time_width, 1, 1)
+    layers.conv(time_width, time_width, 1, 1)
+    skips = [current := config.widths[0]]
+    for level, level_width in enumerate(config.widths):
+        if level:
+            pixels //= 4
+            layers.conv(current, current, 3, pixels)
+            skips.append(current)
+        for _ in range(config.block_depth):
+            resnet(current, level_width)
+            if attends(height >> level):
+                attention(level_width)
+            skips.append(current := level_width)
+    resnet(current, current)
+    attention(current)
+    resnet(current, current)
+    for level, level_width in reversed(list(enumerate(config.widths))):
+        for _ in range(config.block_depth + 1):
+            resnet(current + skips.pop(), level_width)
+            current = level_width
+            if attends(height >> level):
+                attention(level_width)
+        if level:
+            pixels *= 4
+            layers.conv(current, current, 3, pixels)
+    layers.parameters += 2 * current
+    layers.conv(current, channels, 3, pixels)
+    return layers.size()
 
 
 def gaussian_size(
@@ -137,4 +236,11 @@ def gaussian_size(
     )
 
 
-SIZES = {"ddim": ddim_size, "gaussian": gaussian_size}
+SIZES = {
+    "ddim": unet_size,
+    "flow": unet_size,
+    "edm": unet_size,
+    "vae": vae_size,
+    "unet2d": unet2d_size,
+    "gaussian": gaussian_size,
+}

@@ -1,29 +1,31 @@
-"""Fitting the DDIM's network: batches, loss, optimiser, average, divergence, resumption.
+"""Fitting a network: steps, average, divergence, resumption; an Objective says what is fitted.
 
 The images lie on the device and batches are gathered there; the loop waits for the device only when
 it reports. All random numbers of a step follow from (seed, step), so that a resumed training
 repeats an uninterrupted one. Must not know pools, lineages or files.
 """
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from model.batches import batch_indices
 from model.checkpoint import Checkpoint
 from model.conditioning import class_settings, drop_labels, training_labels
 from model.config import ModelConfig, TrainConfig, stored_model
-from model.diffusion import diffusion_rates
 from model.images import channel_statistics, to_unit
-from model.randomness import Purpose, Seed, generator, integer_seed
+from model.objectives import OBJECTIVES, make_call
+from model.optimizer import make_optimizer, set_rate
+from model.randomness import Purpose, Seed, integer_seed
 from model.training_length import count_images, ema_decay_at, steps_per_epoch
-from model.unet import UNet, load_weights, place
+from model.unet import load_weights, place
 
 REPORT_STEPS = 20
 """Steps between looks at the loss (progress, divergence, the clock)."""
@@ -85,86 +87,15 @@ class Fit:
 
     checkpoint: Checkpoint
     curves: dict[str, np.ndarray] = field(default_factory=dict)
-    """`step`, `noise_loss` and `image_loss`: one value per step, float32."""
+    """`step` and the objective's curves, the loss first: one value per step, float32."""
     seconds: float = 0.0
     images_seen: int = 0
 
     @property
     def final_loss(self) -> float | None:
-        """Mean loss on the noise over the last tenth of the steps; None where there is none."""
-        losses = self.curves.get("noise_loss", np.empty(0))
+        """Mean loss over the last tenth of the steps; None where there is none."""
+        losses = next((curve for name, curve in self.curves.items() if name != "step"), ())
         return float(losses[-max(1, len(losses) // 10) :].mean()) if len(losses) else None
-
-
-def batch_indices(
-    num_images: int, train: TrainConfig, seed: Seed, start_step: int
-) -> Iterator[np.ndarray]:
-    """Index arrays of the batches from `start_step` on, without end."""
-    per_epoch = max(1, steps_per_epoch(num_images, train))
-    epoch, first = divmod(start_step, per_epoch)
-    while True:
-        order = epoch_order(num_images, train, generator(seed, Purpose.SHUFFLE, epoch))
-        for step in range(first, per_epoch):
-            yield order[step * train.batch_size : (step + 1) * train.batch_size]
-        epoch, first = epoch + 1, 0
-
-
-def epoch_order(num_images: int, train: TrainConfig, rng: np.random.Generator) -> np.ndarray:
-    """The order of an epoch: the repeated pool, permuted whole or in a sliding window."""
-    order = np.tile(np.arange(num_images), train.repetitions)
-    if train.shuffle_window is None:
-        return rng.permutation(order)
-    window = list(order[: train.shuffle_window])
-    shuffled = np.empty_like(order)
-    picks = rng.random(len(order))
-    for position, pick in enumerate(picks):
-        slot = int(pick * len(window))
-        shuffled[position] = window[slot]
-        incoming = position + train.shuffle_window
-        if incoming < len(order):
-            window[slot] = order[incoming]
-        else:
-            window[slot] = window[-1]
-            window.pop()
-    return shuffled
-
-
-def noise_loss(error: Tensor, train: TrainConfig) -> Tensor:
-    """The loss that is differentiated, of (B, C, H, W) noise errors."""
-    loss = error.abs() if train.loss == "mae" else error.square()
-    if train.loss_reduction == "mean":
-        return loss.mean()
-    # Keras averages the channel axis only, and the tape differentiates the sum of what is left.
-    return loss.mean(dim=1).sum()
-
-
-def make_optimizer(net: UNet, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW on all parameters; `unscaled` decay is written as torch's by dividing by the rate."""
-    decay = train.weight_decay if train.decay_mode == "lr_scaled" else train.weight_decay / train.lr
-    return torch.optim.AdamW(
-        net.parameters(),
-        lr=train.lr,
-        betas=(train.adam_beta1, train.adam_beta2),
-        eps=train.adam_eps,
-        weight_decay=decay,
-        fused=True,
-    )
-
-
-def set_rate(optimizer: torch.optim.AdamW, step: int, num_steps: int, train: TrainConfig) -> None:
-    """Set the learning rate, the decay and the epsilon of `step` (0 is the first)."""
-    if train.adam_eps_form == "hat":
-        # Kingma and Ba (arXiv:1412.6980), section 2: epsilon beside the uncorrected root is
-        # epsilon / sqrt(1 - beta2^t) beside the corrected one.
-        for group in optimizer.param_groups:
-            group["eps"] = train.adam_eps / math.sqrt(1 - train.adam_beta2 ** (step + 1))
-    if train.lr_schedule == "constant":
-        return
-    lr = train.lr * 0.5 * (1 + math.cos(math.pi * step / num_steps))
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-        if train.decay_mode == "unscaled":
-            group["weight_decay"] = train.weight_decay / lr
 
 
 def use_bf16(train: TrainConfig, device: str) -> bool:
@@ -184,13 +115,14 @@ def use_bf16(train: TrainConfig, device: str) -> bool:
     return True
 
 
-class DdimTrainer:
-    """The state of one training and its step; `fit_ddim` drives it."""
+class Trainer:
+    """The state of one training and its step; `fit_network` drives it."""
 
     def __init__(
         self, images: np.ndarray, job: TrainingJob, labels: np.ndarray | None = None
     ) -> None:
         self.job, self.train = job, job.train
+        self.objective = OBJECTIVES[job.model.family]
         self.num_classes = job.num_classes if job.model.conditional else 0
         self.device = torch.device(job.device)
         self.shape = images.shape[1:]
@@ -207,13 +139,16 @@ class DdimTrainer:
         self.net = self._new_net(Purpose.INIT)
         second = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
         self.ema = self._new_net(second).requires_grad_(False)
+        if job.initial is not None:
+            self._continue(job.initial)
         self.optimizer = make_optimizer(self.net, self.train)
-        self.predict = torch.compile(self.net) if self.train.compile else self.net
         self.bf16 = use_bf16(self.train, job.device)
+        network = torch.compile(self.net) if self.train.compile else self.net
+        self.call = make_call(network, bf16=self.bf16)
         self.rng = torch.Generator(self.device)
         self.step = 0
         self.seconds = 0.0
-        self.curves = torch.zeros(2, job.num_steps, device=self.device)
+        self.curves = torch.zeros(len(self.objective.curves), job.num_steps, device=self.device)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         averaged: list[Tensor] = list(self.ema.parameters())
         current: list[Tensor] = list(self.net.parameters())
@@ -222,14 +157,16 @@ class DdimTrainer:
             current += [b for name, b in self.net.named_buffers() if "running" in name]
         self._averaged, self._current = averaged, [tensor.detach() for tensor in current]
 
-    def _new_net(self, purpose: Purpose) -> UNet:
-        seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
-        net = UNet(self.shape[0], self.job.model, seeded, self.num_classes)
-        return place(net, self.device)
+    def _continue(self, initial: Checkpoint) -> None:
+        """Begin with the weights and averages of a finished model; the optimiser begins anew."""
+        for net, prefix in ((self.net, "raw."), (self.ema, "ema.")):
+            tensors = initial.tensors.items()
+            load_weights(net, {k[len(prefix) :]: v for k, v in tensors if k.startswith(prefix)})
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """bf16 autocast where asked for, else nothing."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+    def _new_net(self, purpose: Purpose) -> nn.Module:
+        seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
+        net = self.objective.new_network(self.shape, self.job.model, seeded, self.num_classes)
+        return place(net, self.device)
 
     def train_step(self, indices: np.ndarray) -> None:
         """One optimiser step on the images `indices` and one step of the average."""
@@ -238,39 +175,30 @@ class DdimTrainer:
         images = (images - self.mean) / self.std
         B = len(images)
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))
-        noise = torch.randn(images.shape, generator=self.rng, device=self.device)
-        times = torch.rand((B, 1, 1, 1), generator=self.rng, device=self.device)
+        draws = self.objective.draw(images.shape, self.rng, model=self.job.model)
         if self.train.hflip:
             flip = torch.rand((B, 1, 1, 1), generator=self.rng, device=self.device) < 0.5
             images = torch.where(flip, images.flip(3), images)
-        model = self.job.model
-        labels = None
+        call = self.call
         if self.labels is not None:
-            share, no_class = model.label_dropout, self.num_classes
+            share, no_class = self.job.model.label_dropout, self.num_classes
             labels = drop_labels(self.labels[chosen], share, no_class=no_class, generator=self.rng)
-        signal_rates, noise_rates = diffusion_rates(
-            times, model.max_signal_rate, model.min_signal_rate
+            call = functools.partial(self._call_with_labels, labels)
+        found = self.objective.loss(
+            call, images, draws=draws, model=self.job.model, train=self.train
         )
-        noisy = signal_rates * images + noise_rates * noise
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with self.autocast():
-            predicted = self.predict(noisy, noise_rates**2, labels)
-        error = predicted.to(noise.dtype) - noise
-        loss = noise_loss(error, self.train)
         set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        found.loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             decay = ema_decay_at(self.step, self.train)
             torch._foreach_lerp_(self._averaged, self._current, weight=1 - decay)
-            size = error.detach().abs()
-            per_image = size.mean(dim=(1, 2, 3), keepdim=True)
-            per_step = per_image if self.train.loss == "mae" else size.square()
-            self.curves[0, self.step] = per_step.mean()
-            # |image error| = |noise error| x noise rate / signal rate.
-            self.curves[1, self.step] = (per_image * noise_rates / signal_rates).mean()
+            self.curves[:, self.step] = torch.stack(found.curves)
         self.step += 1
+
+    def _call_with_labels(self, labels: Tensor, *inputs: Tensor) -> Any:
+        return self.call(*inputs, labels)
 
     def checkpoint(self) -> Checkpoint:
         """The model as it stands: averaged weights (`ema.`), raw ones (`raw.`), normalisation."""
@@ -338,8 +266,8 @@ class DdimTrainer:
             self.best = score, candidate.tensors
 
 
-def fit_ddim(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
-    """Train the network from scratch on a pool.
+def fit_network(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
+    """Train the family's network on a pool, from scratch or on from job.initial.
 
     Args:
         images: (N, C, H, W) uint8 or float32.
@@ -350,7 +278,7 @@ def fit_ddim(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) ->
         ValueError: The model is conditional and the labels or job.num_classes do not fit.
         Diverged: The loss is not finite.
     """
-    trainer = DdimTrainer(images, job, labels)
+    trainer = Trainer(images, job, labels)
     if job.scratch is not None and (data := job.scratch.load()) is not None:
         trainer.restore(data)
     started = saved = time.perf_counter()
@@ -394,8 +322,7 @@ def fit_ddim(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) ->
         checkpoint=checkpoint,
         curves={
             "step": np.arange(1, job.num_steps + 1, dtype=np.int64),
-            "noise_loss": curves[0],
-            "image_loss": curves[1],
+            **dict(zip(trainer.objective.curves, curves, strict=True)),
         },
         seconds=trainer.seconds,
         images_seen=total,

@@ -6,13 +6,15 @@ embedding joined once at the input, no attention. Must not know the schedule, th
 """
 
 import math
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import ModelConfig
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class VarianceEmbedding(nn.Module):
@@ -107,7 +109,8 @@ class UNet(nn.Module):
         if config.stem_skip:
             current += config.stem_width
         self.head = convolution(current, channels, 1)
-        initialize(self, config.init, generator)
+        draw_weights(self, config.init, generator)
+        set_zero(self.head)
         self.class_embedding: nn.Embedding | None = None
         if num_classes:
             # Drawn last, and one more than there are classes: "no class".
@@ -157,32 +160,36 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def initialize(net: UNet, init: str, generator: torch.Generator) -> None:
-    """Draw all weights from `generator`: Keras' Glorot uniform with zero biases, or torch's rule.
-
-    The head is zero in both, as in the Keras example.
-    """
+def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
+    """Draw all weights from `generator`: Keras' Glorot uniform and zero biases, or torch's rule."""
     for module in net.modules():
-        if not isinstance(module, nn.Conv2d):
+        if not isinstance(module, (nn.Conv2d, nn.Linear)):
             continue
-        assert module.bias is not None
         if init == "keras_glorot":
             nn.init.xavier_uniform_(module.weight, generator=generator)
-            nn.init.zeros_(module.bias)
         else:
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        if module.bias is None:
+            continue
+        if init == "keras_glorot":
+            nn.init.zeros_(module.bias)
+        else:
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-    for parameter in net.head.parameters():
+
+
+def set_zero(layer: nn.Module) -> None:
+    """Make a last layer's output zero, as the Keras example does with the head."""
+    for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
 
-def place(net: UNet, device: str | torch.device) -> UNet:
+def place(net: Network, device: str | torch.device) -> Network:
     """The network on its device, its weights laid out channels last."""
     return net.to(device=device).to(memory_format=torch.channels_last)
 
 
-def load_weights(net: UNet, tensors: dict[str, Tensor]) -> None:
+def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy `tensors` into the network; raises ValueError where names or shapes are not its own.
 
     (load_state_dict would add BatchNorm's counter, which this network leaves out.)

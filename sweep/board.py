@@ -133,8 +133,8 @@ def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
 
     with np.load(io.BytesIO(data)) as curves:
-        for name in ("noise_loss", "image_loss"):
-            if name in curves:
+        for name in curves.files:
+            if name != "step":
                 for step, value in zip(curves["step"], curves[name], strict=True):
                     tag = f"curve_{name}/V{generation}"
                     add(int(step), Summary.Value(tag=tag, simple_value=float(value)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, check_choice
+from model.config import DataConfig, MetricsConfig, check_choice, check_package
 from model.metrics import validate_metrics
 from model.size import SIZES
 from model.training_length import (
@@ -341,5 +341,6 @@ def check_variants(config: LineageConfig) -> None:
     """Raise ValueError for a family, rule, metric or extractor that does not exist."""
     for member in members_of(config):
         check_choice("model.family", member.model.family, list(SIZES))
+        check_package(member.model.family)
     rule_of(config.pool)
     validate_metrics(config.metrics)

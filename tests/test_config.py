@@ -125,6 +125,8 @@ def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str
         ("data.name", 3, "data.name must be a string, got 3"),
         ("data.split", "keras", "did you mean 'keras_80_20'?"),
         ("model.widths", ["4"], "model.widths must be a whole number, got '4'"),
+        ("model.latent_dim", 0, "model.latent_dim must be at least 1, got 0"),
+        ("model.likelihood_scale", 0, "model.likelihood_scale must be a finite number above 0"),
         ("model.widths", [], "model.widths must be one or more positive numbers, got ()"),
         ("train", 3, "train must be a table of settings, got 3"),
         ("pool.alpha", -0.5, "pool.alpha must be a finite number of at least 0, got -0.5"),

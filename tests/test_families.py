@@ -1,23 +1,28 @@
 """Facts of the model families: the Gaussian null model, images that depend on their noise alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from every_family import EVERY_FAMILY, NETWORKS
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
 from model.images import to_unit
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, load_net, sample_ddim
-from model.training import DdimTrainer, Diverged, TrainingJob
+from model.sampling import SAMPLE_BATCH, load_net, sample_network
+from model.training import Diverged, Trainer, TrainingJob
 
 SAMPLER = SampleConfig(steps=3)
+CLIPPED = ["ddim", "flow", "edm"]
+"""Families whose sampler goes through image estimates."""
 
 
 def make_job(family: str = "ddim", *, bounded: bool = True) -> TrainingJob:
     model = ModelConfig(family=family, widths=(4, 8), stem_width=4, embedding_dim=4)
-    train = TrainConfig(epochs=None, steps=3, batch_size=8)
+    train = TrainConfig(epochs=None, steps=3, batch_size=8, lr=1e-2)
     return TrainingJob(model=model, train=train, num_steps=3, seed=(0, 1, 0), bounded=bounded)
 
 
@@ -33,9 +38,11 @@ def draw_noise(indices: range, size: int = 8) -> np.ndarray:
     return image_noise((0, 1, 0), Purpose.SAMPLE, indices, (1, size, size))
 
 
-def train_ddim(dtype: str = "uint8", *, bounded: bool = True) -> Checkpoint:
+def train_network(
+    family: str = "ddim", dtype: str = "uint8", *, bounded: bool = True
+) -> Checkpoint:
     """A network after three steps, so that it predicts more than zero."""
-    trainer = DdimTrainer(draw_pool(dtype=dtype), make_job(bounded=bounded))
+    trainer = Trainer(draw_pool(dtype=dtype), make_job(family, bounded=bounded))
     for _ in range(3):
         trainer.train_step(np.arange(8))
     return trainer.checkpoint()
@@ -54,20 +61,21 @@ def fit_null(images: np.ndarray, *, bounded: bool = False) -> Checkpoint:
 # Images that depend on their noise alone
 
 
-@pytest.mark.parametrize("count", [1, 100, SAMPLE_BATCH, 300])
-def test_ddim_image_is_bit_equal_however_many_are_asked_for(count):
+@pytest.mark.parametrize("family", NETWORKS)
+def test_image_is_bit_equal_however_many_are_asked_for(family):
     """The first images of 300 are those of 1, 100 and 128: the batch is always padded to 128."""
-    checkpoint = train_ddim("float32", bounded=False)
-    every = sample_ddim(checkpoint, draw_noise(range(300)), SAMPLER)
-    np.testing.assert_array_equal(
-        sample_ddim(checkpoint, draw_noise(range(count)), SAMPLER), every[:count]
-    )
+    checkpoint = train_network(family, "float32", bounded=False)
+    every = sample_network(checkpoint, draw_noise(range(300)), SAMPLER)
+    for count in (1, 100, SAMPLE_BATCH, 300):
+        images = sample_network(checkpoint, draw_noise(range(count)), SAMPLER)
+        np.testing.assert_array_equal(images, every[:count])
 
 
-def test_ddim_block_is_bit_equal_alone_and_among_others():
-    checkpoint = train_ddim("float32", bounded=False)
-    every = sample_ddim(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
-    block = sample_ddim(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
+@pytest.mark.parametrize("family", NETWORKS)
+def test_block_is_bit_equal_alone_and_among_others(family):
+    checkpoint = train_network(family, "float32", bounded=False)
+    every = sample_network(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
+    block = sample_network(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
     np.testing.assert_array_equal(block, every[SAMPLE_BATCH:])
 
 
@@ -79,55 +87,61 @@ def test_gaussian_image_is_bit_equal_however_many_are_asked_for():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-@pytest.mark.parametrize("family", ["ddim", "gaussian"])
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_images_have_the_training_images_type_and_shape(family, dtype):
     fitted = FAMILIES[family].fit(draw_pool(dtype=dtype), None, make_job(family)).checkpoint
     images = sample_images(fitted, draw_noise, range(5), SAMPLER)
     assert (images.dtype, images.shape) == (np.dtype(dtype), (5, 1, 8, 8))
 
 
-def test_sampler_uses_the_averaged_weights():
+@pytest.mark.parametrize("family", NETWORKS)
+def test_sampler_uses_the_averaged_weights(family):
     """Raw weights set to nan do no harm."""
-    checkpoint = train_ddim()
-    images = sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
-    harmed = with_nan(checkpoint, "raw.head.weight")
-    np.testing.assert_array_equal(sample_ddim(harmed, draw_noise(range(2)), SAMPLER), images)
+    checkpoint = train_network(family)
+    images = sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
+    raw = {name: x * np.nan for name, x in checkpoint.tensors.items() if name.startswith("raw.")}
+    harmed = replace(checkpoint, tensors=checkpoint.tensors | raw)
+    np.testing.assert_array_equal(sample_network(harmed, draw_noise(range(2)), SAMPLER), images)
 
 
-def test_sampler_uses_the_running_statistics():
+@pytest.mark.parametrize("family", NETWORKS)
+def test_sampler_uses_the_running_statistics(family):
     """An image does not depend on the others of its batch, as it would in training mode."""
-    checkpoint = train_ddim("float32", bounded=False)
+    checkpoint = train_network(family, "float32", bounded=False)
     noise = draw_noise(range(2))
     other = np.stack([noise[0], 5 * noise[1]])
-    first, second = (sample_ddim(checkpoint, n, SAMPLER)[0] for n in (noise, other))
+    first, second = (sample_network(checkpoint, n, SAMPLER)[0] for n in (noise, other))
     np.testing.assert_array_equal(first, second)
 
 
-def test_loaded_network_is_in_evaluation_mode():
-    assert not any(module.training for module in load_net(train_ddim()).modules())
+@pytest.mark.parametrize("family", NETWORKS)
+def test_loaded_network_is_in_evaluation_mode(family):
+    assert not any(module.training for module in load_net(train_network(family)).modules())
 
 
 def test_clipping_changes_images_of_unit_range():
     """Estimates of the first steps leave it by far."""
     noise = draw_noise(range(4))
-    free = sample_ddim(train_ddim(), noise, SampleConfig(steps=3))
-    clipped = sample_ddim(train_ddim(), noise, SampleConfig(steps=3, clip=True))
+    free = sample_network(train_network(), noise, SampleConfig(steps=3))
+    clipped = sample_network(train_network(), noise, SampleConfig(steps=3, clip=True))
     assert (free != clipped).any()
 
 
-def test_unbounded_images_are_never_clipped():
-    checkpoint, noise = train_ddim("float32", bounded=False), draw_noise(range(4))
-    free = sample_ddim(checkpoint, noise, SampleConfig(steps=3))
+@pytest.mark.parametrize("family", CLIPPED)
+def test_unbounded_images_are_never_clipped(family):
+    checkpoint, noise = train_network(family, "float32", bounded=False), 5 * draw_noise(range(4))
+    free = sample_network(checkpoint, noise, SampleConfig(steps=3))
     np.testing.assert_array_equal(
-        sample_ddim(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
+        sample_network(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
     )
     assert free.min() < 0 or free.max() > 1
 
 
-def test_sampling_leaves_global_random_numbers_alone():
-    checkpoint = train_ddim()
+@pytest.mark.parametrize("family", NETWORKS)
+def test_sampling_leaves_global_random_numbers_alone(family):
+    checkpoint = train_network(family)
     before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
-    sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
+    sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
     after = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
     assert torch.equal(before[0], after[0])
     assert before[1] == after[1]
@@ -139,9 +153,9 @@ def test_sampling_leaves_global_random_numbers_alone():
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_ddim_images_that_are_not_finite_have_diverged(dtype):
     """Also those that 8 bits would turn into black."""
-    checkpoint = with_nan(train_ddim(dtype), "ema.head.bias")
+    checkpoint = with_nan(train_network(dtype=dtype), "ema.head.bias")
     with pytest.raises(Diverged, match="samples are not finite"):
-        sample_ddim(checkpoint, draw_noise(range(2)), SAMPLER)
+        sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -221,6 +235,6 @@ def test_unknown_family_is_an_error_with_a_suggestion():
 
 def test_families_tell_whether_they_train_in_steps():
     assert {name: family.iterative for name, family in FAMILIES.items()} == {
-        "ddim": True,
+        **dict.fromkeys(["ddim", "flow", "edm", "vae", "unet2d"], True),
         "gaussian": False,
     }

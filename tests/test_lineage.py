@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from every_family import EVERY_FAMILY
 from PIL import Image
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
 from model.checkpoint import Checkpoint
-from model.families import FAMILIES, draw_block
+from model.families import draw_block
 from model.images import to_bytes
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
@@ -62,7 +63,7 @@ def watched(config, store: LocalStore, **settings) -> tuple[list[Generation], li
     return compute(config, store, on_progress=said.append, **settings), said
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_the_same_settings_give_the_same_numbers_in_another_store(family, tmp_path) -> None:
     """Weights, every file, samples and metrics, bit for bit."""
     config = make_lineage({"model.family": family})

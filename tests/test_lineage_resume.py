@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from every_family import EVERY_FAMILY
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
-from model.families import FAMILIES
 from sweep.lineage import WEIGHTS
 from sweep.plan import plan_lineage
 from sweep.records import Json
@@ -219,7 +219,7 @@ def work(root: Path, family: str) -> list[Json]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_two_processes_on_one_lineage_give_one_result(family: str, tmp_path: Path) -> None:
     """Each waits for what the other computes, and both end with the same numbers."""
     with SPAWN.Pool(2) as pool:

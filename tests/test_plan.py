@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from model.families import FAMILIES
@@ -153,7 +154,7 @@ def test_families_without_steps_are_those_that_do_not_iterate() -> None:
     assert set(CLOSED_FORM) == {name for name, f in FAMILIES.items() if not f.iterative}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_what_was_planned_is_what_the_records_say(family: str, tmp_path: Path) -> None:
     """Pools, steps and images of every node."""
     store = LocalStore(tmp_path)
@@ -235,6 +236,11 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
             "a probe's classes must be at least 2, got 1;",
         ),
         ({"metrics.extractor": "pixel"}, {}, "did you mean 'pixels'?"),
+        (
+            {"model.family": "vae", "model.latent_dim": 65},
+            {},
+            "model.latent_dim must be at most the 64 pixels of an image",
+        ),
         ({"model.family": "gausian"}, {}, "did you mean 'gaussian'?"),
         (
             {"model.widths": [4, 4, 4, 8], "train.drop_last": False},

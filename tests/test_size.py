@@ -4,17 +4,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from every_family import UNET2D
 from tiny_sweep import compute, make_lineage, write_noise
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import ModelConfig
 from model.families import FAMILIES
+from model.objectives import OBJECTIVES
 from model.size import SIZES, model_size
-from model.unet import UNet
 from sweep.heartbeat import STATE
 from sweep.lineage import WEIGHTS
 from sweep.store import LocalStore
 
+OTHERS = {
+    "flow": (ModelConfig(family="flow", widths=(4, 8), stem_width=4), (1, 8, 8)),
+    "edm": (ModelConfig(family="edm", widths=(4, 8), stem_width=4), (1, 8, 8)),
+    "vae": (ModelConfig(family="vae", widths=(4, 6, 8), stem_width=4, latent_dim=5), (3, 16, 16)),
+    "vae of known scale": (ModelConfig(family="vae", likelihood_scale=0.5), (1, 8, 8)),
+    "unet2d": (ModelConfig(family="unet2d", widths=(4, 8, 8), block_depth=1), (3, 32, 32)),
+    "unet2d of one level": (ModelConfig(family="unet2d", widths=(64,)), (1, 8, 8)),
+}
 SETTINGS = {
     "default": (ModelConfig(), (3, 32, 32)),
     "tiny": (ModelConfig(widths=(4, 8), block_depth=1, stem_width=4), (1, 8, 8)),
@@ -22,13 +32,26 @@ SETTINGS = {
     "deep": (ModelConfig(widths=(4, 4, 8), block_depth=3, embedding_dim=8), (1, 16, 16)),
     "skip": (ModelConfig(widths=(4, 8), stem_width=6, stem_skip=True), (3, 8, 8)),
     "equal widths": (ModelConfig(widths=(8, 8), stem_width=4, embedding_dim=4), (2, 8, 8)),
+    **OTHERS,
 }
+NAMES = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=UNET2D if config.family == "unet2d" else ())
+        for name, (config, _) in SETTINGS.items()
+    ],
+)
 HEADER_BYTES = 30_000
 """Names and shapes of a safetensors file."""
 
 
-def network(config: ModelConfig, shape: tuple[int, int, int]) -> UNet:
-    return UNet(shape[0], config, torch.Generator().manual_seed(0))
+def network(config: ModelConfig, shape: tuple[int, int, int]) -> nn.Module:
+    return OBJECTIVES[config.family].new_network(shape, config, torch.Generator().manual_seed(0), 0)
+
+
+def inputs(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    latent = torch.zeros(1, config.latent_dim, 1, 1)
+    return torch.zeros(1, *shape), latent if config.family == "vae" else latent[:, :1]
 
 
 @pytest.fixture
@@ -53,7 +76,7 @@ def test_every_family_has_a_size() -> None:
     assert set(SIZES) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@NAMES
 def test_parameters_are_those_of_the_network(name: str) -> None:
     """Number for number."""
     config, shape = SETTINGS[name]
@@ -61,7 +84,7 @@ def test_parameters_are_those_of_the_network(name: str) -> None:
     assert model_size(config, shape, 100).num_parameters == expected
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@NAMES
 def test_buffers_are_the_networks_running_statistics(name: str) -> None:
     """Of BatchNorm, without its count of batches."""
     config, shape = SETTINGS[name]
@@ -70,13 +93,13 @@ def test_buffers_are_the_networks_running_statistics(name: str) -> None:
     assert model_size(config, shape, 100).num_buffers == expected
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@NAMES
 def test_operations_are_those_that_torch_counts(name: str) -> None:
-    """Of one image through the network, convolutions only."""
+    """Of one image through the network, convolutions and matrix products."""
     config, shape = SETTINGS[name]
     net = network(config, shape).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.zeros(1, *shape), torch.full((1, 1, 1, 1), 0.5))
+        net(*inputs(config, shape))
     assert model_size(config, shape, 100).flops == counter.get_total_flops()
 
 

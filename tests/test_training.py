@@ -10,26 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
 
+from model.batches import batch_indices, epoch_order
 from model.config import ModelConfig, TrainConfig
+from model.objectives import error_loss
+from model.optimizer import make_optimizer, set_rate
 from model.randomness import Purpose, generator
-from model.training import (
-    DdimTrainer,
-    batch_indices,
-    epoch_order,
-    make_optimizer,
-    noise_loss,
-    set_rate,
-    use_bf16,
-)
+from model.training import Trainer, use_bf16
 from model.training_length import ema_init_left
 
 
 def make_trainer(*, images: np.ndarray | None = None, model: ModelConfig = MODEL, **settings):
     pool = draw_pool() if images is None else images
-    return DdimTrainer(pool, make_job(make_train(**settings), model=model))
+    return Trainer(pool, make_job(make_train(**settings), model=model))
 
 
-def weights(trainer: DdimTrainer, which: str = "net") -> dict[str, np.ndarray]:
+def weights(trainer: Trainer, which: str = "net") -> dict[str, np.ndarray]:
     net = getattr(trainer, which)
     return {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
 
@@ -113,8 +108,8 @@ def test_squared_loss_of_no_prediction_is_one():
 def test_summed_loss_is_images_times_pixels_times_the_mean(loss):
     """Keras differentiates the sum of a (64, 64, 64) tensor: 262,144 times the mean."""
     error = torch.randn(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    mean = noise_loss(error, make_train(loss=loss))
-    summed = noise_loss(error, make_train(loss=loss, loss_reduction="spatial_sum"))
+    mean = error_loss(error, make_train(loss=loss))
+    summed = error_loss(error, make_train(loss=loss, loss_reduction="spatial_sum"))
     assert summed.item() == pytest.approx(64 * 64 * 64 * mean.item(), rel=1e-5)
 
 

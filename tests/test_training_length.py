@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.batches import batch_indices
 from model.config import TrainConfig
-from model.training import batch_indices
 from model.training_length import (
     check_last_batch,
     count_images,

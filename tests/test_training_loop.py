@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from every_family import NETWORKS
 from tiny_training import MODEL, SEED, Memory, draw_pool, make_job, make_train
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, TrainConfig
-from model.training import REPORT_STEPS, DdimTrainer, Diverged, Fit, Progress, fit_ddim
+from model.config import MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.objectives import OBJECTIVES
+from model.selection import validation_score
+from model.training import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
 
 
 class Stopped(Exception):
@@ -18,7 +21,7 @@ class Stopped(Exception):
 
 
 def run(train: TrainConfig, **settings) -> Fit:
-    return fit_ddim(draw_pool(), None, make_job(train, **settings))
+    return fit_network(draw_pool(), None, make_job(train, **settings))
 
 
 def run_interrupted(train: TrainConfig, **settings) -> Fit:
@@ -56,6 +59,58 @@ def test_resumed_training_is_bit_equal_to_an_uninterrupted_one(settings):
         np.testing.assert_array_equal(resumed.curves[name], curve)
 
 
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_resumes_to_the_same_bits(family):
+    """In bf16 and with mirrored images."""
+    train = make_train(hflip=True, precision="bf16")
+    settings = {"model": replace(MODEL, family=family), "num_steps": 45}
+    resumed, whole = run_interrupted(train, **settings), run(train, **settings)
+    assert resumed.checkpoint.digest() == whole.checkpoint.digest()
+    for name, curve in whole.curves.items():
+        np.testing.assert_array_equal(resumed.curves[name], curve)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_can_be_selected_by_its_validation_images(family):
+    """Each epoch's images are drawn and measured, and the best of three kept."""
+    metrics = MetricsConfig(extractor="pixels")
+    measure = validation_score(draw_pool(16), SampleConfig(steps=2), metrics, seed=SEED)
+    scores = []
+
+    def score(checkpoint: Checkpoint) -> float:
+        scores.append((measure(checkpoint), checkpoint.digest()))
+        return scores[-1][0]
+
+    model = replace(MODEL, family=family)
+    fit = run(make_train(lr=0.01, **EPOCHS_OF_20), model=model, score=score)
+    assert len(scores) == 3
+    assert fit.checkpoint.digest() == min(scores)[1]
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_has_its_curves(family):
+    """The final loss is the mean of the first, over the last tenth of the steps."""
+    fit = run(make_train(), num_steps=20, model=replace(MODEL, family=family))
+    names = OBJECTIVES[family].curves
+    assert tuple(fit.curves) == ("step", *names)
+    assert fit.final_loss == pytest.approx(fit.curves[names[0]][-2:].mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_every_family_learns_images_that_are_all_alike(family):
+    """The loss falls by a tenth at least in 100 steps."""
+    images = np.tile(draw_pool(1), (32, 1, 1, 1))
+    job = make_job(make_train(lr=0.01), num_steps=100, model=replace(MODEL, family=family))
+    losses = fit_network(images, None, job).curves[OBJECTIVES[family].curves[0]]
+    assert losses[-20:].mean() < 0.9 * losses[:5].mean()
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_absurd_rate_makes_every_family_diverge(family):
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf)"):
+        run(make_train(lr=1e20), model=replace(MODEL, family=family))
+
+
 def test_same_training_twice_is_bit_equal():
     """Whatever the global generators' state: they are neither read nor changed."""
     digests = []
@@ -82,8 +137,8 @@ def test_seeds_give_different_models():
     assert first.digest("raw.") != second.digest("raw.")
 
 
-def trainer(model: ModelConfig = MODEL) -> DdimTrainer:
-    return DdimTrainer(draw_pool(), make_job(make_train(), model=model))
+def trainer(model: ModelConfig = MODEL) -> Trainer:
+    return Trainer(draw_pool(), make_job(make_train(), model=model))
 
 
 def test_state_of_another_network_is_refused():
@@ -116,7 +171,7 @@ def test_progress_is_reported_every_20_steps_and_at_the_end():
 def test_training_lowers_the_loss():
     """Of images that are all alike, whose noise is easy to see."""
     images = np.tile(draw_pool(1), (32, 1, 1, 1))
-    fit = fit_ddim(images, None, make_job(make_train(lr=0.01), num_steps=100))
+    fit = fit_network(images, None, make_job(make_train(lr=0.01), num_steps=100))
     assert fit.curves["noise_loss"][-20:].mean() < 0.8 * fit.curves["noise_loss"][:1].mean()
 
 
@@ -186,7 +241,7 @@ def test_images_that_are_not_finite_diverge():
     images = draw_pool().astype(np.float32)
     images[0, 0, 0, 0] = np.nan
     with pytest.raises(Diverged, match="the loss is nan"):
-        fit_ddim(images, None, make_job(make_train(), num_steps=5))
+        fit_network(images, None, make_job(make_train(), num_steps=5))
 
 
 def test_divergence_is_not_saved():
@@ -217,7 +272,9 @@ def test_golden_loss_of_20_steps():
     n, y, x = np.ogrid[:48, :8, :8]
     images = ((37 * n + 11 * y * y + 5 * x * (n % 7)) % 256).astype(np.uint8)[:, None]
     train = TrainConfig(epochs=None, steps=20, batch_size=16)
-    fit = fit_ddim(images, None, make_job(train, num_steps=20, model=ModelConfig(widths=(8, 16))))
+    fit = fit_network(
+        images, None, make_job(train, num_steps=20, model=ModelConfig(widths=(8, 16)))
+    )
     averaged = {k: v.double() for k, v in fit.checkpoint.tensors.items() if k.startswith("ema.")}
     numbers = {
         "noise_loss": fit.curves["noise_loss"].mean(dtype=np.float64),

@@ -1,0 +1,73 @@
+"""A larger network with attention: diffusers' UNet2DModel in the place of the paper's U-Net.
+
+The package is optional and imported inside the function that needs it. Must not know the schedule,
+the loss or the data. (Ho, Jain, Abbeel, arXiv:2006.11239, is what the network follows.)
+"""
+
+import importlib
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ModelConfig, check_package
+from model.size import GROUPS, HEAD_CHANNELS, attends
+from model.unet import draw_weights, set_zero
+
+TIME_SCALE = 1000.0
+"""Time steps of the network's embedding per unit of noise variance."""
+
+
+class DiffusersUNet(nn.Module):
+    """The network with the inputs and the output of ours."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noisy: Tensor, variance: Tensor) -> Tensor:
+        """(B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to (B, C, H, W) noise."""
+        return self.network(noisy, TIME_SCALE * variance.flatten(), return_dict=False)[0]
+
+
+def new_diffusers_unet(
+    shape: tuple[int, int, int], config: ModelConfig, generator: torch.Generator
+) -> nn.Module:
+    """A UNet2DModel with model.widths, model.block_depth and model.init.
+
+    Args:
+        shape: (C, H, W) of the images.
+        config: Settings; those of BatchNorm, stem and embedding have no effect.
+        generator: Random numbers of the initial weights; a CPU generator.
+
+    Raises:
+        ValueError: diffusers is not installed.
+    """
+    check_package(config.family)
+    UNet2DModel = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
+    channels, height, _ = shape
+    attention = [attends(height >> level) for level in range(len(config.widths))]
+    # On the meta device nothing is drawn from the global generator, which nothing here may touch.
+    with torch.device("meta"):
+        network = UNet2DModel(
+            sample_size=height,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=config.widths,
+            layers_per_block=config.block_depth,
+            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
+            norm_num_groups=math.gcd(GROUPS, *config.widths),
+            attention_head_dim=math.gcd(HEAD_CHANNELS, *config.widths),
+        )
+    network.to_empty(device="cpu")
+    draw_weights(network, config.init, generator)
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif not isinstance(module, (nn.Conv2d, nn.Linear)):
+            # What another version of the package adds would be left as memory was found.
+            assert not list(module.parameters(recurse=False)), type(module)
+    set_zero(network.conv_out)
+    return DiffusersUNet(network)

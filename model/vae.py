@@ -1,0 +1,124 @@
+"""A convolutional variational autoencoder: network, likelihood and Kullback-Leibler divergence.
+
+Encoder and decoder are the halves of the DDIM's network without its skips, its block for block.
+Must not know training, sampling or files. (Kingma and Welling, arXiv:1312.6114; one learned scale
+for all pixels as in Rybkin, Daniilidis, Levine, arXiv:2006.13202.)
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.unet import ResidualBlock, convolution, draw_weights, set_zero
+
+
+class Encoder(nn.Module):
+    """Images to mean and log variance of the posterior over latents."""
+
+    def __init__(self, shape: tuple[int, int, int], config: ModelConfig) -> None:
+        super().__init__()
+        channels, height, width = shape
+        halvings = len(config.widths) - 1
+        self.stem = convolution(channels, config.stem_width, 1)
+        layers: list[nn.Module] = []
+        current = config.stem_width
+        for level, level_width in enumerate(config.widths):
+            if level:
+                layers.append(nn.AvgPool2d(2))
+            for _ in range(config.block_depth):
+                layers.append(ResidualBlock(current, level_width, config))
+                current = level_width
+        self.layers = nn.Sequential(*layers)
+        flat = current * (height >> halvings) * (width >> halvings)
+        self.head = convolution(flat, 2 * config.latent_dim, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) images to mean and log variance, (B, latent_dim, 1, 1) each."""
+        features = self.layers(self.stem(images)).flatten(1)
+        mean, log_variance = self.head(features[:, :, None, None]).chunk(2, dim=1)
+        return mean, log_variance
+
+
+class Decoder(nn.Module):
+    """Latents to the mean of the images."""
+
+    def __init__(self, shape: tuple[int, int, int], config: ModelConfig) -> None:
+        super().__init__()
+        channels, height, width = shape
+        halvings = len(config.widths) - 1
+        current = config.widths[-1]
+        self.start = (current, height >> halvings, width >> halvings)
+        self.stem = convolution(config.latent_dim, math.prod(self.start), 1)
+        layers: list[nn.Module] = []
+        for level, level_width in enumerate(reversed(config.widths)):
+            if level:
+                layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+            for _ in range(config.block_depth):
+                layers.append(ResidualBlock(current, level_width, config))
+                current = level_width
+        self.layers = nn.Sequential(*layers)
+        self.head = convolution(current, channels, 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, latent_dim, 1, 1) latents to (B, C, H, W) means of the images."""
+        features = self.stem(latents).view(-1, *self.start)
+        return self.head(self.layers(features))
+
+
+class Autoencoder(nn.Module):
+    """Encoder, decoder and the likelihood's scale.
+
+    Args:
+        shape: (C, H, W) of the images.
+        config: Widths, depth, latent dimension, likelihood scale and BatchNorm settings.
+        generator: Random numbers of the initial weights; a CPU generator.
+    """
+
+    log_scale: Tensor
+
+    def __init__(
+        self, shape: tuple[int, int, int], config: ModelConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(shape, config)
+        self.decoder = Decoder(shape, config)
+        if config.likelihood_scale is None:
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        else:
+            fixed = torch.tensor(math.log(config.likelihood_scale))
+            self.register_buffer("log_scale", fixed, persistent=False)
+        draw_weights(self, config.init, generator)
+        set_zero(self.decoder.head)
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Encode, draw a latent by the reparametrised noise, decode.
+
+        Args:
+            images: (B, C, H, W).
+            noise: (B, latent_dim, 1, 1) standard normal.
+
+        Returns:
+            Decoded means (B, C, H, W), the posterior's mean and log variance
+            (B, latent_dim, 1, 1), and the logarithm of the likelihood's scale, without axes.
+        """
+        mean, log_variance = self.encoder(images)
+        decoded = self.decoder(mean + (log_variance / 2).exp() * noise)
+        return decoded, mean, log_variance, self.log_scale
+
+
+def gaussian_surprise(error: Tensor, log_scale: Tensor) -> Tensor:
+    """-ln N(error; 0, scale^2) in nats, per element."""
+    return 0.5 * (error / log_scale.exp()).square() + log_scale + 0.5 * math.log(2 * math.pi)
+
+
+def laplace_surprise(error: Tensor, log_scale: Tensor) -> Tensor:
+    """-ln of the Laplace density exp(-|error| / scale) / (2 scale) in nats, per element."""
+    return error.abs() / log_scale.exp() + log_scale + math.log(2)
+
+
+def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) in nats, (B, 1, 1, 1), summed over (B, latent_dim, 1, 1)."""
+    terms = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    return terms.sum(dim=1, keepdim=True)
