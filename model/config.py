@@ -115,8 +115,8 @@ class ModelConfig:
     """Signal rate at diffusion time 0 (families ddim and unet2d)."""
     min_signal_rate: float = 0.02
     """Signal rate at diffusion time 1 (families ddim and unet2d)."""
-    normalization: Literal["train_channel", "half"] = "train_channel"
-    """Normalise by the pool's channel mean and deviation, or map [0, 1] to [-1, 1]."""
+    normalization: Literal["train_channel", "first_pool", "half"] = "train_channel"
+    """Channel mean and deviation of the pool, or of D_1 (kept), or map [0, 1] to [-1, 1]."""
     conditional: bool = field(default=False, metadata={"key_default": False})
     """Train on the images' classes, so that images of a class can be asked for."""
     label_dropout: float = field(default=0.1, metadata={"key_default": 0.1})
@@ -321,11 +321,18 @@ class SampleConfig:
     """Sampler steps: network calls per image (edm: 2 steps - 1; vae and gaussian: no effect)."""
     clip: bool = False
     """Clip the image estimate to the valid pixel range at every step (not vae and gaussian)."""
+    stochasticity: float = field(default=0.0, metadata={"key_default": 0.0})
+    """Fresh noise of a step: 0 is deterministic (the Keras example), 1 ancestral (DDIM's eta)."""
+    multistep: int = field(default=1, metadata={"key_default": 1})
+    """Past predictions a step extrapolates from: 1, or 2 (Adams-Bashforth)."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
     """Weight of a conditional model's class: 1 as trained, above stronger, 0 without a class."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)
+        check_finite("sample.stochasticity", self.stochasticity, 0)
+        check(self.stochasticity <= 1, "sample.stochasticity", "be in [0, 1]", self.stochasticity)
+        check(self.multistep in (1, 2), "sample.multistep", "be 1 or 2", self.multistep)
         check_finite("sample.guidance", self.guidance, 0)
 
 
@@ -338,6 +345,16 @@ def check_conditional(model: ModelConfig) -> None:
         model.family,
         "set model.conditional to False",
     )
+
+
+def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
+    """Raise ValueError where the family's sampler does not have a setting, or guidance none."""
+    for name, default in (("stochasticity", 0), ("multistep", 1)):
+        value = getattr(sample, name)
+        rule = f"be {default} with model.family={model.family}; it is for ddim and unet2d"
+        has = model.family in ("ddim", "unet2d") or value == default
+        check(has, f"sample.{name}", rule, value)
+    check_guidance(model, sample)
 
 
 def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:

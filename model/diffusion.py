@@ -53,9 +53,12 @@ def ddim_sample(
     max_signal_rate: float = 0.95,
     min_signal_rate: float = 0.02,
     bounds: tuple[Tensor, Tensor] | None = None,
+    stochasticity: float = 0.0,
+    fresh: Tensor | None = None,
+    multistep: int = 1,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Turn noise into images by the deterministic DDIM sampler (eta = 0).
+    """Turn noise into images by the DDIM sampler, deterministic unless it is given fresh noise.
 
     Steps are uniform in time, t_k = 1 - k / steps, and the last image estimate is returned, not its
     remix with the last noise: the sampler of the Keras example.
@@ -67,6 +70,9 @@ def ddim_sample(
         max_signal_rate: See `diffusion_rates`.
         min_signal_rate: See `diffusion_rates`.
         bounds: Lowest and highest valid pixel, to which each estimate is clipped; None does not.
+        stochasticity: eta in [0, 1]: the share of fresh noise (DDIM, equation 16).
+        fresh: (B, steps - 1, C, H, W) standard normal; needed for stochasticity above 0.
+        multistep: 2 extrapolates the predicted noise from two steps (Adams-Bashforth).
         callback: Called with (step, image estimate) after every step.
 
     Returns:
@@ -78,14 +84,35 @@ def ddim_sample(
     noise_rates = noise_rates.to(noise.device, noise.dtype).view(-1, 1, 1, 1)
     noisy = noise
     images = noise
+    before: Tensor | None = None
     for k in range(steps):
         signal_rate, noise_rate = signal_rates[k], noise_rates[k]
         predicted = predict_noise(noisy, (noise_rate**2).expand(len(noisy), 1, 1, 1))
+        if multistep == 2:
+            last, before = before, predicted
+            predicted = predicted if last is None else 1.5 * predicted - 0.5 * last
         images = estimate_images(noisy, predicted, signal_rate, noise_rate)
         if bounds is not None:
             images = clip_images(images, bounds)
             predicted = (noisy - signal_rate * images) / noise_rate
         if callback is not None:
             callback(k, images)
-        noisy = signal_rates[k + 1] * images + noise_rates[k + 1] * predicted
+        if stochasticity == 0 or k == steps - 1:
+            noisy = signal_rates[k + 1] * images + noise_rates[k + 1] * predicted
+            continue
+        assert fresh is not None
+        added = stochasticity * fresh_rate(signal_rates[k : k + 2], noise_rates[k : k + 2])
+        kept = (noise_rates[k + 1] ** 2 - added**2).sqrt()
+        noisy = signal_rates[k + 1] * images + kept * predicted + added * fresh[:, k]
     return images
+
+
+def fresh_rate(signal_rates: Tensor, noise_rates: Tensor) -> Tensor:
+    """Rate of fresh noise of an ancestral step (DDIM, equation 16 at eta = 1).
+
+    Args:
+        signal_rates: Before and after the step, (2, ...).
+        noise_rates: Likewise.
+    """
+    ratio = signal_rates[0] / signal_rates[1]
+    return noise_rates[1] / noise_rates[0] * (1 - ratio**2).sqrt()

@@ -15,7 +15,7 @@ from model.config import CONDITIONAL_FAMILIES, SampleConfig, check_choice
 from model.gaussian import fit_gaussian, sample_gaussian
 from model.objectives import OBJECTIVES
 from model.randomness import Purpose, Seed, image_noise
-from model.sampling import SAMPLE_BATCH, sample_network
+from model.sampling import SAMPLE_BATCH, noise_shape, sample_network
 from model.training import Diverged, Fit, TrainingJob, fit_network
 
 
@@ -97,7 +97,7 @@ def draw_block(
     """
     return sample_images(
         checkpoint,
-        lambda indices: image_noise(seed, purpose, indices, checkpoint.shape),
+        lambda indices: image_noise(seed, purpose, indices, noise_shape(checkpoint, config)),
         range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH),
         config,
         device=device,

@@ -92,11 +92,15 @@ class DrawImagesFunction(Protocol):
         call: Call,
         noise: Tensor,
         *,
+        fresh: Tensor | None,
         model: ModelConfig,
         config: SampleConfig,
         bounds: Bounds | None,
     ) -> Tensor:
-        """Network and (B, C, H, W) standard normal noise to (B, C, H, W) normalised images."""
+        """Network and (B, C, H, W) standard normal noise to (B, C, H, W) normalised images.
+
+        `fresh` is the (B, steps - 1, C, H, W) noise of a stochastic sampler; None without one.
+        """
         ...
 
 
@@ -186,9 +190,15 @@ def ddim_loss(
 
 
 def sample_ddim(
-    call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds | None
+    call: Call,
+    noise: Tensor,
+    *,
+    fresh: Tensor | None,
+    model: ModelConfig,
+    config: SampleConfig,
+    bounds: Bounds | None,
 ) -> Tensor:
-    """Images by the deterministic DDIM sampler."""
+    """Images by the DDIM sampler."""
     return ddim_sample(
         call,
         noise,
@@ -196,6 +206,9 @@ def sample_ddim(
         max_signal_rate=model.max_signal_rate,
         min_signal_rate=model.min_signal_rate,
         bounds=bounds,
+        stochasticity=config.stochasticity,
+        fresh=fresh,
+        multistep=config.multistep,
     )
 
 
@@ -211,7 +224,13 @@ def flow_loss(
 
 
 def sample_flow(
-    call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds | None
+    call: Call,
+    noise: Tensor,
+    *,
+    fresh: Tensor | None,
+    model: ModelConfig,
+    config: SampleConfig,
+    bounds: Bounds | None,
 ) -> Tensor:
     """Images by Euler steps along the predicted velocity."""
     return flow_sample(call, noise, steps=config.steps, bounds=bounds)
@@ -243,7 +262,13 @@ def edm_loss(
 
 
 def sample_edm(
-    call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds | None
+    call: Call,
+    noise: Tensor,
+    *,
+    fresh: Tensor | None,
+    model: ModelConfig,
+    config: SampleConfig,
+    bounds: Bounds | None,
 ) -> Tensor:
     """Images by the deterministic Heun sampler."""
 
@@ -276,7 +301,13 @@ def vae_loss(
 
 
 def sample_vae(
-    call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds | None
+    call: Call,
+    noise: Tensor,
+    *,
+    fresh: Tensor | None,
+    model: ModelConfig,
+    config: SampleConfig,
+    bounds: Bounds | None,
 ) -> Tensor:
     """The decoder's means, of latents that are the first numbers of each image's noise."""
     return call(noise.flatten(1)[:, : model.latent_dim, None, None])

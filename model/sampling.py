@@ -17,6 +17,14 @@ from model.training import Diverged
 from model.unet import load_weights, place
 
 
+def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]:
+    """Shape of one image's noise: (C, H, W), or (steps, C, H, W) for a stochastic sampler.
+
+    The first (C, H, W) numbers are the same for both.
+    """
+    return checkpoint.shape if config.stochasticity == 0 else (config.steps, *checkpoint.shape)
+
+
 def load_net(checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu") -> nn.Module:
     """The network of a checkpoint, in evaluation mode, with averaged or raw weights."""
     config = restored_model(checkpoint.settings["model"])
@@ -45,7 +53,7 @@ def sample_network(
 
     Args:
         checkpoint: Of a family of networks.
-        noise: (N, C, H, W) float32 standard normal.
+        noise: (N, *noise_shape(...)) float32 standard normal.
         config: Sampler settings.
         labels: (N,) int64, the classes asked of a conditional model; None for another.
         device: Where the network runs.
@@ -73,6 +81,8 @@ def sample_network(
             batch = torch.from_numpy(noise[start : start + SAMPLE_BATCH])
             count = len(batch)
             padding = torch.zeros(SAMPLE_BATCH - count, *batch.shape[1:])
+            batch = torch.cat([batch, padding]).to(device)
+            first, fresh = (batch[:, 0], batch[:, 1:]) if batch.ndim == 5 else (batch, None)
             call = network
             if asked is not None:
                 no_class = settings["num_classes"]
@@ -80,7 +90,8 @@ def sample_network(
                 call = guide(network, labels_of, guidance=config.guidance, no_class=no_class)
             images = objective.sample(
                 call,
-                torch.cat([batch, padding]).to(device),
+                first,
+                fresh=fresh,
                 model=model,
                 config=config,
                 bounds=bounds,

@@ -12,6 +12,7 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block, family_of
 from model.randomness import Purpose, Seed, image_noise
+from model.sampling import noise_shape
 from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.training import Diverged
 
@@ -47,7 +48,9 @@ def draw_class_blocks(
     for start in range(0, len(blocks), BLOCKS_PER_CALL):
         pairs = blocks[start : start + BLOCKS_PER_CALL]
         noise = [
-            image_noise(seed, purpose, block_range(block), checkpoint.shape, label=label)
+            image_noise(
+                seed, purpose, block_range(block), noise_shape(checkpoint, config), label=label
+            )
             for label, block in pairs
         ]
         labels = np.repeat(np.array([label for label, _ in pairs], np.int64), CLASS_BLOCK)

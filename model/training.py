@@ -73,6 +73,9 @@ class TrainingJob:
     device: str = "cpu"
     initial: Checkpoint | None = None
     """Model to go on from, of the same settings; None trains from scratch."""
+    first_images: np.ndarray | None = None
+    """Images of the lineage's first pool, for model.normalization=first_pool; None where the pool
+    is the first itself."""
     score: Callable[[Checkpoint], float] | None = None
     """For train.select=best_kid: a checkpoint's KID on the validation images."""
     scratch: Scratch | None = None
@@ -128,6 +131,8 @@ class Trainer:
         self.shape = images.shape[1:]
         if job.model.normalization == "half":
             mean, std = np.full(self.shape[0], 0.5), np.full(self.shape[0], 0.5)
+        elif job.model.normalization == "first_pool" and job.first_images is not None:
+            mean, std = channel_statistics(job.first_images)
         else:
             mean, std = channel_statistics(images)
         self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)

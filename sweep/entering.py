@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from model.config import check, check_guidance
+from model.config import check, check_sampler
 from model.features import weights_digest
 from model.filters import check_filter, feature_settings, num_candidates
 from sweep.config import LineageConfig
@@ -75,7 +75,7 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         rule = f"be False with data.name={card.name}, which has no classes"
         check(num_classes > 0, "model.conditional", rule, True)
     for member in members:
-        check_guidance(member.model, member.sample)
+        check_sampler(member.model, member.sample)
         by_class = conditional or concentration > 0
         check_filter(member.filter, has_classes=num_classes > 0, conditional=by_class)
         if member.filter.reward_class is not None:

@@ -50,6 +50,7 @@ def node_inputs(
     member: int,
     selection: dict[str, Any] | None = None,
     parent: str = "",
+    first_recipe: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """All inputs of a node, as JSON: what its key is the hash of, and its config.json.
 
@@ -63,6 +64,7 @@ def node_inputs(
         member: 0 for the first.
         selection: With train.select=best_kid, the metric specification that selects.
         parent: Key of the node whose weights are continued; empty from scratch.
+        first_recipe: With model.normalization=first_pool, that pool's segments.
     """
     if train.precision == "auto":
         raise ValueError("train.precision must be resolved before keys are made, got 'auto'")
@@ -77,6 +79,7 @@ def node_inputs(
         "member": member,
     }
     inputs |= {"selection": selection} if selection else {}
+    inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     return inputs | ({"parent": parent} if parent else {})
 
 

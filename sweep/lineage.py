@@ -195,6 +195,9 @@ class LineageRun:
             initial = Checkpoint.from_bytes(
                 self.store.read_file(node.parent, WEIGHTS), source=node.parent
             )
+        first = None
+        if settings.model.normalization == "first_pool":
+            first = self.sources.images(by_generation(self.nodes)[0][node.member].pool)
         return TrainingJob(
             model=settings.model,
             train=settings.train,
@@ -205,6 +208,7 @@ class LineageRun:
             bounded=self.card.bounded,
             device=self.device,
             initial=initial,
+            first_images=first,
             score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,
             scratch=NodeScratch(self.store, node.key),
             checkpoint_seconds=self.checkpoint_seconds,

@@ -111,10 +111,10 @@ def plan_lineage(
         plan_all_metrics(member_config(config, member), card, evaluations) for member in members
     ]
     pool, past, before, nodes = first, (), [], []
-    first_sizes: list[int] = []
+    firsts: list[Pool] = []
     for generation in range(1, config.generations + 1):
         seen = [member_pool(entry, pool, number, generation) for number in range(len(members))]
-        first_sizes = first_sizes or [pool_size(part) for part in seen]
+        firsts = firsts or seen
         current = [
             plan_node(
                 member_config(config, member),
@@ -122,7 +122,7 @@ def plan_lineage(
                 member,
                 seen[number],
                 place=(generation, number),
-                first_size=first_sizes[number],
+                first=firsts[number],
                 parent=before[number].key if before else "",
             )
             for number, member in enumerate(members)
@@ -183,7 +183,7 @@ def plan_node(
     pool: Pool,
     *,
     place: tuple[int, int],
-    first_size: int,
+    first: Pool,
     parent: str,
 ) -> NodePlan:
     """One model's plan.
@@ -194,7 +194,7 @@ def plan_node(
         member: The model's settings.
         pool: What it sees.
         place: Its generation, and its number among the members.
-        first_size: Images that the member's first model sees.
+        first: What the member's first model sees.
         parent: Key of the member's model of the generation before; empty in the first.
 
     Raises:
@@ -209,7 +209,7 @@ def plan_node(
         )
     num_steps, images_seen = 0, size
     if config.model.family not in CLOSED_FORM:
-        num_steps = training_steps(size, config.train, first_pool=first_size)
+        num_steps = training_steps(size, config.train, first_pool=pool_size(first))
         images_seen = count_images(size, config.train, num_steps)
         check_last_batch(
             size, config.train, widths=config.model.widths, image_size=config.data.image_size
@@ -225,6 +225,7 @@ def plan_node(
         member=number,
         selection=plan_selection(config, card),
         parent=continued,
+        first_recipe=pool_recipe(first) if config.model.normalization == "first_pool" else None,
     )
     key = digest(inputs)
     return NodePlan(

@@ -101,7 +101,11 @@ def test_settings_cannot_be_changed_in_place(kind) -> None:
     [
         ("pool.alhpa", "pool.alhpa is not a setting; did you mean pool.alpha?"),
         ("seeed", "seeed is not a setting; did you mean seed?"),
-        ("sample.zzz", "sample.zzz is not a setting; sample has steps, clip, guidance"),
+        (
+            "sample.zzz",
+            "sample.zzz is not a setting; sample has steps, clip, stochasticity, multistep, "
+            "guidance",
+        ),
     ],
 )
 def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str) -> None:

@@ -197,3 +197,74 @@ def test_clipped_step_continues_with_the_noise_of_the_clipped_estimate():
     remixed = next_signal * 1 + next_noise * (1 - signal) / noise_rate
     assert noisy_seen == pytest.approx([1.0, remixed])
     assert math.isclose(signal, 0.02)
+
+
+# Fresh noise and several steps
+
+
+def gaussian_variance(variance: float, steps: int, eta: float) -> float:
+    """Variance of the sampler's images with `gaussian_predictor`, by hand.
+
+    A step maps u (see `gaussian_slope`) to u (signal signal' variance + noise kept) / D + added z.
+    """
+    u = 1.0  # pure noise, less signal * mean = 0
+    for k in range(steps):
+        signal, noise = rates(1 - k / steps)
+        total = signal**2 * variance + noise**2
+        if k == steps - 1:
+            return u * (signal * variance / total) ** 2
+        next_signal, next_noise = rates(1 - (k + 1) / steps)
+        added = eta * next_noise / noise * math.sqrt(1 - (signal / next_signal) ** 2)
+        kept = math.sqrt(next_noise**2 - added**2)
+        u *= ((signal * next_signal * variance + noise * kept) / total) ** 2
+        u += added**2
+    raise AssertionError
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("steps", [2, 5, 20])
+def test_a_stochastic_sampler_of_gaussian_data_has_its_closed_form(eta, steps):
+    """20,000 pixels: the variance of a variance is 2 / N of its square; within four deviations."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (20_000, 1, 1, 1)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    fresh = torch.randn((len(noise), steps - 1, 1, 1, 1), generator=generator, dtype=torch.float64)
+    images = ddim_sample(
+        gaussian_predictor(0.0, 0.5), noise, steps=steps, stochasticity=eta, fresh=fresh
+    )
+    expected = gaussian_variance(0.5, steps, eta)
+    assert images.var().item() == pytest.approx(expected, rel=4 * math.sqrt(2 / len(noise)))
+
+
+def test_fresh_noise_has_no_effect_on_a_deterministic_sampler():
+    """Nor is it needed."""
+    predictor, noise = gaussian_predictor(0.3, 0.5), draw_noise()
+    fresh = torch.full((len(noise), 4, *noise.shape[1:]), float("nan"))
+    deterministic = ddim_sample(predictor, noise, steps=5)
+    assert torch.equal(ddim_sample(predictor, noise, steps=5, fresh=fresh), deterministic)
+
+
+def test_two_past_predictions_are_extrapolated_by_adams_bashforth():
+    """1.5 e_k - 0.5 e_(k-1), and the first step as it is: with e_0 = 1, e_1 = 3, e = 4."""
+    predictions = iter([1.0, 3.0])
+    noise = draw_noise()
+    images = ddim_sample(
+        lambda noisy, variance: torch.full_like(noisy, next(predictions)),
+        noise,
+        steps=2,
+        multistep=2,
+    )
+    (signal, rate), (middle_signal, middle_rate) = rates(1.0), rates(0.5)
+    middle = middle_signal * (noise - rate) / signal + middle_rate
+    assert torch.allclose(images, (middle - middle_rate * 4) / middle_signal, rtol=1e-12)
+
+
+def test_two_past_predictions_come_nearer_to_many_steps_than_one():
+    """At ten steps on Gaussian data."""
+    predictor, noise = gaussian_predictor(0.0, 0.5), draw_noise()
+    limit = ddim_sample(predictor, noise, steps=2000)
+    errors = [
+        (ddim_sample(predictor, noise, steps=10, multistep=n) - limit).abs().max().item()
+        for n in (1, 2)
+    ]
+    assert errors[1] < errors[0] / 2

@@ -256,6 +256,7 @@ def test_vae_images_follow_the_first_numbers_of_their_noise():
     OBJECTIVES["vae"].sample(
         lambda latents: seen.append(latents) or latents,
         noise,
+        fresh=None,
         model=ModelConfig(latent_dim=5),
         config=SampleConfig(),
         bounds=None,
