@@ -77,7 +77,7 @@ def checked_labels(labels: np.ndarray | None, num_images: int, num_classes: int)
 def drop_labels(
     labels: Tensor, share: float, *, no_class: int, generator: torch.Generator
 ) -> Tensor:
-    """Labels with a random share replaced by `no_class` (Ho and Salimans, algorithm 1, line 4).
+    """Labels with a random share replaced by `no_class` (Ho and Salimans, algorithm 1).
 
     Args:
         labels: (B,) int64.

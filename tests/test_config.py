@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sweep import make_lineage, make_sweep
 
-from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import (
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    check_conditional,
+    check_guidance,
+    restored_model,
+    stored_model,
+)
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,
@@ -239,3 +249,55 @@ def test_a_grid_is_checked_point_by_point() -> None:
 def test_what_may_be_extended_is_a_setting(name: str) -> None:
     """A misspelt name would allow nothing."""
     assert not is_dataclass(get_value(make_lineage(), name))
+
+
+# Classes
+
+
+def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
+        check_conditional(ModelConfig(family="other", conditional=True))
+    assert str(error.value) == (
+        "model.family must be one of ddim, gaussian with model.conditional, got 'other'; "
+        "set model.conditional to False"
+    )
+
+
+def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings() -> None:
+    with pytest.raises(ValueError, match=r"^model\.family must be one of ddim, gaussian with"):
+        updated(LineageConfig(), nest("model", {"family": "other", "conditional": True}))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({}, "sample.guidance must be 1 with an unconditional model, got 2.0; set model.condition"),
+        (
+            {"conditional": True, "label_dropout": 0.0},
+            "sample.guidance must be 1 with model.label_dropout=0, which trains no unconditional",
+        ),
+        (
+            {"family": "gaussian", "conditional": True},
+            "sample.guidance must be 1 with model.family=gaussian, got 2.0; guidance is for ddim",
+        ),
+    ],
+)
+@pytest.mark.parametrize("guidance", [2.0, 0.0])
+def test_guidance_needs_a_model_with_both_halves(model: dict, message: str, guidance) -> None:
+    """0 is the unconditional half."""
+    sample = SampleConfig(guidance=guidance)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared)
+        check_guidance(ModelConfig(**model), sample)
+    assert str(error.value).startswith(message.replace("2.0", str(guidance)))
+
+
+def test_guidance_of_a_conditional_network_is_allowed() -> None:
+    check_guidance(ModelConfig(conditional=True), SampleConfig(guidance=2.0))
+
+
+@pytest.mark.parametrize(
+    "model", [ModelConfig(), ModelConfig(widths=(4, 8), conditional=True, label_dropout=0.5)]
+)
+def test_settings_come_back_from_a_checkpoint_as_they_were(model: ModelConfig) -> None:
+    """Through JSON, which knows no tuples."""
+    assert restored_model(json.loads(json.dumps(stored_model(model)))) == model

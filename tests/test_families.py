@@ -8,7 +8,13 @@ import torch
 from every_family import EVERY_FAMILY, NETWORKS
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.config import (
+    CONDITIONAL_FAMILIES,
+    GUIDED_FAMILIES,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
 from model.images import to_unit
 from model.randomness import Purpose, image_noise
@@ -238,3 +244,13 @@ def test_families_tell_whether_they_train_in_steps():
         **dict.fromkeys(["ddim", "flow", "edm", "vae", "unet2d"], True),
         "gaussian": False,
     }
+
+
+def test_families_that_can_be_conditional_are_known_without_torch():
+    """The table and what a plan reads agree."""
+    conditional = {name for name, family in FAMILIES.items() if family.conditional}
+    assert conditional == set(CONDITIONAL_FAMILIES)
+
+
+def test_only_conditional_families_are_guided():
+    assert set(GUIDED_FAMILIES) < set(CONDITIONAL_FAMILIES)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from every_family import UNET2D
 from tiny_sweep import compute, make_lineage, write_noise
+from tiny_training import make_job, make_train
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,6 +35,7 @@ SETTINGS = {
     "skip": (ModelConfig(widths=(4, 8), stem_width=6, stem_skip=True), (3, 8, 8)),
     "equal widths": (ModelConfig(widths=(8, 8), stem_width=4, embedding_dim=4), (2, 8, 8)),
     **OTHERS,
+    "conditional": (ModelConfig(widths=(4, 8), conditional=True, embedding_dim=6), (3, 8, 8)),
 }
 NAMES = pytest.mark.parametrize(
     "name",
@@ -45,13 +48,19 @@ HEADER_BYTES = 30_000
 """Names and shapes of a safetensors file."""
 
 
+NUM_CLASSES = 7
+
+
 def network(config: ModelConfig, shape: tuple[int, int, int]) -> nn.Module:
-    return OBJECTIVES[config.family].new_network(shape, config, torch.Generator().manual_seed(0), 0)
+    num_classes = NUM_CLASSES if config.conditional else 0
+    generator = torch.Generator().manual_seed(0)
+    return OBJECTIVES[config.family].new_network(shape, config, generator, num_classes)
 
 
-def inputs(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[torch.Tensor, ...]:
     latent = torch.zeros(1, config.latent_dim, 1, 1)
-    return torch.zeros(1, *shape), latent if config.family == "vae" else latent[:, :1]
+    labels = (torch.tensor([2]),) if config.conditional else ()
+    return torch.zeros(1, *shape), latent if config.family == "vae" else latent[:, :1], *labels
 
 
 @pytest.fixture
@@ -81,7 +90,7 @@ def test_parameters_are_those_of_the_network(name: str) -> None:
     """Number for number."""
     config, shape = SETTINGS[name]
     expected = sum(p.numel() for p in network(config, shape).parameters())
-    assert model_size(config, shape, 100).num_parameters == expected
+    assert model_size(config, shape, 100, NUM_CLASSES).num_parameters == expected
 
 
 @NAMES
@@ -90,7 +99,7 @@ def test_buffers_are_the_networks_running_statistics(name: str) -> None:
     config, shape = SETTINGS[name]
     buffers = network(config, shape).named_buffers()
     expected = sum(b.numel() for buffer, b in buffers if "running" in buffer)
-    assert model_size(config, shape, 100).num_buffers == expected
+    assert model_size(config, shape, 100, NUM_CLASSES).num_buffers == expected
 
 
 @NAMES
@@ -100,7 +109,24 @@ def test_operations_are_those_that_torch_counts(name: str) -> None:
     net = network(config, shape).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(*inputs(config, shape))
-    assert model_size(config, shape, 100).flops == counter.get_total_flops()
+    assert model_size(config, shape, 100, NUM_CLASSES).flops == counter.get_total_flops()
+
+
+def test_size_of_a_conditional_model_needs_its_classes() -> None:
+    """Rather than be that of another."""
+    with pytest.raises(ValueError, match=r"^num_classes must be at least 1, got 0; use data with"):
+        model_size(ModelConfig(conditional=True), (1, 8, 8), 100)
+
+
+def test_a_conditional_gaussian_file_is_as_large_as_planned() -> None:
+    """Of classes that have fewer images than the 64 pixels."""
+    model = ModelConfig(family="gaussian", conditional=True)
+    labels = np.arange(100) % NUM_CLASSES
+    images = np.random.default_rng(0).integers(0, 256, (100, 1, 8, 8), dtype=np.uint8)
+    job = make_job(make_train(), model=model, num_classes=NUM_CLASSES)
+    size = len(FAMILIES["gaussian"].fit(images, labels, job).checkpoint.to_bytes())
+    planned = model_size(model, (1, 8, 8), 100, NUM_CLASSES).checkpoint_bytes
+    assert 0 < size - planned < HEADER_BYTES
 
 
 def test_a_ddim_file_is_as_large_as_planned(interrupted: LocalStore) -> None:

@@ -1,0 +1,43 @@
+"""Facts of choosing weights by their images: a conditional model is asked for the same classes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
+
+from model.checkpoint import Checkpoint
+from model.config import MetricsConfig, SampleConfig
+from model.metrics import RealImages, evaluate_images
+from model.randomness import Purpose
+from model.selection import validation_score
+from model.streams import draw_labelled
+from model.training import fit_ddim
+
+SAMPLER = SampleConfig(steps=3)
+METRICS = MetricsConfig(names=("kid",), extractor="pixels")
+LABELS = np.array([2, 0, 2, 2, 1, 0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    model = replace(MODEL, conditional=True)
+    job = make_job(make_train(), model=model, num_steps=20, num_classes=3)
+    return fit_ddim(draw_pool(), np.arange(32) % 3, job).checkpoint
+
+
+def test_conditional_score_is_the_kid_of_images_of_the_validation_images_classes(
+    checkpoint: Checkpoint,
+) -> None:
+    """With noise of its own purpose."""
+    validation = draw_pool(len(LABELS))
+    score = validation_score(validation, SAMPLER, METRICS, seed=SEED, labels=LABELS)
+    drawn = draw_labelled(checkpoint, LABELS, SAMPLER, seed=SEED, purpose=Purpose.VALIDATION)
+    found = evaluate_images(drawn, RealImages(reference=validation), METRICS)
+    assert score(checkpoint) == found.values["kid/pixels"]
+
+
+def test_conditional_score_needs_the_classes(checkpoint: Checkpoint) -> None:
+    score = validation_score(draw_pool(8), SAMPLER, METRICS, seed=SEED)
+    with pytest.raises(ValueError, match=r"^labels must be \(128,\) int64 for a conditional"):
+        score(checkpoint)
