@@ -18,6 +18,7 @@ from typing import Literal
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
+ImagesOn = Literal["auto", "device", "host"]
 
 
 def check(holds: bool, field: str, rule: str, value: object, way_out: str = "") -> None:

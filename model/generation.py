@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import DataConfig, ImagesOn, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.datasets import Dataset
 from model.families import FAMILIES, family_of
 from model.outputs import StateFile
@@ -70,6 +70,7 @@ class Training:
     device: str
     threads: int
     checkpoint_seconds: float
+    images_on: ImagesOn = "auto"
 
     def state_file(self, path: Path, data: Dataset) -> StateFile:
         """Where the running training is kept: its settings are those that change its numbers."""
@@ -108,6 +109,7 @@ class Training:
             seed=first_seed(self.seed),
             bounded=data.bounded,
             device=self.device,
+            images_on=self.images_on,
             score=score,
             scratch=state,
             checkpoint_seconds=self.checkpoint_seconds,

@@ -1,8 +1,8 @@
 """Fitting the DDIM's network: batches, loss, optimiser, average, divergence, resumption.
 
-The images lie on the device and batches are gathered there; the loop waits for the device only when
-it reports. All random numbers of a step follow from (seed, step), so that a resumed training
-repeats an uninterrupted one. Must not know pools, lineages or files.
+Batches are gathered by model.batches; the loop waits for the device only when it reports. All
+random numbers of a step follow from (seed, step), so that a resumed training repeats an
+uninterrupted one. Must not know pools, lineages or files.
 """
 
 import math
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.batches import Images
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, TrainConfig
+from model.config import ImagesOn, ModelConfig, TrainConfig
 from model.diffusion import diffusion_rates
 from model.images import channel_statistics, to_unit
 from model.randomness import Purpose, Seed, generator, integer_seed
@@ -64,6 +65,8 @@ class TrainingJob:
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
     device: str = "cpu"
+    images_on: ImagesOn = "auto"
+    """Where the images lie; changes no number."""
     score: Callable[[Checkpoint], float] | None = None
     """For train.select=best_kid: a checkpoint's KID on the validation images."""
     scratch: Scratch | None = None
@@ -190,7 +193,7 @@ class DdimTrainer:
             mean, std = channel_statistics(images)
         self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
-        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        self.images = Images(images, self.device, images_on=job.images_on)
         self.dtype = str(images.dtype)
         self.net = self._new_net(Purpose.INIT)
         second = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
@@ -221,7 +224,7 @@ class DdimTrainer:
 
     def train_step(self, indices: np.ndarray) -> None:
         """One optimiser step on the images `indices` and one step of the average."""
-        images = to_unit(self.images[torch.from_numpy(indices).to(self.device, non_blocking=True)])
+        images = to_unit(self.images.gather(indices))
         images = (images - self.mean) / self.std
         B = len(images)
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))

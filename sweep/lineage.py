@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import MetricsConfig, SampleConfig
+from model.config import ImagesOn, MetricsConfig, SampleConfig
 from model.datasets import Dataset
 from model.families import draw_block, family_of
 from model.randomness import Purpose
@@ -72,6 +72,7 @@ class LineageRun:
     name: str = "lineage"
     """Shown beside its progress."""
     device: str = "cpu"
+    images_on: ImagesOn = "auto"
     checkpoint_seconds: float = 60.0
     heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
@@ -133,6 +134,7 @@ class LineageRun:
             seed=seed,
             bounded=self.card.bounded,
             device=self.device,
+            images_on=self.images_on,
             score=self.score_function(seed) if self.config.train.select == "best_kid" else None,
             scratch=NodeScratch(self.store, node.key),
             checkpoint_seconds=self.checkpoint_seconds,
@@ -166,7 +168,7 @@ class LineageRun:
                 origin = trained[segment.source]
                 drawn = self.ensure_stream(origin, self.config.sample, segment.stop, trained)
                 parts.append(drawn[segment.start :])
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def ensure_stream(
         self, node: NodePlan, sample: SampleConfig, count: int, trained: dict[str, NodePlan]

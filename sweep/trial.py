@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from model.config import MetricsConfig
+from model.config import ImagesOn, MetricsConfig
 from sweep.config import LineageConfig
 from sweep.records import DatasetCard
 from sweep.store import Store
@@ -25,6 +25,7 @@ class TrialJob:
     evaluations: tuple[MetricsConfig, ...]
     """What is measured beside each lineage's own metrics."""
     device: str
+    images_on: ImagesOn
     num_threads: int
     checkpoint_seconds: float
 
@@ -74,5 +75,6 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
         evaluations=job.evaluations,
         name=lineage,
         device=job.device,
+        images_on=job.images_on,
         checkpoint_seconds=job.checkpoint_seconds,
     )
