@@ -46,13 +46,13 @@ class DataConfig:
     """The real images: where they come from, and how they are split."""
 
     name: str = "digits"
-    """Data set: digits, flower-crops, flowers102, folder or npz."""
+    """Data set: digits, flower-crops, flowers102, cifar10, folder, npz; the guide lists all."""
     path: str | None = None
-    """Folder or file of the data; flowers102: the one that holds flowers-102 (none: download)."""
+    """Folder or file of the data; for a set that can be downloaded, none downloads it."""
     image_size: int = 8
     """Side of the square images in pixels; others are cropped to a centred square and resized."""
     split: Split = "stratified"
-    """How the data become train pool and reference; the official ones exist for flowers102 only."""
+    """How the data become train pool and reference; official ones where the data come with them."""
     split_seed: int = 0
     """Seed of the split's permutation, apart from the lineage's seed."""
     reference_fraction: float = 0.2
@@ -67,6 +67,8 @@ class DataConfig:
     """How images are resized: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
     dtype: Literal["uint8", "float32"] = "uint8"
     """Pixels as 8-bit numbers, or as float32 (in [0, 1] for image files, unbounded for npz)."""
+    attribute: str | None = field(default=None, metadata={"key_default": None})
+    """Attribute of celeba that makes its two classes, such as Smiling; none for no classes."""
 
     def __post_init__(self) -> None:
         check(self.image_size >= 4, "data.image_size", "be at least 4", self.image_size)

@@ -4,7 +4,9 @@ Must not know any data set, nor how images are split; Pillow is imported by deco
 """
 
 import contextlib
+import importlib.util
 import io
+import os
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ import numpy as np
 
 from model.config import DataConfig
 from model.images import resize_image
+
+INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,3 +102,17 @@ def reading(source: object, what: str) -> Generator[None]:
 def one_line(error: Exception) -> str:
     """An exception's message without its line breaks."""
     return " ".join(str(error).split())
+
+
+def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
+    """Raise the one-line ValueError that names a data set's missing package."""
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"data.name must be a data set whose package is installed, got {config.name!r} "
+            f"without {package}; {install}"
+        )
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"
