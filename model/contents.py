@@ -15,8 +15,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from model.config import DataConfig
+from model.config import DataConfig, check
 from model.images import resize_image
+
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes of more than 8 bits."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
@@ -70,8 +73,15 @@ def decode_image(source: Path | io.BytesIO, mode: str) -> np.ndarray:
     from PIL import Image
 
     with reading(source, "a readable image"), Image.open(source) as picture:
-        pixels = np.asarray(picture.convert(mode))
+        own_mode = picture.mode
+        pixels = np.asarray(picture if own_mode in DEEP_MODES else picture.convert(mode))
+    check_mode(source, own_mode)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def check_mode(source: object, mode: str) -> None:
+    """Raise ValueError for a Pillow mode of more than 8 bits, which is not cut in silence."""
+    check(mode not in DEEP_MODES, str(source), "be an 8-bit image", mode, "convert it")
 
 
 @contextlib.contextmanager
