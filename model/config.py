@@ -48,7 +48,7 @@ class DataConfig:
     name: str = "digits"
     """Data set: digits, flower-crops, flowers102, cifar10, folder, npz; the guide lists all."""
     path: str | None = None
-    """Folder or file of the data; for a set that can be downloaded, none downloads it."""
+    """Folder or file of the data (none downloads a known set), or owner/name for huggingface."""
     image_size: int = 8
     """Side of the square images in pixels; others are cropped to a centred square and resized."""
     split: Split = "stratified"
@@ -69,6 +69,10 @@ class DataConfig:
     """Pixels as 8-bit numbers, or as float32 (in [0, 1] for image files, unbounded for npz)."""
     attribute: str | None = field(default=None, metadata={"key_default": None})
     """Attribute of celeba that makes its two classes, such as Smiling; none for no classes."""
+    image_column: str | None = field(default=None, metadata={"key_default": None})
+    """Column of images (huggingface); none for a data set that has just one."""
+    label_column: str | None = field(default=None, metadata={"key_default": None})
+    """Column of classes (huggingface); none takes the one of that type, if there is one."""
 
     def __post_init__(self) -> None:
         check(self.image_size >= 4, "data.image_size", "be at least 4", self.image_size)

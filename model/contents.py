@@ -18,8 +18,9 @@ import numpy as np
 from model.config import DataConfig, check
 from model.images import resize_image
 
+GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes of more than 8 bits."""
+"""Pillow's modes of grey images, and of more than 8 bits."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from model import public_data, torchvision_data, user_data
+from model import huggingface_data, public_data, torchvision_data, user_data
 from model.config import DataConfig, check_choice
 from model.contents import Contents
 from model.splits import check_split, split_images
 from model.torchvision_sets import TORCHVISION_SETS
 
-OPTIONAL_FIELDS = ("path", "num_images", "attribute")
+OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
 """Settings that some data sets have no use for."""
 
 DATASETS_VERSION = 1
@@ -107,6 +107,8 @@ class Loader:
     """Its official splits; None where only the files tell: then its functions check data.split."""
     files: Callable[[DataConfig], list[Path]] | None = None
     """The user's own files under data.path, which belong to the key."""
+    on_hub: bool = False
+    """Whether a data.path that is no folder is a name, the same in every folder."""
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -167,8 +169,8 @@ def dataset_key(config: DataConfig) -> str:
             and settings[field.name] == field.metadata["key_default"]
         ):
             del settings[field.name]
-    if config.path is not None:
-        root = Path(config.path).expanduser()
+    root = Path(config.path or "").expanduser()
+    if config.path is not None and not (loader.on_hub and not root.is_dir()):
         settings["path"] = str(root.resolve())
         stats = [(f.relative_to(root), f.stat()) for f in (loader.files or _no_files)(config)]
         settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
@@ -216,6 +218,14 @@ DATASETS: dict[str, Loader] = {
         )
         for name, entry in TORCHVISION_SETS.items()
     },
+    "huggingface": Loader(
+        describe=huggingface_data.describe_huggingface,
+        load=huggingface_data.load_huggingface,
+        takes=("path", "image_column", "label_column"),
+        parts=None,
+        files=huggingface_data.huggingface_files,
+        on_hub=True,
+    ),
     "folder": Loader(
         describe=user_data.describe_folder,
         load=user_data.load_folder,

@@ -13,11 +13,10 @@ from zipfile import is_zipfile
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import check_mode, reading
+from model.contents import GREY_MODES, check_mode, reading
 from model.datasets import load_dataset
 from model.metrics import RealImages
 from model.user_data import (
-    GREY_MODES,
     check_finite_images,
     read_names,
     whole_labels,

@@ -16,6 +16,15 @@ from model.randomness import Purpose, sequence
 TRAIN, VALIDATION, TEST = range(3)
 """The official splits that a data set may come with."""
 
+SPLIT_NAMES = {
+    "train": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+}
+"""What they are called in the user's own data."""
+
 
 def split_choices(parts: Collection[int]) -> tuple[str, ...]:
     """The values of data.split for a data set that comes with these official splits."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from model.config import DataConfig, check
 from model.contents import (
+    GREY_MODES,
     Contents,
     check_mode,
     collect_pixels,
@@ -23,17 +24,9 @@ from model.contents import (
     reading,
 )
 from model.images import crop_square
-from model.splits import TEST, TRAIN, VALIDATION, check_split
+from model.splits import SPLIT_NAMES, TRAIN, check_split
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-GREY_MODES = ("1", "L", "LA")
-SPLIT_FOLDERS = {
-    "train": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "test": TEST,
-}
 
 
 class _Scan(NamedTuple):
@@ -80,7 +73,7 @@ def _scan_folder(config: DataConfig) -> _Scan:
     if loose:
         return _Scan(loose, None, (), None)
     names = [folder.name.lower() for folder in folders]
-    if "train" in names and len(names) > 1 and set(names) <= set(SPLIT_FOLDERS):
+    if "train" in names and len(names) > 1 and set(names) <= set(SPLIT_NAMES):
         return _scan_splits(folders)
     members = [_members(folder) for folder in folders]
     labels = np.repeat(np.arange(len(folders)), [len(files) for files in members])
@@ -90,7 +83,7 @@ def _scan_folder(config: DataConfig) -> _Scan:
 
 def _scan_splits(folders: list[Path]) -> _Scan:
     """The files of train/, val/ and test/, split after split; classes are those of train/."""
-    by_part = {SPLIT_FOLDERS[folder.name.lower()]: folder for folder in folders}
+    by_part = {SPLIT_NAMES[folder.name.lower()]: folder for folder in folders}
     one = len(by_part) == len(folders)
     rule = "be one folder for each split"
     check(one, str(folders[0].parent), rule, [folder.name for folder in folders])

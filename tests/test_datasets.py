@@ -205,6 +205,21 @@ def test_folder_and_npz_need_a_path() -> None:
             describe(DataConfig(name=name))
 
 
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("huggingface", "datasets", "huggingface"), ("mnist", "torchvision", "all")],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    name: str, module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that can be typed."""
+    monkeypatch.setitem(sys.modules, module, None)
+    path = None if name == "mnist" else str(tmp_path)
+    with pytest.raises(ValueError, match=f"got '{name}' without {module}") as error:
+        load_dataset(DataConfig(name=name, path=path))
+    assert str(error.value).endswith(f"install it with: pip install 'collapse-sweep[{extra}]'")
+
+
 def test_every_data_set_is_in_the_guide() -> None:
     """In its table."""
     text = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
