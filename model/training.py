@@ -1,6 +1,6 @@
 """Fitting the DDIM's network: batches, loss, optimiser, average, divergence, resumption.
 
-Batches are gathered by model.batches; the loop waits for the device only when it reports. All
+Batches are gathered by model.training_images; the loop waits for the device only when it reports. All
 random numbers of a step follow from (seed, step), so that a resumed training repeats an
 uninterrupted one. Must not know pools, lineages or files.
 """
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.batches import Images
 from model.checkpoint import Checkpoint
 from model.config import ImagesOn, ModelConfig, TrainConfig
 from model.diffusion import diffusion_rates
 from model.images import channel_statistics, to_unit
 from model.randomness import Purpose, Seed, generator, integer_seed
+from model.training_images import Images
 from model.training_length import count_images, ema_decay_at, steps_per_epoch
 from model.unet import UNet, load_weights, place
 

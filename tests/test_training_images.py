@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_training import draw_pool, make_job, make_train
 
-from model.batches import DEVICE_SHARE, Images, place_of
 from model.config import ImagesOn
 from model.training import fit_ddim
+from model.training_images import DEVICE_SHARE, Images, place_of
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
