@@ -1,7 +1,7 @@
 """Fitting the DDIM's network: batches, loss, optimiser, average, divergence, resumption.
 
-Batches are gathered by model.training_images; the loop waits for the device only when it reports. All
-random numbers of a step follow from (seed, step), so that a resumed training repeats an
+Batches are gathered by model.training_images; the loop waits for the device only when it reports.
+All random numbers of a step follow from (seed, step), so that a resumed training repeats an
 uninterrupted one. Must not know pools, lineages or files.
 """
 
