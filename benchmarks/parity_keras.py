@@ -259,7 +259,7 @@ def correct_variances(start: Weights, average: Weights, history: list[Weights]) 
 
 def draw_batches(trainer: Trainer, indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """The normalised images, noise and times of a trainer's steps, by its own rule."""
-    images = (trainer.images[indices].float() / 255 - trainer.mean) / trainer.std
+    images = (trainer.images.gather(indices).float() / 255 - trainer.mean) / trainer.std
     for step in range(STEPS):
         rng = torch.Generator().manual_seed(integer_seed(SEED, Purpose.STEP, step))
         noise = torch.randn(images.shape, generator=rng)

@@ -19,6 +19,7 @@ import tyro
 from model.command_line import parse, run_program
 from model.config import (
     DataConfig,
+    ImagesOn,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
@@ -69,6 +70,8 @@ class _Train:
     """Seed of initial weights, batches and noise, as a lineage's."""
     checkpoint_seconds: float = 60.0
     """Time between saved training states: what a killed run loses at most."""
+    images_on: ImagesOn = "auto"
+    """Where the images lie; auto is the device if they take less than half of its free memory."""
     machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
     """What computes."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -166,6 +169,7 @@ def train(args: list[str]) -> int:
         device=options.machine.device,
         threads=options.machine.threads,
         checkpoint_seconds=options.checkpoint_seconds,
+        images_on=options.images_on,
     )
     state = training.state_file(options.out.with_name(options.out.name + ".training"), data)
     if state.load() is not None:

@@ -21,6 +21,7 @@ Split = Literal["stratified", "keras_80_20", "official_train", "official_trainva
 NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
 """Families whose network halves the image len(model.widths) - 1 times."""
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
+ImagesOn = Literal["auto", "device", "host"]
 
 CONDITIONAL_FAMILIES = ("ddim", "flow", "edm", "gaussian")
 """Families whose model can be told the class of an image."""
@@ -53,13 +54,13 @@ class DataConfig:
     """The real images: where they come from, and how they are split."""
 
     name: str = "digits"
-    """Data set: digits, flower-crops, flowers102, folder or npz."""
+    """Data set: digits, flower-crops, flowers102, cifar10, folder, npz; the guide lists all."""
     path: str | None = None
-    """Folder or file of the data; flowers102: the one that holds flowers-102 (none: download)."""
+    """Folder or file of the data (none downloads a known set), or owner/name for huggingface."""
     image_size: int = 8
     """Side of the square images in pixels; others are cropped to a centred square and resized."""
     split: Split = "stratified"
-    """How the data become train pool and reference; the official ones exist for flowers102 only."""
+    """How the data become train pool and reference; official ones where the data come with them."""
     split_seed: int = 0
     """Seed of the split's permutation, apart from the lineage's seed."""
     reference_fraction: float = 0.2
@@ -74,6 +75,12 @@ class DataConfig:
     """How images are resized: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
     dtype: Literal["uint8", "float32"] = "uint8"
     """Pixels as 8-bit numbers, or as float32 (in [0, 1] for image files, unbounded for npz)."""
+    attribute: str | None = field(default=None, metadata={"key_default": None})
+    """Attribute of celeba that makes its two classes, such as Smiling; none for no classes."""
+    image_column: str | None = field(default=None, metadata={"key_default": None})
+    """Column of images (huggingface); none for a data set that has just one."""
+    label_column: str | None = field(default=None, metadata={"key_default": None})
+    """Column of classes (huggingface); none takes the one of that type, if there is one."""
 
     def __post_init__(self) -> None:
         check(self.image_size >= 4, "data.image_size", "be at least 4", self.image_size)

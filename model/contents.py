@@ -4,7 +4,9 @@ Must not know any data set, nor how images are split; Pillow is imported by deco
 """
 
 import contextlib
+import importlib.util
 import io
+import os
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -13,8 +15,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from model.config import DataConfig
+from model.config import DataConfig, check
 from model.images import resize_image
+
+GREY_MODES = ("1", "L", "LA")
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes of grey images, and of more than 8 bits."""
+
+INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +74,15 @@ def decode_image(source: Path | io.BytesIO, mode: str) -> np.ndarray:
     from PIL import Image
 
     with reading(source, "a readable image"), Image.open(source) as picture:
-        pixels = np.asarray(picture.convert(mode))
+        own_mode = picture.mode
+        pixels = np.asarray(picture if own_mode in DEEP_MODES else picture.convert(mode))
+    check_mode(source, own_mode)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def check_mode(source: object, mode: str) -> None:
+    """Raise ValueError for a Pillow mode of more than 8 bits, which is not cut in silence."""
+    check(mode not in DEEP_MODES, str(source), "be an 8-bit image", mode, "convert it")
 
 
 @contextlib.contextmanager
@@ -98,3 +113,17 @@ def reading(source: object, what: str) -> Generator[None]:
 def one_line(error: Exception) -> str:
     """An exception's message without its line breaks."""
     return " ".join(str(error).split())
+
+
+def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
+    """Raise the one-line ValueError that names a data set's missing package."""
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(
+            f"data.name must be a data set whose package is installed, got {config.name!r} "
+            f"without {package}; {install}"
+        )
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"

@@ -8,16 +8,20 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model import public_data, user_data
-from model.config import DataConfig, check, check_choice
+from model import huggingface_data, public_data, torchvision_data, user_data
+from model.config import DataConfig, check_choice
 from model.contents import Contents
-from model.splits import OFFICIAL_SPLITS, split_images
+from model.splits import check_split, split_images
+from model.torchvision_sets import TORCHVISION_SETS
+
+OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
+"""Settings that some data sets have no use for."""
 
 DATASETS_VERSION = 1
 """Raised whenever the same settings begin to make other arrays; part of dataset_key."""
@@ -98,10 +102,13 @@ class Loader:
     describe: Callable[[DataConfig], Contents]
     load: Callable[[DataConfig], tuple[np.ndarray, Contents]]
     takes: tuple[str, ...] = ()
-    """Which of the fields path and num_images have an effect."""
-    official_splits: bool = False
+    """Which of OPTIONAL_FIELDS have an effect."""
+    parts: tuple[int, ...] | None = ()
+    """Its official splits; None where only the files tell: then its functions check data.split."""
     files: Callable[[DataConfig], list[Path]] | None = None
     """The user's own files under data.path, which belong to the key."""
+    on_hub: bool = False
+    """Whether a data.path that is no folder is a name, the same in every folder."""
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -152,12 +159,18 @@ def describe(config: DataConfig) -> Description:
 def dataset_key(config: DataConfig) -> str:
     """Name of the prepared arrays: 16 hex digits of the SHA-256 of the settings that make them.
 
-    For folder and npz the files' names, sizes and modification times enter too.
+    For the user's own data the files' names, sizes and modification times enter too.
     """
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **asdict(config)}
-    if config.path is not None:
-        root = Path(config.path).expanduser()
+    for field in fields(config):  # one added later leaves old keys as they are
+        if (
+            "key_default" in field.metadata
+            and settings[field.name] == field.metadata["key_default"]
+        ):
+            del settings[field.name]
+    root = Path(config.path or "").expanduser()
+    if config.path is not None and not (loader.on_hub and not root.is_dir()):
         settings["path"] = str(root.resolve())
         stats = [(f.relative_to(root), f.stat()) for f in (loader.files or _no_files)(config)]
         settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
@@ -181,10 +194,9 @@ def _loader(config: DataConfig) -> Loader:
     """The data set's entry in DATASETS, once the settings are known to fit it."""
     check_choice("data.name", config.name, DATASETS)
     loader = DATASETS[config.name]
-    if not loader.official_splits:
-        rule = f"be stratified or all for data.name={config.name}"
-        check(config.split not in OFFICIAL_SPLITS, "data.split", rule, config.split)
-    for name in ("path", "num_images"):
+    if loader.parts is not None:
+        check_split(config, loader.parts)
+    for name in OPTIONAL_FIELDS:
         if getattr(config, name) is not None and name not in loader.takes:
             warnings.warn(f"data.{name} has no effect for data.name={config.name}", stacklevel=1)
     return loader
@@ -197,16 +209,28 @@ DATASETS: dict[str, Loader] = {
         load=public_data.load_flower_crops,
         takes=("num_images",),
     ),
-    "flowers102": Loader(
-        describe=public_data.describe_flowers102,
-        load=public_data.load_flowers102,
-        takes=("path",),
-        official_splits=True,
+    **{
+        name: Loader(
+            describe=torchvision_data.describe_torchvision,
+            load=torchvision_data.load_torchvision,
+            takes=("path", "attribute") if entry.num_classes == 0 else ("path",),
+            parts=entry.parts,
+        )
+        for name, entry in TORCHVISION_SETS.items()
+    },
+    "huggingface": Loader(
+        describe=huggingface_data.describe_huggingface,
+        load=huggingface_data.load_huggingface,
+        takes=("path", "image_column", "label_column"),
+        parts=None,
+        files=huggingface_data.huggingface_files,
+        on_hub=True,
     ),
     "folder": Loader(
         describe=user_data.describe_folder,
         load=user_data.load_folder,
         takes=("path",),
+        parts=None,
         files=user_data.folder_files,
     ),
     "npz": Loader(

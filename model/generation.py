@@ -14,6 +14,7 @@ import torch
 from model.checkpoint import Checkpoint
 from model.config import (
     DataConfig,
+    ImagesOn,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
@@ -79,6 +80,7 @@ class Training:
     device: str
     threads: int
     checkpoint_seconds: float
+    images_on: ImagesOn = "auto"
 
     def state_file(self, path: Path, data: Dataset) -> StateFile:
         """Where the running training is kept: its settings are those that change its numbers."""
@@ -122,6 +124,7 @@ class Training:
             class_names=data.class_names,
             bounded=data.bounded,
             device=self.device,
+            images_on=self.images_on,
             score=score,
             scratch=state,
             checkpoint_seconds=self.checkpoint_seconds,

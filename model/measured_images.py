@@ -13,12 +13,10 @@ from zipfile import is_zipfile
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import reading
+from model.contents import GREY_MODES, check_mode, reading
 from model.datasets import load_dataset
 from model.metrics import RealImages
 from model.user_data import (
-    DEEP_MODES,
-    GREY_MODES,
     check_finite_images,
     read_names,
     whole_labels,
@@ -223,7 +221,7 @@ def _decode(file: Path) -> np.ndarray:
                 pixels = np.asarray(picture.convert("L" if mode in GREY_MODES else "RGB"))
         except Image.DecompressionBombError as error:  # of no kind that reading() knows
             raise ValueError(error) from None
-    check(mode not in DEEP_MODES, str(file), "be an 8-bit image", mode, "convert it")
+    check_mode(file, mode)
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
 

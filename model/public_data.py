@@ -1,38 +1,22 @@
-"""Data sets known by name: scikit-learn's digits, crops of flower photographs, Oxford Flowers 102.
+"""Data sets from installed packages: scikit-learn's digits, crops of flower photographs.
 
 For each, its contents without pixels, and its pixels (N, C, S, S) with them: uint8, or float32 in
-[0, 1] for data.dtype=float32. sklearn and torchvision are imported by the functions that need them.
-Must not know how images are split, nor what is trained on them.
+[0, 1] for data.dtype=float32. sklearn is imported by the function that needs it. Must not know
+how images are split, nor what is trained on them.
 """
 
-import contextlib
 import hashlib
 import importlib.resources
-import importlib.util
 import io
-import os
-import sys
-import tarfile
-import tempfile
-from collections.abc import Iterator
-from http.client import HTTPException
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import Contents, collect_pixels, decode_image, labelled, one_line
-from model.images import crop_square
+from model.contents import Contents, collect_pixels, decode_image, labelled, need_package
 from model.randomness import Purpose, sequence
 
 DIGITS_CLASS_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 """Images of each digit in sklearn.datasets.load_digits (1797 in all)."""
-
-FLOWERS102_SPLIT_SIZES = (1020, 1020, 6149)
-"""Images of the official train, validation and test split (8189 in all)."""
-FLOWERS102_NUM_CLASSES = 102
-FLOWERS102_FILES = ("jpg", "imagelabels.mat", "setid.mat")
 
 FLOWER_CROPS_NUM_IMAGES = 2000
 """What data.num_images=None stands for."""
@@ -51,8 +35,6 @@ FLOWER_CROPS_SHA256 = {
 }
 """Class name -> first 12 hex digits of its photograph's SHA-256 in mvtb-data 1.6.1."""
 
-INSTALL = "install it with: pip install 'collapse-sweep[all]'"
-
 
 def describe_digits(config: DataConfig) -> Contents:
     """Contents of scikit-learn's digits, known by heart."""
@@ -62,7 +44,7 @@ def describe_digits(config: DataConfig) -> Contents:
 
 def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """scikit-learn's 8x8 digits; their 17 levels of grey become round(level * 255 / 16)."""
-    _need("sklearn", "scikit-learn", config)
+    need_package("sklearn", "scikit-learn", config)
     from sklearn import datasets
 
     levels, labels = datasets.load_digits(return_X_y=True)
@@ -115,120 +97,10 @@ def _below(word: int, limit: int) -> int:
 
 
 def _flower_photograph(name: str, config: DataConfig) -> np.ndarray:
-    _need("mvtbdata", "mvtb-data", config)
+    need_package("mvtbdata", "mvtb-data", config)
     data = (importlib.resources.files("mvtbdata") / "images" / f"{name}.png").read_bytes()
     digest = hashlib.sha256(data).hexdigest()[:12]
     expected = FLOWER_CROPS_SHA256[name]
     way_out = "install mvtb-data==1.6.1"
     check(digest == expected, f"{name}.png of mvtb-data", f"hash to {expected}", digest, way_out)
     return decode_image(io.BytesIO(data), "RGB")
-
-
-def describe_flowers102(config: DataConfig) -> Contents:
-    """Contents of Oxford Flowers 102 by its official sizes; a data.path must hold its files."""
-    if config.path is not None:
-        _flowers102_given(config)
-    parts = np.repeat(np.arange(3), FLOWERS102_SPLIT_SIZES)
-    return Contents(
-        num_images=len(parts),
-        channels=3,
-        class_names=None,
-        num_classes=FLOWERS102_NUM_CLASSES,
-        parts=parts,
-    )
-
-
-def load_flowers102(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """Oxford Flowers 102 as torchvision reads it, centre-cropped; one official split after another.
-
-    Without data.path it is downloaded once, to the user's cache folder.
-
-    Raises:
-        FileNotFoundError: Where it is neither there nor can be downloaded.
-    """
-    _need("torchvision", "torchvision", config)
-    from torchvision.datasets import Flowers102
-
-    root = _flowers102_downloaded() if config.path is None else _flowers102_given(config)
-    readers = []
-    for split in ("train", "val", "test"):
-        try:
-            readers.append(Flowers102(root, split=split, loader=_read_rgb))
-        except RuntimeError as error:
-            raise ValueError(
-                f"{root / 'flowers-102'} must hold the official files of Flowers 102, got others "
-                f"({error}); delete it, and leave data.path out to download them"
-            ) from None
-    labels: list[int] = []
-
-    def crops() -> Iterator[np.ndarray]:
-        for reader in readers:
-            for i in range(len(reader)):
-                image, label = reader[i]
-                labels.append(label)
-                yield crop_square(image)
-
-    parts = np.repeat(np.arange(3), [len(reader) for reader in readers])
-    contents = Contents(num_images=len(parts), channels=3)
-    images = collect_pixels(crops(), contents, config)
-    return images, Contents(
-        num_images=len(parts),
-        channels=3,
-        labels=np.array(labels, np.int64),
-        class_names=tuple(Flowers102.classes),
-        num_classes=FLOWERS102_NUM_CLASSES,
-        parts=parts,
-    )
-
-
-def _flowers102_given(config: DataConfig) -> Path:
-    root = Path(config.path or "").expanduser()
-    for name in FLOWERS102_FILES:
-        if not (root / "flowers-102" / name).exists():
-            raise FileNotFoundError(
-                "data.path must be a folder that holds flowers-102 (with jpg, imagelabels.mat and "
-                f"setid.mat) for data.name=flowers102, got {config.path!r} without {name}; "
-                "leave data.path out on a connected machine to download it"
-            )
-    return root
-
-
-def _flowers102_downloaded() -> Path:
-    """The cached download; it appears by renaming a whole folder, so others see all or none."""
-    from torchvision.datasets import Flowers102
-
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(cache) / "collapse-sweep" / "flowers102"
-    if (root / "flowers-102").exists():
-        return root
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                Flowers102(scratch, download=True)
-        except (OSError, RuntimeError, HTTPException, tarfile.TarError) as error:
-            raise FileNotFoundError(
-                "data.path must be a folder that holds flowers-102 where it cannot be downloaded, "
-                f"got None and {type(error).__name__} ({one_line(error)}); run once on a "
-                "connected machine, or pass --data.path DIR, with a flowers-102 folder in DIR"
-            ) from None
-        (Path(scratch) / "flowers-102" / "102flowers.tgz").unlink()
-        try:
-            (Path(scratch) / "flowers-102").rename(root / "flowers-102")
-        except OSError:
-            if not (root / "flowers-102").exists():
-                raise
-    return root
-
-
-def _read_rgb(path: Any) -> np.ndarray:
-    return decode_image(Path(path), "RGB")
-
-
-def _need(module: str, package: str, config: DataConfig) -> None:
-    """Raise the one-line error that names a data set's missing package."""
-    if importlib.util.find_spec(module) is None:
-        raise ValueError(
-            f"data.name must be a data set whose package is installed, got {config.name!r} "
-            f"without {package}; {INSTALL}"
-        )

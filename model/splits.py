@@ -4,6 +4,7 @@ Splits are permutations seeded by data.split_seed, stratified by class. Only lab
 enter, so that a plan and the loaded data set agree. Must not know files or pixels.
 """
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -12,7 +13,35 @@ import numpy as np
 from model.config import DataConfig, check
 from model.randomness import Purpose, sequence
 
-OFFICIAL_SPLITS = ("keras_80_20", "official_train", "official_trainval")
+TRAIN, VALIDATION, TEST = range(3)
+"""The official splits that a data set may come with."""
+
+SPLIT_NAMES = {
+    "train": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+}
+"""What they are called in the user's own data."""
+
+
+def split_choices(parts: Collection[int]) -> tuple[str, ...]:
+    """The values of data.split for a data set that comes with these official splits."""
+    choices = ("stratified", "all")
+    if TRAIN in parts and len(parts) > 1:
+        choices += ("keras_80_20", "official_train")
+    if {TRAIN, VALIDATION, TEST} <= set(parts):
+        choices += ("official_trainval",)
+    return choices
+
+
+def check_split(config: DataConfig, parts: Collection[int]) -> None:
+    """Raise ValueError where data.split needs official splits that the data do not have."""
+    choices = split_choices(parts)
+    allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+    rule = f"be {allowed} for data.name={config.name}"
+    check(config.split in choices, "data.split", rule, config.split)
 
 
 class Splits(NamedTuple):
@@ -73,14 +102,17 @@ def split_images(
 ) -> Splits:
     """Split a data set as config.split says, then take out validation and keep train_limit.
 
-    keras_80_20 is 80 % of each official split, one official split after the other (as the Keras
-    example's reader has them). How many images each of the results holds does not depend on labels.
+    official_train trains on the official train split and is judged by the validation split, or by
+    the test split where there is no other; official_trainval trains on train and validation split
+    and is judged by the test split. keras_80_20 is 80 % of each official split, one official split
+    after the other (as the Keras example's reader has them). How many images each of the results
+    holds does not depend on labels.
 
     Args:
         config: The data settings.
         num_images: N.
         labels: (N,) int64, or None.
-        parts: (N,) official split of each image (0 train, 1 validation, 2 test); needed by the
+        parts: (N,) official split of each image (TRAIN, VALIDATION or TEST); needed by the
             official splits only.
 
     Raises:
@@ -96,9 +128,11 @@ def split_images(
         assert parts is not None
         official = [order[parts[order] == part] for part in range(3)]
         if config.split == "official_train":
-            train, reference = official[0], official[1]
+            train, reference = official[TRAIN], official[VALIDATION]
+            if not len(reference):
+                reference = official[TEST]
         elif config.split == "official_trainval":
-            train, reference = np.concatenate(official[:2]), official[2]
+            train, reference = np.concatenate(official[:TEST]), official[TEST]
         else:
             pairs = [take(part, labels, share_of(0.8, len(part))) for part in official]
             train, reference = (np.concatenate(side) for side in zip(*pairs, strict=True))

@@ -1,8 +1,8 @@
 """Fitting a network: steps, average, divergence, resumption; an Objective says what is fitted.
 
-The images lie on the device and batches are gathered there; the loop waits for the device only when
-it reports. All random numbers of a step follow from (seed, step), so that a resumed training
-repeats an uninterrupted one. Must not know pools, lineages or files.
+Batches are gathered by model.training_images; the loop waits for the device only when it reports.
+All random numbers of a step follow from (seed, step), so that a resumed training repeats an
+uninterrupted one. Must not know pools, lineages or files.
 """
 
 import functools
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from model.batches import batch_indices
 from model.checkpoint import Checkpoint
 from model.conditioning import class_settings, drop_labels, training_labels
-from model.config import ModelConfig, TrainConfig, stored_model
+from model.config import ImagesOn, ModelConfig, TrainConfig, stored_model
 from model.images import channel_statistics, to_unit
 from model.objectives import OBJECTIVES, make_call
 from model.optimizer import make_optimizer, set_rate
 from model.randomness import Purpose, Seed, integer_seed
+from model.training_images import Images
 from model.training_length import count_images, ema_decay_at, steps_per_epoch
 from model.unet import load_weights, place
 
@@ -76,6 +77,8 @@ class TrainingJob:
     first_images: np.ndarray | None = None
     """Images of the lineage's first pool, for model.normalization=first_pool; None where the pool
     is the first itself."""
+    images_on: ImagesOn = "auto"
+    """Where the images lie; changes no number."""
     score: Callable[[Checkpoint], float] | None = None
     """For train.select=best_kid: a checkpoint's KID on the validation images."""
     scratch: Scratch | None = None
@@ -137,7 +140,7 @@ class Trainer:
             mean, std = channel_statistics(images)
         self.mean = torch.tensor(mean, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
-        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        self.images = Images(images, self.device, images_on=job.images_on)
         labels = training_labels(labels, len(images), job)
         self.labels = None if labels is None else torch.from_numpy(labels).to(self.device)
         self.dtype = str(images.dtype)
@@ -175,8 +178,7 @@ class Trainer:
 
     def train_step(self, indices: np.ndarray) -> None:
         """One optimiser step on the images `indices` and one step of the average."""
-        chosen = torch.from_numpy(indices).to(self.device, non_blocking=True)
-        images = to_unit(self.images[chosen])
+        images = to_unit(self.images.gather(indices))
         images = (images - self.mean) / self.std
         B = len(images)
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))
@@ -187,6 +189,7 @@ class Trainer:
         call = self.call
         if self.labels is not None:
             share, no_class = self.job.model.label_dropout, self.num_classes
+            chosen = torch.from_numpy(indices).to(self.device, non_blocking=True)
             labels = drop_labels(self.labels[chosen], share, no_class=no_class, generator=self.rng)
             call = functools.partial(self._call_with_labels, labels)
         found = self.objective.loss(

@@ -7,27 +7,49 @@ data sets.
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import Contents, collect_pixels, decode_image, labelled, reading
+from model.contents import (
+    GREY_MODES,
+    Contents,
+    check_mode,
+    collect_pixels,
+    decode_image,
+    labelled,
+    reading,
+)
 from model.images import crop_square
+from model.splits import SPLIT_NAMES, TRAIN, check_split
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-GREY_MODES = ("1", "L", "LA")
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+class _Scan(NamedTuple):
+    """The image files of a folder data set, in order."""
+
+    files: list[Path]
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    parts: np.ndarray | None
 
 
 def describe_folder(config: DataConfig) -> Contents:
-    """Contents of a folder of images: sub-folders are classes; colour if any image has colour."""
-    files, labels, names = _scan_folder(config)
+    """Contents of a folder of images: sub-folders are classes; colour if any image has colour.
+
+    A folder of train/ beside val/ or test/, each of class folders, comes with official splits.
+    """
+    files, labels, names, parts = _scan_folder(config)
+    check_split(config, () if parts is None else np.unique(parts).tolist())
     grey = all(_is_grey(file) for file in files)
     channels = 1 if grey else 3
     if labels is None:
         return Contents(num_images=len(files), channels=channels)
-    return labelled(labels, names, channels=channels)
+    return replace(labelled(labels, names, channels=channels), parts=parts)
 
 
 def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
@@ -39,35 +61,70 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
 
 def folder_files(config: DataConfig) -> list[Path]:
-    """Image files of a folder data set, sorted by class and name."""
-    return _scan_folder(config)[0]
+    """Image files of a folder data set, sorted by split, class and name."""
+    return _scan_folder(config).files
 
 
-def _scan_folder(config: DataConfig) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
-    """Files, their labels (None for a flat folder) and class names."""
+def _scan_folder(config: DataConfig) -> _Scan:
     root = _given_path(config)
     if not root.is_dir():
         raise FileNotFoundError(f"data.path must be an existing folder, got {config.path!r}")
-    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    loose, folders = _look_into(root, "data.path")
+    if loose:
+        return _Scan(loose, None, (), None)
+    names = [folder.name.lower() for folder in folders]
+    if "train" in names and len(names) > 1 and set(names) <= set(SPLIT_NAMES):
+        return _scan_splits(folders)
+    members = [_members(folder) for folder in folders]
+    labels = np.repeat(np.arange(len(folders)), [len(files) for files in members])
+    files = [file for files in members for file in files]
+    return _Scan(files, labels, tuple(folder.name for folder in folders), None)
+
+
+def _scan_splits(folders: list[Path]) -> _Scan:
+    """The files of train/, val/ and test/, split after split; classes are those of train/."""
+    by_part = {SPLIT_NAMES[folder.name.lower()]: folder for folder in folders}
+    one = len(by_part) == len(folders)
+    rule = "be one folder for each split"
+    check(one, str(folders[0].parent), rule, [folder.name for folder in folders])
+    files, labels, parts, names = [], [], [], []
+    for part, folder in sorted(by_part.items()):
+        loose, classes = _look_into(folder, str(folder))
+        way_out = "move them into a folder of their class, or of one class for all"
+        check(not loose, str(folder), "hold class folders, as a split", loose[:1], way_out)
+        names = names or [member.name for member in classes]
+        for member in classes:
+            check(member.name in names, str(member), f"be a class of {by_part[TRAIN]} too", "none")
+            found = _members(member)
+            files += found
+            labels += [names.index(member.name)] * len(found)
+            parts += [part] * len(found)
+    return _Scan(files, np.array(labels), tuple(names), np.array(parts))
+
+
+def _look_into(folder: Path, what: str) -> tuple[list[Path], list[Path]]:
+    """The images, or else the sub-folders, of a folder; both or none of them are an error."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     loose = _image_files(entries)
     check(
         not (loose and folders),
-        "data.path",
+        what,
         "hold class folders or loose images, not both",
-        config.path,
+        str(folder),
         f"move {loose[0].name} into a class folder" if loose else "",
     )
     way_out = f"images end in {', '.join(IMAGE_SUFFIXES)}"
-    check(bool(loose or folders), "data.path", "hold images", config.path, way_out)
-    if loose:
-        return loose, None, ()
-    members = [_image_files(sorted(folder.iterdir())) for folder in folders]
-    for folder, files in zip(folders, members, strict=True):
-        check(bool(files), str(folder), "hold images of its class", 0, "fill or delete it")
-    labels = np.repeat(np.arange(len(folders)), [len(files) for files in members])
-    names = tuple(folder.name for folder in folders)
-    return [file for files in members for file in files], labels, names
+    check(bool(loose or folders), what, "hold images", str(folder), way_out)
+    return loose, folders
+
+
+def _members(folder: Path) -> list[Path]:
+    """The images of a class folder."""
+    files = _image_files(sorted(folder.iterdir()))
+    way_out = "fill or delete it, or set data.path to the folder of the class folders"
+    check(bool(files), str(folder), "hold images of its class", 0, way_out)
+    return files
 
 
 def _image_files(entries: list[Path]) -> list[Path]:
@@ -219,5 +276,5 @@ def _is_grey(path: Path) -> bool:
 
     with reading(path, "a readable image"), Image.open(path) as picture:
         mode = picture.mode
-    check(mode not in DEEP_MODES, str(path), "be an 8-bit image", mode, "convert it")
+    check_mode(path, mode)
     return mode in GREY_MODES

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from model.config import (
     DataConfig,
     FilterConfig,
+    ImagesOn,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
@@ -129,6 +130,8 @@ class ResourcesConfig:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run; auto takes GPUs where there are any."""
+    images_on: ImagesOn = "auto"
+    """Where a pool lies; auto is the device if it takes less than half of its free memory."""
     cpus_per_trial: float | None = None
     """CPUs (and torch threads) of a trial; none is 1 on the CPU, and a GPU's share beside one."""
     gpus_per_trial: float | None = None

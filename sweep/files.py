@@ -170,22 +170,42 @@ class Shelf(Generic[R]):
 
     def read_file(self, key: str, name: str) -> bytes:
         """A published file, checked against the record's SHA-256."""
+        path, expected = self._expected(key, name)
+        with explained(path):
+            data = path.read_bytes() if path.is_file() else None
+        if data is None or sha256(data) != expected:
+            raise self._damage(key, path, None if data is None else len(data))
+        return data
+
+    def locate(self, key: str, name: str) -> Path:
+        """Path of a published file, checked as by read_file but never whole in memory."""
+        path, expected = self._expected(key, name)
+        with explained(path):
+            size = path.stat().st_size if path.is_file() else None
+            if size is not None:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+        if size is None or found != expected:
+            raise self._damage(key, path, size)
+        return path
+
+    def _expected(self, key: str, name: str) -> tuple[Path, str]:
+        """Path and SHA-256 of a file, by the record."""
         record = self.read(key)
         path = self.path(key) / checked_name(name)
         if name not in record.files:
             raise FileNotFoundError(
                 f"{path} must be one of {', '.join(sorted(record.files))}, got {name!r}"
             )
-        with explained(path):
-            data = path.read_bytes() if path.is_file() else None
-        if data is None or sha256(data) != record.files[name]:
-            found = "no file" if data is None else f"{len(data)} damaged bytes"
-            raise CorruptError(
-                f"{path} must have the SHA-256 of its record, got {found}; {self._way_out(key)}"
-            )
-        return data
+        return path, record.files[name]
 
-    def publish(self, key: str, files: Mapping[str, bytes], *, record: R) -> bool:
+    def _damage(self, key: str, path: Path, size: int | None) -> CorruptError:
+        found = "no file" if size is None else f"{size} damaged bytes"
+        return CorruptError(
+            f"{path} must have the SHA-256 of its record, got {found}; {self._way_out(key)}"
+        )
+
+    def publish(self, key: str, files: Mapping[str, bytes | memoryview], *, record: R) -> bool:
         """Publish files and their record at once; False where another process was first.
 
         A process killed at any moment leaves nothing on the shelf, only remains in work/<key>/.
@@ -261,7 +281,7 @@ class Shelf(Generic[R]):
 
     def _is_whole(self, key: str, name: str) -> bool:
         try:
-            self.read_file(key, name)
+            self.locate(key, name)
         except (CorruptError, FileNotFoundError, ValueError):
             return False
         return True
@@ -270,7 +290,7 @@ class Shelf(Generic[R]):
         return f"delete the folder {self.path(key)} and run the same sweep command again"
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, data: bytes | memoryview) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import MetricsConfig, SampleConfig
+from model.config import ImagesOn, MetricsConfig, SampleConfig
 from model.datasets import Dataset
 from model.families import family_of
 from model.features import weights_digest
@@ -66,6 +66,7 @@ class LineageRun:
     name: str = "lineage"
     """Shown beside its progress."""
     device: str = "cpu"
+    images_on: ImagesOn = "auto"
     checkpoint_seconds: float = 60.0
     heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
@@ -207,6 +208,7 @@ class LineageRun:
             class_names=tuple(self.card.class_names) if settings.model.conditional else (),
             bounded=self.card.bounded,
             device=self.device,
+            images_on=self.images_on,
             initial=initial,
             first_images=first,
             score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,

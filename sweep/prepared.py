@@ -18,7 +18,11 @@ from sweep.store import Store
 PREVIEW_IMAGES = 64
 """Images of a preview.png, tiled in rows of 8."""
 
+IMAGES = "images.npy"
+"""All images, in a file that a trial maps instead of reading: it may be larger than memory."""
+
 ARRAYS = "arrays.npz"
+"""Labels and the split's indices; the images too in data sets prepared before IMAGES was."""
 
 
 def expected_card(config: DataConfig) -> DatasetCard:
@@ -89,18 +93,15 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
             pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
             bounded=data.bounded,
         )
-        arrays = {
-            "images": data.images,
-            "train": data.train,
-            "reference": data.reference,
-            "validation": data.validation,
-        }
-        if data.labels is not None:
-            arrays["labels"] = data.labels
-        file = io.BytesIO()
-        np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+        indices = {name: getattr(data, name) for name in ("train", "reference", "validation")}
+        labels = {} if data.labels is None else {"labels": data.labels}
         preview = preview_png(data.images[data.train[:PREVIEW_IMAGES]], preview_limits(data))
-        store.publish_dataset(key, {ARRAYS: file.getvalue(), "preview.png": preview}, card)
+        files = {
+            IMAGES: dump_images(data.images),
+            ARRAYS: dump_arrays(**indices, **labels),
+            "preview.png": preview,
+        }
+        store.publish_dataset(key, files, card)
     return store.read_card(key)
 
 
@@ -123,14 +124,33 @@ def scale_of(images: np.ndarray) -> float:
     return 255.0 if images.dtype == np.uint8 else 1.0
 
 
+def dump_images(images: np.ndarray) -> memoryview:
+    """An array as the bytes of an .npy file, without a second copy of them."""
+    file = io.BytesIO()
+    np.save(file, images, allow_pickle=False)
+    return file.getbuffer()
+
+
+def dump_arrays(**arrays: np.ndarray) -> bytes:
+    """Arrays as the bytes of an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+    return file.getvalue()
+
+
 def load_prepared(card: DatasetCard, store: Store) -> Dataset:
-    """Read a prepared data set; raises CorruptError where its file is damaged."""
+    """A prepared data set, its images read-only in a memory map that the machine's trials share.
+
+    Raises:
+        CorruptError: A file is damaged.
+    """
     with np.load(
         io.BytesIO(store.read_dataset_file(card.key, ARRAYS)), allow_pickle=False
     ) as arrays:
+        images = arrays["images"] if "images" in arrays else map_images(card.key, store)
         return Dataset(
             name=card.name,
-            images=arrays["images"],
+            images=images,
             labels=arrays.get("labels"),
             class_names=tuple(card.class_names),
             train=arrays["train"],
@@ -138,3 +158,9 @@ def load_prepared(card: DatasetCard, store: Store) -> Dataset:
             validation=arrays["validation"],
             bounded=card.bounded,
         )
+
+
+def map_images(key: str, store: Store) -> np.ndarray:
+    """The images of a data set as an array whose pages are read when they are needed."""
+    path = store.locate_dataset_file(key, IMAGES)
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -188,6 +188,7 @@ def make_job(
         lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
         evaluations=sweep.evaluations,
         device=device,
+        images_on=sweep.resources.images_on,
         num_threads=max(1, math.floor(num_cpus)),
         checkpoint_seconds=sweep.resources.checkpoint_seconds,
     )

@@ -64,7 +64,8 @@ class Sources:
         Raises:
             Diverged: A model's images are not finite, or none are of a class that is asked for.
         """
-        return np.concatenate([self.source_images(source) for source in pool])
+        parts = [self.source_images(source) for source in pool]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def source_images(self, source: Source) -> np.ndarray:
         """The images of one source."""

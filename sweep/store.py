@@ -90,7 +90,13 @@ class Store(Protocol):
         """A file of a prepared data set; errors as read_file."""
         ...
 
-    def publish_dataset(self, key: str, files: Mapping[str, bytes], card: DatasetCard) -> bool:
+    def locate_dataset_file(self, key: str, name: str) -> Path:
+        """Where on this machine a file of a data set lies, checked; errors as read_file."""
+        ...
+
+    def publish_dataset(
+        self, key: str, files: Mapping[str, bytes | memoryview], card: DatasetCard
+    ) -> bool:
         """Publish a data set whole, filling card.files; False where another process was first."""
         ...
 
@@ -215,7 +221,13 @@ class LocalStore:
         """See Store."""
         return self._datasets.read_file(key, name)
 
-    def publish_dataset(self, key: str, files: Mapping[str, bytes], card: DatasetCard) -> bool:
+    def locate_dataset_file(self, key: str, name: str) -> Path:
+        """See Store."""
+        return self._datasets.locate(key, name)
+
+    def publish_dataset(
+        self, key: str, files: Mapping[str, bytes | memoryview], card: DatasetCard
+    ) -> bool:
         """See Store."""
         return self._datasets.publish(key, files, record=card)
 

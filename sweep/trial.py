@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from model.config import MetricsConfig
+from model.config import ImagesOn, MetricsConfig
 from sweep.config import LineageConfig
 from sweep.records import DatasetCard
 from sweep.store import Store
@@ -27,6 +27,7 @@ class TrialJob:
     evaluations: tuple[MetricsConfig, ...]
     """What is measured beside each lineage's own metrics."""
     device: str
+    images_on: ImagesOn
     num_threads: int
     member_resources: Mapping[str, float] | None = None
     """What a further member reserves of the trial's placement group; None trains one at a time."""
@@ -106,5 +107,6 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
         evaluations=job.evaluations,
         name=lineage,
         device=job.device,
+        images_on=job.images_on,
         checkpoint_seconds=job.checkpoint_seconds,
     )

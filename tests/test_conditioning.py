@@ -13,8 +13,8 @@ from model.checkpoint import Checkpoint
 from model.conditioning import drop_labels, guide, padded_labels
 from model.config import SampleConfig
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, sample_ddim
-from model.training import REPORT_STEPS, Fit, Progress, TrainingJob, fit_ddim
+from model.sampling import SAMPLE_BATCH, sample_network
+from model.training import REPORT_STEPS, Fit, Progress, TrainingJob, fit_network
 from model.unet import UNet
 
 CONDITIONAL = replace(MODEL, conditional=True)
@@ -28,7 +28,7 @@ def conditional_job(*, num_steps: int = 3, **settings) -> TrainingJob:
 
 
 def fit(labels: np.ndarray | None = LABELS, **settings) -> Fit:
-    return fit_ddim(draw_pool(), labels, conditional_job(**settings))
+    return fit_network(draw_pool(), labels, conditional_job(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def draw(
     checkpoint: Checkpoint, labels: np.ndarray | None, *, count: int = 6, **settings
 ) -> np.ndarray:
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(count), (1, 8, 8))
-    return sample_ddim(checkpoint, noise, SampleConfig(steps=3, **settings), labels=labels)
+    return sample_network(checkpoint, noise, SampleConfig(steps=3, **settings), labels=labels)
 
 
 def network(num_classes: int = NUM_CLASSES) -> UNet:

@@ -75,7 +75,8 @@ def test_descriptions_load_neither_torch_nor_sklearn() -> None:
     """`sweep plan` answers at once."""
     code = (
         "import sys; from model.config import DataConfig; from model.datasets import describe;"
-        "[describe(DataConfig(name=n)) for n in ('digits', 'flower-crops', 'flowers102')];"
+        "from model.torchvision_sets import TORCHVISION_SETS as sets;"
+        "[describe(DataConfig(name=n)) for n in ('digits', 'flower-crops', *sets)];"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'PIL') if m in sys.modules])"
     )
     root = Path(__file__).parent.parent
@@ -141,6 +142,18 @@ def test_every_setting_is_in_the_key() -> None:
     assert all(len(key) == 16 for key in keys)
 
 
+def test_keys_of_earlier_versions_are_pinned() -> None:
+    """A setting that is added later, at its key_default, is in none of them."""
+    assert dataset_key(DIGITS) == "0b578cf03b5ae60e"
+    assert dataset_key(DataConfig(name="flowers102", image_size=64)) == "2b933b1d0d58e31f"
+
+
+def test_a_later_setting_beside_its_key_default_is_in_the_key() -> None:
+    """It makes other labels."""
+    smiling = DataConfig(name="celeba", attribute="Smiling")
+    assert dataset_key(smiling) != dataset_key(replace(smiling, attribute=None))
+
+
 def test_a_touched_file_is_another_key(tmp_path: Path) -> None:
     """Size and modification time of the user's files are part of it."""
     config = write_npz(tmp_path)
@@ -160,24 +173,23 @@ def test_one_file_has_one_key_by_any_path(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("function", [describe, load_dataset, dataset_key])
 def test_a_misspelt_name_is_an_error_with_a_suggestion(function) -> None:
     """At every door."""
-    message = (
-        "data.name must be one of digits, flower-crops, flowers102, folder, npz, got 'digts'; "
-        "did you mean 'digits'?"
-    )
+    message = f"data.name must be one of {', '.join(DATASETS)}, got 'digts'; did you mean 'digits'?"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         function(DataConfig(name="digts"))
 
 
 @pytest.mark.parametrize("split", ["keras_80_20", "official_train", "official_trainval"])
-def test_official_splits_are_for_flowers102_only(split: str) -> None:
-    """Other data sets say so."""
+def test_official_splits_are_for_sets_that_come_with_them(split: str) -> None:
+    """Digits do not."""
     message = f"data.split must be stratified or all for data.name=digits, got {split!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         describe(DataConfig(split=split))  # ty: ignore
 
 
 @pytest.mark.parametrize(
-    "changes", [{"path": "somewhere"}, {"num_images": 9}], ids=["path", "num_images"]
+    "changes",
+    [{"path": "somewhere"}, {"num_images": 9}, {"attribute": "Smiling"}],
+    ids=["path", "num_images", "attribute"],
 )
 def test_a_setting_without_effect_warns(changes: dict) -> None:
     """Digits have no path and no number to choose."""
@@ -193,6 +205,22 @@ def test_folder_and_npz_need_a_path() -> None:
             describe(DataConfig(name=name))
 
 
-def test_every_data_set_of_the_help_exists() -> None:
-    """The one-line help of data.name lists them."""
-    assert list(DATASETS) == ["digits", "flower-crops", "flowers102", "folder", "npz"]
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("huggingface", "datasets", "huggingface"), ("mnist", "torchvision", "all")],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    name: str, module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that can be typed."""
+    monkeypatch.setitem(sys.modules, module, None)
+    path = None if name == "mnist" else str(tmp_path)
+    with pytest.raises(ValueError, match=f"got '{name}' without {module}") as error:
+        load_dataset(DataConfig(name=name, path=path))
+    assert str(error.value).endswith(f"install it with: pip install 'collapse-sweep[{extra}]'")
+
+
+def test_every_data_set_is_in_the_guide() -> None:
+    """In its table."""
+    text = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
+    assert [name for name in DATASETS if f"| {name} |" not in text] == []

@@ -255,7 +255,7 @@ def test_a_store_elsewhere_leaves_what_analysis_needs(store, lineages, tmp_path:
         assert row["kid/pixels"] == metrics.values["kid/pixels"]
     names = {path.name for path in out.rglob("*")}
     assert {"preview.png", "curves.npz", "card.json", "record.json"} <= names
-    assert not {"model.safetensors", "arrays.npz", "streams"} & names
+    assert not {"model.safetensors", "images.npy", "arrays.npz", "streams"} & names
 
 
 def test_a_copied_folder_is_enough_for_analysis(store, lineages, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from model.datasets import Dataset, load_dataset
 from sweep.files import CorruptError
 from sweep.prepared import (
     ARRAYS,
+    IMAGES,
+    dump_arrays,
     expected_card,
     find_card,
     load_prepared,
@@ -109,7 +111,7 @@ def test_prepared_data_need_no_files_of_the_users(store: LocalStore, tmp_path: P
     assert len(load_prepared(card, store).images) == 20
 
 
-@pytest.mark.parametrize("name", [ARRAYS, "preview.png", "card.json"])
+@pytest.mark.parametrize("name", [IMAGES, ARRAYS, "preview.png", "card.json"])
 def test_damaged_data_are_prepared_again(name: str, store: LocalStore) -> None:
     """Whichever file is cut short, the next preparation is whole."""
     card = prepare_dataset(DIGITS, store)
@@ -119,13 +121,32 @@ def test_damaged_data_are_prepared_again(name: str, store: LocalStore) -> None:
     assert store.verify_dataset(card.key) == []
 
 
-def test_damaged_data_are_not_read(store: LocalStore) -> None:
+@pytest.mark.parametrize("name", [IMAGES, ARRAYS])
+def test_damaged_data_are_not_read(name: str, store: LocalStore) -> None:
     """The error names the file."""
     card = prepare_dataset(DIGITS, store)
-    path = store.root / "datasets" / card.key / ARRAYS
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(CorruptError, match=ARRAYS):
+    path = store.root / "datasets" / card.key / name
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(CorruptError, match=name):
         load_prepared(card, store)
+
+
+def test_images_are_mapped_and_not_to_be_written(store: LocalStore) -> None:
+    """Trials of one machine share the pages of one file."""
+    images = load_prepared(prepare_dataset(DIGITS, store), store).images
+    assert isinstance(images.base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_data_prepared_as_one_file_are_read(store: LocalStore) -> None:
+    """As earlier versions prepared them: the images among the other arrays."""
+    card, data = prepare_dataset(DIGITS, store), load_dataset(DIGITS)
+    names = ("images", "labels", "train", "reference", "validation")
+    arrays = dump_arrays(**{name: getattr(data, name) for name in names})
+    old = LocalStore(store.root.parent / "old")
+    old.publish_dataset(card.key, {ARRAYS: arrays}, card)
+    assert load_prepared(card, old).fingerprint == card.fingerprint
 
 
 def test_a_missing_path_is_an_error_before_anything_is_written(store, tmp_path) -> None:

@@ -12,7 +12,7 @@ from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
 from model.selection import validation_score
 from model.streams import draw_labelled
-from model.training import fit_ddim
+from model.training import fit_network
 
 SAMPLER = SampleConfig(steps=3)
 METRICS = MetricsConfig(names=("kid",), extractor="pixels")
@@ -23,7 +23,7 @@ LABELS = np.array([2, 0, 2, 2, 1, 0, 1, 2])
 def checkpoint() -> Checkpoint:
     model = replace(MODEL, conditional=True)
     job = make_job(make_train(), model=model, num_steps=20, num_classes=3)
-    return fit_ddim(draw_pool(), np.arange(32) % 3, job).checkpoint
+    return fit_network(draw_pool(), np.arange(32) % 3, job).checkpoint
 
 
 def test_conditional_score_is_the_kid_of_images_of_the_validation_images_classes(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.config import DataConfig
+from model.config import DataConfig, Split
 from model.datasets import describe, load_dataset
 
 
@@ -95,6 +95,104 @@ def test_images_are_cropped_to_their_centred_square(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[0], pixels[:, 2:6].transpose(2, 0, 1))
 
 
+def test_a_folder_of_class_folders_may_mix_grey_colour_and_transparent_files(
+    tmp_path: Path,
+) -> None:
+    """As CUB-200-2011 does: grey becomes equal channels, transparency is dropped."""
+    colour, grey = noise(4, 4, 4), noise(4, 4)
+    save(tmp_path / "images" / "001.Albatross" / "1.png", colour)
+    save(tmp_path / "images" / "002.Auk" / "1.png", grey)
+    dataset = load_dataset(folder(tmp_path / "images"))
+    assert dataset.class_names == ("001.Albatross", "002.Auk")
+    np.testing.assert_array_equal(dataset.images[0], colour[:, :, :3].transpose(2, 0, 1))
+    np.testing.assert_array_equal(dataset.images[1], np.stack([grey] * 3))
+
+
+def test_a_folder_beside_the_class_folders_is_named(tmp_path: Path) -> None:
+    """As where data.path is CUB's own root, one folder too high."""
+    save(tmp_path / "images" / "001.Albatross" / "1.png", noise(4, 4, 3))
+    message = message_of(describe, folder(tmp_path))
+    assert message.startswith(f"{tmp_path / 'images'} must hold images of its class, got 0; ")
+    assert message.endswith("or set data.path to the folder of the class folders")
+
+
+def split_tree(path: Path, *names: str) -> DataConfig:
+    """Folders of two classes, with 3 training images each and 2 in the other splits."""
+    for name in names:
+        for number in range(6 if name == "train" else 4):
+            save(path / name / "ab"[number % 2] / f"{number}.png", noise(4, 4, 3) // (number + 1))
+    return replace(folder(path), split="official_train")
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "sizes"),
+    [
+        (("train", "val"), "official_train", (6, 4)),
+        (("train", "test"), "official_train", (6, 4)),
+        (("train", "valid", "test"), "official_train", (6, 4)),
+        (("train", "validation", "test"), "official_trainval", (10, 4)),
+        (("train", "val", "test"), "all", (14, 0)),
+        (("train", "val"), "stratified", (8, 2)),
+    ],
+)
+def test_train_val_and_test_folders_are_official_splits(
+    names: tuple[str, ...], split: Split, sizes: tuple[int, int], tmp_path: Path
+) -> None:
+    """Plan and run agree; classes are the folders inside them."""
+    config = replace(split_tree(tmp_path, *names), split=split)
+    description, dataset = describe(config), load_dataset(config)
+    assert (len(dataset.train), len(dataset.reference)) == sizes
+    assert (description.num_train, description.num_reference) == sizes
+    assert dataset.class_names == description.class_names == ("a", "b")
+    assert dataset.class_counts(dataset.train) == description.train_class_counts
+    assert dataset.class_counts(dataset.train) == (sizes[0] // 2, sizes[0] // 2)
+
+
+def test_the_official_train_split_is_the_train_folder(tmp_path: Path) -> None:
+    """Its images and no others."""
+    dataset = load_dataset(split_tree(tmp_path, "train", "val"))
+    assert sorted(dataset.train) == list(range(6))
+    np.testing.assert_array_equal(dataset.images[0], noise(4, 4, 3).transpose(2, 0, 1))
+
+
+def test_a_folder_without_splits_has_no_official_ones(tmp_path: Path) -> None:
+    """A plan says so."""
+    save(tmp_path / "a" / "1.png", noise(4, 4, 3))
+    config = replace(folder(tmp_path), split="official_train")
+    message = message_of(describe, config)
+    assert message == (
+        "data.split must be stratified or all for data.name=folder, got 'official_train'"
+    )
+
+
+def test_train_and_val_folders_have_no_official_trainval(tmp_path: Path) -> None:
+    """Nothing would be left to judge by."""
+    config = replace(split_tree(tmp_path, "train", "val"), split="official_trainval")
+    assert "one of stratified, all, keras_80_20, official_train for" in message_of(describe, config)
+
+
+def test_splits_of_loose_images_are_an_error(tmp_path: Path) -> None:
+    """They are not taken for classes called train and val."""
+    for name in ("train", "val"):
+        save(tmp_path / name / "1.png", noise(4, 4, 3))
+    message = message_of(describe, folder(tmp_path))
+    assert message.startswith(f"{tmp_path / 'train'} must hold class folders, as a split, got")
+
+
+def test_a_class_of_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
+    """It names the folder."""
+    config = split_tree(tmp_path, "train", "val")
+    save(tmp_path / "val" / "c" / "1.png", noise(4, 4, 3))
+    message = message_of(describe, config)
+    assert message.startswith(f"{tmp_path / 'val' / 'c'} must be a class of {tmp_path / 'train'}")
+
+
+def test_two_folders_of_one_split_are_an_error(tmp_path: Path) -> None:
+    """Neither is left out in silence."""
+    message = message_of(describe, split_tree(tmp_path, "train", "val", "valid"))
+    assert message.startswith(f"{tmp_path} must be one folder for each split, got ['train', 'val'")
+
+
 @pytest.mark.parametrize("function", [describe, load_dataset])
 def test_a_missing_folder_is_an_error(
     function: Callable[[DataConfig], object], tmp_path: Path
@@ -141,6 +239,8 @@ def test_a_16_bit_image_is_an_error(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(path)
     wanted = f"{path} must be an 8-bit image, got 'I;16'"
     assert message_of(describe, folder(tmp_path)).startswith(wanted)
+    save(tmp_path / "0.png", noise(4, 4, 3))  # colour is known from here, its header is not read
+    assert message_of(load_dataset, folder(tmp_path)).startswith(wanted)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,211 @@
+"""Labelled image sets that torchvision reads: what model.torchvision_sets tells of each, loaded.
+
+Each is downloaded on first use to the user's cache folder, or read below data.path in the layout
+of its torchvision class. torchvision is imported by the functions that need it. Must not know how
+images are split, nor what is trained on them.
+"""
+
+import contextlib
+import csv
+import json
+import pickle
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.config import DataConfig, check, check_choice
+from model.contents import (
+    Contents,
+    cache_dir,
+    collect_pixels,
+    decode_image,
+    need_package,
+    one_line,
+    reading,
+)
+from model.images import crop_square
+from model.torchvision_sets import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
+
+PART_NAMES = ("train", "validation", "test")
+
+ARCHIVES = (".gz", ".tgz", ".zip")
+"""Suffixes of what a download leaves beside the files it was unpacked to."""
+
+
+def describe_torchvision(config: DataConfig) -> Contents:
+    """Contents of a set by its official sizes; a data.path must hold its files.
+
+    Raises:
+        ValueError: data.attribute is none of the set's.
+        FileNotFoundError: data.path lacks its files.
+    """
+    entry = TORCHVISION_SETS[config.name]
+    if config.attribute is not None:
+        check_choice("data.attribute", config.attribute, CELEBA_ATTRIBUTES)
+    if config.path is not None:
+        _given_root(entry, config)
+    names = _attribute_names(config) if entry.num_classes == 0 else entry.class_names
+    return Contents(
+        num_images=sum(split.num_images for split in entry.splits),
+        channels=entry.channels,
+        class_names=names,
+        num_classes=entry.num_classes or len(names or ()),
+        parts=_parts(entry),
+    )
+
+
+def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
+    """Images of a set, centre-cropped and resized, one official split after another.
+
+    Raises:
+        ValueError: The files are not the official ones.
+        FileNotFoundError: They are neither there nor can be downloaded.
+    """
+    entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
+    need_package("torchvision", "torchvision", config)
+    root = _downloaded_root(entry, config) if config.path is None else _given_root(entry, config)
+    readers = [_open(entry, split, root, config) for split in entry.splits]
+    labels: list[int] = []
+
+    def crops() -> Iterator[np.ndarray]:
+        for reader in readers:
+            for i in range(len(reader)):
+                image, label = _read(reader, i, entry, root)
+                labels.append(_attribute(reader, label, config) if not entry.num_classes else label)
+                yield crop_square(image)
+
+    images = collect_pixels(crops(), described, config)
+    names = described.class_names
+    if names is None:
+        names = tuple(str(name) for name in readers[0].classes)
+        rule = f"hold the {entry.num_classes} classes of {config.name}"
+        check(len(names) == entry.num_classes, str(root / entry.folder), rule, len(names))
+    is_labelled = described.num_classes > 0
+    return images, Contents(
+        num_images=len(images),
+        channels=entry.channels,
+        labels=np.array(labels, np.int64) if is_labelled else None,
+        class_names=names,
+        num_classes=described.num_classes,
+        parts=described.parts,
+    )
+
+
+def _parts(entry: TorchvisionSet) -> np.ndarray | None:
+    if not entry.parts:
+        return None
+    return np.repeat(entry.parts, [split.num_images for split in entry.splits])
+
+
+def _attribute_names(config: DataConfig) -> tuple[str, ...]:
+    """The two classes of data.attribute; none without one."""
+    return () if config.attribute is None else (f"not {config.attribute}", config.attribute)
+
+
+def _attribute(reader: Any, label: Any, config: DataConfig) -> int:
+    """The class of an image that has 40 attributes of 0 or 1."""
+    if config.attribute is None:
+        return 0
+    return int(label[reader.attr_names.index(config.attribute)])
+
+
+def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -> Any:
+    """A split's torchvision reader.
+
+    torchvision compares MD5 sums before it reads (and, for CIFAR, unpickles) where the set has
+    any; where it has none, the number of images must be the official one.
+    """
+    from torchvision import datasets
+
+    loader = {"loader": _read_rgb} if entry.takes_loader else {}
+    damage = (OSError, RuntimeError, ValueError, LookupError, EOFError)
+    folder, way_out = root / entry.folder, "delete it, and leave data.path out to download them"
+    try:
+        reader = getattr(datasets, entry.reader)(root, **split.arguments, **loader)
+    except (*damage, csv.Error, json.JSONDecodeError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{folder} must hold the official files of {config.name}, got others "
+            f"({one_line(error)}); {way_out}"
+        ) from None
+    named = f"{PART_NAMES[split.part]} images" if entry.parts else "images"
+    rule = f"hold the {split.num_images} {named} of {config.name}"
+    check(len(reader) == split.num_images, str(folder), rule, len(reader), way_out)
+    return reader
+
+
+def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.ndarray, Any]:
+    """An image as (H, W, C) uint8, and its label."""
+    if entry.takes_loader:
+        return reader[i]
+    with reading(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
+        picture, label = reader[i]
+        pixels = np.asarray(picture.convert("L" if entry.channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], -1), label
+
+
+def _read_rgb(path: Any) -> np.ndarray:
+    return decode_image(Path(path), "RGB")
+
+
+def _given_root(entry: TorchvisionSet, config: DataConfig) -> Path:
+    root = Path(config.path or "").expanduser()
+    if lacking := _lacking(entry, root):
+        raise FileNotFoundError(
+            f"data.path must be a folder that holds {entry.contents} for data.name={config.name}, "
+            f"got {config.path!r} without {lacking[0]}; leave data.path out on a connected machine "
+            "to download it"
+        )
+    return root
+
+
+def _lacking(entry: TorchvisionSet, root: Path) -> list[str]:
+    return [name for name in entry.files if not (root / entry.folder / name).exists()]
+
+
+def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
+    """The cached download; its parts appear by being renamed whole, so others see all or none."""
+    from torchvision import datasets
+
+    root = cache_dir() / config.name
+    if not _lacking(entry, root):
+        return root
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                for split in entry.splits:
+                    getattr(datasets, entry.reader)(scratch, **split.arguments, download=True)
+        except (
+            OSError,
+            RuntimeError,
+            HTTPException,
+            tarfile.TarError,
+            zipfile.BadZipFile,
+        ) as error:
+            holds = entry.folder or entry.contents
+            raise FileNotFoundError(
+                f"data.path must be a folder that holds {holds} where it cannot be downloaded, "
+                f"got None and {type(error).__name__} ({one_line(error)}); run once on a connected "
+                f"machine, or pass --data.path DIR, with {holds} in DIR"
+            ) from None
+        _move_unpacked(Path(scratch), root)
+    return root
+
+
+def _move_unpacked(scratch: Path, root: Path) -> None:
+    """Move a download into place, without its archives; what another process moved first stays."""
+    for archive in [path for path in scratch.rglob("*") if path.suffix in ARCHIVES]:
+        archive.unlink()
+    for part in scratch.iterdir():
+        try:
+            part.rename(root / part.name)
+        except OSError:
+            if not (root / part.name).exists():
+                raise

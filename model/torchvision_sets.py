@@ -1,0 +1,203 @@
+"""The labelled image sets that torchvision reads, as far as they are known without their files.
+
+One table: what each is called, where its files lie, its official splits and their sizes, channels
+and classes. Must not know how files are read; imports no torchvision.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from model.splits import TEST, TRAIN, VALIDATION
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list of names that hold no space."""
+    return tuple(text.split())
+
+
+CELEBA_ATTRIBUTES = words(
+    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose "
+    "Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee "
+    "Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard "
+    "Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair "
+    "Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie "
+    "Young"
+)
+"""Values of data.attribute, in the order of CelebA's own list."""
+
+
+class Split(NamedTuple):
+    """One of a set's official splits."""
+
+    part: int
+    """TRAIN, VALIDATION or TEST."""
+    arguments: dict[str, Any]
+    """What its torchvision class is called with."""
+    num_images: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchvisionSet:
+    """A data set that torchvision reads, as far as it is known without its files."""
+
+    reader: str
+    """Name of its class in torchvision.datasets."""
+    folder: str = ""
+    """Where below the root its files lie; empty for the root itself."""
+    files: tuple[str, ...]
+    """What must be in that folder."""
+    splits: tuple[Split, ...]
+    num_classes: int
+    """0 for data.attribute to decide."""
+    size: tuple[int, int] | None = None
+    """Height and width of its images; None where they differ."""
+    channels: int = 3
+    class_names: tuple[str, ...] | None = None
+    """None where only the files (or torchvision) tell."""
+    takes_loader: bool = False
+    """Whether the class takes a function that reads an image file."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Its official splits; empty where it has but one."""
+        return tuple(split.part for split in self.splits) if len(self.splits) > 1 else ()
+
+    @property
+    def contents(self) -> str:
+        """The folder and files that a data.path must hold, in words."""
+        *most, last = self.files
+        listed = f"{', '.join(most)} and {last}" if most else last
+        return f"{self.folder} (with {listed})" if self.folder else listed
+
+
+DIGIT_NAMES = tuple("0123456789")
+IDX_FILES = tuple(
+    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+)
+BY_FLAG = ({"train": True}, {"train": False})
+BY_NAME = ({"split": "train"}, {"split": "test"})
+
+
+def _train_test(arguments: tuple[dict[str, Any], ...], *sizes: int) -> tuple[Split, ...]:
+    return tuple(map(Split, (TRAIN, TEST), arguments, sizes))
+
+
+def _train_validation_test(validation: str, *sizes: int) -> tuple[Split, ...]:
+    arguments = ({"split": name} for name in ("train", validation, "test"))
+    return tuple(map(Split, (TRAIN, VALIDATION, TEST), arguments, sizes))
+
+
+def _mnist(reader: str, class_names: tuple[str, ...]) -> TorchvisionSet:
+    return TorchvisionSet(
+        reader=reader,
+        folder=f"{reader}/raw",
+        files=IDX_FILES,
+        splits=_train_test(BY_FLAG, 60_000, 10_000),
+        num_classes=10,
+        size=(28, 28),
+        channels=1,
+        class_names=class_names,
+    )
+
+
+TORCHVISION_SETS: dict[str, TorchvisionSet] = {
+    "flowers102": TorchvisionSet(
+        reader="Flowers102",
+        folder="flowers-102",
+        files=("jpg", "imagelabels.mat", "setid.mat"),
+        splits=_train_validation_test("val", 1020, 1020, 6149),
+        num_classes=102,
+        takes_loader=True,
+    ),
+    "cifar10": TorchvisionSet(
+        reader="CIFAR10",
+        folder="cifar-10-batches-py",
+        files=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
+        splits=_train_test(BY_FLAG, 50_000, 10_000),
+        num_classes=10,
+        size=(32, 32),
+        class_names=words("airplane automobile bird cat deer dog frog horse ship truck"),
+    ),
+    "cifar100": TorchvisionSet(
+        reader="CIFAR100",
+        folder="cifar-100-python",
+        files=("train", "test", "meta"),
+        splits=_train_test(BY_FLAG, 50_000, 10_000),
+        num_classes=100,
+        size=(32, 32),
+    ),
+    "mnist": _mnist("MNIST", DIGIT_NAMES),
+    "fashion-mnist": _mnist(
+        "FashionMNIST",
+        (
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+    ),
+    "kmnist": _mnist("KMNIST", words("o ki su tsu na ha ma ya re wo")),
+    "svhn": TorchvisionSet(
+        reader="SVHN",
+        files=("train_32x32.mat", "test_32x32.mat"),
+        splits=_train_test(BY_NAME, 73_257, 26_032),
+        num_classes=10,
+        size=(32, 32),
+        class_names=DIGIT_NAMES,
+    ),
+    "stl10": TorchvisionSet(
+        reader="STL10",
+        folder="stl10_binary",
+        files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"),
+        splits=_train_test(BY_NAME, 5_000, 8_000),
+        num_classes=10,
+        size=(96, 96),
+        class_names=words("airplane bird car cat deer dog horse monkey ship truck"),
+    ),
+    "celeba": TorchvisionSet(
+        reader="CelebA",
+        folder="celeba",
+        files=(
+            *("img_align_celeba", "list_attr_celeba.txt", "identity_CelebA.txt"),
+            *("list_bbox_celeba.txt", "list_landmarks_align_celeba.txt", "list_eval_partition.txt"),
+        ),
+        splits=_train_validation_test("valid", 162_770, 19_867, 19_962),
+        num_classes=0,
+        size=(218, 178),
+    ),
+    "food101": TorchvisionSet(
+        reader="Food101",
+        folder="food-101",
+        files=("meta", "images"),
+        splits=_train_test(BY_NAME, 75_750, 25_250),
+        num_classes=101,
+        takes_loader=True,
+    ),
+    "eurosat": TorchvisionSet(
+        reader="EuroSAT",
+        folder="eurosat",
+        files=("2750",),
+        splits=(Split(TRAIN, {}, 27_000),),
+        num_classes=10,
+        size=(64, 64),
+        class_names=words(
+            "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop "
+            "Residential River SeaLake"
+        ),
+        takes_loader=True,
+    ),
+    "oxford-iiit-pet": TorchvisionSet(
+        reader="OxfordIIITPet",
+        folder="oxford-iiit-pet",
+        files=("images", "annotations"),
+        splits=_train_test(({"split": "trainval"}, {"split": "test"}), 3_680, 3_669),
+        num_classes=37,
+    ),
+    "gtsrb": TorchvisionSet(
+        reader="GTSRB",
+        folder="gtsrb",
+        files=("GTSRB", "GT-final_test.csv"),
+        splits=_train_test(BY_NAME, 26_640, 12_630),
+        num_classes=43,
+        class_names=tuple(str(number) for number in range(43)),
+    ),
+}
+"""Data set by data.name; adding one is an entry here."""
