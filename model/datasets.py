@@ -92,6 +92,7 @@ class Description:
     num_reference: int
     num_validation: int
     train_class_counts: tuple[int, ...] | None
+    reference_class_counts: tuple[int, ...] | None
     """None where the data have no labels, or where only loading tells them."""
 
 
@@ -153,6 +154,9 @@ def describe(config: DataConfig) -> Description:
         num_reference=len(splits.reference),
         num_validation=len(splits.validation),
         train_class_counts=_class_counts(contents.labels, splits.train, contents.class_names),
+        reference_class_counts=_class_counts(
+            contents.labels, splits.reference, contents.class_names
+        ),
     )
 
 

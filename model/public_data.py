@@ -68,20 +68,20 @@ def load_flower_crops(config: DataConfig) -> tuple[np.ndarray, Contents]:
     a smaller one.
     """
     contents = describe_flower_crops(config)
-    photographs = [_flower_photograph(name, config) for name in FLOWER_CROPS_SHA256]
+    photographs = [read_flower_photograph(name, config) for name in FLOWER_CROPS_SHA256]
     per_class = -(-contents.num_images // len(photographs))
     random = []
     for label in range(len(photographs)):
         bits = np.random.Philox(sequence((config.split_seed,), Purpose.SPLIT, label))
         random.append(bits.random_raw(4 * per_class).reshape(per_class, 4))
     crops = (
-        _crop_at(photographs[i % 9], *(int(word) for word in random[i % 9][i // 9]))
+        crop_flower(photographs[i % 9], *(int(word) for word in random[i % 9][i // 9]))
         for i in range(contents.num_images)
     )
     return collect_pixels(crops, contents, config), contents
 
 
-def _crop_at(photograph: np.ndarray, side: int, top: int, left: int, flip: int) -> np.ndarray:
+def crop_flower(photograph: np.ndarray, side: int, top: int, left: int, flip: int) -> np.ndarray:
     """Square crop of an (H, W, 3) photograph placed by four random 64-bit words."""
     height, width = photograph.shape[:2]
     smallest, largest = FLOWER_CROPS_SIDES
@@ -96,7 +96,12 @@ def _below(word: int, limit: int) -> int:
     return word * limit >> 64
 
 
-def _flower_photograph(name: str, config: DataConfig) -> np.ndarray:
+def read_flower_photograph(name: str, config: DataConfig) -> np.ndarray:
+    """The (H, W, 3) uint8 photograph of a class of flower-crops.
+
+    Raises:
+        ValueError: For a package mvtb-data that is missing or of another version.
+    """
     need_package("mvtbdata", "mvtb-data", config)
     data = (importlib.resources.files("mvtbdata") / "images" / f"{name}.png").read_bytes()
     digest = hashlib.sha256(data).hexdigest()[:12]

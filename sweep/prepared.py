@@ -45,6 +45,7 @@ def expected_card(config: DataConfig) -> DatasetCard:
         num_validation=known.num_validation,
         train_class_counts=list(known.train_class_counts or ()),
         train_labels=labels_of_counts(known.train_class_counts or ()),
+        reference_class_counts=list(known.reference_class_counts or ()),
         bounded=known.bounded,
     )
 

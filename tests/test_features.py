@@ -60,51 +60,6 @@ def test_random_conv_features_are_64_float32_numbers_per_image(all_features):
 
 
 @NETWORKS
-def test_a_row_does_not_depend_on_how_many_images_there_are(images, all_features, config):
-    features = all_features[config.extractor]
-    np.testing.assert_array_equal(extract_features(images[:3], config), features[:3])
-
-
-@NETWORKS
-def test_a_row_does_not_depend_on_the_order_of_the_images(images, all_features, config):
-    order = np.random.default_rng(1).permutation(len(images))
-    permuted = extract_features(images[order], config)
-    np.testing.assert_array_equal(permuted, all_features[config.extractor][order])
-
-
-@NETWORKS
-def test_a_row_does_not_depend_on_how_the_images_are_split(images, all_features, config):
-    parts = [extract_features(part, config) for part in (images[:7], images[7:])]
-    np.testing.assert_array_equal(np.concatenate(parts), all_features[config.extractor])
-
-
-@NETWORKS
-def test_a_row_does_not_depend_on_the_other_images(images, all_features, config):
-    """Neither the padding nor a neighbour shows: BatchNorm uses its running statistics."""
-    others = np.full_like(images, 255)
-    others[5] = images[5]
-    features = all_features[config.extractor]
-    np.testing.assert_array_equal(extract_features(others, config)[5], features[5])
-
-
-def test_a_row_does_not_depend_on_the_process(all_features, tmp_path):
-    """Another process, which has drawn other random numbers, gets the same bits."""
-    code = (
-        "import sys, numpy, torch; torch.rand(3); numpy.random.rand(3)\n"
-        "from model.config import MetricsConfig\n"
-        "from model.features import extract_features\n"
-        "images = numpy.load(sys.argv[1])\n"
-        "for name in sys.argv[3:]:\n"
-        "    config = MetricsConfig(extractor=name, resolution=32)\n"
-        "    numpy.save(f'{sys.argv[2]}/{name}.npy', extract_features(images, config))\n"
-    )
-    np.save(tmp_path / "images.npy", draw_images(FEATURE_BATCH + 8)[30:36])
-    run_python(code, str(tmp_path / "images.npy"), str(tmp_path), *all_features)
-    for name, features in all_features.items():
-        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), features[30:36])
-
-
-@NETWORKS
 def test_uint8_images_and_their_unit_floats_have_the_same_features(images, all_features, config):
     unit = images.astype(np.float32) / 255
     np.testing.assert_array_equal(extract_features(unit, config), all_features[config.extractor])
@@ -310,12 +265,6 @@ def test_bf16_features_are_float32_and_near_the_exact_ones(images, all_features,
     error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
     assert rough.dtype == np.float32
     assert 2**-12 < error < 0.05
-
-
-def test_bf16_rows_do_not_depend_on_the_other_images(images):
-    config = replace(LITE0, precision="bf16")
-    many, few = extract_features(images, config), extract_features(images[30:35], config)
-    np.testing.assert_array_equal(many[30:35], few)
 
 
 def test_bf16_pixels_are_refused():

@@ -27,7 +27,7 @@ from sweep.records import DatasetCard
 from sweep.store import LocalStore
 
 DIGITS = DataConfig(train_limit=50, validation_fraction=0.1)
-LEARNED = ("fingerprint", "pixel_std", "files")
+LEARNED = ("train_labels", "fingerprint", "pixel_std", "files")
 """What only preparing tells."""
 
 
