@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.config import SampleConfig, check, check_conditional, check_guidance, restored_model
+from model.config import SampleConfig, check, check_conditional, check_sampler, restored_model
 from model.size import SAMPLE_BATCH
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def asked_labels(
         ValueError: Labels are missing, do not fit or have no effect, or guidance has none.
     """
     model = restored_model(checkpoint.settings["model"])
-    check_guidance(model, config)
+    check_sampler(model, config)
     if model.conditional:
         return checked_labels(labels, num_images, checkpoint.settings["num_classes"])
     given = None if labels is None else labels.shape

@@ -304,13 +304,6 @@ def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> 
             f"be at most the {data.image_size**2} pixels of an image, whose noise it is taken from",
             model.latent_dim,
         )
-    rule = f"be scratch with model.family={model.family}, which is fitted at once"
-    check(
-        train.start == "scratch" or model.family in NETWORK_FAMILIES,
-        "train.start",
-        rule,
-        train.start,
-    )
     if train.select == "best_kid":
         check(
             data.validation_fraction > 0,

@@ -230,6 +230,14 @@ def get_value(config: object, dotted: str) -> Any:
     return config
 
 
+def get_hint(config: object, dotted: str) -> Any:
+    """The type of a dotted setting; None where there is no such setting."""
+    *outer, last = dotted.split(".")
+    for name in outer:
+        config = getattr(config, name, None)
+    return typing.get_type_hints(type(config)).get(last)
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and values of a nested mapping."""
     for name, value in nested.items():

@@ -11,10 +11,11 @@ from fractions import Fraction
 
 from model.config import check, check_sampler
 from model.features import weights_digest
-from model.filters import check_filter, feature_settings, num_candidates
+from model.filters import FILTERS, check_filter, feature_settings, num_candidates
+from model.probe import check_counts
 from sweep.config import LineageConfig
 from sweep.keys import canonical
-from sweep.labels import class_weights, multinomial, quota
+from sweep.labels import class_weights, multinomial, quota, whole_weights
 from sweep.members import Member
 from sweep.pool import (
     Pool,
@@ -56,7 +57,7 @@ class Entry:
     @property
     def is_mixed(self) -> bool:
         """Whether what enters a pool is not simply the first images of one model."""
-        filtered = any(member.filter.name != "none" for member in self.members)
+        filtered = any(member.filters_new for member in self.members)
         return len(self.members) > 1 or filtered or self.config.pool.concentration > 0
 
 
@@ -76,13 +77,39 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         check(num_classes > 0, "model.conditional", rule, True)
     for member in members:
         check_sampler(member.model, member.sample)
-        by_class = conditional or concentration > 0
+        by_class = (conditional or concentration > 0) and member.data != "filtered"
         check_filter(member.filter, has_classes=num_classes > 0, conditional=by_class)
         if member.filter.reward_class is not None:
             class_number(member.filter.reward_class, "filter.reward_class", card)
         rule = "be set with ensemble.data=filtered, which is what it keeps of the pool"
         has_filter = member.data != "filtered" or member.filter.name != "none"
         check(has_filter, "filter.name", rule, member.filter.name)
+
+
+def check_judges(entry: Entry) -> None:
+    """Raise ValueError unless D_1 has images enough, of each class, for what judges by them."""
+    card, size = entry.card, pool_size(entry.first)
+    counts: list[int] = []
+    if card.train_labels:
+        counts = class_counts(pool_rows(entry.first, card.train_labels), card.num_classes)
+    for member in entry.members:
+        judge = FILTERS[member.filter.name]
+        probed = entry.has_labels and not member.model.conditional
+        if probed or judge.needs_labels:
+            check_counts(
+                counts,
+                num_images=size,
+                num_classes=card.num_classes,
+                names=card.class_names,
+                way_out="leave pool.concentration and filters of classes out",
+            )
+        if not judge.needs_real or judge.needs_labels:
+            continue
+        by_class = entry.has_labels and member.filters_new
+        least = min(counts, default=size) if by_class else size
+        needed = member.filter.nearest_k if member.filter.name == "typicality" else 2
+        rule = f"be at least {needed}, as filter.name={member.filter.name} compares with them"
+        check(least >= needed, f"real images {'of each class ' * by_class}in D_1", rule, least)
 
 
 def class_number(name: str, field: str, card: DatasetCard) -> int:
@@ -99,6 +126,12 @@ def class_number(name: str, field: str, card: DatasetCard) -> int:
     has = ", ".join(card.class_names[:12]) if card.class_names else f"{num_classes or 'no'} classes"
     more = ", ..." if len(card.class_names) > 12 else ""
     raise ValueError(f"{field} must name classes of {card.name}, got {name!r}; it has {has}{more}")
+
+
+def class_name(name: str, field: str, card: DatasetCard) -> str:
+    """The name of a class given by its name or number, or its number where names are not known."""
+    number = class_number(name, field, card)
+    return card.class_names[number] if card.class_names else str(number)
 
 
 def focal_numbers(config: LineageConfig, card: DatasetCard) -> list[int]:
@@ -143,13 +176,12 @@ def entering_images(
         generation: n.
         count: Images in all.
     """
-    shares = [Fraction(str(member.share)) for member in entry.members]
-    whole = [int(share * 10**9) for share in shares]
-    weights: list[int] = []
-    if entry.has_labels and count:
-        weights = pool_weights(entry, pool)
+    if count == 0:
+        return [() for _ in entry.members]
+    shares = whole_weights([Fraction(str(member.share)) for member in entry.members])
+    weights = pool_weights(entry, pool) if entry.has_labels else []
     new = []
-    for number, part in enumerate(quota(whole, count).tolist()):
+    for number, part in enumerate(quota(shares, count).tolist()):
         member, place = entry.members[number], (generation, number)
         stream = Segment(
             kind="synthetic",
@@ -193,7 +225,7 @@ def unlabelled(
     """`count` images of an unconditional stream, filtered if the member has a filter."""
     if count == 0:
         return ()
-    candidates = (replace(stream, stop=num_candidates(member.filter, count)),)
+    candidates = (replace(stream, stop=_num_candidates(member, count)),)
     return _kept(entry, member, candidates, count, place=place, label=None)
 
 
@@ -208,16 +240,21 @@ def of_class(
     place: tuple[int, int],
 ) -> Source:
     """`count` images of one class, of `total` that the member adds: asked for, or found."""
-    candidates = num_candidates(member.filter, count)
+    candidates = _num_candidates(member, count)
     if member.model.conditional:
         of: Pool = (replace(stream, stop=candidates, label=label),)
     else:
         limit = scaled_size(entry.config.pool.draws_per_image, total)
-        limit = max(num_candidates(member.filter, limit), candidates)
+        limit = max(_num_candidates(member, limit), candidates)
         by = {"name": PROBE, "class": label, **judged_by(entry, member)}
         of = (select((replace(stream, stop=limit),), candidates, by, label=label),)
     (source,) = _kept(entry, member, of, count, place=place, label=label)
     return source
+
+
+def _num_candidates(member: Member, count: int) -> int:
+    """Images of which `count` are kept."""
+    return num_candidates(member.filter, count) if member.filters_new else count
 
 
 def _kept(
@@ -230,7 +267,7 @@ def _kept(
     label: int | None,
 ) -> Pool:
     """What the member's filter keeps of candidates; all of them without one."""
-    if member.filter.name == "none" or member.data == "filtered":
+    if not member.filters_new:
         return candidates
     return (filtered(entry, member, candidates, count, place=place, label=label),)
 
@@ -249,7 +286,7 @@ def filtered(
     seed = [entry.config.seed, *place, *([] if label is None else [label])]
     by = {**settings, **judged_by(entry, member), "seed": seed}
     if member.filter.reward_class is not None:
-        by["reward_class"] = class_number(
+        by["reward_class"] = class_name(
             member.filter.reward_class, "filter.reward_class", entry.card
         )
     return select(candidates, keep, by, label=label)
@@ -290,4 +327,6 @@ def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
         elif source.kind == "synthetic":
             place = source.source, source.label
             needed[place] = max(needed.get(place, 0), source.stop)
-    return needed | found
+    for place, count in found.items():
+        needed[place] = max(needed.get(place, 0), count)
+    return needed

@@ -49,9 +49,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while True:
-            shown = {k: v for k, v in dict(self._position).items() if not k.startswith("_")}
             try:
-                self._claim.heartbeat(shown)
+                self._claim.heartbeat(dict(self._position))
             except ClaimLost as error:
                 self.lost = error
                 return

@@ -6,6 +6,9 @@ shrink (no Alabama paradox), so that a smaller alpha takes a subset of a larger 
 arithmetic: must not know pools or files.
 """
 
+import heapq
+import itertools
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +16,9 @@ from fractions import Fraction
 import numpy as np
 
 from model.randomness import Purpose, Seed, generator
+
+LABELS = 1
+"""Keeps the draws of classes apart from those of filters, which may have the same seed."""
 
 
 def class_weights(
@@ -27,20 +33,29 @@ def class_weights(
     """
     total = sum(counts)
     c = Fraction(Decimal(str(concentration)))
-    shares = [
-        (c / len(focal) if k in focal else 0) + (1 - c) * Fraction(count, total)
-        for k, count in enumerate(counts)
-    ]
-    whole = int(np.lcm.reduce([share.denominator for share in shares], dtype=object))
-    return [int(share * whole) for share in shares]
+    return whole_weights(
+        [
+            (c / len(focal) if k in focal else Fraction(0)) + (1 - c) * Fraction(count, total)
+            for k, count in enumerate(counts)
+        ]
+    )
+
+
+def whole_weights(shares: Sequence[Fraction]) -> list[int]:
+    """The least whole numbers in proportion to shares of which one is positive."""
+    denominator = math.lcm(*(share.denominator for share in shares))
+    whole = [int(share * denominator) for share in shares]
+    common = math.gcd(*whole)
+    return [number // common for number in whole]
 
 
 def quota(weights: Sequence[int], total: int) -> np.ndarray:
     """Share out `total` images by the method of Webster (Sainte-Lague, highest averages).
 
     Image j of a class (0 the first) has the rank (2 j + 1) / weight; the lowest ranks win, ties go
-    to the lower class. A count is within one of its exact share but for rare cases of many
-    classes, and never falls as `total` grows, unlike largest remainders.
+    to the lower class, all in exact arithmetic. Counts never fall as `total` grows, unlike those of
+    largest remainders. A count is within one of its exact share with up to three classes, and but
+    for rare cases with more.
 
     Args:
         weights: (C,) whole numbers of which one is positive.
@@ -49,35 +64,36 @@ def quota(weights: Sequence[int], total: int) -> np.ndarray:
     Returns:
         (C,) int64.
     """
-    counts = np.zeros(len(weights), np.int64)
-    if total == 0:
-        return counts
-    whole = sum(weights)
-    margin = 2
-    while True:
-        most = [-(-w * total // whole) + margin if w > 0 else 0 for w in weights]
-        classes = np.repeat(np.arange(len(weights)), most)
-        numbers = np.concatenate([np.arange(m) for m in most])
-        scale = np.array([w / whole for w in weights])
-        ranks = (2 * numbers + 1) / scale[classes]
-        winners = classes[np.lexsort((classes, ranks))[:total]]
-        counts = np.bincount(winners, minlength=len(weights))
-        if (counts < np.array(most)).all(where=np.array(most) > 0):
-            return counts
-        margin *= 2
+    whole, num_classes = sum(weights), len(weights)
+    # Images of rank below (2 total - C) / whole are at most `total`, so that all of them win.
+    limit = 2 * total - num_classes
+    counts = [max(0, -((whole - weight * limit) // (2 * whole))) for weight in weights]
+    ranks = [
+        (Fraction(2 * count + 1, weight), k)
+        for k, (count, weight) in enumerate(zip(counts, weights, strict=True))
+        if weight > 0
+    ]
+    heapq.heapify(ranks)
+    for _ in range(total - sum(counts)):
+        _, k = ranks[0]
+        counts[k] += 1
+        heapq.heapreplace(ranks, (Fraction(2 * counts[k] + 1, weights[k]), k))
+    return np.array(counts, np.int64)
 
 
 def multinomial(weights: Sequence[int], total: int, seed: Seed) -> np.ndarray:
     """Draw the class of each image independently; image i's draw depends on (seed, i) alone.
 
+    Args:
+        weights: (C,) whole numbers of which one is positive.
+        total: How many images.
+        seed: (lineage seed, generation, member).
+
     Returns:
         (C,) int64 counts that sum to `total`.
     """
-    if total == 0:
-        return np.zeros(len(weights), np.int64)
-    draws = generator(seed, Purpose.POOL).random(total)
-    edges = np.cumsum([w / sum(weights) for w in weights])
-    edges[-1] = np.inf  # rounding must not leave a draw without a class
+    draws = generator(seed, Purpose.POOL, LABELS).random(total)
+    whole = sum(weights)
+    edges = np.array([below / whole for below in itertools.accumulate(weights)])
     classes = np.searchsorted(edges, draws, side="right")
-    last = max(k for k, w in enumerate(weights) if w > 0)
-    return np.bincount(np.minimum(classes, last), minlength=len(weights))
+    return np.bincount(classes, minlength=len(weights))

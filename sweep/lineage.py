@@ -32,7 +32,7 @@ from sweep.measurement import Measurement
 from sweep.members import member_config, members_of
 from sweep.metric_plan import MetricsPlan, metrics_sample, selection_metrics
 from sweep.plan import NodePlan, by_generation, plan_lineage
-from sweep.pool import UNKNOWN, pool_origins, pool_rows
+from sweep.pool import UNKNOWN, Rows, count_origins, pool_rows
 from sweep.prepared import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
 from sweep.sources import Sources
@@ -115,7 +115,7 @@ class LineageRun:
     def generations(self) -> Iterator[Generation]:
         """Compute what is missing, node by node; ends early after a generation with one diverged.
 
-        What is measured of a mixture comes with the last member.
+        What is measured of a mixture comes with the first member.
         """
         for members in by_generation(self.nodes):
             self.spread(members)
@@ -193,9 +193,7 @@ class LineageRun:
         seed = (self.config.seed, node.generation, node.member)
         initial = None
         if node.parent:
-            initial = Checkpoint.from_bytes(
-                self.store.read_file(node.parent, WEIGHTS), source=node.parent
-            )
+            initial = self.read_checkpoint(next(n for n in self.nodes if n.key == node.parent))
         first = None
         if settings.model.normalization == "first_pool":
             first = self.sources.images(by_generation(self.nodes)[0][node.member].pool)
@@ -265,7 +263,11 @@ class LineageRun:
         )
 
     def ensure_metrics(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
-        """Numbers under a specification, kept with the node, after measuring if nobody has."""
+        """Numbers under a specification, kept with the node, after measuring if nobody has.
+
+        Images that cannot be made (of a class that the model has lost) have no numbers: the record
+        then says so in its warnings.
+        """
         try:
             if (found := self.store.read_metrics(node.key, plan.spec)) is not None:
                 return found
@@ -275,11 +277,11 @@ class LineageRun:
         try:
             images = self.sources.images(plan.images)
             features = self.sources.features(plan.images, plan.config)
-        except Diverged as error:  # a result: there is nothing to measure
-            record = self._measurement.nothing(plan, str(error))
+        except Diverged as error:
+            record = self._measurement.lacking(plan, str(error), started=started)
         else:
-            asked = self.sources.labels(plan.images) if plan.labels else None
             self._work.progress(node, "measure")
+            asked = self.sources.labels(plan.images) if plan.labels else None
             record = self._measurement.measure(
                 plan, images, features, generated_labels=asked, started=started
             )
@@ -290,7 +292,7 @@ class LineageRun:
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
     ) -> NodeRecord:
         """The record of a trained (or diverged) node."""
-        settings = node.settings
+        settings, rows = node.settings, self.rows(node)
         left = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
         return NodeRecord(
             key=node.key,
@@ -301,8 +303,8 @@ class LineageRun:
             member=node.member,
             family=settings.model.family,
             num_images=node.num_images,
-            origins=self.origins(node),
-            class_counts=self.class_counts(node),
+            origins=count_origins(rows),
+            class_counts=self.class_counts(rows),
             num_steps=node.num_steps,
             images_seen=fit.images_seen,
             views_per_image=fit.images_seen / node.num_images,
@@ -318,17 +320,17 @@ class LineageRun:
             environment=environment(),
         )
 
-    def origins(self, node: NodePlan) -> dict[str, int]:
-        """Images of a node's pool by origin, after a look at them where it needs one."""
+    def rows(self, node: NodePlan) -> Rows:
+        """Where a node's images come from, after a look at them where it needs one."""
+        labels = self.card.train_labels or None
         try:
-            return pool_origins(node.pool, self.sources.choose)
+            return pool_rows(node.pool, labels, self.sources.choose)
         except Diverged:  # the pool could not be made
-            return pool_origins(node.pool)
+            return pool_rows(node.pool, labels)
 
-    def class_counts(self, node: NodePlan) -> dict[str, int]:
-        """Images of a node's pool by class name, where every image's class is known."""
-        labels = pool_rows(node.pool, self.card.train_labels or None).labels
-        names = self.card.class_names
+    def class_counts(self, rows: Rows) -> dict[str, int]:
+        """Images of a pool by class name, where every image's class is known."""
+        labels, names = rows.labels, self.card.class_names
         if not names or (labels == UNKNOWN).any():
             return {}
         counts = np.bincount(labels, minlength=len(names)).tolist()

@@ -84,16 +84,17 @@ class Measurement:
             seconds=time.perf_counter() - started,
         )
 
-    def nothing(self, plan: MetricsPlan, reason: str) -> MetricsRecord:
-        """The record of a specification whose images cannot be made, for a reason."""
+    def lacking(self, plan: MetricsPlan, reason: str, *, started: float) -> MetricsRecord:
+        """The record, without numbers, of images that cannot be made."""
         return MetricsRecord(
             spec=plan.inputs,
             values={},
-            num_images=plan.num_images,
-            num_reference=self.card.num_reference,
+            num_images=0,
+            num_reference=len(self.data.reference),
             stream="",
             images_sha256="",
-            warnings=[f"not measured: {reason}"],
+            warnings=[reason],
+            seconds=time.perf_counter() - started,
         )
 
     def real(self, config: MetricsConfig) -> RealFeatures:
@@ -131,19 +132,26 @@ class Measurement:
         return self._parts[key]
 
     def features(
-        self, source: Json, images: np.ndarray, config: MetricsConfig, *, block: int = SAMPLE_BATCH
+        self,
+        source: Json,
+        images: np.ndarray,
+        config: MetricsConfig,
+        *,
+        block: int = SAMPLE_BATCH,
+        first: int = 0,
     ) -> np.ndarray:
         """(N, D) float32 features of images, block by block; what is missing is extracted.
 
         Args:
             source: What the images are, as JSON.
-            images: (N, C, H, W), all of them or whole blocks.
+            images: (N, C, H, W), whole blocks of them; the last one may be less.
             config: The extractor.
             block: Images of a block.
+            first: Number of the first of these blocks.
         """
         key = features_key(source, config)
         blocks = []
-        for index, start in enumerate(range(0, len(images), block)):
+        for index, start in enumerate(range(0, len(images), block), start=first):
             found = self.read(key, index)
             if found is None:
                 part = images[start : start + block]

@@ -4,6 +4,7 @@ Without ensemble settings a generation is one model that sees the whole pool. Mu
 pixels or files.
 """
 
+import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,9 +17,8 @@ from model.config import (
     TrainConfig,
     check,
     check_choice,
-    check_together,
 )
-from sweep.config import LineageConfig, MemberData, merge, nest, updated
+from sweep.config import LineageConfig, MemberData, get_hint, merge, nest, updated
 
 OWN = ("share", "data")
 """Words of ensemble.members that are no settings of a lineage."""
@@ -38,6 +38,11 @@ class Member:
     """Its part of the new images, as a weight among the members'."""
     data: MemberData
     """What it sees of the pool."""
+
+    @property
+    def filters_new(self) -> bool:
+        """Whether its filter keeps some of its new images, and not some of the pool it sees."""
+        return self.filter.name != "none" and self.data != "filtered"
 
 
 def members_of(config: LineageConfig) -> tuple[Member, ...]:
@@ -82,7 +87,6 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     if isinstance(train, Mapping) and "epochs" not in train and {"steps", "images"} & set(train):
         changes = merge(changes, {"train": {"epochs": None}})
     changed = updated(config, changes)
-    check_together(changed.data, changed.model, changed.train)
     return Member(
         **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
     )
@@ -93,8 +97,9 @@ def _settable() -> str:
 
 
 def _typed(config: LineageConfig, dotted: str, text: str) -> Any:
-    """A word's value: a number, true, false or none where it reads as one, a list at commas."""
-    import json
+    """A word's value: text as it is; else what JSON reads, and a list at commas."""
+    if get_hint(config, dotted) in (str, str | None):
+        return text
 
     def one(word: str) -> Any:
         try:
@@ -103,12 +108,6 @@ def _typed(config: LineageConfig, dotted: str, text: str) -> Any:
             return word
 
     return [one(word) for word in text.split(",")] if "," in text else one(text)
-
-
-def one_model(config: LineageConfig) -> bool:
-    """Whether each generation is a single model that sees the whole pool."""
-    members = members_of(config)
-    return len(members) == 1 and members[0].data == "all"
 
 
 def member_config(config: LineageConfig, member: Member) -> LineageConfig:

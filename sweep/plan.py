@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, check_choice, check_package
+from model.config import DataConfig, MetricsConfig, check, check_choice, check_package
 from model.metrics import validate_metrics
 from model.size import SIZES
 from model.training_length import (
@@ -19,7 +19,14 @@ from model.training_length import (
     training_steps,
 )
 from sweep.config import LineageConfig, SweepConfig
-from sweep.entering import Entry, check_entering, entering_images, member_pool, streams_of
+from sweep.entering import (
+    Entry,
+    check_entering,
+    check_judges,
+    entering_images,
+    member_pool,
+    streams_of,
+)
 from sweep.keys import canonical, digest, node_inputs, stream_key
 from sweep.members import Member, member_config, members_of
 from sweep.metric_plan import (
@@ -107,6 +114,7 @@ def plan_lineage(
     source = card.fingerprint or f"unprepared-{card.key}"
     first = first_pool(config.pool, source=source, num_train=card.num_train)
     entry = Entry(config=config, members=members, card=card, first=first)
+    check_judges(entry)
     measured = [
         plan_all_metrics(member_config(config, member), card, evaluations) for member in members
     ]
@@ -207,6 +215,9 @@ def plan_node(
             f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
             "use more data, a larger pool.alpha or another ensemble.data"
         )
+    if config.model.family in CLOSED_FORM:
+        rule = f"be scratch with model.family={config.model.family}, which is fitted in one step"
+        check(config.train.start == "scratch", "train.start", rule, config.train.start)
     num_steps, images_seen = 0, size
     if config.model.family not in CLOSED_FORM:
         num_steps = training_steps(size, config.train, first_pool=pool_size(first))

@@ -67,6 +67,10 @@ Choose = Callable[[Selected], np.ndarray]
 """The ascending positions among its candidates that a selection keeps, (keep,) int64."""
 
 
+class NotLookedAt(Exception):
+    """What a selection keeps is known only after a look at its candidates."""
+
+
 class Rows(NamedTuple):
     """What is known of a pool's images, in order."""
 
@@ -151,9 +155,9 @@ def random_positions(selected: Selected) -> np.ndarray:
 
 
 def choose_blindly(selected: Selected) -> np.ndarray:
-    """The choice of a selection that looks at no image; LookupError for another."""
+    """The choice of a selection that looks at no image; NotLookedAt for another."""
     if selected.by["name"] != RANDOM:
-        raise LookupError(selected.by["name"])
+        raise NotLookedAt
     return random_positions(selected)
 
 
@@ -165,7 +169,7 @@ def pool_rows(
     Args:
         pool: The manifest.
         real_labels: (K,) classes of the data set's train images, None where they have none.
-        choose: What a selection keeps; one that raises LookupError leaves unknown what differs
+        choose: What a selection keeps; one that raises NotLookedAt leaves unknown what differs
             among its candidates.
     """
     parts = [_source_rows(source, real_labels, choose) for source in pool]
@@ -192,7 +196,7 @@ def _source_rows(
     try:
         kept = choose(source)[source.start : source.stop]
         rows = [column[kept] for column in candidates]
-    except LookupError:
+    except NotLookedAt:
         rows = [_common(column, count) for column in candidates]
     if source.label is not None:
         rows[2] = np.full(count, source.label, np.int64)
@@ -207,7 +211,12 @@ def _common(column: np.ndarray, count: int) -> np.ndarray:
 
 def pool_origins(pool: Pool, choose: Choose = choose_blindly) -> dict[str, int]:
     """Images by origin generation ("0" is real data, "-1" what is unknown without a look)."""
-    origins, counts = np.unique(pool_rows(pool, None, choose).generations, return_counts=True)
+    return count_origins(pool_rows(pool, None, choose))
+
+
+def count_origins(rows: Rows) -> dict[str, int]:
+    """Images by origin generation, as pool_origins."""
+    origins, counts = np.unique(rows.generations, return_counts=True)
     return {str(origin): int(count) for origin, count in zip(origins, counts, strict=True)}
 
 

@@ -169,7 +169,8 @@ class MetricsRecord(Record):
     num_train: int = 0
     """Real training images that were compared with; 0 where no metric needs them."""
     stream: str
-    """Key of the stream whose first num_images images were measured."""
+    """Key of the stream whose first images were measured; of a mixture, of one of its streams, and
+    empty where all its images were selected."""
     images_sha256: str
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -65,6 +65,8 @@ def rule_of(config: PoolConfig) -> PoolRule:
     if not rule.has_reserve:
         ruled = f"be None with pool.rule={config.rule}, which takes no fresh images"
         check(config.fresh_images is None, "pool.fresh_images", ruled, config.fresh_images)
+        ruled = ruled.replace("be None", "be error")
+        check(config.exhausted == "error", "pool.exhausted", ruled, config.exhausted)
     return rule
 
 

@@ -37,7 +37,7 @@ from sweep.pool import (
 )
 from sweep.records import DatasetCard, Json
 from sweep.store import Store
-from sweep.streams import Streams, block_size, store_key
+from sweep.streams import Streams, block_size, blocks_with, store_key
 
 SELECTIONS_VERSION = 1
 """Raised whenever the same candidates and settings would keep others."""
@@ -71,8 +71,7 @@ class Sources:
         """The images of one source."""
         if isinstance(source, Selected):
             kept = self.choose(source)[source.start : source.stop]
-            candidates = first_images(source.of, int(kept.max()) + 1) if len(kept) else ()
-            return self.images(candidates)[kept]
+            return self.images(first_images(source.of, int(kept.max()) + 1))[kept]
         if source.kind == "real":
             return self.data.images[self.data.train[source.start : source.stop]]
         return self.stream_images(source)
@@ -80,8 +79,8 @@ class Sources:
     def stream_images(self, segment: Segment) -> np.ndarray:
         """The images of a range of a stream."""
         node, sample = self.node_of(segment.source)
-        label = segment.label
-        return self.streams.read(node, sample, {label: segment.stop})[label][segment.start :]
+        images = range(segment.start, segment.stop)
+        return self.streams.read(node, sample, {segment.label: images})[segment.label]
 
     def labels(self, pool: Pool) -> np.ndarray:
         """(N,) int64 classes of a pool's images; -1 where there are none."""
@@ -100,23 +99,17 @@ class Sources:
         """The features of one source."""
         if isinstance(source, Selected):
             kept = self.choose(source)[source.start : source.stop]
-            candidates = first_images(source.of, int(kept.max()) + 1) if len(kept) else ()
-            return self.features(candidates, config)[kept]
+            return self.features(first_images(source.of, int(kept.max()) + 1), config)[kept]
         if source.kind == "real":
             part = self.measurement.part("train", self.data.train, config)
             return part[source.start : source.stop]
         size = block_size(source.label)
-        whole = Segment(
-            kind="synthetic",
-            source=source.source,
-            start=0,
-            stop=-(-source.stop // size) * size,
-            label=source.label,
-        )
+        blocks = blocks_with(source.label, range(source.start, source.stop))
+        first = blocks.start * size
+        images = self.stream_images(replace(source, start=first, stop=blocks.stop * size))
         key: Json = {"stream": store_key(source.source, source.label)}
-        images = self.stream_images(whole)
-        found = self.measurement.features(key, images, config, block=size)
-        return found[source.start : source.stop]
+        found = self.measurement.features(key, images, config, block=size, first=blocks.start)
+        return found[source.start - first : source.stop - first]
 
     def choose(self, selected: Selected) -> np.ndarray:
         """The ascending positions among its candidates that a selection keeps, (keep,) int64."""

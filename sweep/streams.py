@@ -22,8 +22,8 @@ from sweep.plan import NodePlan
 from sweep.store import Store
 from sweep.work import WAIT_SECONDS, Work
 
-Counts = Mapping[int | None, int]
-"""First images needed of each class of a stream; of None alone for an unconditional model."""
+Ranges = Mapping[int | None, range]
+"""Images needed of each class of a stream; of None alone for an unconditional model."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,9 +38,9 @@ class Streams:
     read_checkpoint: Callable[[NodePlan], Checkpoint]
 
     def read(
-        self, node: NodePlan, sample: SampleConfig, counts: Counts
+        self, node: NodePlan, sample: SampleConfig, ranges: Ranges
     ) -> dict[int | None, np.ndarray]:
-        """The first images of each class of a node's stream, (count, C, H, W) by class.
+        """Images of each class of a node's stream, (N, C, H, W) by class.
 
         Missing or damaged blocks are drawn.
 
@@ -48,7 +48,7 @@ class Streams:
             Diverged: The model draws images that are not finite, or all the same.
         """
         base = stream_key(node.key, sample)
-        blocks = {label: range(blocks_of(label, count)) for label, count in counts.items()}
+        blocks = {label: blocks_with(label, images) for label, images in ranges.items()}
         while True:
             missing = [
                 (label, block)
@@ -59,8 +59,8 @@ class Streams:
             if not missing:
                 try:
                     return {
-                        label: self.read_blocks(store_key(base, label), blocks[label])[:count]
-                        for label, count in counts.items()
+                        label: self.read_images(base, label, images)
+                        for label, images in ranges.items()
                     }
                 except FileNotFoundError:  # found damaged by another lineage just now
                     continue
@@ -74,9 +74,12 @@ class Streams:
                 else:
                     self.draw(node, sample, missing)
 
-    def read_blocks(self, key: str, blocks: range) -> np.ndarray:
-        """Blocks of a stream that are there; errors as Store.read_block."""
-        return np.concatenate([self.store.read_block(key, block) for block in blocks])
+    def read_images(self, base: str, label: int | None, images: range) -> np.ndarray:
+        """Images of a stream whose blocks are there; errors as Store.read_block."""
+        key, blocks = store_key(base, label), blocks_with(label, images)
+        found = np.concatenate([self.store.read_block(key, block) for block in blocks])
+        first = blocks.start * block_size(label)
+        return found[images.start - first : images.stop - first]
 
     def draw(
         self, node: NodePlan, sample: SampleConfig, missing: list[tuple[int | None, int]]
@@ -136,6 +139,11 @@ def store_key(stream: str, label: int | None) -> str:
 def blocks_of(label: int | None, count: int) -> int:
     """Blocks that hold the first `count` images of a stream, or of one of its classes."""
     return num_blocks(count) if label is None else num_class_blocks(count)
+
+
+def blocks_with(label: int | None, images: range) -> range:
+    """The blocks that hold some images of a stream, or of one of its classes."""
+    return range(images.start // block_size(label), blocks_of(label, images.stop))
 
 
 def block_size(label: int | None) -> int:

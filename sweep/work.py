@@ -30,6 +30,8 @@ class Work:
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
     _position: Json = field(default_factory=dict)
+    _heartbeat: Heartbeat | None = None
+    """Of the innermost claim that is held."""
 
     @contextmanager
     def on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
@@ -39,23 +41,23 @@ class Work:
             self.progress(node, "wait")
             yield None
             return
-        outer, self._position = self._position, dict(self._position)
+        outer = self._position, self._heartbeat
+        self._position = dict(self._position)
         with claim, Heartbeat(claim, self._position, self.heartbeat_seconds) as heartbeat:
-            self._position["_heartbeat"] = heartbeat
+            self._heartbeat = heartbeat
             try:
                 self.progress(node, stage)
                 yield claim
             except ClaimLost:
                 pass  # whoever took over publishes the same numbers; look again
             finally:
-                self._position = outer
+                self._position, self._heartbeat = outer
 
     def train_progress(self, node: NodePlan, progress: Progress) -> None:
         """Pass on a training's progress, and stop it where its claim was lost."""
         self.progress(node, "train", **asdict(progress))
-        heartbeat = self._position.get("_heartbeat")
-        if heartbeat is not None and heartbeat.lost is not None:
-            raise heartbeat.lost
+        if self._heartbeat is not None and self._heartbeat.lost is not None:
+            raise self._heartbeat.lost
 
     def progress(self, node: NodePlan, stage: str, **numbers: float) -> None:
         """Say where the lineage stands: lineage, generation, stage, and numbers of the stage."""

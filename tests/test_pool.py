@@ -1,141 +1,119 @@
-"""Facts of pools: sizes, origins, and what each rule keeps and drops."""
+"""Facts of pools as manifests: sizes, origins, classes, parts, and their JSON."""
 
 import json
-from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Decimal
-from fractions import Fraction
-from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
-from tiny_sweep import CARD, make_lineage
 
-from sweep.config import PoolConfig
-from sweep.plan import NodePlan, plan_lineage
 from sweep.pool import (
+    RANDOM,
+    UNKNOWN,
+    NotLookedAt,
+    Pool,
     Segment,
+    Selected,
+    Source,
+    choose_blindly,
+    class_counts,
+    first_images,
     pool_from_recipe,
     pool_origins,
     pool_recipe,
+    pool_rows,
     pool_size,
+    random_positions,
+    real_and_own,
+    select,
+    shard,
 )
-from sweep.rules import POOL_RULES, rule_of, scaled_size
 
-ALPHAS = st.floats(0, 4).map(lambda alpha: round(alpha, 3))
-SIZES = st.integers(2, 2000)
-
-
-def chain(num_train: int, generations: int, **pool) -> list[NodePlan]:
-    """A lineage's nodes on `num_train` real images."""
-    settings = {f"pool.{name}": value for name, value in pool.items()}
-    config = make_lineage({**settings, "generations": generations})
-    return plan_lineage(config, replace(CARD, num_train=num_train))
+REAL = Segment(kind="real", source="f", start=0, stop=10)
+LABELS = [0, 1] * 5
+FILTER = {"name": "typicality"}
 
 
-@pytest.mark.parametrize(
-    ("alpha", "sizes"),
-    [
-        (0.5, [1020, 1530, 2295, 3442]),  # 1.5 x 2295 = 3442.5: new are 1147.5, half to even 1148
-        (1.0, [1020, 2040, 4080, 8160]),
-        (2.0, [1020, 3060, 9180, 27540]),
-    ],
-)
-def test_the_papers_pools_grow_by_one_plus_alpha(alpha: float, sizes: list[int]) -> None:
-    """1020 flowers; an odd pool at alpha 0.5 rounds its new images half to even."""
-    expected = [*sizes[:3], 2295 + 1148] if alpha == 0.5 else sizes
-    assert [node.num_images for node in chain(1020, 4, alpha=alpha)] == expected
+def stream(count: int, *, generation: int = 1, member: int = 0, label: int | None = None):
+    return Segment(
+        kind="synthetic",
+        source=f"V{generation}.{member}",
+        start=0,
+        stop=count,
+        generation=generation,
+        member=member,
+        label=label,
+    )
 
 
-@pytest.mark.parametrize(
-    ("alpha", "shares"),
-    [(1.0, "1 .5 .25 .125"), (0.5, "1 .667 .444 .296"), (2.0, "1 .333 .111 .037")],
-)
-def test_real_data_are_one_over_one_plus_alpha_to_the_generations_before(alpha, shares) -> None:
-    """The paper's composition, to three digits."""
-    nodes = chain(1020, 4, alpha=alpha)
-    found = [pool_origins(node.pool)["0"] / node.num_images for node in nodes]
-    assert [round(share, 3) for share in found] == [float(word) for word in shares.split()]
+def random_subset(of: Pool, keep: int, seed: int = 0) -> Selected:
+    return select(of, keep, {"name": RANDOM, "seed": [seed]})
 
 
-@given(ALPHAS, SIZES)
-def test_new_images_are_alpha_times_the_pool_half_to_even(alpha: float, size: int) -> None:
-    """On the decimal number that was written, not on its binary neighbour."""
-    exact = Decimal(repr(alpha)) * size
-    assert scaled_size(alpha, size) == int(exact.to_integral_value(ROUND_HALF_EVEN))
+@st.composite
+def segments(draw: Any) -> Segment:
+    """A range of the data or of a stream."""
+    start, count = draw(st.integers(0, 20)), draw(st.integers(1, 20))
+    if draw(st.booleans()):
+        return Segment(kind="real", source="f", start=start, stop=start + count)
+    return Segment(
+        kind="synthetic",
+        source=draw(st.sampled_from("abc")),
+        start=start,
+        stop=start + count,
+        generation=draw(st.integers(1, 4)),
+        member=draw(st.integers(0, 2)),
+        label=draw(st.none() | st.integers(0, 3)),
+    )
 
 
-def test_a_half_is_rounded_to_the_even_number() -> None:
-    """0.5 x 3 = 1.5 and 0.5 x 5 = 2.5 are both 2; 0.1 x 25 = 2.5, which no binary float holds."""
-    assert [scaled_size(0.5, 3), scaled_size(0.5, 5), scaled_size(0.1, 25)] == [2, 2, 2]
+@st.composite
+def pools(draw: Any, depth: int = 2) -> Pool:
+    """Segments, and random subsets of pools."""
+    sources: list[Source] = draw(st.lists(segments(), min_size=1, max_size=3))
+    if depth and draw(st.booleans()):
+        of = draw(pools(depth - 1))
+        keep = draw(st.integers(1, pool_size(of)))
+        sources.append(random_subset(of, keep, draw(st.integers(0, 9))))
+    return tuple(sources)
 
 
-@given(ALPHAS, SIZES, st.integers(1, 6))
-def test_a_grown_pool_is_the_last_one_and_its_new_images(alpha, num_train, generations) -> None:
-    """Segment by segment: nothing is ever lost."""
-    nodes = chain(num_train, generations, alpha=alpha)
-    for before, after in pairwise(nodes):
-        assert after.pool[: len(before.pool)] == before.pool
-        assert after.num_images == before.num_images + before.num_new
+Identity = tuple[str, int | None, int]
 
 
-@given(ALPHAS, SIZES, st.integers(1, 6), st.sampled_from(["grow", "replace"]))
-def test_origins_sum_to_the_pool(alpha, num_train, generations, rule) -> None:
-    """Every image has one origin."""
-    pool = {"rule": rule, "alpha": alpha if rule == "grow" else None}
-    for node in chain(num_train, generations, **pool):
-        assert sum(pool_origins(node.pool).values()) == node.num_images
+def images_of(pool: Pool) -> list[Identity]:
+    """What each image of a pool is: source, class and number."""
+    found: list[Identity] = []
+    for source in pool:
+        if isinstance(source, Segment):
+            numbers = range(source.start, source.stop)
+            found += [(source.source, source.label, number) for number in numbers]
+        else:
+            candidates = images_of(source.of)
+            kept = random_positions(source)[source.start : source.stop]
+            found += [candidates[i] for i in kept]
+    return found
 
 
-@given(ALPHAS, SIZES)
-def test_growing_never_loses_real_data(alpha: float, num_train: int) -> None:
-    """Its share falls, its number stays."""
-    assert {pool_origins(n.pool)["0"] for n in chain(num_train, 5, alpha=alpha)} == {num_train}
-
-
-@given(ALPHAS, SIZES, st.integers(1, 6))
-def test_pools_stay_within_half_an_image_of_one_plus_alpha(alpha, num_train, generations) -> None:
-    """|N_n - N_1 (1 + alpha)^(n-1)| is at most half the sum of (1 + alpha)^k: no drift."""
-    growth = 1 + Fraction(repr(alpha))
-    slack = Fraction(0)
-    for n, node in enumerate(chain(num_train, generations, alpha=alpha)):
-        assert abs(node.num_images - num_train * growth**n) <= slack
-        slack = slack * growth + Fraction(1, 2)
-
-
-@given(SIZES, st.integers(2, 6))
-def test_replacing_keeps_the_first_pools_size_and_no_real_data(num_train, generations) -> None:
-    """Each pool is the last model's images alone."""
-    for before, after in pairwise(chain(num_train, generations, rule="replace", alpha=None)):
-        assert pool_origins(after.pool) == {str(before.generation): num_train}
-
-
-@given(ALPHAS, ALPHAS, SIZES)
-def test_first_samples_of_a_smaller_alpha_are_a_prefix_of_a_larger_ones(a, b, num_train) -> None:
-    """One stream, and ranges that start at 0."""
-    small, large = sorted((a, b))
-    assume(scaled_size(small, num_train) > 0)
-    first, second = (chain(num_train, 2, alpha=alpha)[1].pool[-1] for alpha in (small, large))
-    assert isinstance(first, Segment)
-    assert isinstance(second, Segment)
-    assert first.source == second.source
-    assert first.start == second.start == 0
-    assert first.stop <= second.stop
-
-
-@given(SIZES)
-def test_alpha_zero_adds_nothing(num_train: int) -> None:
-    """The pool stays; the generation still tells the models apart."""
-    first, second = chain(num_train, 2, alpha=0)
-    assert first.pool == second.pool
-    assert first.key != second.key
-
-
-@given(ALPHAS, SIZES, st.integers(1, 6))
-def test_a_pool_comes_back_from_its_recipe(alpha, num_train, generations) -> None:
-    """pool.json holds it whole."""
-    pool = chain(num_train, generations, alpha=alpha)[-1].pool
+@given(pools())
+def test_a_pool_comes_back_from_its_recipe(pool) -> None:
+    """pool.json holds it whole, selections of selections too."""
     assert pool_from_recipe(json.loads(json.dumps(pool_recipe(pool)))) == pool
+
+
+def test_a_recipe_of_plain_segments_is_what_it_was() -> None:
+    """Keys of unconditional lineages hold no class."""
+    assert pool_recipe((stream(3),)) == [
+        {
+            "kind": "synthetic",
+            "source": "V1.0",
+            "start": 0,
+            "stop": 3,
+            "generation": 1,
+            "member": 0,
+        }
+    ]
 
 
 def test_an_empty_pool_has_no_images_and_no_origins() -> None:
@@ -148,17 +126,90 @@ def test_a_segment_is_as_long_as_its_range() -> None:
     assert len(Segment(kind="real", source="f", start=3, stop=10)) == 7
 
 
-@pytest.mark.parametrize("rule", POOL_RULES)
-def test_alpha_is_required_where_it_is_used_and_refused_elsewhere(rule: str) -> None:
-    """A setting without meaning would be read as one."""
-    uses = POOL_RULES[rule].uses_alpha
-    wrong = PoolConfig(rule=rule, alpha=None if uses else 1.0)
-    with pytest.raises(ValueError, match=rf"pool.alpha must be (set|None) with pool.rule={rule}"):
-        rule_of(wrong)
-    assert rule_of(replace(wrong, alpha=1.0 if uses else None)) is POOL_RULES[rule]
+@given(pools(), st.integers(1, 8))
+def test_shards_are_disjoint_and_together_the_pool(pool, count) -> None:
+    """Each image of each source, nested selections too, is in one part."""
+    parts = [shard(pool, index, count) for index in range(count)]
+    assert sorted(map(repr, images_of(pool))) == sorted(
+        repr(image) for part in parts for image in images_of(part)
+    )
 
 
-def test_a_misspelt_rule_is_an_error_with_a_suggestion() -> None:
-    """The convention's own example."""
-    with pytest.raises(ValueError, match=r"pool.rule must be one of .*'grwo'; did you mean 'grow'"):
-        rule_of(PoolConfig(rule="grwo", alpha=1.0))
+@given(pools(), st.integers(1, 8))
+def test_shards_differ_by_an_image_of_each_source_at_most(pool, count) -> None:
+    """No part is favoured by more."""
+    sizes = [pool_size(shard(pool, index, count)) for index in range(count)]
+    assert max(sizes) - min(sizes) <= len(pool)
+
+
+@given(pools(), st.integers(0, 60))
+def test_first_images_are_a_prefix(pool, count) -> None:
+    """In order, and no more than there are."""
+    assert images_of(first_images(pool, count)) == images_of(pool)[:count]
+
+
+@given(pools())
+def test_a_random_subset_keeps_different_images_in_order(pool) -> None:
+    """Positions rise."""
+    positions = random_positions(random_subset(pool, max(1, pool_size(pool) // 2)))
+    assert (np.diff(positions) > 0).all()
+    assert positions.max() < pool_size(pool)
+
+
+def test_rows_say_origin_member_and_class() -> None:
+    """Of real images by the data, of streams by what the model was asked for."""
+    pool = (REAL, stream(2, generation=3, member=1, label=1), stream(1, generation=2))
+    rows = pool_rows(pool, LABELS)
+    assert rows.generations.tolist() == [0] * 10 + [3, 3, 2]
+    assert rows.members.tolist() == [0] * 10 + [1, 1, 0]
+    assert rows.labels.tolist() == [*LABELS, 1, 1, UNKNOWN]
+    assert class_counts(rows, 3) == [5, 7, 0]
+
+
+def test_a_random_subsets_rows_are_known_without_a_look() -> None:
+    """Its positions follow from its seed."""
+    chosen = random_subset((REAL,), 4)
+    assert pool_rows((chosen,), LABELS).labels.tolist() == [
+        LABELS[i] for i in random_positions(chosen)
+    ]
+
+
+def test_of_a_filter_only_what_all_candidates_share_is_known() -> None:
+    """A model's images have its origin; which classes are kept only a look tells."""
+    mixed = select((stream(3, generation=2, label=0), stream(3, generation=2, label=1)), 2, FILTER)
+    rows = pool_rows((mixed,), None)
+    assert rows.generations.tolist() == [2, 2]
+    assert rows.labels.tolist() == [UNKNOWN, UNKNOWN]
+
+
+def test_a_look_tells_what_a_filter_keeps() -> None:
+    """By the positions it gives."""
+    mixed = select((REAL, stream(3)), 3, FILTER)
+    rows = pool_rows((mixed,), LABELS, lambda selected: np.array([1, 9, 11]))
+    assert rows.generations.tolist() == [0, 0, 1]
+    assert rows.labels.tolist() == [1, 1, UNKNOWN]
+
+
+def test_a_selection_of_one_class_has_this_class() -> None:
+    """Whatever its candidates say of themselves."""
+    found = select((stream(9),), 2, FILTER, label=1)
+    assert pool_rows((found,), None).labels.tolist() == [1, 1]
+
+
+def test_a_mistake_in_a_look_is_no_ignorance() -> None:
+    """Only NotLookedAt leaves rows unknown: any other error is an error."""
+
+    def broken(selected: Selected) -> np.ndarray:
+        raise KeyError("stream")
+
+    with pytest.raises(KeyError):
+        pool_rows((select((REAL,), 2, FILTER),), LABELS, broken)
+    with pytest.raises(NotLookedAt):
+        choose_blindly(select((REAL,), 2, FILTER))
+
+
+def test_own_images_are_real_ones_and_a_members() -> None:
+    """Selections count where all their candidates do."""
+    own, other = stream(3, member=1), stream(3, member=0)
+    chosen, mixed = select((own,), 2, FILTER), select((own, other), 2, FILTER)
+    assert real_and_own((REAL, own, other, chosen, mixed), 1) == (REAL, own, chosen)
