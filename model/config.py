@@ -285,7 +285,7 @@ class SampleConfig:
     clip: bool = False
     """Clip the image estimate to the valid pixel range at every step."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
-    """Weight of a conditional model's class: 1 as trained, above stronger, 0 without a class."""
+    """Weight of a conditional model's class: 1 as trained, 0 none; another doubles the calls."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)
