@@ -103,7 +103,7 @@ class _Sample:
     """New folder of 000000.png, 000001.png, ...; or one sheet of all images; or exact pixels."""
     num_images: int = 64
     """How many images."""
-    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|NUMBER")] = ()
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|NUMBER ...")] = ()
     """Classes asked of a conditional model, in equal shares; none takes all."""
     seed: int = 0
     """Seed of the noise, as a lineage's."""

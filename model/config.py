@@ -326,7 +326,7 @@ class SampleConfig:
     multistep: int = field(default=1, metadata={"key_default": 1})
     """Past predictions a step extrapolates from: 1, or 2 (Adams-Bashforth)."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
-    """Weight of a conditional model's class: 1 as trained, above stronger, 0 without a class."""
+    """Weight of a conditional model's class: 1 as trained, 0 none; another doubles the calls."""
 
     def __post_init__(self) -> None:
         check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)
