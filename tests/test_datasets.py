@@ -40,6 +40,7 @@ def observed(dataset: Dataset) -> Description:
         num_reference=len(dataset.reference),
         num_validation=len(dataset.validation),
         train_class_counts=dataset.class_counts(dataset.train),
+        reference_class_counts=dataset.class_counts(dataset.reference),
     )
 
 
