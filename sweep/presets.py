@@ -7,6 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from sweep import questions
 from sweep.config import LineageConfig, PoolConfig, SweepConfig
 
 FAITHFUL_TRAINING = TrainConfig(
@@ -130,4 +131,15 @@ PRESETS: dict[str, Callable[[], SweepConfig]] = {
     "paper": paper,
     "paper-literal": paper_literal,
     "paper-digits": paper_digits,
+    "grid-digits": questions.grid_digits,
+    "concentration": questions.concentration,
+    "ensemble": questions.ensemble,
+    "shards": questions.shards,
+    "filters": questions.filters,
+    "rules": questions.rules,
+    "budget": questions.budget,
+    "mechanism": questions.mechanism,
+    "mitigation": questions.mitigation,
+    "larger-model": questions.larger_model,
+    "larger-data": questions.larger_data,
 }
