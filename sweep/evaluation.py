@@ -103,23 +103,25 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
 def missing_measurements(
     lineages: list[PlannedLineage], store: LocalStore
 ) -> list[tuple[str, int]]:
-    """(lineage, generation) of each finished model that lacks a metric, each model once.
+    """(lineage, generation) of finished models that lack a metric, each metric of each model once.
 
     Raises:
         ValueError: Its samples are not in the store and cannot be drawn.
     """
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[tuple[str, int], None] = {}
+    counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         for node in lineage.nodes:
             if not store.has_node(node.key) or store.read_node(node.key).status != "done":
                 break
-            lacking = [p for p in node.all_metrics if store.read_metrics(node.key, p.spec) is None]
-            if not lacking:
-                continue
-            for plan in lacking:
+            for plan in node.all_metrics:
+                place = node.key, plan.spec
+                if place in counted or store.read_metrics(*place) is not None:
+                    continue
                 check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
-            found.setdefault(node.key, (lineage.id, node.generation))
-    return list(found.values())
+                counted.add(place)
+                found[lineage.id, node.generation] = None
+    return list(found)
 
 
 def is_drawn(images: Pool, store: LocalStore) -> bool:

@@ -11,6 +11,7 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 from model.families import FAMILIES
 from model.training_length import CLOSED_FORM
 from sweep.config import SweepConfig
+from sweep.keys import digest
 from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
 from sweep.prepared import expected_card
 from sweep.store import LocalStore
@@ -140,6 +141,43 @@ def test_scaling_by_steps_keeps_the_first_generations_steps() -> None:
     settings = {"train.steps": None, "train.epochs": 2, "train.scaling": "steps"}
     nodes = plan_lineage(make_lineage({**settings, "generations": 3}), CARD)
     assert [node.num_steps for node in nodes] == [10, 10, 10]
+
+
+def test_scaling_by_images_keeps_the_first_generations_images() -> None:
+    """2 epochs of 40 are 80 images: ten batches of 8, whatever the pool."""
+    settings = {"train.steps": None, "train.epochs": 2, "train.scaling": "images"}
+    nodes = plan_lineage(make_lineage({**settings, "generations": 3}), CARD)
+    assert [node.images_seen for node in nodes] == [80, 80, 80]
+
+
+CONTINUED = {"train.start": "continue", "generations": 3}
+
+
+def test_a_continued_model_has_its_parent_among_its_inputs() -> None:
+    """The model before it; the first has none."""
+    nodes = plan_lineage(make_lineage(CONTINUED), CARD)
+    assert [node.parent for node in nodes] == ["", nodes[0].key, nodes[1].key]
+    assert [node.inputs.get("parent", "") for node in nodes] == [node.parent for node in nodes]
+
+
+def test_a_model_from_scratch_has_no_parent_in_its_key() -> None:
+    """As before it could have one."""
+    assert all("parent" not in node.inputs for node in plan_lineage(make_lineage(), CARD))
+
+
+def test_another_parent_is_another_key() -> None:
+    """It is hashed like all other inputs."""
+    parents = ("a" * 64, "b" * 64)
+    node = plan_lineage(make_lineage(CONTINUED), CARD)[1]
+    keys = {digest({**node.inputs, "parent": parent}) for parent in parents}
+    assert len(keys) == 2
+    assert node.key == digest(node.inputs)
+
+
+def test_members_continue_their_own_models() -> None:
+    """Member by member."""
+    nodes = plan_lineage(make_lineage({**CONTINUED, "ensemble.size": 2}), CARD)
+    assert [node.parent for node in nodes[2:4]] == [node.key for node in nodes[:2]]
 
 
 def test_the_gaussian_family_has_no_steps_and_sees_each_image_once() -> None:

@@ -71,6 +71,43 @@ def test_scaling_by_steps_keeps_the_first_pools_steps():
     assert training_steps(256, train, first_pool=128) == 2 * 128 // 64
 
 
+def test_scaling_by_images_keeps_the_first_pools_images_seen():
+    """2 epochs of 128 are 256 images: one epoch of a pool of 256."""
+    train = TrainConfig(epochs=2, scaling="images")
+    assert training_steps(128, train, first_pool=128) == 2 * 128 // 64
+    assert training_steps(256, train, first_pool=128) == 256 // 64
+
+
+def test_scaling_by_images_counts_short_batches_as_they_are():
+    """3 epochs of 100 in batches of 64 and 36 see 300; of 150 (64, 64, 22) these are 2 epochs."""
+    train = TrainConfig(epochs=3, drop_last=False, scaling="images")
+    assert training_steps(100, train, first_pool=100) == 6
+    assert training_steps(150, train, first_pool=100) == 6
+    assert count_images(150, train, 6) == 300
+
+
+@given(
+    st.integers(64, 500),
+    st.integers(64, 2000),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_scaling_by_images_sees_as_many_or_up_to_a_batch_more(
+    first_pool, num_images, epochs, repetitions, drop_last
+):
+    """Whatever the pool's size."""
+    train = TrainConfig(
+        epochs=epochs, repetitions=repetitions, drop_last=drop_last, scaling="images"
+    )
+    steps = training_steps(first_pool, train, first_pool=first_pool)
+    expected = count_images(first_pool, train, steps)
+    found = count_images(
+        num_images, train, training_steps(num_images, train, first_pool=first_pool)
+    )
+    assert expected <= found < expected + train.batch_size
+
+
 def test_given_steps_hold_for_every_pool():
     assert count_steps(10, TrainConfig(epochs=None, steps=7)) == 7
 

@@ -1,0 +1,249 @@
+"""Facts of generations of several models: what is measured, recorded and shown of them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_sweep import compute, make_lineage, make_run, make_sweep, numbers_of, plan_in
+
+from analysis.results import MIXTURE, load_results
+from model.config import MetricsConfig
+from model.metrics import RealImages, evaluate_images
+from sweep.board import write_boards
+from sweep.config import SweepConfig
+from sweep.evaluation import missing_measurements
+from sweep.folder import fill, lineage_status, write_sweep
+from sweep.lineage import LineageRun
+from sweep.plan import PlannedLineage, by_generation, plan_sweep
+from sweep.prepared import find_card
+from sweep.records import LineageRecord
+from sweep.report import print_plan, print_status
+from sweep.store import LocalStore
+
+MEMBERS = {
+    "model.family": "gaussian",
+    "ensemble.members": ["share=3", "data=shard", "model.family=ddim share=0"],
+}
+"""Two kinds of models; the third adds nothing."""
+DIVERGING = {"ensemble.members": ["", "train.lr=1e30 train.steps=40"]}
+
+
+def sweep_of(**changes) -> SweepConfig:
+    return make_sweep(({},), make_lineage({**MEMBERS, **changes}))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder, complete, with boards."""
+    out = tmp_path_factory.mktemp("out")
+    store = LocalStore(out)
+    sweep = sweep_of()
+    (lineage,) = plan_in(sweep, store)
+    compute(lineage.config, store)
+    write_sweep(out, sweep, "sweep run tiny")
+    fill(out, [lineage], store)
+    write_boards(out, [lineage], store)
+    return out
+
+
+@pytest.fixture(scope="module")
+def lineage(out: Path) -> PlannedLineage:
+    return plan_in(sweep_of(), LocalStore(out))[0]
+
+
+@pytest.fixture(scope="module")
+def run(out: Path, lineage: PlannedLineage) -> LineageRun:
+    return make_run(lineage.config, LocalStore(out))
+
+
+def status_of(lineage: PlannedLineage, store: LocalStore) -> LineageRecord:
+    return lineage_status(lineage, store, error=None)
+
+
+def test_what_is_measured_of_a_mixture_are_the_images_that_enter(run: LineageRun) -> None:
+    """16 as 3 : 1, the first twelve of one stream and the first four of the other."""
+    first, second = run.nodes[:2]
+    (plan,) = first.mixture
+    record = run.store.read_metrics(first.key, plan.spec)
+    parts = [(first.stream, 12), (second.stream, 4)]
+    images = np.concatenate([run.store.read_block(key, 0)[:n] for key, n in parts])
+    real = RealImages(reference=run.data.images[run.data.reference])
+    assert record is not None
+    assert record.values == evaluate_images(images, real, run.config.metrics).values
+    assert record.num_images == 16
+
+
+def test_the_mixtures_images_are_the_next_pools_first(run: LineageRun) -> None:
+    """Of each member as many first ones as the smaller of both numbers."""
+    first, second = run.nodes[:2]
+    entered = run.sources.images(first.new + second.new)
+    assert len(first.new + second.new) == 2
+    measured = run.sources.images(first.mixture[0].images)
+    assert np.array_equal(entered[:12], measured[:12])
+    assert np.array_equal(entered[15 : 15 + 4], measured[12:])
+
+
+def test_the_pool_of_a_member_is_its_part_of_all_images(run: LineageRun) -> None:
+    """The second of three shards: real images 13 to 25, and a third of each stream."""
+    node = by_generation(run.nodes)[1][1]
+    real = run.data.images[run.data.train][13:26]
+    drawn = [
+        run.store.read_block(n.stream, 0)[a:b]
+        for n, a, b in zip(run.nodes[:2], (5, 1), (10, 3), strict=True)
+    ]
+    assert np.array_equal(run.sources.images(node.pool), np.concatenate([real, *drawn]))
+
+
+def test_a_lineages_record_lists_the_members_of_each_generation(out, lineage) -> None:
+    """Their keys, in order; and it is done when all are."""
+    record = status_of(lineage, LocalStore(out))
+    generations = by_generation(lineage.nodes)
+    assert record.nodes == [[node.key for node in members] for members in generations]
+    assert [len(keys) for keys in record.nodes] == [3, 3]
+    assert (record.status, record.num_done) == ("done", 2)
+
+
+def test_a_generation_is_done_when_all_its_members_are(lineage, tmp_path: Path) -> None:
+    """Trained, all three of them, and measured."""
+    store = LocalStore(tmp_path)
+    fresh = make_run(lineage.config, store)
+    for node in fresh.nodes[:2]:
+        fresh.ensure_node(node)
+    assert status_of(lineage, store).num_done == 0
+    fresh.ensure_node(fresh.nodes[2])
+    assert status_of(lineage, store).num_done == 0
+    fresh.measure(1)
+    assert status_of(lineage, store).num_done == 1
+
+
+def test_the_table_has_a_row_for_each_member_and_the_mixture(out: Path) -> None:
+    """Of each generation."""
+    table = load_results([out])
+    rows = [(row.generation, str(row.member)) for row in table.itertuples()]
+    assert sorted(rows) == [(n, name) for n in (1, 2) for name in ("0", "1", "2", MIXTURE)]
+    assert table["kid/pixels"].notna().all()
+
+
+def test_the_mixtures_row_has_its_own_number(out: Path, run: LineageRun) -> None:
+    """That of its record."""
+    table = load_results([out])
+    row = table[(table.member == MIXTURE) & (table.generation == 1)].iloc[0]
+    (plan,) = run.nodes[0].mixture
+    record = run.store.read_metrics(run.nodes[0].key, plan.spec)
+    assert record is not None
+    assert row["kid/pixels"] == record.values["kid/pixels"]
+    assert row["metric_num_images"] == 16
+
+
+def test_a_member_that_diverges_stops_the_lineage(tmp_path: Path) -> None:
+    """Its sibling is trained, nothing is measured, and no V_2 is."""
+    store = LocalStore(tmp_path)
+    sweep = make_sweep(({},), make_lineage(DIVERGING))
+    (planned,) = plan_in(sweep, store)
+    found = compute(planned.config, store)
+    assert [g.node.status for g in found] == ["done", "diverged"]
+    assert [g.metrics for g in found] == [(), ()]
+    record = status_of(planned, store)
+    assert (record.status, record.num_done) == ("diverged", 0)
+    assert record.error is not None
+    assert record.error.startswith("V_1 (member 1) diverged: ")
+
+
+def test_a_diverged_member_is_in_the_table(tmp_path: Path) -> None:
+    """Beside its sibling, without a mixture."""
+    store = LocalStore(tmp_path)
+    sweep = make_sweep(({},), make_lineage(DIVERGING))
+    (planned,) = plan_in(sweep, store)
+    compute(planned.config, store)
+    write_sweep(tmp_path, sweep, "sweep run tiny")
+    fill(tmp_path, [planned], store)
+    table = load_results([tmp_path])
+    first = table[table.generation == 1]
+    assert first.set_index("member").status.to_dict() == {0: "done", 1: "diverged"}
+
+
+def test_ensembles_repeat_in_another_store(lineage: PlannedLineage, tmp_path: Path) -> None:
+    """Bit for bit."""
+    found = [
+        [numbers_of(g) for g in compute(lineage.config, LocalStore(tmp_path / name))]
+        for name in "ab"
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+
+
+def test_members_are_on_boards_of_their_own(out: Path, lineage: PlannedLineage) -> None:
+    """And so is the mixture."""
+    folder = out / "tensorboard" / lineage.id
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["member-0", "member-1", "member-2", "mixture"]
+    events = EventAccumulator(str(folder / "mixture"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("kid/pixels")] == [1, 2]
+
+
+def test_a_plan_lists_every_member(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its pool."""
+    print_plan(sweep_of(), out=None, store=None, price=None)
+    text = capsys.readouterr().out
+    sizes = {
+        name: next(line.split()[-7:-6] for line in text.splitlines() if name in line)
+        for name in ("V_1, member 0", "V_1, member 1", "V_2, member 1")
+    }
+    assert sizes == {
+        "V_1, member 0": ["40"],
+        "V_1, member 1": ["13"],
+        "V_2, member 1": ["20"],
+    }
+    assert "6 unique of 6 without sharing" in text
+
+
+def test_a_status_counts_generations_not_members(out, capsys) -> None:
+    """Two of two."""
+    print_status(out, store=None)
+    assert "2 of 2" in capsys.readouterr().out
+
+
+def replanned(sweep: SweepConfig, store: LocalStore) -> list[PlannedLineage]:
+    return plan_sweep(sweep, lambda data: find_card(data, store), on_gpu=False)
+
+
+@pytest.fixture
+def evaluation() -> Callable[[SweepConfig], SweepConfig]:
+    """A sweep with one more metric."""
+    more = MetricsConfig(names=("precision",), extractor="pixels", num_images=16)
+    return lambda sweep: replace(sweep, evaluations=(more,))
+
+
+def test_an_evaluation_measures_every_member_and_the_mixture(out, evaluation, tmp_path) -> None:
+    """One piece of work for each generation; afterwards nothing is missing."""
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    store = LocalStore(copy)
+    lineages = replanned(evaluation(sweep_of()), store)
+    work = missing_measurements(lineages, store)
+    assert work == [(lineages[0].id, 1), (lineages[0].id, 2)]
+    again = make_run(lineages[0].config, store, evaluations=evaluation(sweep_of()).evaluations)
+    for _, generation in work:
+        again.measure(generation)
+    assert missing_measurements(lineages, store) == []
+    write_sweep(copy, evaluation(sweep_of()), "sweep evaluate")
+    fill(copy, lineages, store)
+    assert load_results([copy])["precision/pixels"].notna().sum() == 8
+
+
+def test_mixtures_of_a_shared_model_are_all_measured(evaluation, tmp_path: Path) -> None:
+    """Two concentrations share V_1, but not what enters their pools."""
+    store = LocalStore(tmp_path)
+    settings = {"model.family": "gaussian", "data.train_limit": 200, "filter.extractor": "pixels"}
+    base = make_lineage({**settings, "pool.focal_classes": ["1"], "generations": 1})
+    sweep = make_sweep(({"pool.concentration": [0.3, 0.6]},), base)
+    for planned in plan_in(sweep, store):
+        compute(planned.config, store)
+    lineages = replanned(evaluation(sweep), store)
+    assert lineages[0].nodes[0].key == lineages[1].nodes[0].key
+    assert missing_measurements(lineages, store) == [(planned.id, 1) for planned in lineages]
