@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from model.command_line import parse, run_program
+from model.compatibility import check_guidance, check_together
 from model.config import (
     DataConfig,
     ImagesOn,
@@ -27,8 +28,6 @@ from model.config import (
     check,
     check_choice,
     check_finite,
-    check_guidance,
-    check_together,
     restored_model,
 )
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.config import SampleConfig, check, check_conditional, check_sampler, restored_model
+from model.compatibility import check_conditional, check_sampler
+from model.config import SampleConfig, check, restored_model
 from model.size import SAMPLE_BATCH
 
 if TYPE_CHECKING:

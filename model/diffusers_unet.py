@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.config import ModelConfig, check_package
+from model.compatibility import check_package
+from model.config import ModelConfig
 from model.size import GROUPS, HEAD_CHANNELS, attends
 from model.unet import draw_weights, set_zero
 

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from model.checkpoint import Checkpoint
-from model.config import CONDITIONAL_FAMILIES, SampleConfig, check_choice
+from model.compatibility import CONDITIONAL_FAMILIES
+from model.config import SampleConfig, check_choice
 from model.gaussian import fit_gaussian, sample_gaussian
 from model.objectives import OBJECTIVES
 from model.randomness import Purpose, Seed, image_noise

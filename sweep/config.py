@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
+from model.compatibility import check_together
 from model.config import (
     DataConfig,
     FilterConfig,
@@ -25,7 +26,6 @@ from model.config import (
     check,
     check_choice,
     check_finite,
-    check_together,
 )
 
 EXTENDABLE = ("generations",)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, check, check_choice, check_package
+from model.compatibility import check_package
+from model.config import DataConfig, MetricsConfig, check, check_choice
 from model.metrics import validate_metrics
 from model.size import SIZES
 from model.training_length import (

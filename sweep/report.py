@@ -7,7 +7,7 @@ from pathlib import Path
 from model.config import DataConfig, MetricsConfig
 from model.features import extractor_label, find_extractor
 from model.metrics import needed
-from model.size import SAMPLE_BATCH, ModelSize, model_size, num_blocks
+from model.size import SAMPLE_BATCH, ModelSize, block_size, blocks_of, model_size, num_blocks
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
@@ -17,7 +17,6 @@ from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
 from sweep.store import LocalStore
-from sweep.streams import block_size, blocks_of
 
 SMALL_FILES = 15_000
 """Bytes of a node's records, curves and file headers."""

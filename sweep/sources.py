@@ -14,12 +14,12 @@ from model.datasets import Dataset
 from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
-from model.size import SAMPLE_BATCH
+from model.size import SAMPLE_BATCH, block_size, blocks_with
 from model.training import Diverged
 from sweep.config import key_defaults, updated
 from sweep.entering import PROBE
 from sweep.files import CorruptError
-from sweep.keys import digest
+from sweep.keys import digest, store_key
 from sweep.measurement import Measurement
 from sweep.plan import NodePlan
 from sweep.pool import (
@@ -37,7 +37,7 @@ from sweep.pool import (
 )
 from sweep.records import DatasetCard, Json
 from sweep.store import Store
-from sweep.streams import Streams, block_size, blocks_with, store_key
+from sweep.streams import Streams
 
 SELECTIONS_VERSION = 1
 """Raised whenever the same candidates and settings would keep others."""

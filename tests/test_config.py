@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sweep import make_lineage, make_sweep
 
+from model.compatibility import check_conditional, check_guidance
 from model.config import (
     DataConfig,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
     TrainConfig,
-    check_conditional,
-    check_guidance,
     restored_model,
     stored_model,
 )
@@ -258,13 +257,15 @@ def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         check_conditional(ModelConfig(family="other", conditional=True))
     assert str(error.value) == (
-        "model.family must be one of ddim, gaussian with model.conditional, got 'other'; "
+        "model.family must be one of ddim, flow, edm, gaussian with model.conditional, got 'other'; "
         "set model.conditional to False"
     )
 
 
 def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings() -> None:
-    with pytest.raises(ValueError, match=r"^model\.family must be one of ddim, gaussian with"):
+    with pytest.raises(
+        ValueError, match=r"^model\.family must be one of ddim, flow, edm, gaussian with"
+    ):
         updated(LineageConfig(), nest("model", {"family": "other", "conditional": True}))
 
 

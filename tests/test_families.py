@@ -8,13 +8,8 @@ import torch
 from every_family import EVERY_FAMILY, NETWORKS
 
 from model.checkpoint import Checkpoint
-from model.config import (
-    CONDITIONAL_FAMILIES,
-    GUIDED_FAMILIES,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from model.compatibility import CONDITIONAL_FAMILIES, GUIDED_FAMILIES
+from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
 from model.images import to_unit
 from model.randomness import Purpose, image_noise
