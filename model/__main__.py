@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,7 +27,6 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     check,
-    check_choice,
     check_finite,
     restored_model,
 )
@@ -291,13 +291,14 @@ def evaluate(args: list[str]) -> int:
     from model.evaluation_table import table_lines
     from model.generation import use_device
     from model.measured_images import read_generated
-    from model.metrics import evaluate_images, validate_metrics
+    from model.metrics import check_needs, evaluate_images, present, validate_metrics
 
     metrics = options.metrics
     validate_metrics(metrics)
     use_device(options.machine.device, options.machine.threads)
     reference = find_reference(options, args)
     real = reference.real
+    check_needs(metrics, present(real) | {"generated_labels"})  # before any image is read
     images, labels = read_generated(options.images, reference, num_images=metrics.num_images)
     if metrics.sample_steps is not None:
         warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
@@ -337,7 +338,10 @@ def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
         data = options.data if name is None else replace(options.data, name=name)
         return load_reference(data, with_train=with_train)
     if not Path(name).exists():
-        check_choice("--reference", name, ["a folder", "an .npz file", *DATASETS])
+        own = [kind for kind, loader in DATASETS.items() if loader.files is None]
+        close = get_close_matches(name, own, 1, 0.5)
+        rule = f"be an existing folder or .npz file, or a data set ({', '.join(own)})"
+        check(False, "--reference", rule, name, f"did you mean {close[0]!r}?" if close else "")
     if given:
         warnings.warn(f"--data.* has no effect beside --reference {name}", stacklevel=1)
     if options.train is not None and not with_train:

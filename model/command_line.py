@@ -114,6 +114,11 @@ def typed(message: str) -> str:
         r"invalid literal for int\(\) with base 10": "whole number",
         "could not convert string to float": "number",
     }
+    message = re.sub(
+        r": no type matching \{None\}\|(INT|FLOAT) could be instantiated from \['(.*)'\]",
+        lambda m: f" must be a {'whole ' if m[1] == 'INT' else ''}number or None, got '{m[2]}'",
+        message,
+    )
     for pattern, kind in kinds.items():
         message = re.sub(f": {pattern}: ", f" must be a {kind}, got ", message)
     return message

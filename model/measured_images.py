@@ -90,11 +90,12 @@ def read_reference(path: Path, train: Path | None) -> Reference:
         ValueError, FileNotFoundError: As read_images, or the two differ in form or classes.
     """
     found = read_images(path, flag="--reference")
-    count = len(found.images)
-    check(count >= 2, "--reference", "hold at least 2 images", count)
+    check_number(found, "--reference")
     dtype = found.images.dtype
     form = Form(shape=found.images.shape[1:], dtype=dtype, bounded=dtype == np.uint8)
     trained = None if train is None else read_images(train, flag="--train", form=form)
+    if trained is not None:
+        check_number(trained, "--train")
     names = _common_names(found, trained, f"{path} and {train}")
     real = RealImages(
         reference=found.images,
@@ -125,6 +126,7 @@ def read_generated(
             class is none of the reference's.
     """
     found = read_images(path, flag="--images", form=reference.form)
+    check_number(found, "--images")
     names = reference.real.class_names
     labels = match_labels(found, names, flag="--images") if names else None
     total = len(found.images)
@@ -247,7 +249,8 @@ def _read_npz(path: Path, form: Form | None) -> ImageSet:
 def _channels_first(path: Path, images: np.ndarray) -> np.ndarray:
     """(N, C, H, W) of an array (N, C, H, W), (N, H, W, C) or (N, H, W)."""
     known = images.dtype in (np.uint8, np.float32)
-    check(known, f"images of {path}", "be uint8 or float32", str(images.dtype))
+    rule, way_out = "be uint8 or float32", "save them as one of these"
+    check(known, f"images of {path}", rule, str(images.dtype), way_out)
     full = images[:, None] if images.ndim == 3 else images
     if full.ndim == 4 and full.shape[1] not in (1, 3):
         full = full.transpose(0, 3, 1, 2)
@@ -293,6 +296,12 @@ def check_shape(path: Path, shape: tuple[int, ...], form: Form) -> None:
             f"{path} must be {wanted} (height, width, channels) as {form.owner} is, got {got}; "
             f"{form.way_out}"
         )
+
+
+def check_number(found: ImageSet, flag: str) -> None:
+    """Raise ValueError unless there are two images, the fewest that can be measured."""
+    count = len(found.images)
+    check(count >= 2, flag, "hold at least 2 images", count)
 
 
 def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tuple[str, ...]:
@@ -346,7 +355,8 @@ def num_measured(num_images: int, num_reference: int, asked: int | None) -> int:
     """
     if asked is not None:
         rule = f"be at most the number of images ({num_images})"
-        check(asked <= num_images, "metrics.num_images", rule, asked)
+        way_out = "give more images, or leave it out"
+        check(asked <= num_images, "metrics.num_images", rule, asked, way_out)
         return asked
     return min(num_images, num_reference)
 

@@ -8,6 +8,7 @@ state.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class Metric:
     """Raises ValueError where there are too few images to mean anything."""
     needs: tuple[str, ...] = ()
     """Parts of a Comparison and its RealFeatures that may be None but not for this metric."""
+    probe: Literal["never", "always", "unasked", "with_train"] = "never"
+    """When it fits a probe: always, for images that were not asked to be of a class, or wherever
+    training images are measured (for its ceiling)."""
     shown: tuple[str, ...] = ()
     """Which of its numbers a short table shows; empty for the one of its own name."""
 
@@ -116,6 +120,7 @@ def check_probe(
     num_classes: int,
     class_counts: Sequence[int] = (),
     class_names: Sequence[str] = (),
+    asked: bool = False,
 ) -> None:
     """Raise ValueError, naming a metric, where it needs a probe and none can be fitted.
 
@@ -125,11 +130,11 @@ def check_probe(
         num_classes: C.
         class_counts: (C,) training images of each class; empty where they are not known yet.
         class_names: (C,) names; empty where they are not known yet.
+        asked: Whether the generated images were asked to be of classes.
     """
+    fits = {"always": True, "unasked": not asked, "with_train": "train" in needed(config)}
     for name in config.names:
-        probed = set(PROBE_NEEDS) <= set(METRICS[name].needs)
-        # For its ceiling, cas_real, cas fits one wherever training images are measured.
-        if not probed and not (name == "cas" and "train" in needed(config)):
+        if not fits.get(METRICS[name].probe, False):
             continue
         try:
             check_counts(
@@ -163,6 +168,16 @@ def evaluate_images(
     validate_metrics(config)
     parts = present(real) if generated_labels is None else {*present(real), "generated_labels"}
     check_needs(config, parts)
+    if real.train is not None and real.train_labels is not None:
+        C = len(real.class_names)
+        check_probe(
+            config,
+            num_train=len(real.train),
+            num_classes=C,
+            class_counts=[int(np.sum(real.train_labels == c)) for c in range(C)],
+            class_names=real.class_names,
+            asked=generated_labels is not None,
+        )
     check_comparable("generated", generated, real.reference)
     comparison = compare_images(
         generated,
@@ -330,15 +345,30 @@ METRICS: dict[str, Metric] = {
         compute=compute_memorization, needs=("train",), shown=("memorized", "copying_z")
     ),
     "classes": Metric(
-        compute=compute_classes, needs=PROBE_NEEDS, shown=("class_tv", "probe_accuracy")
+        compute=compute_classes,
+        needs=PROBE_NEEDS,
+        probe="always",
+        shown=("class_tv", "probe_accuracy"),
     ),
-    "class_kid": Metric(compute=compute_class_kid, needs=PROBE_NEEDS, shown=("worst_class_kid",)),
+    "class_kid": Metric(
+        compute=compute_class_kid,
+        needs=PROBE_NEEDS,
+        probe="unasked",
+        shown=("worst_class_kid",),
+    ),
     "class_recall": Metric(
-        compute=compute_class_recall, needs=PROBE_NEEDS, shown=("worst_class_recall",)
+        compute=compute_class_recall,
+        needs=PROBE_NEEDS,
+        probe="unasked",
+        shown=("worst_class_recall",),
     ),
     "conditional_accuracy": Metric(
-        compute=compute_conditional_accuracy, needs=(*PROBE_NEEDS, "generated_labels")
+        compute=compute_conditional_accuracy,
+        needs=(*PROBE_NEEDS, "generated_labels"),
+        probe="always",
     ),
-    "cas": Metric(compute=compute_cas, needs=("generated_labels", "reference_labels")),
+    "cas": Metric(
+        compute=compute_cas, needs=("generated_labels", "reference_labels"), probe="with_train"
+    ),
 }
 """Metric by its name in metrics.names; adding one is a function and a line."""

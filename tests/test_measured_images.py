@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluating import (
+    CLASSES,
     DIGITS,
     GENERATED,
+    LABELS,
     REFERENCE,
     TRAIN,
     error_of,
+    measured,
     save_arrays,
     write_folder,
     write_npz,
@@ -33,9 +36,12 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--reference digts", "--reference must be one of a folder, an .npz file, digits"),
+        (
+            "--reference digts",
+            "--reference must be an existing folder or .npz file, or a data set (digits, flower-",
+        ),
         ("--reference digts", "did you mean 'digits'?"),
-        ("--reference {new}", "--reference must be one of a folder, an .npz file"),
+        ("--reference {new}", "--reference must be an existing folder or .npz file, or a data"),
         (
             "--reference digits --data.name flower-crops",
             "--reference must be the data set of --data.name (flower-crops), got 'digits'",
@@ -65,7 +71,11 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         ),
         (
             "--reference {reference} --metrics.num-images 11",
-            "metrics.num_images must be at most the number of images (10), got 11",
+            "metrics.num_images must be at most the number of images (10), got 11; give more",
+        ),
+        (
+            "--reference {reference} --metrics.num-images many",
+            "--metrics.num-images must be a whole number or None, got 'many'",
         ),
         ("--reference {images}/000000.png", "--reference must be an existing folder or .npz file"),
     ],
@@ -210,10 +220,53 @@ def test_eight_bits_are_not_compared_with_floats_of_any_range(folders, tmp_path,
         assert message in error_of(capsys, *given, *words)
 
 
-def test_a_reference_of_one_image_is_too_small(folders, tmp_path, capsys):
-    reference = write_folder(tmp_path / "one", REFERENCE[:1])
-    error = error_of(capsys, "--images", folders["images"], "--reference", reference)
-    assert "--reference must hold at least 2 images, got 1" in error
+@pytest.mark.parametrize("flag", ["--images", "--reference", "--train"])
+def test_one_image_is_too_few(folders, tmp_path, capsys, flag):
+    """Whichever side it is of; the flag is named."""
+    parts = {"--images": folders["images"], "--reference": folders["reference"]}
+    parts["--train"] = folders["reference"]
+    parts[flag] = write_folder(tmp_path / "one", REFERENCE[:1])
+    words = [word for pair in parts.items() for word in pair]
+    error = error_of(capsys, *words, "--metrics.names", "memorization")
+    assert f"{flag} must hold at least 2 images, got 1" in error
+
+
+def test_what_a_metric_needs_is_asked_for_before_images_are_read(folders, capsys):
+    """So that nothing is said of images that will not be measured."""
+    error = error_of(
+        capsys,
+        *("--images", folders["reference"], "--reference", folders["images"]),
+        *("--train", folders["reference"], "--metrics.names", "class_kid"),
+    )
+    assert "metrics.names must not have 'class_kid' without real images with classes" in error
+
+
+def without_sevens(tmp_path: Path) -> list[object]:
+    """Flags of files whose training images lack a class."""
+    words: list[object] = []
+    few = TRAIN[LABELS[TRAIN] != 7]
+    for name, indices in {"images": GENERATED, "reference": REFERENCE, "train": few}.items():
+        classes = {"labels": LABELS[indices], "class_names": CLASSES}
+        words += [f"--{name}", write_npz(tmp_path / f"{name}.npz", indices, **classes)]
+    return words
+
+
+def test_a_probe_that_cannot_be_fitted_is_an_error_before_features_are(tmp_path, capsys):
+    """The class without images is named; weights that are no network are not read yet."""
+    weights = tmp_path / "weights.pt"
+    weights.write_text("no network")
+    words = [*without_sevens(tmp_path), "--metrics.names", "kid", "classes"]
+    error = error_of(
+        capsys, *words, "--metrics.extractor", "inception", "--metrics.weights", weights
+    )
+    assert "metrics.names must not have 'classes' here: a probe's images must include" in error
+    assert "got none of 7;" in error
+
+
+def test_kid_by_class_needs_no_probe_where_classes_were_asked_for(tmp_path, capsys):
+    """A class without training images does not matter then."""
+    found = measured(capsys, *without_sevens(tmp_path), "--metrics.names", "class_kid")
+    assert "7" in found["classes"]["class_kid/pixels"]
 
 
 def test_a_class_folder_must_be_one_of_the_references_classes(folders, tmp_path, capsys):
