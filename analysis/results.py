@@ -334,14 +334,9 @@ def _measured_rows(
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
-            row = {
-                "lineage": record.id,
-                "generation": generation,
-                "member": MIXTURE,
-                "status": "diverged" if diverged else "done",
-                "node": keys[0],
-            }
-            yield row | _node_numbers(None) | _metric_sizes(metrics), metrics
+            place: Json = {"lineage": record.id, "generation": generation, "node": keys[0]}
+            status = "diverged" if diverged else "done"
+            yield place | {"member": MIXTURE, "status": status} | _metric_sizes(metrics), metrics
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:

@@ -123,7 +123,7 @@ def test_a_generation_is_done_when_all_its_members_are(lineage, tmp_path: Path) 
 def test_the_table_has_a_row_for_each_member_and_the_mixture(out: Path) -> None:
     """Of each generation."""
     table = load_results([out])
-    rows = [(row.generation, str(row.member)) for row in table.itertuples()]
+    rows = [(n, str(m)) for n, m in zip(table.generation, table.member, strict=True)]
     assert sorted(rows) == [(n, name) for n in (1, 2) for name in ("0", "1", "2", MIXTURE)]
     assert table["kid/pixels"].notna().all()
 

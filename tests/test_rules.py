@@ -15,7 +15,7 @@ from tiny_sweep import CARD, make_lineage
 
 from sweep.config import PoolConfig
 from sweep.plan import NodePlan, plan_lineage
-from sweep.pool import Pool, Segment, only_real, pool_origins, pool_rows, pool_size
+from sweep.pool import Pool, Segment, Selected, only_real, pool_origins, pool_rows, pool_size
 from sweep.rules import (
     POOL_RULES,
     Step,
@@ -290,6 +290,7 @@ def test_a_subset_is_drawn_of_all_images_there_have_been() -> None:
     config = PoolConfig(rule="subsample", initial_images=10)
     for step in evolve(config, num_train=10, generations=5):
         (selected,) = after(step)
+        assert isinstance(selected, Selected)
         assert pool_size(selected.of) == everything_of(step) == 10 * (step.generation + 1)
 
 
