@@ -91,9 +91,9 @@ def test_the_mixtures_images_are_the_next_pools_first(run: LineageRun) -> None:
 
 
 def test_the_pool_of_a_member_is_its_part_of_all_images(run: LineageRun) -> None:
-    """The second of three shards: real images 13 to 25, and a third of each stream."""
+    """The second of three shards: real images 14 to 26, and a third of each stream."""
     node = by_generation(run.nodes)[1][1]
-    real = run.data.images[run.data.train][13:26]
+    real = run.data.images[run.data.train][14:27]
     drawn = [
         run.store.read_block(n.stream, 0)[a:b]
         for n, a, b in zip(run.nodes[:2], (5, 1), (10, 3), strict=True)
