@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.labels import describe_setting, file_stem
-from analysis.results import grouped, run_names, setting_axes
+from analysis.results import MIXTURE, grouped, run_names, setting_axes
 from analysis.style import DPI, FAINT, save_figure, styled
 from sweep.records import LineageRecord, load_card, load_lineages
 
@@ -70,7 +70,8 @@ def draw_grids(
     runs = run_names(dirs)
     records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
     chosen = []
-    for values, part in grouped(frame, setting_axes(frame)):
+    models = frame[frame["member"] != MIXTURE]
+    for values, part in grouped(models, setting_axes(models)):
         rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
         if rows.empty:
             note(f"{describe_plainly(values)} has no seed {seed}: left out")

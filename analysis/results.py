@@ -321,22 +321,22 @@ def _measured_rows(
     for generation, keys in enumerate(record.nodes or unknown, start=1):
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
-            specs = record.specs(member) if key and node else []
-            metrics = _read_metrics(folder, key, specs)
+            metrics = _read_metrics(folder, key, record.specs(member) if node else [])
             diverged = diverged or (node is not None and node.status == "diverged")
-            row = {
-                "lineage": record.id,
-                "generation": generation,
-                "member": member,
-                "status": _row_status(record, node, diverged=diverged),
-                "node": key,
-            }
+            status = _row_status(record, node, diverged=diverged)
+            row = _identity(record, generation, member, key) | {"status": status}
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
-            place: Json = {"lineage": record.id, "generation": generation, "node": keys[0]}
-            status = "diverged" if diverged else "done"
-            yield place | {"member": MIXTURE, "status": status} | _metric_sizes(metrics), metrics
+            row = _identity(record, generation, MIXTURE, keys[0])
+            yield (
+                row | {"status": "diverged" if diverged else "done"} | _metric_sizes(metrics),
+                metrics,
+            )
+
+
+def _identity(record: LineageRecord, generation: int, member: int | str, key: str | None) -> Json:
+    return {"lineage": record.id, "generation": generation, "member": member, "node": key}
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
@@ -367,7 +367,8 @@ def _node_numbers(node: NodeRecord | None) -> Json:
     if node is None:
         return {}
     numbers = {name: getattr(node, name) for name in NODE_COLUMNS if name != "real_share"}
-    return {**numbers, "real_share": node.origins.get("0", 0) / node.num_images}
+    known = "-1" not in node.origins  # the pool of a diverged model may never have been looked at
+    return numbers | ({"real_share": node.origins.get("0", 0) / node.num_images} if known else {})
 
 
 def _metric_sizes(metrics: list[MetricsRecord]) -> Json:

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from analysis.labels import describe_seeds, format_value, name_extractor
 from analysis.results import (
     METRIC_COLUMNS,
+    MIXTURE,
     axis_columns,
     grouped,
     measured_sizes,
@@ -66,8 +67,10 @@ def build_tables(
     tables = []
     for name in names:
         for split, part in grouped(frame, split_by):
-            build = _composition_table if name == COMPOSITION else _metric_table
-            tables.append(build(part, name, rows_by, split, confidence))
+            if name != COMPOSITION:
+                tables.append(_metric_table(part, name, rows_by, split, confidence))
+            elif len(pools := part[part["member"] != MIXTURE]):
+                tables.append(_composition_table(pools, name, rows_by, split, confidence))
     return tables
 
 

@@ -85,6 +85,9 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         rule = "be set with ensemble.data=filtered, which is what it keeps of the pool"
         has_filter = member.data != "filtered" or member.filter.name != "none"
         check(has_filter, "filter.name", rule, member.filter.name)
+        rule = "be another one with ensemble.data=filtered, as real images repeat themselves"
+        repeats = member.data == "filtered" and member.filter.name == "near-duplicates"
+        check(not repeats, "filter.name", rule, member.filter.name)
 
 
 def check_judges(entry: Entry) -> None:

@@ -53,11 +53,10 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
     """
     texts = config.ensemble.members or ("",) * config.ensemble.size
     members = tuple(_member(config, text, number) for number, text in enumerate(texts))
-    if any(member.data == "own" for member in members) and config.pool.rule == "subsample":
-        raise ValueError(
-            "ensemble.data must not be own with pool.rule=subsample, which mixes all images, "
-            "got 'own'"
-        )
+    for member in members:
+        rule = "be all, shard or filtered with pool.rule=subsample, which mixes all images"
+        apart = config.pool.rule != "subsample" or member.data not in ("own", "real")
+        check(apart, "ensemble.data", rule, member.data)
     if not any(member.share > 0 for member in members):
         raise ValueError("ensemble.members must have a share above 0, got none")
     return members

@@ -44,7 +44,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selected:
-    """Images [start, stop) of those that a selection keeps of its candidates, in their order."""
+    """Images [start, stop) of those that a selection keeps of its candidates.
+
+    Of a random subset in random order, else in the order of the candidates.
+    """
 
     of: "Pool"
     """The candidates."""
@@ -64,7 +67,7 @@ class Selected:
 Source = Segment | Selected
 Pool = tuple[Source, ...]
 Choose = Callable[[Selected], np.ndarray]
-"""The ascending positions among its candidates that a selection keeps, (keep,) int64."""
+"""The positions among its candidates that a selection keeps, (keep,) int64, each once."""
 
 
 class NotLookedAt(Exception):
@@ -126,14 +129,18 @@ def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:
 def shard(pool: Pool, index: int, count: int) -> Pool:
     """Part `index` of `count` disjoint parts, of every source alike, which together are the pool.
 
-    Positions of real images are those of a random permutation and a stream's images are
-    independent, so that contiguous parts are random ones.
+    Positions of real images and of random subsets are those of a random permutation and a stream's
+    images are independent, so that contiguous parts are random ones. What cannot be split evenly
+    goes to the parts in turn, from source to source, so that sizes differ by one image at most.
     """
-    parts = []
+    parts, turn = [], 0
     for source in pool:
-        first, last = (len(source) * i // count for i in (index, index + 1))
-        if last > first:
-            parts.append(replace(source, start=source.start + first, stop=source.start + last))
+        each, rest = divmod(len(source), count)
+        sizes = [each + ((i - turn) % count < rest) for i in range(count)]
+        if sizes[index]:
+            start = source.start + sum(sizes[:index])
+            parts.append(replace(source, start=start, stop=start + sizes[index]))
+        turn += rest
     return tuple(parts)
 
 
@@ -149,9 +156,9 @@ def first_images(pool: Pool, count: int) -> Pool:
 
 
 def random_positions(selected: Selected) -> np.ndarray:
-    """What a random subset keeps: (keep,) ascending positions, by its seed alone."""
+    """What a random subset keeps: (keep,) positions in random order, by its seed alone."""
     rng = generator(tuple(selected.by["seed"]), Purpose.POOL)
-    return np.sort(rng.permutation(pool_size(selected.of))[: selected.keep])
+    return rng.permutation(pool_size(selected.of))[: selected.keep]
 
 
 def choose_blindly(selected: Selected) -> np.ndarray:

@@ -112,7 +112,7 @@ class Sources:
         return found[source.start - first : source.stop - first]
 
     def choose(self, selected: Selected) -> np.ndarray:
-        """The ascending positions among its candidates that a selection keeps, (keep,) int64."""
+        """The positions among its candidates that a selection keeps, (keep,) int64, each once."""
         if selected.by["name"] == RANDOM:
             return random_positions(selected)
         return self.selection(selected)[0]

@@ -10,7 +10,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_run, make_sweep, numbers_of, plan_in
 
+from analysis.grids import draw_grids
+from analysis.integrity import inspect_folder
 from analysis.results import MIXTURE, load_results
+from analysis.tables import COMPOSITION, build_tables
 from model.config import MetricsConfig
 from model.metrics import RealImages, evaluate_images
 from sweep.board import write_boards
@@ -88,9 +91,9 @@ def test_the_mixtures_images_are_the_next_pools_first(run: LineageRun) -> None:
 
 
 def test_the_pool_of_a_member_is_its_part_of_all_images(run: LineageRun) -> None:
-    """The second of three shards: real images 13 to 25, and a third of each stream."""
+    """The second of three shards: real images 14 to 26, and a third of each stream."""
     node = by_generation(run.nodes)[1][1]
-    real = run.data.images[run.data.train][13:26]
+    real = run.data.images[run.data.train][14:27]
     drawn = [
         run.store.read_block(n.stream, 0)[a:b]
         for n, a, b in zip(run.nodes[:2], (5, 1), (10, 3), strict=True)
@@ -123,7 +126,7 @@ def test_a_generation_is_done_when_all_its_members_are(lineage, tmp_path: Path) 
 def test_the_table_has_a_row_for_each_member_and_the_mixture(out: Path) -> None:
     """Of each generation."""
     table = load_results([out])
-    rows = [(n, str(m)) for n, m in zip(table.generation, table.member, strict=True)]
+    rows = zip(table.generation, table.member.astype(str), strict=True)
     assert sorted(rows) == [(n, name) for n in (1, 2) for name in ("0", "1", "2", MIXTURE)]
     assert table["kid/pixels"].notna().all()
 
@@ -137,6 +140,33 @@ def test_the_mixtures_row_has_its_own_number(out: Path, run: LineageRun) -> None
     assert record is not None
     assert row["kid/pixels"] == record.values["kid/pixels"]
     assert row["metric_num_images"] == 16
+
+
+def test_a_mixture_has_no_pool_and_no_preview_of_its_own(out: Path, tmp_path: Path) -> None:
+    """The table of pools and the grids of previews show models alone."""
+    table = load_results([out])
+    (composition,) = build_tables(table, [COMPOSITION], by=[], confidence=0.95)
+    assert [row[0] for row in composition.rows] == ["0", "1", "2"]
+    settings = {"folder": tmp_path, "image_format": "png", "seed": None, "note": print}
+    names = [path.name for path in draw_grids(table, [out], **settings)]
+    assert "grid-member-0.png" in names
+    assert not any(MIXTURE in name for name in names)
+
+
+def test_a_folder_of_ensembles_is_whole(out: Path) -> None:
+    """`analysis check` finds every file, the mixtures' numbers among them."""
+    found = inspect_folder(out)
+    assert (found.num_nodes, found.problems) == (6, [])
+
+
+def test_a_missing_mixture_is_a_problem(out: Path, run: LineageRun, tmp_path: Path) -> None:
+    """Of a finished generation."""
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    (plan,) = run.nodes[0].mixture
+    (path,) = (copy / "generations").rglob(f"{plan.spec}.json")
+    path.unlink()
+    assert len(inspect_folder(copy).problems) == 1
 
 
 def test_a_member_that_diverges_stops_the_lineage(tmp_path: Path) -> None:

@@ -249,10 +249,9 @@ def test_the_mixture_is_planned_where_more_enters_than_one_models_first_images()
     focal = {"concentration": 0.5, "focal_classes": ["0"]}
     plain = nodes_of(labels, base, alpha=1.0)
     assert [node.mixture for node in plain] == [(), ()]
-    for changes in (focal, {"ensemble": {"size": 2}}, {"filter": {"name": "random"}}):
-        given: Any = changes.get("filter")
-        more = {"filter": {**given, "candidates": 2.0}} if given else {}
-        first = nodes_of(labels, base, alpha=1.0, **{**changes, **more})[0]
+    judge = {"name": "random", "candidates": 2.0}
+    for changes in (focal, {"ensemble": {"size": 2}}, {"filter": judge}):
+        first = nodes_of(labels, base, alpha=1.0, **changes)[0]
         (mixture,) = first.mixture
         assert pool_size(mixture.images) == mixture.num_images == 16
 

@@ -149,10 +149,10 @@ def test_an_ensembles_first_member_begins_as_a_lineage_of_one() -> None:
 
 
 def test_shards_of_the_first_pool_are_disjoint_and_together_the_pool() -> None:
-    """40 images in parts of 13, 13 and 14."""
+    """40 images in parts of 14, 13 and 13."""
     first = generations(**SHARDS)[0]
     ranges = [(s.start, s.stop) for node in first for s in only_real(node.pool)]
-    assert ranges == [(0, 13), (13, 26), (26, 40)]
+    assert ranges == [(0, 14), (14, 27), (27, 40)]
 
 
 def test_later_shards_hold_part_of_every_members_images() -> None:
@@ -208,12 +208,14 @@ def test_a_member_that_sees_nothing_is_an_error_of_the_plan(data: str, member: i
     )
 
 
-def test_own_data_do_not_go_with_subsamples() -> None:
-    """A random subset of all images is nobody's own."""
-    settings = {"pool.rule": "subsample", "pool.alpha": None, "ensemble.data": "own"}
+@pytest.mark.parametrize("data", ["own", "real"])
+def test_own_and_real_data_do_not_go_with_subsamples(data: str) -> None:
+    """What a random subset of all images is made of only its positions tell."""
+    settings = {"pool.rule": "subsample", "pool.alpha": None, "ensemble.data": data}
     config = make_lineage({**GAUSSIAN, **settings, "ensemble.size": 2})
-    assert error_of(lambda: plan_lineage(config, CARD)).startswith(
-        "ensemble.data must not be own with pool.rule=subsample"
+    assert error_of(lambda: plan_lineage(config, CARD)) == (
+        "ensemble.data must be all, shard or filtered with pool.rule=subsample, which mixes all "
+        f"images, got {data!r}"
     )
 
 
@@ -250,4 +252,13 @@ def test_filtered_data_need_a_filter() -> None:
     assert error_of(lambda: plan_lineage(config, CARD)) == (
         "filter.name must be set with ensemble.data=filtered, which is what it keeps of the pool, "
         "got 'none'"
+    )
+
+
+def test_a_pools_real_images_are_no_near_duplicates_of_themselves() -> None:
+    """A filter that would drop them all is refused."""
+    words = "data=filtered filter.name=near-duplicates filter.candidates=2"
+    config = make_lineage({**GAUSSIAN, "ensemble.members": [words]})
+    assert error_of(lambda: plan_lineage(config, CARD)).startswith(
+        "filter.name must be another one with ensemble.data=filtered, as real images repeat"
     )
