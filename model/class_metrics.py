@@ -153,8 +153,10 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
     asked, labels = np.unique(generated_labels, return_inverse=True)
-    probe = fit_probe(comparison.generated, labels, num_classes=len(asked))
-    predicted = asked[probe.predict(real.reference)]
+    predicted = np.full(len(reference_labels), asked[0])  # all that images of one class can teach
+    if len(asked) > 1:
+        probe = fit_probe(comparison.generated, labels, num_classes=len(asked))
+        predicted = asked[probe.predict(real.reference)]
     numbers = _average("cas", predicted == reference_labels, config.bootstrap)
     numbers["class_cas"] = class_accuracy(predicted, reference_labels, num_classes=C)
     if real.train is not None and real.train_labels is not None:

@@ -7,6 +7,7 @@ drawn, Ray or tyro.
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,6 +160,24 @@ class Measurement:
                 self.store.write_block(key, index, found, shelf="features")
             blocks.append(found)
         return np.concatenate(blocks)
+
+    def lacks(self, source: Json, index: int, config: MetricsConfig) -> bool:
+        """Whether a block of features is not in the store."""
+        return not self.store.has_block(features_key(source, config), index, shelf="features")
+
+    def extract_blocks(
+        self, blocks: Sequence[tuple[Json, int, np.ndarray]], config: MetricsConfig
+    ) -> None:
+        """Extract and keep the features of several blocks (what they are of, number, images)."""
+        if not blocks:
+            return
+        images = np.concatenate([part for _, _, part in blocks])
+        found = extract_features(images, config, device=self.device)
+        start = 0
+        for source, index, part in blocks:
+            block = found[start : start + len(part)]
+            self.store.write_block(features_key(source, config), index, block, shelf="features")
+            start += len(part)
 
     def read(self, key: str, index: int) -> np.ndarray | None:
         """A block of features, or None where there is none; a damaged one is deleted."""

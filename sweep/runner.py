@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,8 @@ def run_lineages(
             job = replace(job, member_resources=per_trial)
         bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
         with Display(lineages, store) as display:
-            failures = TrialEvents(display)
+            several = {lineage.id for lineage in lineages if lineage.num_members > 1}
+            failures = TrialEvents(display, several)
             tuner = tune.Tuner(
                 tune.with_resources(
                     functools.partial(run_trial, job=job),
@@ -234,9 +235,11 @@ def raise_interrupt(signum: int, frame: object) -> None:
 class TrialEvents(tune.Callback):
     """Says when generations are done and lineages fail."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Display, several: Collection[str]) -> None:
         self.errors: dict[str, str] = {}
         self._display = display
+        self._several = several
+        """Lineages of several members."""
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -249,9 +252,10 @@ class TrialEvents(tune.Callback):
         """Print a line per finished generation."""
         kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
         elapsed = format_seconds(time.monotonic() - self._started)
+        lineage = trial.config["lineage"]
+        member = f" member {result['member']}" if lineage in self._several else ""
         self._display.say(
-            f"[{elapsed}] {trial.config['lineage']}  V_{result['generation']} "
-            f"{result['status']}{kid}"
+            f"[{elapsed}] {lineage}  V_{result['generation']}{member} {result['status']}{kid}"
         )
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:

@@ -4,7 +4,7 @@ A selection is made once and kept in the store with the scores that made it. Mus
 nodes are trained, nor Ray.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -64,8 +64,21 @@ class Sources:
         Raises:
             Diverged: A model's images are not finite, or none are of a class that is asked for.
         """
+        self.fill(pool)
         parts = [self.source_images(source) for source in pool]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def fill(self, pool: Pool) -> None:
+        """Draw what is missing of a pool's own streams, whose classes share network calls."""
+        ranges: dict[str, dict[int | None, range]] = {}
+        for segment in own_segments(pool):
+            of_stream = ranges.setdefault(segment.source, {})
+            known = of_stream.get(segment.label, range(segment.start, segment.stop))
+            of_stream[segment.label] = range(
+                min(known.start, segment.start), max(known.stop, segment.stop)
+            )
+        for stream, wanted in ranges.items():
+            self.streams.fill(*self.node_of(stream), wanted)
 
     def source_images(self, source: Source) -> np.ndarray:
         """The images of one source."""
@@ -93,7 +106,27 @@ class Sources:
 
     def features(self, pool: Pool, config: MetricsConfig) -> np.ndarray:
         """(N, D) float32 features of a pool's images, those of whole streams kept in the store."""
+        self.fill_features(pool, config)
         return np.concatenate([self.source_features(source, config) for source in pool])
+
+    def fill_features(self, pool: Pool, config: MetricsConfig) -> None:
+        """Extract what is missing of the features of a pool's own class streams, all at once.
+
+        An extractor runs on batches of one padded shape, which a class's small blocks leave empty.
+        """
+        self.fill(pool)
+        blocks = {
+            (store_key(segment.source, segment.label), block)
+            for segment in own_segments(pool)
+            if segment.label is not None
+            for block in blocks_with(segment.label, range(segment.start, segment.stop))
+        }
+        missing = [
+            ({"stream": key}, block, self.store.read_block(key, block))
+            for key, block in sorted(blocks)
+            if self.measurement.lacks({"stream": key}, block, config)
+        ]
+        self.measurement.extract_blocks(missing, config)
 
     def source_features(self, source: Source, config: MetricsConfig) -> np.ndarray:
         """The features of one source."""
@@ -235,6 +268,15 @@ def filter_config(by: Json) -> FilterConfig:
     frozen = key_defaults(FilterConfig())
     given = {name: by[name] for name in frozen if name in by and name != "weights"}
     return updated(FilterConfig(), {**frozen, **given}, "filter.")
+
+
+def own_segments(pool: Pool) -> Iterator[Segment]:
+    """The ranges of streams that a pool names, but for those where a probe looks for a class."""
+    for source in pool:
+        if isinstance(source, Selected):
+            yield from own_segments(source.of) if source.by["name"] != PROBE else ()
+        elif source.kind == "synthetic":
+            yield source
 
 
 def selection_key(selected: Selected) -> str:

@@ -48,26 +48,31 @@ class Streams:
             Diverged: The model draws images that are not finite, or all the same.
         """
         base = stream_key(node.key, sample)
-        blocks = {label: blocks_with(label, images) for label, images in ranges.items()}
         while True:
-            missing = [
-                (label, block)
-                for label, needed in blocks.items()
-                for block in needed
-                if not self.store.has_block(store_key(base, label), block)
-            ]
-            if not missing:
-                try:
-                    return {
-                        label: self.read_images(base, label, images)
-                        for label, images in ranges.items()
-                    }
-                except FileNotFoundError:  # found damaged by another lineage just now
-                    continue
-                except CorruptError:
-                    for label, needed in blocks.items():
-                        self.discard_damaged(store_key(base, label), needed)
-                    continue
+            self.fill(node, sample, ranges)
+            try:
+                return {
+                    label: self.read_images(base, label, images) for label, images in ranges.items()
+                }
+            except FileNotFoundError:  # found damaged by another lineage just now
+                continue
+            except CorruptError:
+                for label, images in ranges.items():
+                    self.discard_damaged(store_key(base, label), blocks_with(label, images))
+
+    def fill(self, node: NodePlan, sample: SampleConfig, ranges: Ranges) -> None:
+        """Draw the missing blocks of some images of a stream, classes sharing network calls.
+
+        Raises:
+            Diverged: As read.
+        """
+        base = stream_key(node.key, sample)
+        while missing := [
+            (label, block)
+            for label, images in ranges.items()
+            for block in blocks_with(label, images)
+            if not self.store.has_block(store_key(base, label), block)
+        ]:
             with self.work.on(base, node, "sample") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
