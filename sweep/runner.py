@@ -225,10 +225,10 @@ class TrialEvents(tune.Callback):
         """Print a line per finished generation."""
         kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
         elapsed = format_seconds(time.monotonic() - self._started)
-        self._display.say(
-            f"[{elapsed}] {trial.config['lineage']}  V_{result['generation']} "
-            f"{result['status']}{kid}"
-        )
+        which = f"V_{result['generation']}"
+        if result.get("member") is not None:
+            which += f", member {result['member']},"
+        self._display.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Keep the last line of a failed trial's error."""
