@@ -10,6 +10,7 @@ from pathlib import Path
 from model.config import MetricsConfig
 from model.features import extractor_label
 from model.metrics import METRICS, validate_metrics
+from sweep.blocks import blocks_of, store_key
 from sweep.config import SweepConfig
 from sweep.entering import streams_of
 from sweep.execution import run_analysis, short_path
@@ -19,7 +20,6 @@ from sweep.pool import Pool
 from sweep.prepared import find_card
 from sweep.records import WEIGHTS
 from sweep.store import LocalStore
-from sweep.streams import blocks_of, store_key
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""

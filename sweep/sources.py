@@ -16,6 +16,7 @@ from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
 from model.size import SAMPLE_BATCH
 from model.training import Diverged
+from sweep.blocks import block_size, blocks_with, store_key
 from sweep.config import key_defaults, updated
 from sweep.entering import PROBE
 from sweep.files import CorruptError
@@ -37,7 +38,7 @@ from sweep.pool import (
 )
 from sweep.records import DatasetCard, Json
 from sweep.store import Store
-from sweep.streams import Streams, block_size, blocks_with, store_key
+from sweep.streams import Streams
 
 SELECTIONS_VERSION = 1
 """Raised whenever the same candidates and settings would keep others."""

@@ -14,9 +14,9 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block, draw_class_blocks
 from model.randomness import Purpose
-from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
+from sweep.blocks import block_size, blocks_with, store_key
 from sweep.files import CorruptError
-from sweep.keys import class_stream_key, stream_key
+from sweep.keys import stream_key
 from sweep.plan import NodePlan
 from sweep.store import Store
 from sweep.work import WAIT_SECONDS, Work
@@ -128,23 +128,3 @@ class Streams:
                 continue
             except CorruptError:
                 self.store.discard_block(key, block)
-
-
-def store_key(stream: str, label: int | None) -> str:
-    """Name of a stream's folder, or of that of one of its classes."""
-    return stream if label is None else class_stream_key(stream, label)
-
-
-def blocks_of(label: int | None, count: int) -> int:
-    """Blocks that hold the first `count` images of a stream, or of one of its classes."""
-    return num_blocks(count) if label is None else num_class_blocks(count)
-
-
-def blocks_with(label: int | None, images: range) -> range:
-    """The blocks that hold some images of a stream, or of one of its classes."""
-    return range(images.start // block_size(label), blocks_of(label, images.stop))
-
-
-def block_size(label: int | None) -> int:
-    """Images of a block."""
-    return SAMPLE_BATCH if label is None else CLASS_BLOCK
