@@ -26,21 +26,6 @@ def num_blocks(count: int) -> int:
     return -(-count // SAMPLE_BATCH)
 
 
-def blocks_of(label: int | None, count: int) -> int:
-    """Blocks that hold the first `count` images of a stream, or of one of its classes."""
-    return num_blocks(count) if label is None else num_class_blocks(count)
-
-
-def blocks_with(label: int | None, images: range) -> range:
-    """The blocks that hold some images of a stream, or of one of its classes."""
-    return range(images.start // block_size(label), blocks_of(label, images.stop))
-
-
-def block_size(label: int | None) -> int:
-    """Images of a block."""
-    return SAMPLE_BATCH if label is None else CLASS_BLOCK
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSize:
     """Size of a model."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from model.config import MetricsConfig
 from model.features import extractor_label
 from model.metrics import METRICS, validate_metrics
-from model.size import blocks_of
+from sweep.blocks import blocks_of, store_key
 from sweep.config import SweepConfig
 from sweep.entering import streams_of
 from sweep.execution import run_analysis, short_path
 from sweep.folder import fill, read_sweep, write_sweep
-from sweep.keys import store_key
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep
 from sweep.pool import Pool
 from sweep.prepared import find_card

@@ -91,8 +91,3 @@ def stream_key(node_key: str, sample: SampleConfig) -> str:
 def class_stream_key(stream: str, label: int) -> str:
     """Key of the images of one class among those that a conditional model draws."""
     return digest({"stream": stream, "label": label})
-
-
-def store_key(stream: str, label: int | None) -> str:
-    """Name of a stream's folder, or of that of one of its classes."""
-    return stream if label is None else class_stream_key(stream, label)

@@ -50,7 +50,12 @@ class Generation:
 
     node: NodeRecord
     metrics: tuple[MetricsRecord, ...] = ()
-    """Of each specification; none where the model diverged."""
+    """Its own, of each specification; none where a model of the generation diverged."""
+    mixture: tuple[MetricsRecord, ...] = ()
+    """The same of all images that enter the next pool, beside the first model of each generation,
+    where these are not simply its first ones."""
+    num_members: int = 1
+    """Models of the generation."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -115,16 +120,23 @@ class LineageRun:
     def generations(self) -> Iterator[Generation]:
         """Compute what is missing, node by node; ends early after a generation with one diverged.
 
-        What is measured of a mixture comes with the first member.
+        What is measured of a mixture comes with the first model of its generation.
         """
         for members in by_generation(self.nodes):
             self.spread(members)
             records = [self.ensure_node(node) for node in members]
             if any(record.status == "diverged" for record in records):
-                yield from (Generation(node=record) for record in records)
+                for record in records:
+                    yield Generation(node=record, num_members=len(records))
                 return
             for node, record in zip(members, records, strict=True):
-                yield Generation(node=record, metrics=self.ensure_all_metrics(node))
+                found, own = self.ensure_all_metrics(node), len(node.metrics)
+                yield Generation(
+                    node=record,
+                    metrics=found[:own],
+                    mixture=found[own:],
+                    num_members=len(records),
+                )
         # One that was set aside on the way lost its numbers with its weights.
         for node in self.nodes:
             self.ensure_all_metrics(node)

@@ -1,23 +1,28 @@
 """What `sweep plan` and `sweep status` print. Must not import torch or ray."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from model.config import DataConfig, MetricsConfig
 from model.features import extractor_label, find_extractor
+from model.filters import feature_settings
 from model.metrics import needed
-from model.size import SAMPLE_BATCH, ModelSize, block_size, blocks_of, model_size, num_blocks
+from model.size import ModelSize, model_size
 from model.training_length import ema_init_left
+from sweep.blocks import block_size, blocks_of
 from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
 from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
+from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
 from sweep.store import LocalStore
 
+BLIND = (RANDOM, "random")
+"""Selections that look at no features."""
 SMALL_FILES = 15_000
 """Bytes of a node's records, curves and file headers."""
 
@@ -124,27 +129,41 @@ def image_bytes(lineage: PlannedLineage) -> int:
 
 
 def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
-    """Bytes the nodes will take in the store: weights, streams in whole blocks, and small files."""
+    """Bytes the nodes will take in the store: weights, streams in whole blocks, and small files.
+
+    Where a probe looks for images of a class, as many are counted as are needed: how many are drawn
+    to find them is not known.
+    """
     owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     total = 0
+    blocks: dict[tuple[str, int | None, str], int] = {}
     for node in nodes:
         lineage = owner[node.key]
-        size = node_size(node, lineage.card)
-        owed = [node.new, *(plan.images for plan in node.metrics)]
-        counts: dict[tuple[str, int | None], int] = {}
-        for images in owed:
-            for place, count in streams_of(images).items():
-                counts[place] = max(count, counts.get(place, 0))
-        drawn = sum(blocks_of(label, n) * block_size(label) for (_, label), n in counts.items())
-        total += size.checkpoint_bytes + drawn * image_bytes(lineage)
+        total += node_size(node, lineage.card).checkpoint_bytes
         total += 64 * image_bytes(lineage) + SMALL_FILES
-        for metrics in node.metrics:
-            rows = num_blocks(metrics.num_images) * SAMPLE_BATCH
-            total += rows * feature_bytes(metrics.config, lineage)
+        for place, count in block_bytes(node, lineage):
+            blocks[place] = max(count, blocks.get(place, 0))
+    total += sum(blocks.values())
     if nodes:
         total += real_features_bytes(lineages)
     running = max((node_size(node, owner[node.key].card).state_bytes for node in nodes), default=0)
     return total + (2 * running if nodes else 0)
+
+
+def block_bytes(
+    node: NodePlan, lineage: PlannedLineage
+) -> Iterator[tuple[tuple[str, int | None, str], int]]:
+    """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
+    judge = feature_settings(node.settings.filter)
+    owed = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
+    for pool, measured in owed:
+        looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
+        sizes = {"": image_bytes(lineage)}
+        for config in (*measured, *([judge] if looked else [])):
+            sizes[extractor_label(config)] = feature_bytes(config, lineage)
+        for (stream, label), count in streams_of(pool).items():
+            rows = blocks_of(label, count) * block_size(label)
+            yield from (((stream, label, name), rows * each) for name, each in sizes.items())
 
 
 def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:

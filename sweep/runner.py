@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,7 @@ def run_lineages(
             job = replace(job, member_resources=per_trial)
         bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
         with Display(lineages, store) as display:
-            several = {lineage.id for lineage in lineages if lineage.num_members > 1}
-            failures = TrialEvents(display, several)
+            failures = TrialEvents(display)
             tuner = tune.Tuner(
                 tune.with_resources(
                     functools.partial(run_trial, job=job),
@@ -235,11 +234,9 @@ def raise_interrupt(signum: int, frame: object) -> None:
 class TrialEvents(tune.Callback):
     """Says when generations are done and lineages fail."""
 
-    def __init__(self, display: Display, several: Collection[str]) -> None:
+    def __init__(self, display: Display) -> None:
         self.errors: dict[str, str] = {}
         self._display = display
-        self._several = several
-        """Lineages of several members."""
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -252,11 +249,10 @@ class TrialEvents(tune.Callback):
         """Print a line per finished generation."""
         kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
         elapsed = format_seconds(time.monotonic() - self._started)
-        lineage = trial.config["lineage"]
-        member = f" member {result['member']}" if lineage in self._several else ""
-        self._display.say(
-            f"[{elapsed}] {lineage}  V_{result['generation']}{member} {result['status']}{kid}"
-        )
+        which = f"V_{result['generation']}"
+        if result.get("member") is not None:
+            which += f", member {result['member']},"
+        self._display.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Keep the last line of a failed trial's error."""

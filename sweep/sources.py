@@ -14,12 +14,13 @@ from model.datasets import Dataset
 from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
-from model.size import SAMPLE_BATCH, block_size, blocks_with
+from model.size import SAMPLE_BATCH
 from model.training import Diverged
+from sweep.blocks import block_size, blocks_with, store_key
 from sweep.config import key_defaults, updated
 from sweep.entering import PROBE
 from sweep.files import CorruptError
-from sweep.keys import digest, store_key
+from sweep.keys import digest
 from sweep.measurement import Measurement
 from sweep.plan import NodePlan
 from sweep.pool import (

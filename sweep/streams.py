@@ -14,10 +14,10 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block
 from model.randomness import Purpose
-from model.size import block_size, blocks_with
 from model.streams import draw_class_blocks
+from sweep.blocks import block_size, blocks_with, store_key
 from sweep.files import CorruptError
-from sweep.keys import store_key, stream_key
+from sweep.keys import stream_key
 from sweep.plan import NodePlan
 from sweep.store import Store
 from sweep.work import WAIT_SECONDS, Work

@@ -42,12 +42,13 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
         run.start_beside = member_starter(lineage, job, job.member_resources)
     for generation in run.generations():
         node = generation.node
-        values = {k: v for record in generation.metrics for k, v in record.values.items()}
+        # The lineage's own metrics come first: a later evaluation does not stand in their place.
+        values = {k: v for record in generation.metrics[::-1] for k, v in record.values.items()}
         tune.report(
             {
                 "node": node.key,
                 "generation": node.generation,
-                "member": node.member,
+                "member": node.member if generation.num_members > 1 else None,
                 "status": node.status,
                 "pid": os.getpid(),
                 "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),

@@ -90,6 +90,15 @@ def test_the_mixtures_images_are_the_next_pools_first(run: LineageRun) -> None:
     assert np.array_equal(entered[15 : 15 + 4], measured[12:])
 
 
+def test_a_models_numbers_are_its_own_and_the_mixtures_apart(run: LineageRun) -> None:
+    """What is reported of V_1's first member is not what is measured of all that enters."""
+    first, second = list(run.generations())[:2]
+    (own,), (mixture,) = first.metrics, first.mixture
+    assert own.stream == run.nodes[0].stream
+    assert own.values != mixture.values
+    assert (second.mixture, second.num_members) == ((), 3)
+
+
 def test_the_pool_of_a_member_is_its_part_of_all_images(run: LineageRun) -> None:
     """The second of three shards: real images 14 to 26, and a third of each stream."""
     node = by_generation(run.nodes)[1][1]

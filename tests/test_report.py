@@ -1,5 +1,7 @@
 """Facts of what `sweep plan` and `sweep status` print: counts, bytes, time, where lineages are."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.sampling import SAMPLE_BATCH
-from sweep import report
+from sweep.blocks import block_size
 from sweep.config import SweepConfig
 from sweep.folder import fill, write_sweep
 from sweep.plan import PlannedLineage, unique_nodes
@@ -68,7 +70,14 @@ def scratch(lineage: PlannedLineage) -> int:
 
 def test_a_streams_block_is_a_batch_of_the_sampler() -> None:
     """The plan's number, which it has without torch, is the sampler's."""
-    assert report.SAMPLE_BATCH == SAMPLE_BATCH
+    assert block_size(None) == SAMPLE_BATCH
+
+
+def test_plans_and_evaluations_need_no_torch() -> None:
+    """So that they answer at once."""
+    code = "import sys, sweep.report, sweep.evaluation; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +87,13 @@ def test_a_streams_block_is_a_batch_of_the_sampler() -> None:
         {"model.widths": [16, 32], "pool.alpha": 8.0},
         {"model.widths": [16, 32], "metrics.sample_steps": 3},
         {"model.widths": [16, 32], "data.dtype": "float32", "metrics.names": []},
+        {
+            "model.widths": [16, 32],
+            "filter.name": "farthest-point",
+            "filter.candidates": 20.0,
+            "filter.extractor": "pixels",
+        },
+        {"model.widths": [16, 32], "ensemble.size": 2},
     ],
 )
 def test_planned_bytes_are_within_a_fifth_of_what_is_written(changes, tmp_path: Path) -> None:
