@@ -7,7 +7,7 @@ import math
 
 from model.config import TrainConfig, check
 
-CLOSED_FORM = ("gaussian",)
+CLOSED_FORM = {"gaussian"}
 """Families that are fitted at once: no steps, each image seen once."""
 
 

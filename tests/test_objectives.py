@@ -84,7 +84,7 @@ def test_initial_weights_of_a_linear_layer_keep_their_rule(init):
 
 def test_unet2d_without_its_package_is_an_error_with_a_way_out(monkeypatch):
     """One line, which says what to install."""
-    monkeypatch.setattr("model.config.find_spec", lambda name: None)
+    monkeypatch.setattr("model.compatibility.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"^model\.family must .*collapse-sweep\[diffusers\]"):
         new_network("unet2d")
 

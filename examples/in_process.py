@@ -1,0 +1,38 @@
+"""Compute a lineage in this process, without Ray: to try a variant before it goes into a sweep."""
+
+from tempfile import TemporaryDirectory
+
+from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from sweep.config import LineageConfig, PoolConfig
+from sweep.lineage import Generation, LineageRun
+from sweep.prepared import load_prepared, prepare_dataset
+from sweep.store import LocalStore
+
+TINY = LineageConfig(
+    generations=3,
+    data=DataConfig(name="digits", image_size=8, train_limit=200),
+    model=ModelConfig(family="gaussian"),
+    train=TrainConfig(epochs=None, steps=20, batch_size=16),
+    sample=SampleConfig(steps=3),
+    pool=PoolConfig(rule="grow", alpha=1.0),
+    metrics=MetricsConfig(names=("kid", "recall"), extractor="pixels"),
+)
+"""Gaussian models of 200 digits: a second or so."""
+
+
+def compute(config: LineageConfig) -> list[Generation]:
+    """All generations of a lineage, in a store that is thrown away."""
+    with TemporaryDirectory() as folder:
+        store = LocalStore(folder)
+        card = prepare_dataset(config.data, store)
+        run = LineageRun(config=config, card=card, data=load_prepared(card, store), store=store)
+        return list(run.generations())
+
+
+def show(generations: list[Generation]) -> None:
+    """A line for each generation: its pool by origin, and its numbers."""
+    for generation in generations:
+        node = generation.node
+        found = [item for record in generation.metrics for item in record.values.items()]
+        numbers = {name: round(number, 4) for name, number in found}
+        print(f"V_{node.generation}: pool {node.num_images}, by origin {node.origins}, {numbers}")

@@ -1,0 +1,73 @@
+"""A model family of one's own: training images, drawn again with a little noise (a bootstrap).
+
+    uv run --extra all python -m examples.own_family
+
+To use it in sweeps, put the functions and the line into model/families.py, the size into
+model/size.py, and the name into CLOSED_FORM of model/training_length.py, as it trains in no steps.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from examples.in_process import TINY, compute, show
+from model import training_length
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig, SampleConfig, stored_model
+from model.families import FAMILIES, Family
+from model.images import from_unit, to_unit
+from model.size import SIZES, ModelSize
+from model.training import Fit, TrainingJob
+
+NOISE = 0.05
+
+
+def fit_bootstrap(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
+    """Keep the images."""
+    settings = {
+        "family": "bootstrap",
+        "model": stored_model(job.model),
+        "shape": list(images.shape[1:]),
+        "dtype": str(images.dtype),
+        "bounded": job.bounded,
+        "precision": "fp32",
+    }
+    tensors = {"ema.images": torch.from_numpy(images)}
+    return Fit(checkpoint=Checkpoint(tensors=tensors, settings=settings), images_seen=len(images))
+
+
+def sample_bootstrap(
+    checkpoint: Checkpoint,
+    noise: np.ndarray,
+    config: SampleConfig,
+    *,
+    labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> np.ndarray:
+    """The image that an image's first random number picks, with noise."""
+    images = to_unit(checkpoint.tensors["ema.images"])
+    z = torch.from_numpy(noise)
+    share = torch.special.ndtr(z.flatten(1)[:, 0].double())
+    picked = images[(share * len(images)).long().clamp(max=len(images) - 1)]
+    settings = checkpoint.settings
+    drawn = picked + NOISE * z
+    return from_unit(drawn, settings["dtype"], bounded=settings["bounded"]).numpy()
+
+
+def bootstrap_size(
+    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """As many bytes as the images."""
+    count = num_images * shape[0] * shape[1] * shape[2]
+    return ModelSize(
+        num_parameters=count, num_buffers=0, flops=0.0, checkpoint_bytes=count, state_bytes=0
+    )
+
+
+FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap, iterative=False)
+SIZES["bootstrap"] = bootstrap_size
+training_length.CLOSED_FORM.add("bootstrap")
+
+if __name__ == "__main__":
+    show(compute(replace(TINY, model=ModelConfig(family="bootstrap"))))

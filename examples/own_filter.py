@@ -1,0 +1,29 @@
+"""A filter of one's own: keep what lies nearest to the candidates' mean.
+
+    uv run --extra all python -m examples.own_filter
+
+To use it in sweeps, put the function and the line into model/filters.py.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from examples.in_process import TINY, compute, show
+from model.candidates import Candidates, Selection, lowest
+from model.config import FilterConfig
+from model.filters import FILTERS, Filter
+
+
+def keep_central(candidates: Candidates) -> Selection:
+    """The smallest distances to the mean of all candidates."""
+    centred = candidates.features - candidates.features.mean(axis=0, dtype=np.float64)
+    distances = np.linalg.norm(centred, axis=1)
+    return Selection(indices=lowest(distances, candidates.keep), scores=distances)
+
+
+FILTERS["central"] = Filter(select=keep_central)
+
+if __name__ == "__main__":
+    judge = FilterConfig(name="central", candidates=4.0, extractor="pixels")
+    show(compute(replace(TINY, filter=judge)))

@@ -1,0 +1,26 @@
+"""A pool rule of one's own: real images and the newest samples, but none of older generations.
+
+    uv run --extra all python -m examples.own_pool_rule
+
+To use it in sweeps, put the function and the line into sweep/rules.py.
+"""
+
+from dataclasses import replace
+
+from examples.in_process import TINY, compute, show
+from sweep.config import PoolConfig
+from sweep.pool import Pool, only_real
+from sweep.rules import POOL_RULES, PoolRule, Step
+
+
+def newest_only(step: Step) -> Pool:
+    """D_{n+1} is the real images of D_n and S_n."""
+    return only_real(step.current) + step.new
+
+
+POOL_RULES["newest"] = PoolRule(
+    num_new=POOL_RULES["grow"].num_new, combine=newest_only, uses_alpha=True
+)
+
+if __name__ == "__main__":
+    show(compute(replace(TINY, pool=PoolConfig(rule="newest", alpha=0.5))))
