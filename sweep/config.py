@@ -84,7 +84,7 @@ class EnsembleConfig:
     data: MemberData = field(default="all", metadata={"key_default": "all"})
     """What each sees of the pool: all, its own shard, only real, own past, or what filter keeps."""
     members: tuple[str, ...] = field(default=(), metadata={"key_default": ()})
-    """Models that differ: for each its settings, as 'share=2 data=shard model.family=gaussian'."""
+    """Models that differ: for each its settings, as 'share=0.5 data=shard model.family=flow'."""
 
     def __post_init__(self) -> None:
         check(self.size >= 1, "ensemble.size", "be at least 1", self.size)

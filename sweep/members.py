@@ -6,7 +6,7 @@ pixels or files.
 
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ OWN = ("share", "data")
 """Words of ensemble.members that are no settings of a lineage."""
 GROUPS = ("model", "train", "sample", "filter")
 """Settings of a lineage that its members may differ in."""
+SUM_TOLERANCE = 1e-6
+"""Of shares that no decimal numbers of a few digits hold, as thirds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +37,7 @@ class Member:
     sample: SampleConfig
     filter: FilterConfig
     share: float
-    """Its part of the new images, as a weight among the members'."""
+    """Its part of the new images; 1 for each where no member has one of its own."""
     data: MemberData
     """What it sees of the pool."""
 
@@ -57,9 +59,20 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
         rule = "be all, shard or filtered with pool.rule=subsample, which mixes all images"
         apart = config.pool.rule != "subsample" or member.data not in ("own", "real")
         check(apart, "ensemble.data", rule, member.data)
-    if not any(member.share > 0 for member in members):
-        raise ValueError("ensemble.members must have a share above 0, got none")
+    check_shares(texts, members)
     return members
+
+
+def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
+    """Raise ValueError unless shares are given for none of the members, or sum to 1."""
+    given = [any(word.startswith("share=") for word in text.split()) for text in texts]
+    if not any(given):
+        return
+    rule = "have a share each, or none of them"
+    check(all(given), "ensemble.members", rule, f"{sum(given)} shares of {len(members)} members")
+    total = sum(member.share for member in members)
+    close = abs(total - 1) < SUM_TOLERANCE
+    check(close, "ensemble.members", "have shares that sum to 1", round(total, 9))
 
 
 def _member(config: LineageConfig, text: str, number: int) -> Member:

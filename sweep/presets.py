@@ -132,6 +132,7 @@ PRESETS: dict[str, Callable[[], SweepConfig]] = {
     "paper-literal": paper_literal,
     "paper-digits": paper_digits,
     "grid-digits": questions.grid_digits,
+    "families": questions.families,
     "concentration": questions.concentration,
     "ensemble": questions.ensemble,
     "shards": questions.shards,

@@ -47,6 +47,27 @@ def question(
     return SweepConfig(name=name, description=first, base=base, grids=seeded)
 
 
+def families() -> SweepConfig:
+    """How good is V_1 of each family, beside the null model's? Needs the extra diffusers."""
+    attention = {
+        "model.family": ["unet2d"],
+        "model.widths": [[16, 32]],
+        "model.block_depth": [1],
+        "train.steps": [1400],
+        "train.lr": [4e-3],
+        "train.lr_schedule": ["cosine"],
+        "train.ema_decay": [0.99],
+    }
+    return question(
+        "families",
+        families.__doc__,
+        small(generations=1),
+        {"model.family": ["gaussian", "ddim", "flow", "edm"]},
+        {"model.family": ["vae"], "train.steps": [1500]},
+        attention,
+    )
+
+
 def concentration() -> SweepConfig:
     """Does content of one class starve the others? Half or all new images are of one class."""
     base = small(conditional=True, steps=1500)

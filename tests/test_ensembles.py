@@ -29,7 +29,7 @@ from sweep.store import LocalStore
 
 MEMBERS = {
     "model.family": "gaussian",
-    "ensemble.members": ["share=3", "data=shard", "model.family=ddim share=0"],
+    "ensemble.members": ["share=0.75", "share=0.25 data=shard", "model.family=ddim share=0"],
 }
 """Two kinds of models; the third adds nothing."""
 DIVERGING = {"ensemble.members": ["", "train.lr=1e30 train.steps=40"]}

@@ -168,7 +168,9 @@ def test_fresh_images_shrink_a_bias_as_their_share_says(alpha: float) -> None:
 def test_members_split_the_new_images_and_each_its_classes() -> None:
     """12 new ones of two members at 2 : 1, of each a third of class 1."""
     labels = labels_of([8, 4])
-    first = nodes_of(labels, alpha=1.0, ensemble={"members": ["share=2", "share=1"]})[:2]
+    first = nodes_of(labels, alpha=1.0, ensemble={"members": ["share=0.666667", "share=0.333333"]})[
+        :2
+    ]
     assert [node.num_new for node in first] == [8, 4]
     counts = [counts_of(node.new, labels) for node in first]
     assert counts == [quota([2, 1], 8).tolist(), quota([2, 1], 4).tolist()]

@@ -51,10 +51,10 @@ def test_size_alone_makes_members_alike() -> None:
 def test_words_are_read_as_their_settings_are() -> None:
     """Numbers, lists, false, and text that looks like a number."""
     (member,) = members(
-        "share=0.5 data=real model.widths=4,4 train.steps=7 train.drop_last=false "
+        "share=1.0 data=real model.widths=4,4 train.steps=7 train.drop_last=false "
         "filter.name=reward filter.candidates=4 filter.reward_class=1"
     )
-    assert (member.share, member.data) == (0.5, "real")
+    assert (member.share, member.data) == (1, "real")
     assert member.model.widths == (4, 4)
     assert (member.train.steps, member.train.drop_last) == (7, False)
     assert (member.filter.name, member.filter.candidates) == ("reward", 4)
@@ -98,7 +98,8 @@ def test_setting_steps_clears_the_epochs() -> None:
         ),
         ("train.step=3", "train.step is not a setting; did you mean train.steps?"),
         ("train.lr=fast", "train.lr must be a number, got 'fast'"),
-        ("share=0", "ensemble.members must have a share above 0, got none"),
+        ("share=0", "ensemble.members must have shares that sum to 1, got 0.0"),
+        ("share=2", "ensemble.members must have shares that sum to 1, got 2.0"),
     ],
 )
 def test_a_bad_word_is_one_line(words: str, message: str) -> None:
@@ -110,7 +111,7 @@ def test_a_bad_word_is_one_line(words: str, message: str) -> None:
 
 def test_size_may_repeat_the_number_of_members_and_nothing_else() -> None:
     """Two members are two models."""
-    two = {"ensemble.members": ["", "share=2"]}
+    two = {"ensemble.members": ["", "data=real"]}
     assert len(members_of(make_lineage({**two, "ensemble.size": 2}))) == 2
     assert error_of(lambda: make_lineage({**two, "ensemble.size": 3})) == (
         "ensemble.size must be left out, or 2 as ensemble.members lists, got 3"
@@ -132,7 +133,7 @@ def test_a_members_family_must_exist() -> None:
 
 def test_members_come_back_from_json() -> None:
     """A results folder holds their words."""
-    config = make_lineage({"ensemble.members": ["share=2 data=own", "data=real"]})
+    config = make_lineage({"ensemble.members": ["share=0.5 data=own", "share=0.5"]})
     assert updated(LineageConfig(), to_json(config)) == config
 
 
@@ -163,19 +164,28 @@ def test_later_shards_hold_part_of_every_members_images() -> None:
         assert set(pool_rows(node.pool, None).members.tolist()) == {0, 1, 2}
 
 
+def test_shares_are_given_for_all_members_or_for_none() -> None:
+    """What is left over is nobody's guess."""
+    config = make_lineage({"ensemble.members": ["share=0.5", ""]})
+    assert error_of(lambda: members_of(config)) == (
+        "ensemble.members must have a share each, or none of them, got '1 shares of 2 members'"
+    )
+
+
 def test_new_images_are_shared_out_by_weight() -> None:
-    """20 of weights 3, 1 and 0."""
-    words = ["share=3", "share=1", "share=0"]
+    """20 of 0.75, 0.25 and 0."""
+    words = ["share=0.75", "share=0.25", "share=0"]
     first, _ = generations(ensemble={"members": words})
     assert [node.num_new for node in first] == [15, 5, 0]
 
 
 def test_shares_are_taken_as_they_are_written() -> None:
-    """0.1, 0.2 and 0.7 of 20; a share of a billionth still counts as one."""
+    """0.1, 0.2 and 0.7 of 20, whose sum in binary numbers is not 1; and thirds of six digits."""
     first, _ = generations(ensemble={"members": ["share=0.1", "share=0.2", "share=0.7"]})
     assert [node.num_new for node in first] == [2, 4, 14]
-    first, _ = generations(ensemble={"members": ["share=1e-12", "share=1e-12"]})
-    assert [node.num_new for node in first] == [10, 10]
+    words = ["share=0.333333", "share=0.333333", "share=0.333334"]
+    first, _ = generations(ensemble={"members": words})
+    assert sum(node.num_new for node in first) == 20
 
 
 def test_members_of_own_data_see_real_images_and_their_own() -> None:
@@ -199,7 +209,7 @@ def test_members_of_real_data_see_no_samples() -> None:
 @pytest.mark.parametrize(("data", "member"), [("real", 0), ("own", 1)])
 def test_a_member_that_sees_nothing_is_an_error_of_the_plan(data: str, member: int) -> None:
     """After replacing, no real image is left; and a member of share 0 has made none."""
-    words = ["data=real", ""] if data == "real" else ["", "share=0 data=own"]
+    words = ["data=real", ""] if data == "real" else ["share=1", "share=0 data=own"]
     settings = {"pool.rule": "replace", "pool.alpha": None, "ensemble.members": words}
     config = make_lineage({**GAUSSIAN, **settings})
     assert error_of(lambda: plan_lineage(config, CARD)) == (
