@@ -35,8 +35,8 @@ def table(
 
     Args:
         dirs: Result folders (--out of sweep run); several are joined.
-        metric: Metrics (kid, fid/pixels), other columns (final_loss) or composition; none is kid
-            and composition.
+        metric: Metrics (kid, fid/pixels), other columns (final_loss), composition or contraction;
+            none is kid and composition.
         by: Settings of the rows; a setting that varies and is not named splits the tables. None
             takes every setting that varies.
         format: Markdown, csv with a line per setting and generation, or LaTeX; none is md.
@@ -47,7 +47,13 @@ def table(
     """
     from analysis.results import load_class_results, load_results, resolve_metrics
     from analysis.statistics import check_confidence
-    from analysis.tables import COMPOSITION, build_tables, render_tables, render_tidy
+    from analysis.tables import (
+        COMPOSITION,
+        CONTRACTION,
+        build_tables,
+        render_tables,
+        render_tidy,
+    )
 
     check_confidence(confidence)
     if tidy and (metric or by or format not in (None, "csv")):
@@ -59,10 +65,10 @@ def table(
     if tidy:
         text = render_tidy(frame)
     else:
-        wanted = [name for name in metric if name != COMPOSITION]
+        special = [name for name in metric if name in (COMPOSITION, CONTRACTION)]
+        wanted = [name for name in metric if name not in special]
         columns = resolve_metrics(frame, wanted) if wanted or not metric else []
-        composed = COMPOSITION in metric or not (metric or classes)
-        names = [*columns, *([COMPOSITION] if composed else [])]
+        names = [*columns, *(special or ([] if metric or classes else [COMPOSITION]))]
         tables = build_tables(frame, names, by=by, confidence=confidence)
         text = render_tables(tables, format or "md")
     if out is None:

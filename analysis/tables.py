@@ -1,4 +1,4 @@
-"""Tables of the results over seeds: one per metric, and the composition of the pools.
+"""Tables of the results over seeds: of each metric, of the pools, of what deviation is left.
 
 Rows are settings, columns generations. Must not know how results are stored, nor figures.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from analysis.contraction import LEFT, NULL, with_contraction
 from analysis.labels import describe_seeds, format_value, name_extractor
 from analysis.results import (
     METRIC_COLUMNS,
@@ -28,6 +29,8 @@ from analysis.statistics import summarize_seeds
 
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
+CONTRACTION = "contraction"
+"""Name of the table of the samples' deviation beside the closed form of estimation noise."""
 
 SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
 
@@ -52,7 +55,7 @@ def build_tables(
 
     Args:
         frame: A table of analysis.results.load_results.
-        names: Columns of numbers, or COMPOSITION.
+        names: Columns of numbers, COMPOSITION or CONTRACTION.
         by: Settings of the rows; none takes every setting that varies. A setting that varies and is
             not named splits the table, so that nothing but seeds is ever averaged.
         confidence: Coverage of the intervals over seeds, in (0, 1).
@@ -67,7 +70,10 @@ def build_tables(
     tables = []
     for name in names:
         for split, part in grouped(frame, split_by):
-            if name != COMPOSITION:
+            if name == CONTRACTION:
+                pools = with_contraction(part[part["member"] != MIXTURE])
+                tables.append(_contraction_table(pools, name, rows_by, split, confidence))
+            elif name != COMPOSITION:
                 tables.append(_metric_table(part, name, rows_by, split, confidence))
             elif len(pools := part[part["member"] != MIXTURE]):
                 tables.append(_composition_table(pools, name, rows_by, split, confidence))
@@ -148,6 +154,28 @@ def _composition_table(
         _label_summary(shares, "real_share", split, None, confidence),
     ]
     return _pivot(_title(name, split), by, sizes, texts, caption, pd.concat(numbers))
+
+
+def _contraction_table(
+    frame: pd.DataFrame, name: str, by: list[str], split: dict[str, Any], confidence: float
+) -> Table:
+    left = summarize_seeds(frame, LEFT, by=by, confidence=confidence)
+    null = summarize_seeds(frame, NULL, by=by, confidence=confidence)
+    texts = [
+        _format_cell(row) + (f"; {mean:.5g}" if mean == mean else "")
+        for row, mean in zip(left.to_dict("records"), null["mean"], strict=True)
+    ]
+    caption = [
+        "deviation of pixels over images, of V_n's samples over V_1's; after the semicolon what "
+        "estimation noise alone leaves in expectation (Gaussian fits), where it is known",
+        _describe_cells(left, confidence),
+        _describe_lineages(frame),
+    ]
+    numbers = [
+        _label_summary(left, LEFT, split, None, confidence),
+        _label_summary(null, NULL, split, None, confidence),
+    ]
+    return _pivot(_title(name, split), by, left, texts, caption, pd.concat(numbers))
 
 
 def _pivot(

@@ -1,0 +1,54 @@
+"""How much of the samples' deviation is left, beside what estimation noise alone would leave.
+
+The closed form is that of Gaussian fits by maximum likelihood (docs/guide.md): a fit to D_{n+1} =
+D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance, a fit to S_n alone
+1 - 1 / N_{n+1}. Must not know how results are stored or tables look.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+LEFT, NULL = "std_left", "std_left_null"
+"""Columns: pixel_std of V_n over that of V_1, measured, and the closed form's."""
+
+
+def with_contraction(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy table with the columns LEFT and NULL, missing where they mean nothing.
+
+    NULL is there for members that see the whole pool, as far as each pool is the last one and new
+    images, or new images alone.
+    """
+    parts = [_of_lineage(part) for _, part in frame.groupby(["run", "lineage", "member"])]
+    return pd.concat(parts).sort_index() if parts else frame.assign(**{LEFT: [], NULL: []})
+
+
+def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
+    """One lineage's rows of one member."""
+    part = part.sort_values("generation")
+    first = part.loc[part["generation"] == 1, "pixel_std"]
+    start = float(first.iloc[0]) if len(first) and pd.notna(first.iloc[0]) else math.nan
+    variances = list(_null(part["num_images"].tolist(), part["real_share"].tolist()))
+    return part.assign(
+        **{LEFT: part["pixel_std"] / start, NULL: [math.sqrt(variance) for variance in variances]}
+    )
+
+
+def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[float]:
+    """Expected variance of each generation over the first's; nan from where the rule is another."""
+    left = 1.0
+    for n, size in enumerate(sizes):
+        if n > 0:
+            left *= _kept(sizes[n - 1], size, real_shares[n - 1], real_shares[n])
+        yield left if not pd.isna(size) else math.nan
+
+
+def _kept(before: float, size: float, real_before: float, real: float) -> float:
+    """Share of the variance that one more fit keeps in expectation."""
+    if any(pd.isna(value) for value in (before, size, real_before, real)):
+        return math.nan
+    if real == 0 and size == before:
+        return 1 - 1 / size
+    grown = size > before and math.isclose(real * size, real_before * before, abs_tol=0.5)
+    return 1 - (size - before) / size**2 if grown else math.nan
