@@ -69,8 +69,8 @@ def sample_gaussian(
     """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU.
 
     Raises:
-        ValueError: Labels or guidance do not fit the checkpoint, or a class had no images.
-        Diverged: An image is not finite.
+        ValueError: Labels or guidance do not fit the checkpoint.
+        Diverged: An image is not finite, or a class had no images.
     """
     asked = asked_labels(checkpoint, labels, len(noise), config)
     names = [""] * len(noise) if asked is None else [f".{label}" for label in asked]
@@ -94,12 +94,12 @@ def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
 
 
 def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
-    """Raise ValueError, which names the class, where one that is asked for had no images."""
+    """Raise Diverged, which names the class, where one that is asked for had no images.
+
+    In a lineage a class can be lost from a pool: a result, as a loss that is not finite is.
+    """
     for label in [] if asked is None else np.unique(asked).tolist():
         if f"ema.mean.{label}" not in checkpoint.tensors:
             names = checkpoint.settings["class_names"]
             called = f"{label} ({names[label]!r})" if names else str(label)
-            raise ValueError(
-                f"labels must be classes that the gaussian was fitted to, got {called}, of which "
-                "its pool had no image; ask for others"
-            )
+            raise Diverged(f"the pool had no image of class {called}")
