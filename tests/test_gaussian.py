@@ -8,6 +8,7 @@ from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.families import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, image_noise
+from model.training import Diverged
 
 SAMPLER = SampleConfig()
 NUM_CLASSES = 4
