@@ -113,6 +113,17 @@ def test_lineages_have_names_of_their_own() -> None:
     assert len({lineage.id for lineage in lineages}) == len(lineages) == 24
 
 
+def test_filters_of_other_weights_are_other_lineages(tmp_path: Path) -> None:
+    """Else the second would be taken for the first and never run."""
+    files = [tmp_path / name for name in ("a.pt", "b.pt")]
+    for path in files:
+        path.write_bytes(path.name.encode())
+    judged = {"filter.name": "farthest-point", "filter.candidates": 2.0}
+    base = make_lineage({**judged, "filter.extractor": "inception"})
+    lineages = plan(make_sweep(({"filter.weights": [str(path) for path in files]},), base))
+    assert len({lineage.id for lineage in lineages}) == 2
+
+
 def test_a_data_set_is_described_once_for_all_lineages() -> None:
     """However many there are of them."""
     asked = []
