@@ -124,6 +124,35 @@ def test_filters_of_other_weights_are_other_lineages(tmp_path: Path) -> None:
     assert len({lineage.id for lineage in lineages}) == 2
 
 
+def test_what_selects_a_checkpoint_is_in_its_key_down_to_the_weights(tmp_path: Path) -> None:
+    """Two extractors of the same name may prefer different checkpoints."""
+    keys = set()
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).write_bytes(name.encode())
+        config = make_lineage(
+            {
+                "train.select": "best_kid",
+                "data.validation_fraction": 0.2,
+                "metrics.extractor": "inception",
+                "metrics.weights": str(tmp_path / name),
+            }
+        )
+        keys.add(plan_lineage(config, replace(CARD, num_validation=8))[0].key)
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("name", ["nearest_k", "bootstrap"])
+def test_metrics_that_do_not_select_are_in_no_key(name: str) -> None:
+    """Selection is by KID alone, to which neighbours and resamples mean nothing."""
+    settings = {"train.select": "best_kid", "data.validation_fraction": 0.2}
+    card = replace(CARD, num_validation=8)
+    first, second = (
+        plan_lineage(make_lineage({**settings, f"metrics.{name}": value}), card)[0].key
+        for value in (10, 20)
+    )
+    assert first == second
+
+
 def test_a_data_set_is_described_once_for_all_lineages() -> None:
     """However many there are of them."""
     asked = []
