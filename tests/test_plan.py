@@ -288,6 +288,17 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
         ({"pool.concentration": 0.5}, {}, "pool.focal_classes must name at least one class"),
         ({"train.steps": None, "train.epochs": 1}, {"num_train": 4}, "train.batch_size must be"),
         ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
+        (
+            {"data.split": "keras_80_20", "ensemble.size": 2, "ensemble.data": "shard"},
+            {},
+            "data.split must be stratified, official_train or all with ensemble.data=shard, got "
+            "'keras_80_20'; train images of keras_80_20 lie one official split after another",
+        ),
+        (
+            {"data.split": "official_trainval", "pool.initial_images": 20},
+            {},
+            "data.split must be stratified, official_train or all with pool.initial_images=20",
+        ),
         ({}, {"num_reference": 1}, "data.split must leave a reference for the metrics"),
         ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
         ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, "),
