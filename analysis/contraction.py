@@ -23,7 +23,8 @@ fresh begins with pools of the same sizes and shares, of other images."""
 def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     """Whether NULL is of what a member sees: the whole pool, as all others do, or its own past.
 
-    Members that see other images than each other fit other Gaussians, whose means differ.
+    Members that see other images than each other fit other Gaussians, whose means differ, and so do
+    the classes of a conditional model.
 
     Args:
         config: A lineage's settings, nested; what is left out is as without members.
@@ -36,7 +37,9 @@ def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     ]
     data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
     alike = data[member] == "own" or set(data) == {"all"}
-    return alike and config.get("pool", {}).get("rule") in GROWN
+    conditional = config.get("model", {}).get("conditional", False)
+    told = conditional or any(own.get("model.conditional") == "true" for own in words)
+    return alike and not told and config.get("pool", {}).get("rule") in GROWN
 
 
 def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
