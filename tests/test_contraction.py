@@ -107,5 +107,5 @@ def test_a_lineage_made_longer_in_another_folder_is_one_lineage(tmp_path) -> Non
     ],
 )
 def test_the_closed_form_is_that_of_pools_whose_images_one_gaussian_made(settings, claimed) -> None:
-    """Fresh real images leave more (at 10 and 10 images 1.03, not 0.975), as do shards and classes."""
+    """Fresh images leave more (of 10 and 10 images 1.03, not 0.975), as do shards and classes."""
     assert [has_closed_form(settings, member) for member in range(len(claimed))] == claimed
