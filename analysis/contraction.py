@@ -6,7 +6,8 @@ D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance, a 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -14,13 +15,45 @@ LEFT, NULL = "std_left", "std_left_null"
 """Columns: pixel_std of V_n over that of V_1, measured, and the closed form's."""
 
 
-def with_contraction(frame: pd.DataFrame) -> pd.DataFrame:
+GROWN = ("grow", "replace", "accumulate", "mix")
+"""Pool rules whose next pool is, at first or always, the last one and new images, or these alone;
+fresh begins with pools of the same sizes and shares, of other images."""
+
+
+def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
+    """Whether NULL is of what a member sees: the whole pool, as all others do, or its own past.
+
+    Members that see other images than each other fit other Gaussians, whose means differ, and so do
+    the classes of a conditional model.
+
+    Args:
+        config: A lineage's settings, nested; what is left out is as without members.
+        member: Its number.
+    """
+    ensemble = config.get("ensemble", {})
+    default = ensemble.get("data", "all")
+    words = [
+        dict(word.split("=", 1) for word in text.split()) for text in ensemble.get("members", ())
+    ]
+    data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
+    alike = data[member] == "own" or set(data) == {"all"}
+    conditional = config.get("model", {}).get("conditional", False)
+    told = conditional or any(own.get("model.conditional") == "true" for own in words)
+    return alike and not told and config.get("pool", {}).get("rule") in GROWN
+
+
+def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     """The tidy table with the columns LEFT and NULL, missing where they mean nothing.
 
-    NULL is there for members that see the whole pool, as far as each pool is the last one and new
-    images, or new images alone.
+    NULL is there for members of `closed_form`, as far as each pool is the last one and new images,
+    or new images alone.
+
+    Args:
+        frame: Rows of models, each once.
+        by: Columns that together tell lineages and members apart, wherever their rows come from: of
+            a lineage that was made longer in another folder, the first rows are of the first one.
     """
-    parts = [_of_lineage(part) for _, part in frame.groupby(["run", "lineage", "member"])]
+    parts = [_of_lineage(part) for _, part in frame.groupby(list(by), dropna=False)]
     return pd.concat(parts).sort_index() if parts else frame.assign(**{LEFT: [], NULL: []})
 
 
@@ -29,7 +62,10 @@ def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
     part = part.sort_values("generation")
     first = part.loc[part["generation"] == 1, "pixel_std"]
     start = float(first.iloc[0]) if len(first) and pd.notna(first.iloc[0]) else math.nan
-    variances = list(_null(part["num_images"].tolist(), part["real_share"].tolist()))
+    variances = [math.nan] * len(part)
+    whole = part["generation"].tolist() == list(range(1, len(part) + 1))
+    if whole and part["closed_form"].all():
+        variances = list(_null(part["num_images"].tolist(), part["real_share"].tolist()))
     return part.assign(
         **{LEFT: part["pixel_std"] / start, NULL: [math.sqrt(variance) for variance in variances]}
     )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import pandas as pd
 
+from analysis.contraction import has_closed_form
 from sweep.records import (
     Json,
     LineageRecord,
@@ -27,7 +28,7 @@ from sweep.records import (
 
 T = TypeVar("T")
 
-RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node")
+RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node", "closed_form")
 NODE_COLUMNS = (
     "num_images",
     "real_share",
@@ -57,7 +58,6 @@ SHOWN_AXES = ("pool.alpha", "train.epochs")
 NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
 """Settings that never set lineages apart: seeds are averaged over, a longer lineage begins with the
 shorter one, and the extractor (with its resolution) is part of a metric's name."""
-
 
 Row = tuple[Json, dict[str, float]]
 RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
@@ -328,15 +328,15 @@ def _measured_rows(
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
-            row = _identity(record, generation, MIXTURE, keys[0])
-            yield (
-                row | {"status": "diverged" if diverged else "done"} | _metric_sizes(metrics),
-                metrics,
-            )
+            status = {"status": "diverged" if diverged else "done"}
+            row = _identity(record, generation, MIXTURE, keys[0]) | status
+            yield row | _metric_sizes(metrics), metrics
 
 
 def _identity(record: LineageRecord, generation: int, member: int | str, key: str | None) -> Json:
-    return {"lineage": record.id, "generation": generation, "member": member, "node": key}
+    known = isinstance(member, int) and has_closed_form(record.config, member)
+    where = {"lineage": record.id, "generation": generation, "member": member, "node": key}
+    return where | {"closed_form": known}
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:

@@ -71,7 +71,8 @@ def build_tables(
     for name in names:
         for split, part in grouped(frame, split_by):
             if name == CONTRACTION:
-                pools = with_contraction(part[part["member"] != MIXTURE])
+                same = [*axis_columns(frame), "seed", "member"]
+                pools = with_contraction(part[part["member"] != MIXTURE], by=same)
                 tables.append(_contraction_table(pools, name, rows_by, split, confidence))
             elif name != COMPOSITION:
                 tables.append(_metric_table(part, name, rows_by, split, confidence))

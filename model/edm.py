@@ -24,8 +24,8 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def sigma_data(model: ModelConfig) -> float:
-    """The images' deviation: 1 where the pool's own normalises them, in [-1, 1] the paper's 0.5."""
-    return 1.0 if model.normalization == "train_channel" else 0.5
+    """The images' deviation: 1 where a pool's own normalises them, in [-1, 1] the paper's 0.5."""
+    return 0.5 if model.normalization == "half" else 1.0
 
 
 def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

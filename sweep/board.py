@@ -37,7 +37,7 @@ def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> Non
             Board(folder=own, lineage=lineage, store=store).write_node(node)
             mixture = Board(folder=folder / "mixture", lineage=lineage, store=store)
             for plan in node.mixture:
-                mixture.write_numbers(node, plan.spec)
+                mixture.write_numbers(node, plan.spec, beside=node.mixture[0].spec)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +51,11 @@ class Board:
     def write_node(self, node: NodePlan) -> None:
         """A model's curves, preview and numbers, and those of later evaluations."""
         specs = [plan.spec for plan in node.metrics]
+        first = specs[0] if specs else ""
         own = specs.pop(0) if self.lineage.config.metrics.names else ""
         self.write_generation(self.store.read_node(node.key), own)
         for spec in specs:
-            self.write_numbers(node, spec)
+            self.write_numbers(node, spec, beside=first)
 
     def write_generation(self, record: NodeRecord, spec: str) -> None:
         """A model's curves, preview and numbers, once its own metrics are there."""
@@ -64,10 +65,11 @@ class Board:
             return
         numbers = {
             "pool/num_images": record.num_images,
-            "pool/real_share": record.origins.get("0", 0) / record.num_images,
             "train/images_per_second": record.images_per_second,
             "train/num_steps": record.num_steps,
         }
+        if "-1" not in record.origins:  # else the pool was never looked at
+            numbers["pool/real_share"] = record.origins.get("0", 0) / record.num_images
         if record.final_loss is not None:
             numbers["train/final_loss"] = record.final_loss
         with self.writing(suffix) as add:
@@ -80,14 +82,21 @@ class Board:
                 for value in hparams(self.lineage):
                     add(0, value)
 
-    def write_numbers(self, node: NodePlan, spec: str) -> None:
-        """The numbers of a further specification of a model, or of a mixture beside it."""
+    def write_numbers(self, node: NodePlan, spec: str, *, beside: str) -> None:
+        """The numbers of a further specification of a model, or of a mixture beside it.
+
+        Of another number of images than those of the specification `beside` they are name@images,
+        as in tables: one tag never holds numbers of different numbers of images.
+        """
         suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
         metrics = self.store.read_metrics(node.key, spec)
-        if metrics is None or self.has(suffix):
+        first = self.store.read_metrics(node.key, beside)
+        if metrics is None or first is None or self.has(suffix):
             return
+        count = metrics.num_images
+        at = "" if count == first.num_images else f"@{count}"
         with self.writing(suffix) as add:
-            add_scalars(add, node.generation, metrics.values)
+            add_scalars(add, node.generation, {k + at: v for k, v in metrics.values.items()})
 
     def has(self, suffix: str) -> bool:
         """Whether an event file was written."""

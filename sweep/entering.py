@@ -38,6 +38,9 @@ from sweep.rules import scaled_size
 PROBE = "probe-class"
 """Name of the selection of images that a probe says are of a class: the first so many of them."""
 
+IN_ORDER = ("keras_80_20", "official_trainval")
+"""Values of data.split whose train images are one official split after another."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
@@ -66,6 +69,7 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
     """Raise ValueError unless classes, filters and members fit the data and each other."""
     num_classes = card.num_classes
     focal_numbers(config, card)
+    check_random_parts(config, members, card)
     conditional = any(member.model.conditional for member in members)
     concentration = config.pool.concentration
     if concentration > 0:
@@ -88,6 +92,17 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         rule = "be another one with ensemble.data=filtered, as real images repeat themselves"
         repeats = member.data == "filtered" and member.filter.name == "near-duplicates"
         check(not repeats, "filter.name", rule, member.filter.name)
+
+
+def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
+    """Raise ValueError where a part of the train images, as they lie, would be no random one."""
+    whole = config.pool.initial_images in (None, card.num_train)
+    part = "" if whole else f"pool.initial_images={config.pool.initial_images}"
+    if any(member.data == "shard" for member in members):
+        part = "ensemble.data=shard"
+    rule = f"be stratified, official_train or all with {part}"
+    why = f"train images of {config.data.split} lie one official split after another"
+    check(not part or config.data.split not in IN_ORDER, "data.split", rule, config.data.split, why)
 
 
 def check_judges(entry: Entry) -> None:

@@ -111,9 +111,9 @@ class LineageRun:
             measurement=self._measurement,
             node_of=self.node_of,
             weights={
-                digest: judge.weights
+                weights_digest(judge) or judge.extractor: judge.weights
                 for judge in judges
-                if judge.weights and (digest := weights_digest(judge))
+                if judge.weights
             },
         )
 

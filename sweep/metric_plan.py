@@ -134,7 +134,9 @@ def plan_all_metrics(
 
 def selection_metrics(config: LineageConfig) -> MetricsConfig:
     """The KID by which train.select=best_kid selects, whichever metrics are asked for."""
-    return replace(config.metrics, names=("kid",), num_images=None, sample_steps=None)
+    return replace(
+        config.metrics, names=("kid",), num_images=None, sample_steps=None, nearest_k=5, bootstrap=0
+    )
 
 
 def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
@@ -154,4 +156,7 @@ def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
         config.data.validation_fraction,
         f"it leaves {card.num_validation} of {card.name}",
     )
-    return {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
+    found: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
+    if (weights := weights_digest(metrics)) is not None:
+        found["weights"] = weights
+    return found

@@ -11,6 +11,8 @@ from itertools import groupby
 
 from model.compatibility import check_package
 from model.config import DataConfig, MetricsConfig, check, check_choice
+from model.features import weights_digest
+from model.filters import feature_settings
 from model.metrics import validate_metrics
 from model.size import SIZES
 from model.training_length import (
@@ -284,6 +286,8 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     for name in ("filter", "ensemble"):  # added later: left out where nothing is set
         if getattr(one, name) != getattr(LineageConfig(), name):
             settings[name] = canonical(getattr(one, name))
+    if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
+        settings["filter_weights"] = weights
     alpha = "" if one.pool.alpha is None else f"-alpha{one.pool.alpha:g}"
     length = next(
         f"{name}{value}"

@@ -56,7 +56,8 @@ class Sources:
     node_of: Callable[[str], tuple[NodePlan, SampleConfig]]
     """A stream's key to the node and the sampler that draw it."""
     weights: Mapping[str, str]
-    """Files of extractors' weights by their SHA-256, where settings name some."""
+    """Files of extractors' weights by their SHA-256, and of published ones by the extractor's name,
+    where settings name some."""
     _probes: dict[str, Probe] = field(default_factory=dict)
 
     def images(self, pool: Pool) -> np.ndarray:
@@ -254,7 +255,11 @@ class Sources:
         return MetricsConfig(
             names=(),
             extractor=by["extractor"],
-            weights=self.weights[by["weights"]] if "weights" in by else None,
+            weights=(
+                self.weights[by["weights"]]
+                if "weights" in by
+                else self.weights.get(by["extractor"])
+            ),
             resolution=by["resolution"],
             precision=by["precision"],
         )

@@ -1,5 +1,6 @@
 """Facts of the TensorBoard files: what they hold, and that nothing is written twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,21 @@ def test_a_longer_lineage_adds_its_new_generation(lineages, tmp_path: Path) -> N
     assert len(before) == 1
     assert before.items() < files(tmp_path).items()
     assert len(files(tmp_path)) == 2
+
+
+def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: Path) -> None:
+    """Metrics on 6 images beside the lineage's own on another number, as name@6."""
+    store = LocalStore(tmp_path / "store")
+    config = make_lineage({"train.steps": STEPS}, generations=1)
+    again = replace(config.metrics, num_images=6)
+    compute(config, store, evaluations=(again,))
+    (lineage,) = plan_in(replace(make_sweep(({},), config), evaluations=(again,)), store)
+    write_boards(tmp_path, [lineage], store)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / lineage.id))
+    events.Reload()
+    names = {name.split("@")[0] for name in events.Tags()["scalars"] if "@" in name}
+    assert any(name.startswith("kid/") for name in names)
+    assert all(len(scalars(events, name)) == 1 for name in names)
 
 
 def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:

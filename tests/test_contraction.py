@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from results_folder import write_folder
 
-from analysis.contraction import LEFT, NULL, with_contraction
+from analysis.contraction import LEFT, NULL, has_closed_form, with_contraction
 from analysis.results import load_results
 from analysis.tables import CONTRACTION, build_tables
 
@@ -20,6 +20,7 @@ def lineage(sizes: list[int], real: list[int], stds: list[float]) -> pd.DataFram
             "run": "r",
             "lineage": "l",
             "member": 0,
+            "closed_form": True,
             "generation": range(1, count + 1),
             "num_images": pd.array(sizes, dtype="Int64"),
             "real_share": [r / n for r, n in zip(real, sizes, strict=True)],
@@ -28,15 +29,20 @@ def lineage(sizes: list[int], real: list[int], stds: list[float]) -> pd.DataFram
     )
 
 
+def contraction(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one lineage with the two columns."""
+    return with_contraction(frame, by=["member"])
+
+
 def test_what_is_left_is_the_deviation_over_that_of_v1() -> None:
     """0.2, 0.19 and 0.1 of 0.2."""
-    found = with_contraction(lineage([20, 40, 80], [20, 20, 20], [0.2, 0.19, 0.1]))
+    found = contraction(lineage([20, 40, 80], [20, 20, 20], [0.2, 0.19, 0.1]))
     assert found[LEFT].tolist() == pytest.approx([1, 0.95, 0.5])
 
 
 def test_growing_pools_keep_one_less_m_over_n_squared() -> None:
     """Pools of 20, 40 and 80: variances 1, 1 - 20 / 1600 and that times 1 - 40 / 6400."""
-    found = with_contraction(lineage([20, 40, 80], [20, 20, 20], [1, 1, 1]))
+    found = contraction(lineage([20, 40, 80], [20, 20, 20], [1, 1, 1]))
     second = 1 - 20 / 1600
     expected = [1, math.sqrt(second), math.sqrt(second * (1 - 40 / 6400))]
     assert found[NULL].tolist() == pytest.approx(expected)
@@ -44,26 +50,26 @@ def test_growing_pools_keep_one_less_m_over_n_squared() -> None:
 
 def test_replaced_pools_keep_one_less_one_over_n() -> None:
     """Of 20 images, per generation."""
-    found = with_contraction(lineage([20, 20, 20], [20, 0, 0], [1, 1, 1]))
+    found = contraction(lineage([20, 20, 20], [20, 0, 0], [1, 1, 1]))
     assert found[NULL].tolist() == pytest.approx([1, math.sqrt(0.95), 0.95])
 
 
 def test_of_other_pools_nothing_is_claimed() -> None:
     """Mixing begins as growing does; from V_3 on the newest images replace the older."""
-    found = with_contraction(lineage([20, 40, 40], [20, 20, 20], [1, 1, 1]))
+    found = contraction(lineage([20, 40, 40], [20, 20, 20], [1, 1, 1]))
     assert found[NULL].isna().tolist() == [False, False, True]
 
 
 def test_a_lineage_without_a_first_model_has_no_contraction() -> None:
     """Nothing to compare with."""
-    found = with_contraction(lineage([20, 40], [20, 20], [float("nan"), 0.2]))
+    found = contraction(lineage([20, 40], [20, 20], [float("nan"), 0.2]))
     assert found[LEFT].isna().all()
 
 
 def test_rows_stay_in_their_order() -> None:
     """So that the table can be joined with others."""
     frame = lineage([20, 40, 80], [20, 20, 20], [1, 1, 1]).iloc[::-1].reset_index(drop=True)
-    assert with_contraction(frame)["generation"].tolist() == [3, 2, 1]
+    assert contraction(frame)["generation"].tolist() == [3, 2, 1]
 
 
 def test_its_table_has_both_in_a_cell(tmp_path) -> None:
@@ -73,3 +79,33 @@ def test_its_table_has_both_in_a_cell(tmp_path) -> None:
     assert table.rows[0][1] == "1 +- 0 (3); 1"
     assert all(re.fullmatch(r".+; 0\.\d+", cell) for cell in table.rows[0][2:])
     assert set(table.summary["metric"]) == {LEFT, NULL}
+
+
+def test_a_lineage_made_longer_in_another_folder_is_one_lineage(tmp_path) -> None:
+    """V_3 of the second folder is compared with V_1 of the first, as in a single folder."""
+    short = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), generations=2)
+    long = write_folder(tmp_path / "b", alphas=(1.0,), seeds=(0,))
+    joined, alone = (
+        build_tables(load_results(dirs), [CONTRACTION], by=(), confidence=0.95)[0].rows
+        for dirs in ([short, long], [long])
+    )
+    assert joined == alone
+
+
+@pytest.mark.parametrize(
+    ("settings", "claimed"),
+    [
+        ({"pool": {"rule": "grow"}}, [True]),
+        ({"pool": {"rule": "fresh"}}, [False]),
+        ({"pool": {"rule": "grow"}, "model": {"conditional": True}}, [False]),
+        ({"pool": {"rule": "grow"}, "ensemble": {"size": 2, "data": "all"}}, [True, True]),
+        ({"pool": {"rule": "grow"}, "ensemble": {"size": 2, "data": "shard"}}, [False, False]),
+        (
+            {"pool": {"rule": "grow"}, "ensemble": {"members": ["data=own", "train.steps=9"]}},
+            [True, False],
+        ),
+    ],
+)
+def test_the_closed_form_is_that_of_pools_whose_images_one_gaussian_made(settings, claimed) -> None:
+    """Fresh images leave more (of 10 and 10 images 1.03, not 0.975), as do shards and classes."""
+    assert [has_closed_form(settings, member) for member in range(len(claimed))] == claimed

@@ -75,9 +75,11 @@ def test_noise_level_enters_as_a_quarter_of_its_logarithm():
     assert c_noise.tolist() == pytest.approx([0.0, 1.0])
 
 
-@pytest.mark.parametrize(("normalization", "deviation"), [("train_channel", 1.0), ("half", 0.5)])
+@pytest.mark.parametrize(
+    ("normalization", "deviation"), [("train_channel", 1.0), ("first_pool", 1.0), ("half", 0.5)]
+)
 def test_deviation_of_the_images_follows_the_normalisation(normalization, deviation):
-    """1 by the pool's own; in [-1, 1] the paper's constant (table 1)."""
+    """1 by the pool's own or D_1's; in [-1, 1] the paper's constant (table 1)."""
     assert sigma_data(ModelConfig(normalization=normalization)) == deviation
 
 

@@ -113,6 +113,46 @@ def test_lineages_have_names_of_their_own() -> None:
     assert len({lineage.id for lineage in lineages}) == len(lineages) == 24
 
 
+def test_filters_of_other_weights_are_other_lineages(tmp_path: Path) -> None:
+    """Else the second would be taken for the first and never run."""
+    files = [tmp_path / name for name in ("a.pt", "b.pt")]
+    for path in files:
+        path.write_bytes(path.name.encode())
+    judged = {"filter.name": "farthest-point", "filter.candidates": 2.0}
+    base = make_lineage({**judged, "filter.extractor": "inception"})
+    lineages = plan(make_sweep(({"filter.weights": [str(path) for path in files]},), base))
+    assert len({lineage.id for lineage in lineages}) == 2
+
+
+def test_what_selects_a_checkpoint_is_in_its_key_down_to_the_weights(tmp_path: Path) -> None:
+    """Two extractors of the same name may prefer different checkpoints."""
+    keys = set()
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).write_bytes(name.encode())
+        config = make_lineage(
+            {
+                "train.select": "best_kid",
+                "data.validation_fraction": 0.2,
+                "metrics.extractor": "inception",
+                "metrics.weights": str(tmp_path / name),
+            }
+        )
+        keys.add(plan_lineage(config, replace(CARD, num_validation=8))[0].key)
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("name", ["nearest_k", "bootstrap"])
+def test_metrics_that_do_not_select_are_in_no_key(name: str) -> None:
+    """Selection is by KID alone, to which neighbours and resamples mean nothing."""
+    settings = {"train.select": "best_kid", "data.validation_fraction": 0.2}
+    card = replace(CARD, num_validation=8)
+    first, second = (
+        plan_lineage(make_lineage({**settings, f"metrics.{name}": value}), card)[0].key
+        for value in (10, 20)
+    )
+    assert first == second
+
+
 def test_a_data_set_is_described_once_for_all_lineages() -> None:
     """However many there are of them."""
     asked = []
@@ -248,6 +288,17 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
         ({"pool.concentration": 0.5}, {}, "pool.focal_classes must name at least one class"),
         ({"train.steps": None, "train.epochs": 1}, {"num_train": 4}, "train.batch_size must be"),
         ({}, {"num_train": 1}, "generation 1's pool must have at least 2 images, got 1"),
+        (
+            {"data.split": "keras_80_20", "ensemble.size": 2, "ensemble.data": "shard"},
+            {},
+            "data.split must be stratified, official_train or all with ensemble.data=shard, got "
+            "'keras_80_20'; train images of keras_80_20 lie one official split after another",
+        ),
+        (
+            {"data.split": "official_trainval", "pool.initial_images": 20},
+            {},
+            "data.split must be stratified, official_train or all with pool.initial_images=20",
+        ),
         ({}, {"num_reference": 1}, "data.split must leave a reference for the metrics"),
         ({"metrics.kid_subset_size": 17}, {}, "metrics.kid_subset_size must be at most the 16"),
         ({"metrics.names": ["kid", "is"]}, {}, "metrics.names must be one of kid, "),

@@ -24,7 +24,7 @@ def test_a_row_for_every_lineage_and_generation(tmp_path):
 
 def test_columns_are_run_axes_node_metrics(tmp_path):
     frame = load_results([write_folder(tmp_path / "a")])
-    assert list(frame.columns[:7]) == [
+    assert list(frame.columns[:8]) == [
         "run",
         "lineage",
         "generation",
@@ -32,6 +32,7 @@ def test_columns_are_run_axes_node_metrics(tmp_path):
         "seed",
         "status",
         "node",
+        "closed_form",
     ]
     assert axis_columns(frame) == ["pool.alpha", "train.epochs"]
     assert metric_columns(frame) == ["kid/pixels", "pixel_std"]

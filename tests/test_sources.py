@@ -1,7 +1,9 @@
 """Facts of images that are looked at before they enter a pool: by probes and by filters."""
 
+import hashlib
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from tiny_sweep import CARD, make_lineage, make_run, numbers_of
 
 from model.config import MetricsConfig
-from model.features import extract_features
+from model.features import EXTRACTORS, extract_features
 from model.filters import FILTERS
 from model.probe import fit_probe
 from sweep.files import CorruptError
@@ -281,3 +283,20 @@ def test_a_member_that_filters_its_pool_trains_on_what_is_kept(tmp_path: Path) -
     assert sum(record.class_counts.values()) == 100
     with np.load(io.BytesIO(run.store.read_file(record.key, "curves.npz"))) as curves:
         assert list(curves) == []
+
+
+def test_a_file_of_the_published_weights_is_the_one_that_is_read(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """Published weights are in no key, but where they lie only the settings tell."""
+    path = tmp_path / "published.pt"
+    path.write_bytes(b"weights")
+    published = replace(
+        EXTRACTORS["inception"], published_sha256=hashlib.sha256(b"weights").hexdigest()
+    )
+    monkeypatch.setitem(EXTRACTORS, "inception", published)
+    changes = {**FILTERED, "filter.extractor": "inception", "filter.weights": str(path)}
+    run = make_run(make_lineage(changes), LocalStore(tmp_path))
+    (selected,) = [source for source in run.nodes[1].pool if isinstance(source, Selected)]
+    assert "weights" not in selected.by
+    assert run.sources.judge(selected).weights == str(path)
