@@ -168,7 +168,8 @@ def _contraction_table(
     ]
     caption = [
         "deviation of pixels over images, of V_n's samples over V_1's; after the semicolon what "
-        "estimation noise alone leaves in expectation (Gaussian fits), where it is known",
+        "estimation noise alone leaves in expectation (Gaussian fits), where it is known; cutting "
+        "samples to the range of pixels is not in it, and costs Gaussian fits the most",
         _describe_cells(left, confidence),
         _describe_lineages(frame),
     ]

@@ -5,7 +5,8 @@ import pytest
 from tiny_training import make_job, make_train
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, SampleConfig
+from model.config import DataConfig, ModelConfig, SampleConfig
+from model.datasets import load_dataset
 from model.families import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, image_noise
 from model.training import Diverged
@@ -90,3 +91,17 @@ def test_guidance_has_no_meaning_for_it(checkpoint: Checkpoint) -> None:
         ValueError, match=r"^sample\.guidance must be 1 with model\.family=gaussian"
     ):
         sample_gaussian(checkpoint, noise, SampleConfig(guidance=2.0), labels=np.array([0]))
+
+
+def test_cutting_to_the_range_of_pixels_costs_digits_a_sixth_of_their_deviation() -> None:
+    """No estimation noise: 300 images of an unbounded fit keep 0.95 and more, of 64 pixels."""
+    data = load_dataset(DataConfig(train_limit=300, dtype="float32"))
+    digits = data.images[data.train]
+    noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(300), (1, 8, 8))
+    left = []
+    for bounded in (True, False):
+        job = make_job(make_train(), model=ModelConfig(family="gaussian"), bounded=bounded)
+        drawn = sample_gaussian(fit_gaussian(digits, None, job).checkpoint, noise, SAMPLER)
+        left.append(drawn.std(axis=0).mean() / digits.std(axis=0).mean())
+    assert left[0] < 5 / 6
+    assert left[1] > 0.95
