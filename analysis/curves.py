@@ -118,6 +118,8 @@ def _draw_figure(
 
 def _encode(frame: pd.DataFrame, line_axes: Sequence[str]) -> Encoding:
     colour_axis, dash_axis = [*line_axes, None, None][:2]
+    if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # colours tell more values apart
+        colour_axis, dash_axis = dash_axis, colour_axis
     colours = _values(frame, colour_axis)
     many = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
     shades = [matplotlib.colors.to_hex(many(i)) for i in range(len(colours))]

@@ -4,10 +4,12 @@ import re
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
+from analysis.curves import _encode
 from analysis.figures import FIGURES, FigureRequest, draw_figures
 from analysis.grids import COLUMNS, GAP, LEFT, ROWS, block_top, lay_out, read_tiles, tile_side
 from analysis.results import load_results
@@ -210,3 +212,12 @@ def test_the_style_leaves_matplotlib_as_it_was():
     with styled():
         assert matplotlib.rcParams["savefig.dpi"] == 150
     assert dict(matplotlib.rcParams) == before
+
+
+def test_more_than_four_values_of_a_second_setting_have_colours_rather_than_dashes(tmp_path):
+    """Six rules at one alpha each: there are four dash patterns, and six colours."""
+    frame = load_results([write_folder(tmp_path / "a", alphas=(0.5, 1.0))])
+    rules = pd.concat([frame.assign(**{"pool.rule": name}) for name in "abcdef"])
+    encoding = _encode(rules, ["pool.alpha", "pool.rule"])
+    assert (encoding.colour_axis, encoding.dash_axis) == ("pool.rule", "pool.alpha")
+    assert len({colour for colour, _ in encoding.colours.values()}) == 6
