@@ -40,6 +40,8 @@ from sweep.records import DatasetCard, Json
 from sweep.store import Store
 from sweep.streams import Streams
 
+MAY_LACK = ("threshold-decay", "near-duplicates")
+"""Filters that a collapsed model's candidates may fail, however many there are."""
 SELECTIONS_VERSION = 1
 """Raised whenever the same candidates and settings would keep others."""
 
@@ -199,7 +201,10 @@ class Sources:
                 rng=generator(tuple(by["seed"]), Purpose.POOL),
                 config=config,
             )
-        except ValueError as error:  # settings were checked before: the images are too much alike
+        except ValueError as error:
+            if config.name not in MAY_LACK:
+                raise
+            # Settings were checked before: the images are too much alike.
             raise Diverged(str(error)) from None
         return found.indices, found.scores
 
