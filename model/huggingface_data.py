@@ -4,6 +4,7 @@ The package (an extra of its own) is imported by the functions that need it. Mus
 data sets, nor how images are split.
 """
 
+import importlib
 import io
 import re
 from collections.abc import Iterator
@@ -107,11 +108,15 @@ def _open(config: DataConfig) -> _Source:
     return _Source(splits, parts, image, label)
 
 
+def _package() -> Any:
+    """The package `datasets`, which is there: whoever opens a data set has asked for it."""
+    return importlib.import_module("datasets")
+
+
 def _read(path: str) -> Any:
     """The data set of a folder or of the hub, memory-mapped by its package."""
-    import datasets
-    from datasets.exceptions import DatasetsError
-
+    datasets = _package()
+    failure: type[Exception] = importlib.import_module("datasets.exceptions").DatasetsError
     folder = Path(path).expanduser()
     what = "be owner/name of a data set of the Hugging Face hub, or a folder saved by save_to_disk"
     if not folder.is_dir() and not HUB_NAME.fullmatch(path):
@@ -120,7 +125,7 @@ def _read(path: str) -> Any:
         if folder.is_dir():
             return datasets.load_from_disk(folder)
         return datasets.load_dataset(path)
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, failure) as error:
         raise FileNotFoundError(
             f"data.path must {what}, got {path!r} and {type(error).__name__} ({one_line(error)}); "
             "run once on a connected machine, or pass --data.path DIR"
@@ -128,8 +133,7 @@ def _read(path: str) -> Any:
 
 
 def _image_column(features: Any, config: DataConfig) -> str:
-    import datasets
-
+    datasets = _package()
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     check(bool(columns), "data.path", "have a column of images", list(features))
     if config.image_column is None:
@@ -143,8 +147,7 @@ def _image_column(features: Any, config: DataConfig) -> str:
 
 def _label_column(features: Any, config: DataConfig) -> str | None:
     """The column of classes; None where there is none of that type and none is named."""
-    import datasets
-
+    datasets = _package()
     named = [n for n, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     if config.label_column is None:
         rule = "be set for a data set with several columns of classes"
@@ -194,8 +197,7 @@ def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarra
 
 def _encoded(source: _Source, name: str) -> Any:
     """A split's images as the files they are: decoding is our own, so that nothing is lost."""
-    import datasets
-
+    datasets = _package()
     split = source.splits[name].select_columns([source.image])
     return split.cast_column(source.image, datasets.Image(decode=False))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from every_family import NEEDS_DIFFUSERS
 
 from model.training_length import ema_init_left
 from sweep.config import SweepConfig, flatten, to_json, updated
@@ -11,6 +12,8 @@ from sweep.prepared import expected_card
 from sweep.presets import FAITHFUL_TRAINING, PRESETS, preset_of
 from sweep.records import SweepRecord
 from sweep.request import load_sweep_file
+
+WITH_UNET2D = ("families", "larger-model")
 
 
 def plan(name: str) -> list[PlannedLineage]:
@@ -25,7 +28,10 @@ def points(sweep: SweepConfig) -> list[tuple[float | None, int | None, int]]:
     return [(c.pool.alpha, c.train.epochs, c.seed) for _, c in sweep.points()]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=NEEDS_DIFFUSERS if name in WITH_UNET2D else ()) for name in PRESETS],
+)
 def test_a_preset_is_planned_without_its_data(name: str) -> None:
     """Every setting is checked, and nothing is downloaded."""
     assert all(lineage.nodes for lineage in plan(name))
