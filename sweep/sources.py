@@ -14,7 +14,7 @@ from model.datasets import Dataset
 from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
-from model.size import SAMPLE_BATCH
+from model.size import CLASS_BLOCK, SAMPLE_BATCH
 from model.training import Diverged
 from sweep.blocks import block_size, blocks_with, store_key
 from sweep.config import key_defaults, updated
@@ -104,10 +104,6 @@ class Sources:
         labels = None if self.data.labels is None else self.data.labels[self.data.train]
         return pool_rows(pool, labels, self.choose).labels
 
-    def origins(self, pool: Pool) -> np.ndarray:
-        """(N,) int64 generations that a pool's images come from; 0 is real data."""
-        return pool_rows(pool, None, self.choose).generations
-
     def features(self, pool: Pool, config: MetricsConfig) -> np.ndarray:
         """(N, D) float32 features of a pool's images, those of whole streams kept in the store."""
         self.fill_features(pool, config)
@@ -120,13 +116,15 @@ class Sources:
         """
         self.fill(pool)
         blocks = {
-            (store_key(segment.source, segment.label), block)
+            (store_key(segment.source, segment.label), block): replace(
+                segment, start=block * CLASS_BLOCK, stop=(block + 1) * CLASS_BLOCK
+            )
             for segment in own_segments(pool)
             if segment.label is not None
             for block in blocks_with(segment.label, range(segment.start, segment.stop))
         }
         missing = [
-            ({"stream": key}, block, self.store.read_block(key, block))
+            ({"stream": key}, block, self.stream_images(blocks[key, block]))
             for key, block in sorted(blocks)
             if self.measurement.lacks({"stream": key}, block, config)
         ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from model.config import MetricsConfig
 from model.features import EXTRACTORS, extract_features
 from model.filters import FILTERS
 from model.probe import fit_probe
+from sweep.blocks import store_key
 from sweep.files import CorruptError
 from sweep.lineage import LineageRun
 from sweep.plan import plan_lineage
@@ -219,6 +221,25 @@ def test_a_damaged_selection_is_made_anew(block: int, tmp_path: Path) -> None:
         run.store.read_block(key, block, shelf="selections")
     run.sources.choose(selected(source))
     assert files_of(tmp_path, "selections") == before
+
+
+def test_a_damaged_block_of_a_class_is_drawn_anew_where_a_filter_looks_at_it(
+    tmp_path: Path,
+) -> None:
+    """Not only where images are read; its features and all selections are gone, too."""
+    run = computed(FILTERED | {"model.conditional": True}, tmp_path)
+    before = files_of(tmp_path, "streams")
+    source = selected(run.nodes[0].new[0])
+    (segment,) = source.of
+    assert isinstance(segment, Segment)
+    folder = tmp_path / "streams" / store_key(segment.source, segment.label)
+    path = min(path for path in folder.iterdir() if path.is_file())
+    path.write_bytes(path.read_bytes()[:-3])
+    for shelf in ("features", "selections"):
+        shutil.rmtree(tmp_path / shelf)
+    kept = make_run(run.config, LocalStore(tmp_path)).sources.choose(source)
+    assert (kept == run.sources.choose(source)).all()
+    assert files_of(tmp_path, "streams") == before
 
 
 @pytest.mark.parametrize("changes", [CONCENTRATED, FILTERED])
