@@ -14,25 +14,20 @@ import torch
 from examples.in_process import TINY, compute, show
 from model import training_length
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, SampleConfig, stored_model
+from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES, Family
 from model.images import from_unit, to_unit
 from model.size import SIZES, ModelSize
-from model.training import Fit, TrainingJob
+from model.training import Fit, TrainingJob, checkpoint_settings
 
 NOISE = 0.05
 
 
 def fit_bootstrap(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
     """Keep the images."""
-    settings = {
-        "family": "bootstrap",
-        "model": stored_model(job.model),
-        "shape": list(images.shape[1:]),
-        "dtype": str(images.dtype),
-        "bounded": job.bounded,
-        "precision": "fp32",
-    }
+    settings = checkpoint_settings(
+        job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp32"
+    )
     tensors = {"ema.images": torch.from_numpy(images)}
     return Fit(checkpoint=Checkpoint(tensors=tensors, settings=settings), images_seen=len(images))
 

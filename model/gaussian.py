@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.conditioning import asked_labels, class_settings, training_labels
-from model.config import SampleConfig, stored_model
+from model.conditioning import asked_labels, training_labels
+from model.config import SampleConfig
 from model.images import from_unit, to_unit
-from model.training import Diverged, Fit, TrainingJob
+from model.training import Diverged, Fit, TrainingJob, checkpoint_settings
 
 
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
@@ -39,14 +39,9 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
         for label in np.unique(learned).tolist():
             found = mean_and_factor(flat[torch.from_numpy(learned == label)])
             tensors[f"ema.mean.{label}"], tensors[f"ema.factor.{label}"] = found
-    settings = {
-        "family": "gaussian",
-        "model": stored_model(job.model),
-        "shape": list(images.shape[1:]),
-        "dtype": str(images.dtype),
-        "bounded": job.bounded,
-        "precision": "fp64",
-    } | class_settings(job)
+    settings = checkpoint_settings(
+        job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp64"
+    )
     checkpoint = Checkpoint(tensors=tensors, settings=settings)
     return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
 

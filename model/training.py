@@ -104,6 +104,27 @@ class Fit:
         return float(losses[-max(1, len(losses) // 10) :].mean()) if len(losses) else None
 
 
+def checkpoint_settings(
+    job: TrainingJob, *, shape: tuple[int, ...], dtype: str, precision: str
+) -> dict[str, Any]:
+    """What a family's sampler must know of a trained model, as its checkpoint keeps it.
+
+    Args:
+        job: Of the training.
+        shape: (C, H, W) of the images.
+        dtype: Theirs, uint8 or float32.
+        precision: Arithmetic of the fit.
+    """
+    return {
+        "family": job.model.family,
+        "model": stored_model(job.model),
+        "shape": list(shape),
+        "dtype": dtype,
+        "bounded": job.bounded,
+        "precision": precision,
+    } | class_settings(job)
+
+
 def use_bf16(train: TrainConfig, device: str) -> bool:
     """Whether the network runs under bf16 autocast.
 
@@ -217,14 +238,10 @@ class Trainer:
         for name, tensor in self.net.state_dict().items():
             tensors[f"raw.{name}"] = tensor.detach().clone().cpu()
         tensors |= {"mean": self.mean.flatten().cpu(), "std": self.std.flatten().cpu()}
-        settings = {
-            "family": self.job.model.family,
-            "model": stored_model(self.job.model),
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "bounded": self.job.bounded,
-            "precision": "bf16" if self.bf16 else "fp32",
-        } | class_settings(self.job)
+        precision = "bf16" if self.bf16 else "fp32"
+        settings = checkpoint_settings(
+            self.job, shape=self.shape, dtype=self.dtype, precision=precision
+        )
         return Checkpoint(tensors=tensors, settings=settings)
 
     def state(self) -> bytes:
