@@ -89,9 +89,11 @@ class Board:
         as in tables: one tag never holds numbers of different numbers of images.
         """
         suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
+        if self.has(suffix):
+            return
         metrics = self.store.read_metrics(node.key, spec)
         first = self.store.read_metrics(node.key, beside)
-        if metrics is None or first is None or self.has(suffix):
+        if metrics is None or first is None:
             return
         count = metrics.num_images
         at = "" if count == first.num_images else f"@{count}"

@@ -152,7 +152,7 @@ def plan_lineage(
         count = 0 if is_last else rule.num_new(step)
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         current = [
-            replace(node, new=part, metrics=of_node(node, config, card, plans))
+            replace(node, new=part, metrics=of_node(node, plans))
             for node, part, plans in zip(current, new, measured, strict=True)
         ]
         if entry.is_mixed:
@@ -175,9 +175,7 @@ def plan_lineage(
     return nodes
 
 
-def of_node(
-    node: NodePlan, config: LineageConfig, card: DatasetCard, plans: Sequence[MetricsPlan]
-) -> tuple[MetricsPlan, ...]:
+def of_node(node: NodePlan, plans: Sequence[MetricsPlan]) -> tuple[MetricsPlan, ...]:
     """Metric specifications for one node's images."""
     return tuple(
         plan.of_stream(
