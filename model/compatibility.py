@@ -9,9 +9,9 @@ from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig, che
 
 NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
 """Families whose network halves the image len(model.widths) - 1 times."""
-CONDITIONAL_FAMILIES = ("ddim", "flow", "edm", "gaussian")
+CONDITIONAL_FAMILIES = (*NETWORK_FAMILIES, "gaussian")
 """Families whose model can be told the class of an image."""
-GUIDED_FAMILIES = ("ddim", "flow", "edm")
+GUIDED_FAMILIES = ("ddim", "flow", "edm", "unet2d")
 """Those of them that classifier-free guidance applies to."""
 
 

@@ -107,7 +107,7 @@ class ModelConfig:
     stem_skip: bool = False
     """Concatenate the stem's output before the head (not vae and unet2d)."""
     embedding_dim: int = 32
-    """Channels of the embedding of the noise variance (flow: time; edm: ln(sigma) / 4)."""
+    """Channels of a class's embedding and (not vae) of the noise variance's; not unet2d."""
     embedding_max_frequency: float = 1000.0
     """Highest of the embedding's log-spaced frequencies."""
     max_signal_rate: float = 0.95

@@ -26,20 +26,37 @@ class DiffusersUNet(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, noisy: Tensor, variance: Tensor) -> Tensor:
-        """(B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to (B, C, H, W) noise."""
-        return self.network(noisy, TIME_SCALE * variance.flatten(), return_dict=False)[0]
+    def forward(self, noisy: Tensor, variance: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predict noise.
+
+        Args:
+            noisy: (B, C, H, W) noisy images.
+            variance: (B, 1, 1, 1) noise variances.
+            labels: (B,) int64 in [0, num_classes], the last being "no class"; None for an
+                unconditional network.
+
+        Returns:
+            (B, C, H, W).
+        """
+        times = TIME_SCALE * variance.flatten()
+        return self.network(noisy, times, class_labels=labels, return_dict=False)[0]
 
 
 def new_diffusers_unet(
-    shape: tuple[int, int, int], config: ModelConfig, generator: torch.Generator
+    shape: tuple[int, int, int],
+    config: ModelConfig,
+    generator: torch.Generator,
+    num_classes: int = 0,
 ) -> nn.Module:
     """A UNet2DModel with model.widths, model.block_depth and model.init.
+
+    Classes are vectors that are added to the embedding of the noise variance.
 
     Args:
         shape: (C, H, W) of the images.
         config: Settings; those of BatchNorm, stem and embedding have no effect.
         generator: Random numbers of the initial weights; a CPU generator.
+        num_classes: Classes it can be told; 0 makes an unconditional network.
 
     Raises:
         ValueError: diffusers is not installed.
@@ -60,6 +77,8 @@ def new_diffusers_unet(
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
             norm_num_groups=math.gcd(GROUPS, *config.widths),
             attention_head_dim=math.gcd(HEAD_CHANNELS, *config.widths),
+            # One more than there are classes: "no class".
+            num_class_embeds=num_classes + 1 if num_classes else None,
         )
     network.to_empty(device="cpu")
     draw_weights(network, config.init, generator)
@@ -67,6 +86,8 @@ def new_diffusers_unet(
         if isinstance(module, nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, generator=generator)
         elif not isinstance(module, (nn.Conv2d, nn.Linear)):
             # What another version of the package adds would be left as memory was found.
             assert not list(module.parameters(recurse=False)), type(module)

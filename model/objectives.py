@@ -127,21 +127,6 @@ def new_unet(
     return UNet(shape[0], config, generator, num_classes)
 
 
-def unconditional(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """A function that makes a network which cannot be told classes."""
-
-    def new_network(
-        shape: tuple[int, int, int],
-        config: ModelConfig,
-        generator: torch.Generator,
-        num_classes: int,
-    ) -> nn.Module:
-        assert num_classes == 0
-        return make(shape, config, generator)
-
-    return new_network
-
-
 def reduce_loss(elements: Tensor, train: TrainConfig) -> Tensor:
     """The loss that is differentiated, of (B, C, H, W) losses of elements."""
     if train.loss_reduction == "mean":
@@ -338,12 +323,12 @@ OBJECTIVES: dict[str, Objective] = {
         curves=("denoising_loss", "image_loss"),
     ),
     "vae": Objective(
-        new_network=unconditional(Autoencoder),
+        new_network=Autoencoder,
         draw=draw_latent_noise,
         loss=vae_loss,
         sample=sample_vae,
         curves=("negative_bound", "image_loss", "divergence"),
         sampling_part="decoder",
     ),
-    "unet2d": replace(DDIM, new_network=unconditional(new_diffusers_unet)),
+    "unet2d": replace(DDIM, new_network=new_diffusers_unet),
 }

@@ -134,7 +134,9 @@ def vae_size(
     channels, height, width = shape
     layers = Layers()
     pixels = height * width
-    layers.conv(channels, config.stem_width, 1, pixels)
+    vector = config.embedding_dim if num_classes else 0
+    layers.parameters += 2 * (num_classes + 1) * vector  # of encoder and decoder
+    layers.conv(channels + vector, config.stem_width, 1, pixels)
     current = config.stem_width
     for level, level_width in enumerate(config.widths):
         pixels //= 4 if level else 1
@@ -142,7 +144,7 @@ def vae_size(
             layers.block(current, level_width, pixels)
             current = level_width
     layers.conv(current * pixels, 2 * config.latent_dim, 1, 1)
-    layers.conv(config.latent_dim, current * pixels, 1, 1)
+    layers.conv(config.latent_dim + vector, current * pixels, 1, 1)
     for level, level_width in enumerate(reversed(config.widths)):
         pixels *= 4 if level else 1
         for _ in range(config.block_depth):
@@ -188,6 +190,7 @@ def unet2d_size(
     layers.conv(channels, config.widths[0], 3, pixels)
     layers.conv(config.widths[0], time_width, 1, 1)
     layers.conv(time_width, time_width, 1, 1)
+    layers.parameters += (num_classes + 1) * time_width if num_classes else 0
     skips = [current := config.widths[0]]
     for level, level_width in enumerate(config.widths):
         if level:

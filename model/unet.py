@@ -43,6 +43,20 @@ def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
     return nn.utils.skip_init(nn.Conv2d, channels_in, width, size, padding=size // 2)
 
 
+def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
+    """A vector for each class and, last, for "no class"; None where there are no classes.
+
+    Its weights are left to be drawn.
+    """
+    return nn.utils.skip_init(nn.Embedding, num_classes + 1, dim) if num_classes else None
+
+
+def class_vectors(table: nn.Embedding, labels: Tensor | None) -> Tensor:
+    """(B,) int64 labels to (B, dim, 1, 1); a conditional network is never called without."""
+    assert labels is not None
+    return table(labels)[:, :, None, None]
+
+
 class ResidualBlock(nn.Module):
     """BatchNorm, 3x3 convolution, swish, 3x3 convolution, added to the (projected) input."""
 
@@ -111,11 +125,8 @@ class UNet(nn.Module):
         self.head = convolution(current, channels, 1)
         draw_weights(self, config.init, generator)
         set_zero(self.head)
-        self.class_embedding: nn.Embedding | None = None
-        if num_classes:
-            # Drawn last, and one more than there are classes: "no class".
-            size = (num_classes + 1, config.embedding_dim)
-            self.class_embedding = nn.utils.skip_init(nn.Embedding, *size)
+        self.class_embedding = class_table(num_classes, config.embedding_dim)
+        if self.class_embedding is not None:  # drawn last
             nn.init.normal_(self.class_embedding.weight, generator=generator)
 
     def embed(self, variance: Tensor, labels: Tensor | None) -> Tensor:
@@ -124,8 +135,7 @@ class UNet(nn.Module):
         if self.class_embedding is None:
             assert labels is None
             return embedding
-        assert labels is not None
-        vectors = self.class_embedding(labels)[:, :, None, None]
+        vectors = class_vectors(self.class_embedding, labels)
         return torch.cat([embedding.expand(len(vectors), -1, -1, -1), vectors], dim=1)
 
     def forward(self, noisy: Tensor, variance: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -2,7 +2,8 @@
 
 Encoder and decoder are the halves of the DDIM's network without its skips, its block for block.
 Must not know training, sampling or files. (Kingma and Welling, arXiv:1312.6114; one learned scale
-for all pixels as in Rybkin, Daniilidis, Levine, arXiv:2006.13202.)
+for all pixels as in Rybkin, Daniilidis, Levine, arXiv:2006.13202; classes told to both halves as in
+Kingma, Rezende, Mohamed, Welling, arXiv:1406.5298, model M2.)
 """
 
 import math
@@ -11,17 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.unet import ResidualBlock, convolution, draw_weights, set_zero
+from model.unet import (
+    ResidualBlock,
+    class_table,
+    class_vectors,
+    convolution,
+    draw_weights,
+    set_zero,
+)
 
 
 class Encoder(nn.Module):
     """Images to mean and log variance of the posterior over latents."""
 
-    def __init__(self, shape: tuple[int, int, int], config: ModelConfig) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], config: ModelConfig, num_classes: int = 0
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         halvings = len(config.widths) - 1
-        self.stem = convolution(channels, config.stem_width, 1)
+        self.classes = class_table(num_classes, config.embedding_dim)
+        vector = config.embedding_dim if num_classes else 0
+        self.stem = convolution(channels + vector, config.stem_width, 1)
         layers: list[nn.Module] = []
         current = config.stem_width
         for level, level_width in enumerate(config.widths):
@@ -34,9 +46,9 @@ class Encoder(nn.Module):
         flat = current * (height >> halvings) * (width >> halvings)
         self.head = convolution(flat, 2 * config.latent_dim, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) images to mean and log variance, (B, latent_dim, 1, 1) each."""
-        features = self.layers(self.stem(images)).flatten(1)
+        features = self.layers(self.stem(join_classes(images, labels, self.classes))).flatten(1)
         mean, log_variance = self.head(features[:, :, None, None]).chunk(2, dim=1)
         return mean, log_variance
 
@@ -44,13 +56,17 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents to the mean of the images."""
 
-    def __init__(self, shape: tuple[int, int, int], config: ModelConfig) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], config: ModelConfig, num_classes: int = 0
+    ) -> None:
         super().__init__()
+        self.classes = class_table(num_classes, config.embedding_dim)
+        vector = config.embedding_dim if num_classes else 0
         channels, height, width = shape
         halvings = len(config.widths) - 1
         current = config.widths[-1]
         self.start = (current, height >> halvings, width >> halvings)
-        self.stem = convolution(config.latent_dim, math.prod(self.start), 1)
+        self.stem = convolution(config.latent_dim + vector, math.prod(self.start), 1)
         layers: list[nn.Module] = []
         for level, level_width in enumerate(reversed(config.widths)):
             if level:
@@ -61,10 +77,19 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = convolution(current, channels, 1)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, latent_dim, 1, 1) latents to (B, C, H, W) means of the images."""
-        features = self.stem(latents).view(-1, *self.start)
+        features = self.stem(join_classes(latents, labels, self.classes)).view(-1, *self.start)
         return self.head(self.layers(features))
+
+
+def join_classes(x: Tensor, labels: Tensor | None, classes: nn.Embedding | None) -> Tensor:
+    """(B, C, H, W) inputs with the vectors of their classes as further channels, if there are."""
+    if classes is None:
+        assert labels is None
+        return x
+    vectors = class_vectors(classes, labels).expand(-1, -1, *x.shape[2:])
+    return torch.cat([x, vectors], dim=1)
 
 
 class Autoencoder(nn.Module):
@@ -74,16 +99,21 @@ class Autoencoder(nn.Module):
         shape: (C, H, W) of the images.
         config: Widths, depth, latent dimension, likelihood scale and BatchNorm settings.
         generator: Random numbers of the initial weights; a CPU generator.
+        num_classes: Classes it can be told; 0 makes an unconditional network.
     """
 
     log_scale: Tensor
 
     def __init__(
-        self, shape: tuple[int, int, int], config: ModelConfig, generator: torch.Generator
+        self,
+        shape: tuple[int, int, int],
+        config: ModelConfig,
+        generator: torch.Generator,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(shape, config)
-        self.decoder = Decoder(shape, config)
+        self.encoder = Encoder(shape, config, num_classes)
+        self.decoder = Decoder(shape, config, num_classes)
         if config.likelihood_scale is None:
             self.log_scale = nn.Parameter(torch.zeros(()))
         else:
@@ -91,20 +121,27 @@ class Autoencoder(nn.Module):
             self.register_buffer("log_scale", fixed, persistent=False)
         draw_weights(self, config.init, generator)
         set_zero(self.decoder.head)
+        for table in (self.encoder.classes, self.decoder.classes):
+            if table is not None:
+                nn.init.normal_(table.weight, generator=generator)
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, noise: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encode, draw a latent by the reparametrised noise, decode.
 
         Args:
             images: (B, C, H, W).
             noise: (B, latent_dim, 1, 1) standard normal.
+            labels: (B,) int64 in [0, num_classes], the last being "no class"; None for an
+                unconditional network.
 
         Returns:
             Decoded means (B, C, H, W), the posterior's mean and log variance
             (B, latent_dim, 1, 1), and the logarithm of the likelihood's scale, without axes.
         """
-        mean, log_variance = self.encoder(images)
-        decoded = self.decoder(mean + (log_variance / 2).exp() * noise)
+        mean, log_variance = self.encoder(images, labels)
+        decoded = self.decoder(mean + (log_variance / 2).exp() * noise, labels)
         return decoded, mean, log_variance, self.log_scale
 
 

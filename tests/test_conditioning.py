@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from every_family import with_marks
 from tiny_training import MODEL, Memory, draw_pool, make_job, make_train
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
 from model.conditioning import drop_labels, guide, padded_labels
 from model.config import SampleConfig
+from model.objectives import OBJECTIVES
 from model.randomness import Purpose, image_noise
 from model.sampling import SAMPLE_BATCH, sample_network
 from model.training import REPORT_STEPS, Fit, Progress, TrainingJob, fit_network
@@ -20,6 +22,7 @@ from model.unet import UNet
 CONDITIONAL = replace(MODEL, conditional=True)
 NUM_CLASSES = 3
 LABELS = np.arange(32) % NUM_CLASSES
+LEARNING = make_train(lr=1e-2, ema_decay=0.9, ema_init="copy")
 
 
 def conditional_job(*, num_steps: int = 3, **settings) -> TrainingJob:
@@ -253,3 +256,49 @@ def test_guidance_is_a_step_from_no_class_to_the_class(guidance, expected, asked
     predict = guide(stub(calls), torch.tensor([1, 2]), guidance=guidance, no_class=5)
     assert predict(torch.tensor([1.0, 2.0])).tolist() == expected
     assert calls == asked
+
+
+# Every family of networks
+
+
+@pytest.fixture(scope="module", params=with_marks(list(OBJECTIVES)))
+def of_family(request) -> Checkpoint:
+    """A conditional model of each family of networks, after 40 steps."""
+    return fit(model=replace(CONDITIONAL, family=request.param), num_steps=40).checkpoint
+
+
+def test_every_family_draws_the_class_asked_for(of_family: Checkpoint) -> None:
+    """Other images of another class, and those of the same whatever stands beside them."""
+    labels = np.array([0, 1, 2, 2, 1, 0])
+    images, others = draw(of_family, labels), draw(of_family, (labels + 1) % NUM_CLASSES)
+    assert (images != others).any()
+    mixed = draw(of_family, np.array([0, 2, 1, 0, 0, 0]))
+    np.testing.assert_array_equal(images[[0, 5]], mixed[[0, 5]])
+
+
+def test_every_family_learns_its_classes(of_family: Checkpoint) -> None:
+    """Of upright and level stripes, each come when they are asked for.
+
+    Drawn from the same noise, so that a model deaf to classes would show no difference at all.
+    """
+    stripes = np.full((2, 8, 8), 25)
+    stripes[0, :, ::2] = stripes[1, ::2, :] = 210
+    labels = np.arange(32) % 2
+    noise = np.random.default_rng(0).integers(0, 20, (32, 1, 8, 8))
+    pool = (stripes[labels][:, None] + noise).astype(np.uint8)
+    model = replace(CONDITIONAL, family=of_family.family)
+    job = replace(conditional_job(num_steps=300, num_classes=2, model=model), train=LEARNING)
+    fitted = fit_network(pool, labels, job).checkpoint
+    drawn = [draw(fitted, np.full(16, label), count=16).mean(axis=(0, 1)) for label in (0, 1)]
+    learned, real = drawn[0] - drawn[1], stripes[0] - stripes[1]
+    assert (learned * real).sum() / (real * real).sum() > 0.1
+
+
+def test_guidance_is_of_every_family_that_steps(of_family: Checkpoint) -> None:
+    """The vae and the Gaussian predict no noise that could be weighted: an error."""
+    if of_family.family == "vae":
+        with pytest.raises(ValueError, match=r"^sample\.guidance must be 1 with model.family=vae"):
+            draw(of_family, np.zeros(6, np.int64), guidance=2.0)
+        return
+    plain, guided = (draw(of_family, np.zeros(6, np.int64), guidance=w) for w in (1.0, 3.0))
+    assert (plain != guided).any()

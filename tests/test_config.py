@@ -257,14 +257,14 @@ def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         check_conditional(ModelConfig(family="other", conditional=True))
     assert str(error.value) == (
-        "model.family must be one of ddim, flow, edm, gaussian with model.conditional, "
-        "got 'other'; set model.conditional to False"
+        "model.family must be one of ddim, flow, edm, vae, unet2d, gaussian "
+        "with model.conditional, got 'other'; set model.conditional to False"
     )
 
 
 def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings() -> None:
     with pytest.raises(
-        ValueError, match=r"^model\.family must be one of ddim, flow, edm, gaussian with"
+        ValueError, match=r"^model\.family must be one of ddim, flow, edm, vae, unet2d, gaussian"
     ):
         updated(LineageConfig(), nest("model", {"family": "other", "conditional": True}))
 

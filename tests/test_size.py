@@ -26,6 +26,14 @@ OTHERS = {
     "vae of known scale": (ModelConfig(family="vae", likelihood_scale=0.5), (1, 8, 8)),
     "unet2d": (ModelConfig(family="unet2d", widths=(4, 8, 8), block_depth=1), (3, 32, 32)),
     "unet2d of one level": (ModelConfig(family="unet2d", widths=(64,)), (1, 8, 8)),
+    "conditional vae": (
+        ModelConfig(family="vae", widths=(4, 8), conditional=True, embedding_dim=6),
+        (3, 8, 8),
+    ),
+    "conditional unet2d": (
+        ModelConfig(family="unet2d", widths=(8, 8), conditional=True),
+        (1, 8, 8),
+    ),
 }
 SETTINGS = {
     "default": (ModelConfig(), (3, 32, 32)),
