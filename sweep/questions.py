@@ -137,14 +137,14 @@ def rules() -> SweepConfig:
 
 
 def budget() -> SweepConfig:
-    """Fixed epochs, steps or images as the pool grows: is degradation a matter of length?"""
+    """Fixed epochs or fixed steps as the pool grows: is degradation a matter of length?"""
     base = small()
     train = replace(base.train, steps=None, epochs=36)
     return question(
         "budget",
         budget.__doc__,
         replace(base, train=train),
-        {"train.scaling": ["epochs", "steps", "images"]},
+        {"train.scaling": ["epochs", "steps"]},
     )
 
 
