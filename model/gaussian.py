@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import EMPTY_CLASSES, Checkpoint
 from model.conditioning import asked_labels, training_labels
 from model.config import SampleConfig
 from model.images import from_unit, to_unit
@@ -42,6 +42,10 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
     settings = checkpoint_settings(
         job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp64"
     )
+    if learned is not None and (
+        empty := sorted(set(range(job.num_classes)) - set(learned.tolist()))
+    ):
+        settings[EMPTY_CLASSES] = empty
     checkpoint = Checkpoint(tensors=tensors, settings=settings)
     return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
 
@@ -93,8 +97,9 @@ def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
 
     In a lineage a class can be lost from a pool: a result, as a loss that is not finite is.
     """
+    empty = checkpoint.settings.get(EMPTY_CLASSES, [])
     for label in [] if asked is None else np.unique(asked).tolist():
-        if f"ema.mean.{label}" not in checkpoint.tensors:
+        if label in empty:
             names = checkpoint.settings["class_names"]
             called = f"{label} ({names[label]!r})" if names else str(label)
             raise Diverged(f"the pool had no image of class {called}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import EMPTY_CLASSES, Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block, family_of
 from model.randomness import Purpose, Seed, image_noise
@@ -124,6 +124,8 @@ def draw_preview(
 ) -> np.ndarray:
     """(num_images, C, H, W) images of the preview noise; of a conditional model, classes in turn.
 
+    Those of a class that the model's pool had no image of are zero.
+
     Args:
         checkpoint: The model.
         num_images: At most SAMPLE_BATCH.
@@ -138,11 +140,11 @@ def draw_preview(
     if not num_classes:
         block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
         return block[:num_images]
-    return draw_labelled(
-        checkpoint,
-        labels_in_turn(range(num_classes), num_images),
-        config,
-        seed=seed,
-        purpose=Purpose.PREVIEW,
-        device=device,
+    labels = labels_in_turn(range(num_classes), num_images)
+    known = ~np.isin(labels, checkpoint.settings.get(EMPTY_CLASSES, []))
+    drawn = draw_labelled(
+        checkpoint, labels[known], config, seed=seed, purpose=Purpose.PREVIEW, device=device
     )
+    images = np.zeros((num_images, *drawn.shape[1:]), drawn.dtype)
+    images[known] = drawn
+    return images

@@ -9,6 +9,7 @@ from model.config import DataConfig, ModelConfig, SampleConfig
 from model.datasets import load_dataset
 from model.families import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, image_noise
+from model.streams import draw_preview
 from model.training import Diverged
 
 SAMPLER = SampleConfig()
@@ -24,14 +25,18 @@ def pool() -> np.ndarray:
     return pixels.astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
+def fit(labels: np.ndarray) -> Checkpoint:
     names = ("ant", "bee", "cat", "dog")
     model = ModelConfig(family="gaussian", conditional=True)
     job = make_job(
         make_train(), model=model, bounded=False, num_classes=NUM_CLASSES, class_names=names
     )
-    return fit_gaussian(pool(), LABELS, job).checkpoint
+    return fit_gaussian(pool(), labels, job).checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return fit(LABELS)
 
 
 def draw(checkpoint: Checkpoint, label: int, count: int) -> np.ndarray:
@@ -76,6 +81,13 @@ def test_images_of_a_class_without_any_cannot_be_drawn(checkpoint: Checkpoint) -
     """A class that a pool has lost is a result."""
     with pytest.raises(Diverged, match=r"^the pool had no image of class 2 \('cat'\)$"):
         draw(checkpoint, 2, 1)
+
+
+def test_a_preview_shows_nothing_of_a_class_without_images() -> None:
+    """Rather than end a lineage that asks for no image of the class."""
+    fitted = fit(np.arange(len(LABELS)) % 2 * 3)
+    preview = draw_preview(fitted, 8, SAMPLER, seed=(0, 0))
+    assert preview.reshape(8, -1).any(axis=1).tolist() == [True, False, False, True] * 2
 
 
 def test_image_is_bit_equal_whatever_else_is_drawn(checkpoint: Checkpoint) -> None:
