@@ -133,6 +133,7 @@ PRESETS: dict[str, Callable[[], SweepConfig]] = {
     "paper-digits": paper_digits,
     "grid-digits": questions.grid_digits,
     "families": questions.families,
+    "conditional": questions.conditional,
     "concentration": questions.concentration,
     "ensemble": questions.ensemble,
     "shards": questions.shards,

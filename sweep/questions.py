@@ -68,6 +68,17 @@ def families() -> SweepConfig:
     )
 
 
+def conditional() -> SweepConfig:
+    """Does V_1 draw the class it is asked for, by family, and what does guidance change?"""
+    return question(
+        "conditional",
+        conditional.__doc__,
+        small(conditional=True, steps=2500, generations=1),
+        {"sample.guidance": [1.0, 1.5, 2.5]},
+        {"model.family": ["flow", "edm", "vae", "gaussian"]},
+    )
+
+
 def concentration() -> SweepConfig:
     """Does content of one class starve the others? Half or all new images are of one class."""
     base = small(conditional=True, steps=1500)
