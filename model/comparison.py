@@ -59,11 +59,19 @@ class RealFeatures:
     def _radii(self) -> dict[int, np.ndarray]:
         return {}
 
-    @cached_property
-    def train_distances(self) -> np.ndarray:
-        """(M, 2) distances of the reference to its nearest two training images (nearest_two)."""
+    def train_distances(self, num_seen: int | None = None) -> np.ndarray:
+        """(M, 2) distances of the reference to its nearest two training images (nearest_two).
+
+        Of all of them or the first `num_seen`; found once for each number.
+        """
         assert self.train is not None
-        return nearest_two(self.reference, self.train)
+        if num_seen not in self._train_distances:
+            self._train_distances[num_seen] = nearest_two(self.reference, self.train[:num_seen])
+        return self._train_distances[num_seen]
+
+    @cached_property
+    def _train_distances(self) -> dict[int | None, np.ndarray]:
+        return {}
 
     @cached_property
     def probe(self) -> Probe:
@@ -95,6 +103,8 @@ class Comparison:
     """(N,) int64 classes that the generator was asked for; None where it was asked for none."""
     exact_copies: np.ndarray | None = None
     """(N,) bool: whether an image equals a training image in every pixel; None where unknown."""
+    num_seen: int | None = None
+    """The first so many training images are those that there were to copy; None for all."""
 
     @cached_property
     def pairs(self) -> Pairs:

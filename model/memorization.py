@@ -44,8 +44,9 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
     """
     assert comparison.real.train is not None
     num_resamples = config.bootstrap
-    generated = nearest_two(comparison.generated, comparison.real.train)
-    reference = comparison.real.train_distances
+    num_seen = comparison.num_seen
+    generated = nearest_two(comparison.generated, comparison.real.train[:num_seen])
+    reference = comparison.real.train_distances(num_seen)
     nearest, nearest_held_out = generated[:, 0], reference[:, 0]
     closest = np.quantile(nearest_held_out, CLOSEST_SHARE, method="weibull")
     shares = {

@@ -281,7 +281,7 @@ def measure(
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
         num_images=len(comparison.generated),
         num_reference=len(real.reference),
-        num_train=0 if real.train is None else len(real.train),
+        num_train=0 if real.train is None else len(real.train[: comparison.num_seen]),
     )
 
 

@@ -42,7 +42,8 @@ class Measurement:
     """Features of the data set's parts, by their key."""
     _real: dict[tuple[str, str | None, bool], RealFeatures] = field(default_factory=dict)
     """The real side by extractor, without and with training images."""
-    _train_digests: frozenset[bytes] | None = None
+    _train_digests: dict[int | None, frozenset[bytes]] = field(default_factory=dict)
+    """Of the first so many training images, or of all."""
 
     def measure(
         self,
@@ -64,12 +65,13 @@ class Measurement:
         """
         config = plan.config
         real = self.real(config)
-        known = real.train_digests
+        known = None if real.train is None else self.train_digests(plan.num_seen)
         comparison = Comparison(
             generated=features,
             real=real,
             generated_labels=generated_labels,
             exact_copies=None if known is None else find_copies(images, known),
+            num_seen=plan.num_seen,
         )
         found = measure(comparison, config, pixels=pixel_statistics(images))
         return MetricsRecord(
@@ -114,15 +116,15 @@ class Measurement:
                 reference_labels=None if data.labels is None else data.labels[data.reference],
                 train_labels=None if data.labels is None else data.labels[data.train],
                 class_names=data.class_names,
-                train_digests=self.train_digests() if with_train else None,
             )
         return self._real[key]
 
-    def train_digests(self) -> frozenset[bytes]:
-        """Digests of the training images, computed once."""
-        if self._train_digests is None:
-            self._train_digests = digest_images(self.data.images[self.data.train])
-        return self._train_digests
+    def train_digests(self, num_seen: int | None) -> frozenset[bytes]:
+        """Digests of the first `num_seen` training images, or of all; computed once for each."""
+        if num_seen not in self._train_digests:
+            images = self.data.images[self.data.train[:num_seen]]
+            self._train_digests[num_seen] = digest_images(images)
+        return self._train_digests[num_seen]
 
     def part(self, name: str, indices: np.ndarray, config: MetricsConfig) -> np.ndarray:
         """(M, D) features of the data set's images at some indices, kept in memory as well."""

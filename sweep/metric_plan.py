@@ -31,8 +31,15 @@ class MetricsPlan:
     """(C,) images of each class that a conditional model is asked for; empty without classes."""
     images: Pool = ()
     """What is measured; empty in a specification of no certain model."""
+    num_seen: int | None = None
+    """The first so many train images are all that the lineage's pools have held; None for all.
 
-    def of_stream(self, stream: str, *, generation: int, member: int) -> "MetricsPlan":
+    In a lineage that begins with part of them it grows where real images are added; the node tells
+    it, so that it is not in the hash."""
+
+    def of_stream(
+        self, stream: str, *, generation: int, member: int, num_seen: int | None = None
+    ) -> "MetricsPlan":
         """The specification for a model's stream of the sampler `sample`."""
         counts = dict(enumerate(self.labels)) if self.labels else {None: self.num_images}
         images = tuple(
@@ -48,13 +55,14 @@ class MetricsPlan:
             for label, count in counts.items()
             if count
         )
-        return replace(self, images=images)
+        return replace(self, images=images, num_seen=num_seen)
 
-    def of_mixture(self, images: Pool) -> "MetricsPlan":
+    def of_mixture(self, images: Pool, *, num_seen: int | None = None) -> "MetricsPlan":
         """The specification for images that enter a pool together."""
         inputs = {k: v for k, v in self.inputs.items() if k not in ("sample", "labels")}
         inputs |= {"images": pool_recipe(images)}
-        return replace(self, spec=digest(inputs)[:16], inputs=inputs, images=images)
+        spec = digest(inputs)[:16]
+        return replace(self, spec=spec, inputs=inputs, images=images, num_seen=num_seen)
 
 
 def metrics_sample(config: LineageConfig) -> SampleConfig:
@@ -111,6 +119,8 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     }
     if labels:
         inputs["labels"] = list(labels)
+    if "memorization" in metrics.names and config.pool.initial_images is not None:
+        inputs["memorization"] = "of the real images that the pools have held"
     if (weights := weights_digest(metrics)) is not None:
         inputs["weights"] = weights
     return MetricsPlan(

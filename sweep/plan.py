@@ -38,7 +38,7 @@ from sweep.metric_plan import (
     plan_metrics,
     plan_selection,
 )
-from sweep.pool import Pool, pool_recipe, pool_size
+from sweep.pool import Pool, num_real_seen, pool_recipe, pool_size
 from sweep.records import DatasetCard, Json
 from sweep.rules import Step, first_pool, rule_of
 
@@ -122,6 +122,7 @@ def plan_lineage(
         plan_all_metrics(member_config(config, member), card, evaluations) for member in members
     ]
     pool, past, before, nodes = first, (), [], []
+    num_seen = 0
     firsts: list[Pool] = []
     for generation in range(1, config.generations + 1):
         seen = [member_pool(entry, pool, number, generation) for number in range(len(members))]
@@ -147,12 +148,14 @@ def plan_lineage(
             current=pool,
             past=past,
         )
+        num_seen = max(num_seen, num_real_seen(pool))
+        known = None if config.pool.initial_images is None else num_seen
         streams = [node.stream for node in current]
         is_last = generation == config.generations
         count = 0 if is_last else rule.num_new(step)
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         current = [
-            replace(node, new=part, metrics=of_node(node, plans))
+            replace(node, new=part, metrics=of_node(node, plans, known))
             for node, part, plans in zip(current, new, measured, strict=True)
         ]
         if entry.is_mixed:
@@ -163,7 +166,8 @@ def plan_lineage(
                             entry, pool, streams, generation=generation, count=plan.num_images
                         ),
                         (),
-                    )
+                    ),
+                    num_seen=known,
                 )
                 for plan in measured[0]
             )
@@ -175,11 +179,16 @@ def plan_lineage(
     return nodes
 
 
-def of_node(node: NodePlan, plans: Sequence[MetricsPlan]) -> tuple[MetricsPlan, ...]:
+def of_node(
+    node: NodePlan, plans: Sequence[MetricsPlan], num_seen: int | None
+) -> tuple[MetricsPlan, ...]:
     """Metric specifications for one node's images."""
     return tuple(
         plan.of_stream(
-            stream_key(node.key, plan.sample), generation=node.generation, member=node.member
+            stream_key(node.key, plan.sample),
+            generation=node.generation,
+            member=node.member,
+            num_seen=num_seen,
         )
         for plan in plans
     )

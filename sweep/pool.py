@@ -238,6 +238,18 @@ def only_real(pool: Pool) -> Pool:
     return tuple(s for s in pool if isinstance(s, Segment) and s.kind == "real")
 
 
+def num_real_seen(pool: Pool) -> int:
+    """The first so many train images hold all that a pool has, or has to choose from."""
+    return max(
+        [
+            num_real_seen(source.of) if isinstance(source, Selected) else source.stop
+            for source in pool
+            if isinstance(source, Selected) or source.kind == "real"
+        ],
+        default=0,
+    )
+
+
 def real_and_own(pool: Pool, member: int) -> Pool:
     """The real sources of a pool, and those whose images one member made alone."""
 

@@ -49,7 +49,7 @@ def test_one_metric_has_its_numbers_whatever_was_computed_before():
         assert measure(second, config) == measure(fresh, config), name
 
 
-@pytest.mark.parametrize("part", ["centred", "kernel_statistics", "train_distances", "probe"])
+@pytest.mark.parametrize("part", ["centred", "kernel_statistics", "probe"])
 def test_the_real_side_is_computed_once(part):
     """The very object is there for the second set."""
     first, second = two_sets()
@@ -57,6 +57,13 @@ def test_the_real_side_is_computed_once(part):
     before = first.real.__dict__[part]
     measure(second, CONFIG)
     assert second.real.__dict__[part] is before
+
+
+def test_distances_to_training_images_are_found_once_for_each_number_of_them():
+    real = two_sets()[0].real
+    assert real.train_distances() is real.train_distances()
+    assert real.train_distances(5) is real.train_distances(5)
+    assert (real.train_distances(5) >= real.train_distances()).all()
 
 
 def test_radii_are_found_once_per_number_of_neighbours():

@@ -94,5 +94,19 @@ def test_training_images_of_one_specification_do_not_show_in_another(measurement
 def test_features_and_digests_are_shared_with_and_without_training_images(measurement):
     with_train, without = measurement.real(ALL), measurement.real(KID)
     assert with_train.reference is without.reference
-    other = measurement.real(replace(ALL, extractor="random-conv"))
-    assert other.train_digests is with_train.train_digests
+    assert measurement.train_digests(None) is measurement.train_digests(None)
+
+
+def test_copies_are_looked_for_among_the_images_that_the_pools_have_held(measurement):
+    """Here the first ten of the train images: copies of the others are none."""
+    data = measurement.data
+    images = data.images[data.train[:20]]
+    config = replace(ALL, names=("memorization",), num_images=20)
+    features = measurement.features({"stream": "copies"}, images, config)
+    plan = plan_of(measurement, config)
+    for num_seen, copies in ((None, 1.0), (10, 0.5)):
+        seen = replace(plan, num_seen=num_seen)
+        record = measurement.measure(seen, images, features, started=0)
+        assert record.values["exact_copies/pixels"] == copies
+        assert record.values["memorized/pixels"] == pytest.approx(copies, abs=0.1)
+        assert record.num_train == num_seen or len(data.train)

@@ -253,6 +253,24 @@ def test_metrics_measure_as_many_images_as_the_reference_has() -> None:
     assert counts == [CARD.num_reference, 16]
 
 
+@pytest.mark.parametrize(
+    ("pool", "seen"),
+    [
+        ({"pool.rule": "grow"}, [None, None, None]),
+        ({"pool.rule": "grow", "pool.initial_images": 10}, [10, 10, 10]),
+        ({"pool.rule": "replace", "pool.alpha": None, "pool.initial_images": 10}, [10, 10, 10]),
+        ({"pool.rule": "subsample", "pool.alpha": None, "pool.initial_images": 10}, [10, 10, 10]),
+        ({"pool.rule": "fresh", "pool.initial_images": 10}, [10, 20, 30]),
+    ],
+)
+def test_copies_are_of_the_real_images_that_pools_have_held(pool, seen) -> None:
+    """One specification for all generations; an image that left the pool was there to copy."""
+    changes = {**pool, "metrics.names": ["memorization"], "generations": 3}
+    nodes = plan_lineage(make_lineage(changes), CARD)
+    assert [node.metrics[0].num_seen for node in nodes] == seen
+    assert len({node.metrics[0].spec for node in nodes}) == 1
+
+
 def test_without_metrics_nothing_is_measured() -> None:
     """And no reference is needed."""
     config = make_lineage({"metrics.names": []})
