@@ -26,11 +26,14 @@ from analysis.labels import (
     symbol,
 )
 from analysis.results import grouped, measured_sizes, setting_axes
+from analysis.settings import BASE, SETTING, find_usual
 from analysis.statistics import summarize_seeds
 from analysis.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
 
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
+CROWDED = 12
+"""Lines from which on intervals are bars instead of bands, and seeds are not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,11 @@ class Encoding:
     colours: dict[str, tuple[str, str]]
     """Formatted value of the colour axis -> (colour, marker)."""
     dashes: dict[str, str]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more lines than bands can be told apart."""
+        return len(self.colours) * len(self.dashes) > CROWDED
 
     def look(self, values: dict[str, Any]) -> tuple[str, str, str]:
         """Return (colour, marker, dashes) of a setting."""
@@ -56,7 +64,8 @@ def draw_curves(
     """Draw a metric against the generation.
 
     Colour shows pool.alpha and dashes train.epochs where they vary, else the first two settings
-    that do; each combination of any further settings is a figure of its own.
+    that do; each combination of any further settings is a figure of its own. Settings that vary a
+    few at a time are one line each, in one figure.
 
     Args:
         frame: A table of analysis.results.load_results.
@@ -76,6 +85,11 @@ def draw_curves(
             f"{metric} must have a value to be drawn, got none; finish a generation first"
         )
     axes = setting_axes(frame)
+    if (usual := find_usual(frame, axes)) is not None:
+        axes = [axis for axis in axes if axis not in usual.axes]
+        rows = frame[list(usual.axes)].to_dict("records")
+        names = [describe_setting(usual.changes(row), usual.axes) or BASE for row in rows]
+        frame, axes = frame.assign(**{SETTING: names}), [SETTING, *axes]
     first = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
     line_axes, split_axes = first[:2], first[2:]
     paths = []
@@ -100,10 +114,13 @@ def _draw_figure(
     summary = summarize_seeds(frame, metric, by=line_axes, confidence=confidence)
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
-    for values, part in grouped(frame, line_axes):
-        _draw_seeds(axes, part, metric, encoding.look(values))
-    for values, part in grouped(summary, line_axes):
-        _draw_mean(axes, part, encoding.look(values))
+    if not encoding.is_crowded:
+        for values, part in grouped(frame, line_axes):
+            _draw_seeds(axes, part, metric, encoding.look(values))
+    lines = list(grouped(summary, line_axes))
+    for index, (values, part) in enumerate(lines):
+        beside = 0.36 * (index / len(lines) - 0.5) if encoding.is_crowded else None
+        _draw_mean(axes, part, encoding.look(values), beside)
     cut = _limit(axes, frame, metric, summary)
     _mark_diverged(axes, frame, line_axes, encoding)
     _label(axes, frame, metric, split, ["a band is cut at the frame"] if cut else [])
@@ -148,9 +165,17 @@ def _draw_seeds(axes: Axes, part: pd.DataFrame, metric: str, look: tuple[str, st
         axes.plot(line["generation"], line[metric], dashes, color=colour, lw=0.6, alpha=0.55)
 
 
-def _draw_mean(axes: Axes, part: pd.DataFrame, look: tuple[str, str, str]) -> None:
+def _draw_mean(
+    axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], beside: float | None
+) -> None:
+    """Means with a band, or with bars that stand so far beside the generation."""
     colour, marker, dashes = look
     x, mean, half = part["generation"], part["mean"], part["half_width"]
+    if beside is not None:
+        x = x.astype(float) + beside
+        axes.errorbar(x, mean, half.fillna(0), color=colour, fmt="none", lw=0.8, alpha=0.6)
+        axes.plot(x, mean, dashes, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.5)
+        return
     axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.13, lw=0)
     axes.plot(x, mean, dashes, color=colour, marker=marker, markeredgecolor="white", mew=0.6)
 
@@ -218,7 +243,7 @@ def _legend_handles(
         name = symbol(names[encoding.colour_axis])
         for value, (colour, marker) in encoding.colours.items():
             line = Line2D([], [], color=colour, marker=marker, mec="white", mew=0.6)
-            line.set_label(f"{name} = {value}")
+            line.set_label(value if name == SETTING else f"{name} = {value}")
             handles.append(line)
     if encoding.dash_axis:
         name = symbol(names[encoding.dash_axis])
@@ -226,8 +251,11 @@ def _legend_handles(
             handles.append(Line2D([], [], color=FAINT, ls=dashes, label=f"{name} = {value}"))
     if (summary["n"] > 1).any():
         label = f"{100 * confidence:g}% t interval"
-        handles.append(Line2D([], [], color=FAINT, lw=0.6, label="one seed"))
-        handles.append(Patch(color=FAINT, alpha=0.2, lw=0, label=label))
+        if encoding.is_crowded:
+            handles.append(Line2D([], [], color=FAINT, ls="", marker="|", ms=9, label=label))
+        else:
+            handles.append(Line2D([], [], color=FAINT, lw=0.6, label="one seed"))
+            handles.append(Patch(color=FAINT, alpha=0.2, lw=0, label=label))
     if (frame["status"] == "diverged").any():
         handles.append(Line2D([], [], color=FAINT, marker="x", mew=1.6, ls="", label="diverged"))
     return handles

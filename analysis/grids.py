@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis.labels import describe_setting, file_stem
 from analysis.results import MIXTURE, grouped, run_names, setting_axes
+from analysis.settings import BASE, Usual, find_usual
 from analysis.style import DPI, FAINT, save_figure, styled
 from sweep.records import LineageRecord, load_card, load_lineages
 
@@ -71,13 +72,16 @@ def draw_grids(
     records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
     chosen = []
     models = frame[frame["member"] != MIXTURE]
-    for values, part in grouped(models, setting_axes(models)):
+    axes = setting_axes(models)
+    names = Names(axes=axes, usual=find_usual(models, axes))
+    for values, part in grouped(models, axes):
         rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
         if rows.empty:
-            note(f"{describe_plainly(values)} has no seed {seed}: left out")
+            note(f"{names.plainly(values)} has no seed {seed}: left out")
             continue
         chosen.append(Lineage(values=values, rows=rows, records=records, runs=runs))
-    pages = [*_real_pages(chosen, note), *_first_pages(chosen, note), *_setting_pages(chosen, note)]
+    kinds = (_real_pages, _first_pages, _setting_pages)
+    pages = [page for kind in kinds for page in kind(chosen, names, note)]
     paths = []
     with styled():
         for stem, title, blocks in pages:
@@ -88,6 +92,35 @@ def draw_grids(
 
 Page = tuple[str, str, list[Block]]
 """File stem, title and blocks of a figure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Names:
+    """What figures are called by, of the settings that they show."""
+
+    axes: Sequence[str]
+    usual: Usual | None
+
+    def told(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What need be said of values."""
+        return dict(values) if self.usual is None else self.usual.changes(values)
+
+    def words(self, values: Mapping[str, Any]) -> str:
+        """For a title; nothing where all is usual."""
+        return describe_setting(self.told(values), self.axes)
+
+    def plainly(self, values: Mapping[str, Any]) -> str:
+        """Without mathematics, for a line of text."""
+        return self.words(values).replace(r"$\alpha$", "alpha") or self.whole
+
+    def stem(self, first: str, values: Mapping[str, Any]) -> str:
+        """For a file."""
+        return file_stem(first, self.told(values), self.axes)
+
+    @property
+    def whole(self) -> str:
+        """Name of what needs no words."""
+        return "the sweep" if self.usual is None else BASE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,47 +246,52 @@ def lay_out(tiles: np.ndarray, side: int) -> np.ndarray:
     return canvas
 
 
-def describe_plainly(values: Mapping[str, Any]) -> str:
-    """Write a setting without mathematics, for a line of text."""
-    return describe_setting(values).replace(r"$\alpha$", "alpha") or "the sweep"
-
-
-def _real_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+def _real_pages(
+    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
+) -> list[Page]:
     pages = []
-    for names, group in _share(lineages, lambda lineage: lineage.dataset):
+    for values, group in _share(lineages, lambda lineage: lineage.dataset):
         folder = group[0].dataset
         if not (folder / "preview.png").exists():
             note(f"{folder / 'preview.png'} is not there: no figure of the real images")
             continue
         card = load_card(group[0].runs[group[0].place[0]], folder.name)
         tiles = read_tiles(folder / "preview.png", group[0].image_size)
-        title = _title("Real images" + (f" ({card.name})" if card else ""), names)
-        pages.append((file_stem("grid-real", names), title, [Block(label="real", tiles=tiles)]))
+        title = _title("Real images" + (f" ({card.name})" if card else ""), names.words(values))
+        pages.append((names.stem("grid-real", values), title, [Block(label="real", tiles=tiles)]))
     return pages
 
 
-def _first_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+def _first_pages(
+    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
+) -> list[Page]:
     pages = []
-    for names, group in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
+    for values, group in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
         block = group[0].block(1)
         if block.tiles is None:
-            note(f"V1 of {describe_plainly(names)} is {block.instead}: no figure of it")
+            note(f"V1 of {names.plainly(values)} is {block.instead}: no figure of it")
             continue
-        title = _title("First generation, trained on real images", names, _seed(group[0]))
-        pages.append((file_stem("grid-v1", names), title, [block]))
+        first = "First generation, trained on real images"
+        title = _title(first, names.words(values), _seed(group[0]))
+        pages.append((names.stem("grid-v1", values), title, [block]))
     return pages
 
 
-def _setting_pages(lineages: Sequence[Lineage], note: Callable[[str], None]) -> list[Page]:
+def _setting_pages(
+    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
+) -> list[Page]:
     pages = []
     for lineage in lineages:
         later = sorted(n for n in set(lineage.rows["generation"]) if n > 1)
         blocks = [lineage.block(n) for n in later]
         if not any(block.tiles is not None for block in blocks):
-            note(f"{describe_plainly(lineage.values)} has no generation after V1: left out")
+            note(f"{names.plainly(lineage.values)} has no generation after V1: left out")
             continue
-        title = _title("", lineage.values, _seed(lineage), "same noise in every generation")
-        pages.append((file_stem("grid", lineage.values), title, blocks))
+        words = names.words(lineage.values)
+        base = "" if words or names.usual is None else BASE
+        stem = names.stem("grid", lineage.values) + (f"-{base}" if base else "")
+        title = _title(words or base, _seed(lineage), "same noise in every generation")
+        pages.append((stem, title, blocks))
     return pages
 
 
@@ -261,8 +299,8 @@ def _seed(lineage: Lineage) -> str:
     return f"seed {lineage.rows['seed'].iloc[0]}"
 
 
-def _title(first: str, values: Mapping[str, Any], *more: str) -> str:
-    return ", ".join(part for part in (first, describe_setting(values), *more) if part)
+def _title(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def _share(

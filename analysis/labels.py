@@ -37,9 +37,12 @@ def short_names(axes: Sequence[str]) -> dict[str, str]:
     return {a: s if last.count(s) == 1 else a for a, s in zip(axes, last, strict=True)}
 
 
-def describe_setting(values: Mapping[str, Any]) -> str:
-    """Write a setting for a figure, with the letter alpha: `alpha = 1, epochs = 40`."""
-    names = short_names(list(values))
+def describe_setting(values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
+    """Write a setting for a figure, with the letter alpha: `alpha = 1, epochs = 40`.
+
+    `among` are further axes that names must be told apart from.
+    """
+    names = short_names(list({**values, **dict.fromkeys(among)}))
     return ", ".join(f"{symbol(names[a])} = {format_value(v)}" for a, v in values.items())
 
 
@@ -48,9 +51,9 @@ def symbol(name: str) -> str:
     return r"$\alpha$" if name == "alpha" else name
 
 
-def file_stem(first: str, values: Mapping[str, Any]) -> str:
+def file_stem(first: str, values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
     """Return a file name without suffix: letters, digits, points and dashes only."""
-    names = short_names(list(values))
+    names = short_names(list({**values, **dict.fromkeys(among)}))
     parts = [first, *(f"{names[a]}-{format_value(v)}" for a, v in values.items())]
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ from analysis.results import (
     setting_axes,
     varying_axes,
 )
+from analysis.settings import BASE, SETTING, Usual, find_usual
 from analysis.statistics import summarize_seeds
 
 COMPOSITION = "composition"
@@ -56,8 +57,9 @@ def build_tables(
     Args:
         frame: A table of analysis.results.load_results.
         names: Columns of numbers, COMPOSITION or CONTRACTION.
-        by: Settings of the rows; none takes every setting that varies. A setting that varies and is
-            not named splits the table, so that nothing but seeds is ever averaged.
+        by: Settings of the rows; none takes every setting that varies, in one column where they
+            do a few at a time (analysis.settings). A setting that varies and is not named splits
+            the table, so that nothing but seeds is ever averaged.
         confidence: Coverage of the intervals over seeds, in (0, 1).
 
     Returns:
@@ -67,7 +69,8 @@ def build_tables(
         ValueError: A name in `by` is no setting, or a table would mix different numbers of images.
     """
     rows_by, split_by = _choose_axes(frame, by)
-    tables = []
+    usual = None if by else find_usual(frame, rows_by)
+    tables: list[Table] = []
     for name in names:
         for split, part in grouped(frame, split_by):
             if name == CONTRACTION:
@@ -78,7 +81,7 @@ def build_tables(
                 tables.append(_metric_table(part, name, rows_by, split, confidence))
             elif len(pools := part[part["member"] != MIXTURE]):
                 tables.append(_composition_table(pools, name, rows_by, split, confidence))
-    return tables
+    return tables if usual is None else [_name_rows(t, rows_by, usual) for t in tables]
 
 
 def render_tables(tables: Sequence[Table], style: str) -> str:
@@ -199,6 +202,21 @@ def _pivot(
     sentence = "; ".join(part for part in caption if part) + "."
     caption_text = sentence[0].upper() + sentence[1:]
     return Table(title=title, header=header, rows=rows, caption=caption_text, summary=numbers)
+
+
+def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
+    """Name the rows by their changes, the base first; the summary keeps every setting."""
+    kept = [by.index(axis) for axis in by if axis not in usual.axes]
+    rows = []
+    for row in table.rows:
+        name = usual.name(dict(zip(by, row[: len(by)], strict=True)))
+        rows.append([name, *(row[i] for i in kept), *row[len(by) :]])
+    return replace(
+        table,
+        header=[SETTING, *(by[i] for i in kept), *table.header[len(by) :]],
+        rows=sorted(rows, key=lambda row: row[0] != BASE),
+        caption=f"{table.caption[:-1]}; {usual.describe()}.",
+    )
 
 
 def _title(name: str, split: dict[str, Any]) -> str:

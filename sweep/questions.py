@@ -75,7 +75,8 @@ def conditional() -> SweepConfig:
         conditional.__doc__,
         small(conditional=True, steps=2500, generations=1),
         {"sample.guidance": [1.0, 1.5, 2.5]},
-        {"model.family": ["flow", "edm", "vae", "gaussian"]},
+        {"model.family": ["flow", "edm", "gaussian"]},
+        {"model.family": ["vae"], "train.lr": [1e-3]},
     )
 
 

@@ -1,0 +1,113 @@
+"""Facts of settings that vary a few at a time: rows, lines and files are named by their changes."""
+
+import pandas as pd
+import pytest
+from results_folder import write_folder
+
+from analysis.curves import draw_curves
+from analysis.results import load_results
+from analysis.settings import find_usual
+from analysis.tables import build_tables
+
+AXES = ("sample.steps", "train.loss", "train.steps")
+BASE = (20, "mae", 1000)
+
+
+def settings(*rows: tuple) -> pd.DataFrame:
+    """Two seeds of each setting."""
+    return pd.DataFrame([row for row in rows for _ in range(2)], columns=list(AXES))
+
+
+ONE_AT_A_TIME = settings(BASE, (5, "mae", 1000), (20, "mse", 1000), (20, "mae", 500))
+
+
+def test_settings_changed_one_at_a_time_have_a_base() -> None:
+    """The commonest value of each."""
+    usual = find_usual(ONE_AT_A_TIME, AXES)
+    assert usual is not None
+    assert usual.values == dict(zip(AXES, BASE, strict=True))
+    assert usual.describe() == "base: sample.steps = 20, train.loss = mae, train.steps = 1000"
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (BASE, "base"),
+        ((5, "mae", 1000), "sample.steps = 5"),
+        ((5, "mse", 1000), "sample.steps = 5, train.loss = mse"),
+    ],
+)
+def test_a_setting_is_named_by_its_changes(values, name) -> None:
+    """In full, so that the names can be typed as flags."""
+    usual = find_usual(ONE_AT_A_TIME, AXES)
+    assert usual is not None
+    assert usual.name(dict(zip(AXES, values, strict=True))) == name
+
+
+def test_a_grid_has_no_base() -> None:
+    """Nor has one without a corner, nor two axes."""
+    grid = [(steps, loss, length) for steps in (5, 20) for loss in "ab" for length in (1, 2)]
+    assert find_usual(settings(*grid), AXES) is None
+    assert find_usual(settings(*grid[:-1]), AXES) is None
+    assert find_usual(ONE_AT_A_TIME, AXES[:2]) is None
+
+
+def test_what_has_no_commonest_value_is_always_said() -> None:
+    """Here three losses, each once."""
+    rows = [(20, "a", 1000), (20, "b", 1000), (5, "c", 500)]
+    usual = find_usual(settings(*rows), AXES)
+    assert usual is not None
+    assert "train.loss" not in usual.values
+    names = [usual.name(dict(zip(AXES, row, strict=True))) for row in rows]
+    assert names == [
+        "train.loss = a",
+        "train.loss = b",
+        "sample.steps = 5, train.loss = c, train.steps = 500",
+    ]
+
+
+@pytest.fixture
+def frame(tmp_path) -> pd.DataFrame:
+    """Four folders, each with other settings of alpha 1."""
+    changes = ({}, {"sample": {"steps": 5}}, {"train": {"loss": "mse"}}, {"train": {"lr": 1.0}})
+    usual = {"sample": {"steps": 20}, "train": {"loss": "mae", "lr": 0.5}}
+    folders = []
+    for index, change in enumerate(changes):
+        merged = {name: {**part, **change.get(name, {})} for name, part in usual.items()}
+        folder = tmp_path / str(index)
+        folders.append(write_folder(folder, alphas=(1.0,), settings=merged))
+    return load_results(folders)
+
+
+def test_a_table_has_one_column_of_changes_the_base_first(frame) -> None:
+    """The caption says what the base is."""
+    (table,) = build_tables(frame, ["kid/pixels"], by=(), confidence=0.95)
+    assert table.header == ["setting", "V1", "V2", "V3"]
+    names = [row[0] for row in table.rows]
+    assert names[0] == "base"
+    assert set(names[1:]) == {"sample.steps = 5", "train.loss = mse", "train.lr = 1"}
+    assert table.caption.endswith("; base: sample.steps = 20, train.loss = mae, train.lr = 0.5.")
+
+
+def test_its_csv_keeps_a_column_for_each_setting(frame) -> None:
+    """For a program, which needs no names."""
+    (table,) = build_tables(frame, ["kid/pixels"], by=(), confidence=0.95)
+    assert {"sample.steps", "train.loss", "train.lr"} < set(table.summary.columns)
+
+
+def test_axes_that_are_asked_for_have_columns(frame) -> None:
+    """All three, as ever."""
+    by = ["sample.steps", "train.loss", "train.lr"]
+    (table,) = build_tables(frame, ["kid/pixels"], by=by, confidence=0.95)
+    assert table.header[:3] == by
+
+
+def test_curves_are_in_one_figure(frame, tmp_path) -> None:
+    """A line for each change."""
+    paths = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="svg", confidence=0.95)
+    assert [path.name for path in paths] == ["curves-kid-pixels.svg"]
+    text = paths[0].read_text()
+    assert all(
+        f">{name}<" in text or f"<!-- {name} -->" in text
+        for name in ("base", "steps = 5", "loss = mse", "lr = 1")
+    )
