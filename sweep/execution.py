@@ -10,7 +10,7 @@ from sweep.folder import check_folder, check_out, extend, fill, write_sweep
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.records import LineageRecord
-from sweep.report import format_bytes, planned_bytes
+from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
 from sweep.store import LocalStore
 
@@ -34,6 +34,7 @@ def execute(
     on_gpu = sweep.base.train.precision == "bf16"
     expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
     check_space(expected, kept)
+    note_idle_settings(expected)
     out.mkdir(parents=True, exist_ok=True)
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
     write_sweep(out, sweep, command)

@@ -1,12 +1,13 @@
 """What `sweep plan` and `sweep status` print. Must not import torch or ray."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from model.config import DataConfig, MetricsConfig
 from model.features import extractor_label, find_extractor
-from model.filters import feature_settings
+from model.filters import feature_settings, unused_settings
 from model.metrics import needed
 from model.size import ModelSize, model_size
 from model.training_length import ema_init_left
@@ -48,6 +49,7 @@ def print_plan(
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     missing = [n for n in tree.values() if kept is None or not kept.has_node(n.key)]
     naive = sum(len(lineage.nodes) for lineage in lineages)
+    note_idle_settings(lineages)
     print(f"{sweep.name}: {sweep.description}\n")
     for card in {lineage.card.key: lineage.card for lineage in lineages}.values():
         C, H, W = card.shape
@@ -72,6 +74,15 @@ def print_plan(
     )
     print(f"time         {time_and_cost(lineages, missing, tree, kept, price)}\n")
     print_generations(lineages, {n.key for n in missing})
+
+
+def note_idle_settings(lineages: Sequence[PlannedLineage]) -> None:
+    """Say on stderr which settings of filters were changed and have no effect in any lineage."""
+    idle = [set(unused_settings(lineage.config.filter)) for lineage in lineages]
+    names = sorted({lineage.config.filter.name for lineage in lineages})
+    for name in sorted(set.intersection(*idle)) if idle else []:
+        beside = " or ".join(f"filter.name={name}" for name in names)
+        print(f"note: filter.{name} has no effect with {beside}", file=sys.stderr)
 
 
 def card_finder(store: LocalStore | None) -> Callable[[DataConfig], DatasetCard]:

@@ -201,6 +201,17 @@ def test_bytes_are_printed_with_three_digits(count: float, text: str) -> None:
     assert format_bytes(int(count)) == text
 
 
+def test_a_setting_without_effect_in_any_lineage_is_noted(capsys) -> None:
+    """One that some filter of the grid uses is not."""
+    base = make_lineage({"filter.decay": 0.5, "filter.choices": 3, "filter.candidates": 2.0})
+    filters = {"filter.name": ["random", "threshold-decay"]}
+    print_plan(make_sweep((filters,), base), out=None, store=None, price=None)
+    note = (
+        "note: filter.choices has no effect with filter.name=random or filter.name=threshold-decay"
+    )
+    assert capsys.readouterr().err.splitlines() == [note]
+
+
 def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
     """One is done, the other shares a model with it."""
     print_status(out, store=None)
