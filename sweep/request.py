@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -90,13 +91,15 @@ def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:
 def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     """The sweep with `pool.alpha=0.5,1,2` in the place of that axis in every grid.
 
+    Values that are lists stand in brackets: `model.widths=[16,32],[32,64]`.
+
     Raises:
         ValueError: The text or a value is not understood, or the setting does not exist.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
         raise UsageError(f"--axis must be NAME=VALUE,VALUE,..., got {text!r}")
-    parsed = [axis_value(sweep.base, name, word) for word in values.split(",")]
+    parsed = [axis_value(sweep.base, name, word) for word in split_values(values)]
     grids = tuple({**grid, name: parsed} for grid in sweep.grids)
     unique: list[Mapping[str, list[Any]]] = []
     for grid in grids:
@@ -105,20 +108,42 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     return replace(sweep, grids=tuple(unique))
 
 
+def split_values(text: str) -> list[str]:
+    """The words between commas, of which those within brackets set none apart."""
+    return re.split(r",(?![^\[]*\])", text)
+
+
 def axis_value(base: LineageConfig, name: str, word: str) -> Any:
     """One value of an axis, of the setting's type; raises ValueError."""
+    check_axis(base, name)
+    listed = re.fullmatch(r"\[(.*)\]", word.strip())
+    if not isinstance(get_value(base, name), tuple):
+        return get_value(updated(base, nest(name, plain_value(word))), name)
+    if listed is None:
+        hint = f"write --axis {name}=[{word}]"
+        raise UsageError(f"{name} must have its values in brackets, got {word!r}; {hint}")
+    words = [part.strip() for part in listed[1].split(",") if part.strip()]
+    try:
+        changed = updated(base, nest(name, [plain_value(part) for part in words]))
+    except ValueError as error:
+        try:  # words that look like numbers
+            changed = updated(base, nest(name, words))
+        except ValueError:
+            raise error from None
+    return list(get_value(changed, name))
+
+
+def plain_value(word: str) -> Any:
+    """A word as a number, a truth value or none, where it is one."""
     try:
         value = ast.literal_eval(word)
     except (ValueError, SyntaxError, TypeError, MemoryError):
         value = word
     if isinstance(value, str) and value.lower() in ("nan", "inf", "-inf"):
-        value = float(value)
+        return float(value)
     if isinstance(value, str) and value.lower() in ("true", "false"):
-        value = value.lower() == "true"
-    check_axis(base, name)
-    changed = updated(base, nest(name, value))
-    found = get_value(changed, name)
-    return list(found) if isinstance(found, tuple) else found
+        return value.lower() == "true"
+    return value
 
 
 def check_axis(base: LineageConfig, name: str) -> None:

@@ -111,6 +111,17 @@ def test_an_axis_takes_names_numbers_truth_and_none() -> None:
     assert grid["data.train_limit"] == [None, 50]
 
 
+def test_values_of_an_axis_that_are_lists_stand_in_brackets() -> None:
+    """Of numbers, or of words that may look like numbers; empty where a setting may be."""
+    sweep = preset_of("concentration")
+    for word in ("model.widths=[16, 32],[8]", "pool.focal_classes=[1],[2,3]", "metrics.names=[]"):
+        sweep = with_axis(sweep, word)
+    (grid,) = sweep.grids
+    assert grid["model.widths"] == [[16, 32], [8]]
+    assert grid["pool.focal_classes"] == [["1"], ["2", "3"]]
+    assert grid["metrics.names"] == [[]]
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -125,6 +136,12 @@ def test_an_axis_takes_names_numbers_truth_and_none() -> None:
         ("pool.alpha={[]}", "pool.alpha must be a number, got '{[]}'"),
         ("seed=1e999", "seed must be a whole number, got inf"),
         ("seed=nan", "seed must be a whole number, got nan"),
+        (
+            "model.widths=16,32",
+            "model.widths must have its values in brackets, got '16'; write --axis",
+        ),
+        ("model.widths=[16,3.5]", "model.widths must be a whole number, got 3.5"),
+        ("model.widths=[a]", "model.widths must be a whole number, got 'a'"),
         ("generations=0", "generations must be at least 1, got 0"),
         ("train.loss=maee", "train.loss must be one of mae, mse, got 'maee'; did you mean 'mae'?"),
     ],
