@@ -46,6 +46,14 @@ def test_a_preset_is_called_by_its_name_and_says_what_it_answers(name: str) -> N
     assert len(sweep.description) < 120
 
 
+def test_every_preset_has_a_recipe_in_the_guide() -> None:
+    """A row of the table of questions; the quickstart is in the text."""
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
+    rows = [line.split("|")[2] for line in guide.splitlines() if line.count("|") == 4]
+    told = {name.strip() for cell in rows for name in cell.split(",")}
+    assert set(PRESETS) - told == {"quickstart"}
+
+
 @pytest.mark.parametrize("name", ["paper", "paper-literal", "paper-digits"])
 def test_the_papers_grid_has_80_epochs_at_alpha_1_only(name: str) -> None:
     """Three seeds of four settings (arXiv:2303.01255)."""
