@@ -14,6 +14,8 @@ from model.config import ModelConfig
 from model.diffusion import clip_images
 from model.ode import heun
 
+PAPER_DATA = 0.5
+"""Deviation of the paper's images, which the levels below are for (sigma_data)."""
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """Lowest and highest noise level of the sampler, and the exponent of its levels' spacing."""
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
@@ -25,7 +27,15 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 def sigma_data(model: ModelConfig) -> float:
     """The images' deviation: 1 where a pool's own normalises them, in [-1, 1] the paper's 0.5."""
-    return 0.5 if model.normalization == "half" else 1.0
+    return PAPER_DATA if model.normalization == "half" else 1.0
+
+
+def training_levels(normal: Tensor, data: float) -> Tensor:
+    """Noise levels of training from standard normal numbers, for images of deviation `data`.
+
+    The paper's, in proportion to the images: twice as wide, they take twice the noise.
+    """
+    return data / PAPER_DATA * (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp()
 
 
 def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -43,13 +53,14 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
     return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
 
-def noise_levels(steps: int) -> list[float]:
-    """The sampler's levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0."""
+def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
+    """The sampler's levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0.
+
+    For images of another deviation than the paper's, in proportion to it.
+    """
     high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return [
-        *((high + k / max(1, steps - 1) * (low - high)) ** RHO for k in range(steps)),
-        0.0,
-    ]
+    levels = [(high + k / max(1, steps - 1) * (low - high)) ** RHO for k in range(steps)]
+    return [*(data / PAPER_DATA * level for level in levels), 0.0]
 
 
 def edm_sample(
@@ -57,14 +68,16 @@ def edm_sample(
     noise: Tensor,
     *,
     steps: int,
+    data: float = PAPER_DATA,
     bounds: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Turn noise into images by Heun steps from SIGMA_MAX to 0.
+    """Turn noise into images by Heun steps from the highest noise level to 0.
 
     Args:
         denoise: Image estimator.
         noise: (B, C, H, W) standard normal.
         steps: Time steps, the last an Euler step to 0: 2 steps - 1 calls of `denoise`.
+        data: Deviation of the images.
         bounds: Lowest and highest valid pixel, to which each estimate is clipped; None does not.
 
     Returns:
@@ -77,4 +90,5 @@ def edm_sample(
             images = clip_images(images, bounds)
         return (noisy - images) / sigma  # equation 1 with sigma(t) = t, s(t) = 1, and equation 3
 
-    return heun(derivative, SIGMA_MAX * noise, times=noise_levels(steps))
+    levels = noise_levels(steps, data)
+    return heun(derivative, levels[0] * noise, times=levels)

@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.diffusers_unet import new_diffusers_unet
 from model.diffusion import ddim_sample, diffusion_rates
-from model.edm import (
-    LOG_SIGMA_MEAN,
-    LOG_SIGMA_STD,
-    edm_sample,
-    preconditioning,
-    sigma_data,
-)
+from model.edm import edm_sample, preconditioning, sigma_data, training_levels
 from model.flow import flow_sample, interpolate
 from model.unet import UNet
 from model.vae import Autoencoder, divergence_from_prior, gaussian_surprise, laplace_surprise
@@ -227,7 +221,7 @@ def draw_noise_and_levels(
     """Standard normal (B, C, H, W) noise, and (B, 1, 1, 1) log-normal noise levels."""
     noise = torch.randn(shape, generator=generator, device=generator.device)
     normal = torch.randn((shape[0], 1, 1, 1), generator=generator, device=generator.device)
-    return noise, (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp()
+    return noise, training_levels(normal, sigma_data(model))
 
 
 def edm_loss(
@@ -256,12 +250,13 @@ def sample_edm(
     bounds: Bounds | None,
 ) -> Tensor:
     """Images by the deterministic Heun sampler."""
+    data = sigma_data(model)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-        c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data(model))
+        c_skip, c_out, c_in, c_noise = preconditioning(sigma, data)
         return c_skip * noisy + c_out * call(c_in * noisy, c_noise)
 
-    return edm_sample(denoise, noise, steps=config.steps, bounds=bounds)
+    return edm_sample(denoise, noise, steps=config.steps, data=data, bounds=bounds)
 
 
 def draw_latent_noise(

@@ -14,6 +14,9 @@ from model.config import ModelConfig, SampleConfig, TrainConfig
 NUMERICS_VERSION = 1
 """Raised whenever the same settings would train or sample to other numbers."""
 
+FAMILY_NUMERICS = {"edm": 2}
+"""Raised whenever those of one family would; a family that is not here is at its first version."""
+
 
 def canonical(config: Any) -> dict[str, Any]:
     """The settings that belong in a key: without those at their frozen `key_default`.
@@ -78,6 +81,8 @@ def node_inputs(
         "generation": generation,
         "member": member,
     }
+    if model.family in FAMILY_NUMERICS:
+        inputs["family_numerics"] = FAMILY_NUMERICS[model.family]
     inputs |= {"selection": selection} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     return inputs | ({"parent": parent} if parent else {})

@@ -94,6 +94,13 @@ def test_levels_are_uniform_in_the_seventh_root():
     torch.testing.assert_close(roots.diff(), roots.diff()[:1].expand(4))
 
 
+def test_images_twice_as_wide_are_drawn_as_the_others_are():
+    """Everything in proportion: N(0, 4 v) from twice the levels is twice N(0, v), bit for bit."""
+    narrow = edm_sample(gaussian_denoiser(0, 0.25), ENDS, steps=7, data=0.5)
+    wide = edm_sample(gaussian_denoiser(0, 1.0), ENDS, steps=7, data=1.0)
+    assert torch.equal(wide, 2 * narrow)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 18])
 def test_sampler_calls_the_network_twice_a_step_but_once_in_the_last(steps):
     """35 calls for 18 steps, as the paper counts them."""

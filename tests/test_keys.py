@@ -9,7 +9,7 @@ from tiny_sweep import CARD, make_lineage
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from sweep.config import LineageConfig, get_value
-from sweep.keys import canonical, digest, node_inputs, stream_key
+from sweep.keys import FAMILY_NUMERICS, canonical, digest, node_inputs, stream_key
 from sweep.plan import NodePlan, plan_lineage
 
 GOLDEN_NODE = "23f4e9adec9b246adc178730324a32db93137da1e5e98c7fb4a08f8d9ab0354d"
@@ -67,6 +67,13 @@ def test_the_keys_of_a_lineage_are_what_they_were() -> None:
     """Golden: where this fails, every store in the world is recomputed; see NUMERICS_VERSION."""
     first, second = nodes(make_lineage())
     assert (first.key, first.stream, second.key) == (GOLDEN_NODE, GOLDEN_STREAM, GOLDEN_SECOND)
+
+
+def test_a_family_whose_numerics_changed_has_keys_of_its_own_version() -> None:
+    """Those of the others stay."""
+    edm = nodes(make_lineage({"model.family": "edm"}))[0].inputs
+    assert edm["family_numerics"] == FAMILY_NUMERICS["edm"]
+    assert "family_numerics" not in nodes(make_lineage())[0].inputs
 
 
 def test_a_node_key_is_the_hash_of_what_config_json_holds() -> None:

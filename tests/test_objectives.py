@@ -144,10 +144,15 @@ def test_flow_network_is_given_the_path_and_its_time():
 # EDM
 
 
-def test_training_levels_are_log_normal():
-    """P_mean = -1.2, P_std = 1.2; 100,000 know both to 0.004."""
-    _, sigma = draw_noise_and_levels((100_000, 1, 1, 1), torch.Generator(), model=MODEL)
-    logarithm = sigma.log()
+@pytest.mark.parametrize(("normalization", "scale"), [("half", 1.0), ("train_channel", 2.0)])
+def test_training_levels_are_log_normal(normalization, scale):
+    """P_mean = -1.2, P_std = 1.2 of images of deviation 0.5; 100,000 know both to 0.004.
+
+    Images of twice the deviation take twice the noise.
+    """
+    model = replace(MODEL, normalization=normalization)
+    _, sigma = draw_noise_and_levels((100_000, 1, 1, 1), torch.Generator(), model=model)
+    logarithm = (sigma / scale).log()
     assert logarithm.mean().item() == pytest.approx(-1.2, abs=4 * 0.0038)
     assert logarithm.std().item() == pytest.approx(1.2, abs=4 * 0.0027)
 
