@@ -3,6 +3,7 @@
 Must not know result folders; draws the tidy table of analysis.results.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,10 @@ from analysis.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, st
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
 CROWDED = 12
-"""Lines from which on intervals are bars instead of bands, and seeds are not drawn."""
+"""With more lines (or one generation) intervals are bars instead of bands, without seeds."""
+LEGEND_WIDTH = 34
+"""Letters of a line of the legend."""
+LINE_INCHES = 0.165
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,18 +118,22 @@ def _draw_figure(
     summary = summarize_seeds(frame, metric, by=line_axes, confidence=confidence)
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
-    if not encoding.is_crowded:
+    bars = encoding.is_crowded or frame["generation"].nunique() == 1
+    if not bars:
         for values, part in grouped(frame, line_axes):
             _draw_seeds(axes, part, metric, encoding.look(values))
     lines = list(grouped(summary, line_axes))
     for index, (values, part) in enumerate(lines):
-        beside = 0.36 * (index / len(lines) - 0.5) if encoding.is_crowded else None
+        beside = 0.36 * (index / len(lines) - 0.5) if bars else None
         _draw_mean(axes, part, encoding.look(values), beside)
     cut = _limit(axes, frame, metric, summary)
     _mark_diverged(axes, frame, line_axes, encoding)
     _label(axes, frame, metric, split, ["a band is cut at the frame"] if cut else [])
+    handles = _legend_handles(frame, summary, encoding, confidence, bars=bars)
+    num_lines = sum(1.4 + str(handle.get_label()).count("\n") for handle in handles)
+    figure.set_figheight(max(SIZE[1], LINE_INCHES * num_lines))
     figure.legend(
-        handles=_legend_handles(frame, summary, encoding, confidence),
+        handles=handles,
         loc="outside right upper",
         handlelength=2.4,
         labelspacing=0.45,
@@ -235,7 +243,12 @@ def _label(
 
 
 def _legend_handles(
-    frame: pd.DataFrame, summary: pd.DataFrame, encoding: Encoding, confidence: float
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    encoding: Encoding,
+    confidence: float,
+    *,
+    bars: bool,
 ) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     names = short_names([a for a in (encoding.colour_axis, encoding.dash_axis) if a])
@@ -243,7 +256,8 @@ def _legend_handles(
         name = symbol(names[encoding.colour_axis])
         for value, (colour, marker) in encoding.colours.items():
             line = Line2D([], [], color=colour, marker=marker, mec="white", mew=0.6)
-            line.set_label(value if name == SETTING else f"{name} = {value}")
+            label = value if name == SETTING else f"{name} = {value}"
+            line.set_label(textwrap.fill(label, LEGEND_WIDTH))
             handles.append(line)
     if encoding.dash_axis:
         name = symbol(names[encoding.dash_axis])
@@ -251,7 +265,7 @@ def _legend_handles(
             handles.append(Line2D([], [], color=FAINT, ls=dashes, label=f"{name} = {value}"))
     if (summary["n"] > 1).any():
         label = f"{100 * confidence:g}% t interval"
-        if encoding.is_crowded:
+        if bars:
             handles.append(Line2D([], [], color=FAINT, ls="", marker="|", ms=9, label=label))
         else:
             handles.append(Line2D([], [], color=FAINT, lw=0.6, label="one seed"))

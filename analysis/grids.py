@@ -7,7 +7,7 @@ Must not know metrics, nor how the images were made: it cuts the previews that t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ def draw_grids(
         chosen.append(Lineage(values=values, rows=rows, records=records, runs=runs))
     kinds = (_real_pages, _first_pages, _setting_pages)
     pages = [page for kind in kinds for page in kind(chosen, names, note)]
+    if len({stem for stem, _, _ in pages}) < len(pages):  # the changes alone do not tell all apart
+        pages = [page for kind in kinds for page in kind(chosen, replace(names, usual=None), note)]
     paths = []
     with styled():
         for stem, title, blocks in pages:

@@ -12,11 +12,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.labels import format_value
+from analysis.results import CLASS
 
 SETTING = "setting"
 """Heading of the changes, in the place of the axes."""
 BASE = "base"
 """Name of what changes nothing."""
+APART = ("member", CLASS)
+"""Axes of several values in every setting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +27,7 @@ class Usual:
     """The values that settings have unless they are said to differ."""
 
     axes: tuple[str, ...]
-    """All axes that vary, members apart."""
+    """All axes that vary, but for members and classes."""
     values: Mapping[str, Any]
     """Of those axes that have a commonest value."""
 
@@ -52,13 +55,15 @@ def _listed(values: Mapping[str, Any]) -> str:
 def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
     """The usual values where settings vary a few at a time; None where they make up a grid.
 
-    They do where three axes or more vary (members apart) and there are no more settings than a
-    base and one for each other value of each axis. A value is usual that more settings have than
-    any other value.
+    Axes whose values always change together (as those of two joined runs do) are one factor. There
+    must be three factors or more, no more settings than a base and one for each other value of each
+    factor, and at most one axis without a value that more settings have than any other. Members and
+    classes stay apart.
     """
-    varying = [axis for axis in axes if axis != "member"]
+    varying = [axis for axis in axes if axis not in APART]
     settings = frame[varying].map(format_value).drop_duplicates()
-    if len(varying) < 3 or len(settings) > 1 + sum(settings[a].nunique() - 1 for a in varying):
+    factors = {tuple(pd.factorize(settings[axis])[0]) for axis in varying}
+    if len(factors) < 3 or len(settings) > 1 + sum(max(codes) for codes in factors):
         return None
     values: dict[str, Any] = {}
     for axis in varying:
@@ -66,4 +71,4 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
         if len(counts) == 1 or counts.iloc[0] > counts.iloc[1]:
             is_usual = frame[axis].map(format_value) == counts.index[0]
             values[axis] = frame.loc[is_usual, axis].iloc[0]
-    return Usual(axes=tuple(varying), values=values)
+    return Usual(axes=tuple(varying), values=values) if len(values) >= len(varying) - 1 else None

@@ -11,9 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-EMPTY_CLASSES = "empty_classes"
-"""Name of the setting that lists the classes a model cannot draw, its pool having lost them."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:

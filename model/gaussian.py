@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.checkpoint import EMPTY_CLASSES, Checkpoint
+from model.checkpoint import Checkpoint
 from model.conditioning import asked_labels, training_labels
 from model.config import SampleConfig
 from model.images import from_unit, to_unit
@@ -42,10 +42,6 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
     settings = checkpoint_settings(
         job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp64"
     )
-    if learned is not None and (
-        empty := sorted(set(range(job.num_classes)) - set(learned.tolist()))
-    ):
-        settings[EMPTY_CLASSES] = empty
     checkpoint = Checkpoint(tensors=tensors, settings=settings)
     return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
 
@@ -92,12 +88,20 @@ def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
     return checkpoint.tensors[f"ema.mean{name}"] + z[: len(factor)] @ factor
 
 
+def empty_classes(checkpoint: Checkpoint) -> list[int]:
+    """Classes that had no images; none of an unconditional model, or of another family."""
+    if checkpoint.family != "gaussian":
+        return []
+    num_classes = checkpoint.settings.get("num_classes", 0)
+    return [k for k in range(num_classes) if f"ema.mean.{k}" not in checkpoint.tensors]
+
+
 def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
     """Raise Diverged, which names the class, where one that is asked for had no images.
 
     In a lineage a class can be lost from a pool: a result, as a loss that is not finite is.
     """
-    empty = checkpoint.settings.get(EMPTY_CLASSES, [])
+    empty = empty_classes(checkpoint)
     for label in [] if asked is None else np.unique(asked).tolist():
         if label in empty:
             names = checkpoint.settings["class_names"]

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from model.checkpoint import EMPTY_CLASSES, Checkpoint
+from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block, family_of
+from model.gaussian import empty_classes
 from model.randomness import Purpose, Seed, image_noise
 from model.sampling import noise_shape
 from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
@@ -141,10 +142,10 @@ def draw_preview(
         block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
         return block[:num_images]
     labels = labels_in_turn(range(num_classes), num_images)
-    known = ~np.isin(labels, checkpoint.settings.get(EMPTY_CLASSES, []))
-    drawn = draw_labelled(
-        checkpoint, labels[known], config, seed=seed, purpose=Purpose.PREVIEW, device=device
-    )
-    images = np.zeros((num_images, *drawn.shape[1:]), drawn.dtype)
-    images[known] = drawn
+    images = np.zeros((num_images, *checkpoint.shape), checkpoint.settings["dtype"])
+    known = ~np.isin(labels, empty_classes(checkpoint))
+    if known.any():
+        images[known] = draw_labelled(
+            checkpoint, labels[known], config, seed=seed, purpose=Purpose.PREVIEW, device=device
+        )
     return images

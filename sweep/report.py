@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from model.config import DataConfig, MetricsConfig
@@ -76,12 +76,12 @@ def print_plan(
     print_generations(lineages, {n.key for n in missing})
 
 
-def note_idle_settings(lineages: Sequence[PlannedLineage]) -> None:
+def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
     """Say on stderr which settings of filters were changed and have no effect in any lineage."""
-    idle = [set(unused_settings(lineage.config.filter)) for lineage in lineages]
-    names = sorted({lineage.config.filter.name for lineage in lineages})
+    filters = {node.settings.filter for lineage in lineages for node in lineage.nodes}
+    idle = [set(unused_settings(config)) for config in filters]
+    beside = " or ".join(f"filter.name={name}" for name in sorted({f.name for f in filters}))
     for name in sorted(set.intersection(*idle)) if idle else []:
-        beside = " or ".join(f"filter.name={name}" for name in names)
         print(f"note: filter.{name} has no effect with {beside}", file=sys.stderr)
 
 

@@ -120,8 +120,8 @@ def axis_value(base: LineageConfig, name: str, word: str) -> Any:
     if not isinstance(get_value(base, name), tuple):
         return get_value(updated(base, nest(name, plain_value(word))), name)
     if listed is None:
-        hint = f"write --axis {name}=[{word}]"
-        raise UsageError(f"{name} must have its values in brackets, got {word!r}; {hint}")
+        hint = f"write --axis '{name}=[A,B],[C]'"
+        raise UsageError(f"{name} must have each of its lists in brackets, got {word!r}; {hint}")
     words = [part.strip() for part in listed[1].split(",") if part.strip()]
     try:
         changed = updated(base, nest(name, [plain_value(part) for part in words]))

@@ -199,19 +199,26 @@ def chi_square(q: np.ndarray, p: np.ndarray) -> float:
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_fresh_images_take_their_share_squared_off_the_distance(alpha, tmp_path, fitted) -> None:
-    """chi^2(pool || fresh) = (1 - a)^2 chi^2(new || fresh), a = 1 / (1 + alpha), to the bit."""
+    """chi^2(pool || fresh) = (1 - a)^2 chi^2(q || fresh), a = 1 / (1 + alpha).
+
+    q = c [2] + (1 - c) p of the pool before, as the settings have it; quotas round each class by
+    less than an image of the new ones.
+    """
     path = write_classes(tmp_path / "classes.npz", [18, 30, 24, 24])
     fresh = {"pool.rule": "fresh", "pool.alpha": alpha, "pool.initial_images": 32}
     focal = {"pool.concentration": 0.5, "pool.focal_classes": ["2"]}
     pools = pools_of(path, fitted, {**fresh, **focal, "generations": 3})
-    for counts, real in list(zip(pools.counts, pools.real, strict=True))[1:]:
+    for before, counts, real in zip(pools.shares, pools.counts[1:], pools.real[1:], strict=False):
         assert real.sum() == 32
         a = real.sum() / counts.sum()
         assert a == pytest.approx(1 / (1 + alpha))
-        new, p = counts - real, real / real.sum()
-        distance = chi_square(new / new.sum(), p)
-        assert distance > 0.1
-        assert chi_square(counts / counts.sum(), p) == pytest.approx((1 - a) ** 2 * distance)
+        p, q = real / real.sum(), 0.5 * np.eye(K)[2] + 0.5 * before
+        rounding = 1 / (counts.sum() - real.sum())
+        found, expected = chi_square(counts / counts.sum(), p), (1 - a) ** 2 * chi_square(q, p)
+        # d chi^2 = 2 sum (q - p) dq / p, of which every dq is below an image's share.
+        slack = (1 - a) ** 2 * 2 * (np.abs(q - p) / p).sum() * rounding
+        assert found == pytest.approx(expected, abs=slack)
+        assert slack < 0.75 * expected
 
 
 def test_kept_real_images_bound_the_drift_of_classes(tmp_path, fitted) -> None:

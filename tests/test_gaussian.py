@@ -90,6 +90,13 @@ def test_a_preview_shows_nothing_of_a_class_without_images() -> None:
     assert preview.reshape(8, -1).any(axis=1).tolist() == [True, False, False, True] * 2
 
 
+def test_a_preview_of_lost_classes_alone_is_empty() -> None:
+    """Its first two images are of classes 0 and 1."""
+    fitted = fit(np.full(len(LABELS), 3))
+    preview = draw_preview(fitted, 2, SAMPLER, seed=(0, 0))
+    assert (preview.shape, preview.dtype, preview.any()) == ((2, 1, 4, 4), np.float32, False)
+
+
 def test_image_is_bit_equal_whatever_else_is_drawn(checkpoint: Checkpoint) -> None:
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(9), (1, 4, 4))
     mixed = sample_gaussian(checkpoint, noise, SAMPLER, labels=np.arange(9) % 2)

@@ -109,4 +109,4 @@ def test_copies_are_looked_for_among_the_images_that_the_pools_have_held(measure
         record = measurement.measure(seen, images, features, started=0)
         assert record.values["exact_copies/pixels"] == copies
         assert record.values["memorized/pixels"] == pytest.approx(copies, abs=0.1)
-        assert record.num_train == num_seen or len(data.train)
+        assert record.num_train == (num_seen or len(data.train))

@@ -212,6 +212,15 @@ def test_a_setting_without_effect_in_any_lineage_is_noted(capsys) -> None:
     assert capsys.readouterr().err.splitlines() == [note]
 
 
+def test_what_one_member_uses_is_not_noted(capsys) -> None:
+    """Though the lineage's own filter does not."""
+    members = ["filter.name=typicality", "filter.name=none"]
+    base = make_lineage({"filter.candidates": 2.0, "filter.nearest_k": 7})
+    base = replace(base, ensemble=replace(base.ensemble, members=tuple(members)))
+    print_plan(make_sweep(base=base), out=None, store=None, price=None)
+    assert capsys.readouterr().err == ""
+
+
 def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
     """One is done, the other shares a model with it."""
     print_status(out, store=None)

@@ -138,7 +138,7 @@ def test_values_of_an_axis_that_are_lists_stand_in_brackets() -> None:
         ("seed=nan", "seed must be a whole number, got nan"),
         (
             "model.widths=16,32",
-            "model.widths must have its values in brackets, got '16'; write --axis",
+            "model.widths must have each of its lists in brackets, got '16'; write --axis",
         ),
         ("model.widths=[16,3.5]", "model.widths must be a whole number, got 3.5"),
         ("model.widths=[a]", "model.widths must be a whole number, got 'a'"),

@@ -53,17 +53,37 @@ def test_a_grid_has_no_base() -> None:
 
 
 def test_what_has_no_commonest_value_is_always_said() -> None:
-    """Here three losses, each once."""
-    rows = [(20, "a", 1000), (20, "b", 1000), (5, "c", 500)]
+    """Here four losses, each once."""
+    rows = [(20, "a", 1000), (20, "b", 1000), (5, "c", 1000), (20, "d", 500)]
     usual = find_usual(settings(*rows), AXES)
     assert usual is not None
     assert "train.loss" not in usual.values
-    names = [usual.name(dict(zip(AXES, row, strict=True))) for row in rows]
-    assert names == [
+    assert [usual.name(dict(zip(AXES, row, strict=True))) for row in rows] == [
         "train.loss = a",
         "train.loss = b",
-        "sample.steps = 5, train.loss = c, train.steps = 500",
+        "sample.steps = 5, train.loss = c",
+        "train.loss = d, train.steps = 500",
     ]
+
+
+def test_what_changes_together_is_one_factor() -> None:
+    """Two runs that differ in two settings, at two lengths each: a grid of two by two."""
+    rows = [(5, "a", 1), (5, "a", 2), (20, "b", 1), (20, "b", 2)]
+    assert find_usual(settings(*rows), AXES) is None
+
+
+def test_joined_runs_keep_their_columns(tmp_path) -> None:
+    """And figures of their own, as their numbers of images differ."""
+    folders = []
+    for name, size, num in (("digits", 8, 20), ("flowers", 64, 100)):
+        data = {"data": {"name": name, "image_size": size}, "train": {"lr": 1 / size}}
+        folder = tmp_path / name
+        folders.append(write_folder(folder, num_reference=num, settings=data))
+    frame = load_results(folders)
+    tables = build_tables(frame, ["final_loss"], by=(), confidence=0.95)
+    assert {"pool.alpha", "data.name", "data.image_size", "train.lr"} < set(tables[0].header)
+    paths = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="png", confidence=0.95)
+    assert len(paths) == 2
 
 
 @pytest.fixture
@@ -111,3 +131,19 @@ def test_curves_are_in_one_figure(frame, tmp_path) -> None:
         f">{name}<" in text or f"<!-- {name} -->" in text
         for name in ("base", "steps = 5", "loss = mse", "lr = 1")
     )
+
+
+def test_a_long_name_is_broken_in_the_legend(tmp_path) -> None:
+    """Where it did not fit, matplotlib would warn and draw the legend over the lines."""
+    usual, unusual = {"steps": 1000, "lr": 3e-3}, {"steps": 14, "lr": 4e-7}
+    base = {"model": {"widths": [16, 48, 96], "block_depth": 2}, "train": usual}
+    other = {"model": {"widths": [8, 8, 8, 8], "block_depth": 7}, "train": unusual}
+    longer = {**base, "train": {"steps": 2000, "lr": 3e-3}}
+    wider = {**base, "model": {"widths": [64, 64, 64], "block_depth": 2}}
+    folders = [
+        write_folder(tmp_path / str(i), alphas=(1.0,), settings={**s, "sample": {"steps": i // 3}})
+        for i, s in enumerate((base, longer, wider, other))
+    ]
+    frame = load_results(folders)
+    (path,) = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="svg", confidence=0.95)
+    assert "block_depth = 7" in path.read_text()
