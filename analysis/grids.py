@@ -6,6 +6,7 @@ PNG.
 Must not know metrics, nor how the images were made: it cuts the previews that the sweep left.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ TILE_SIDE = 96
 GAP = 4
 BLOCK_GAP = 22
 LEFT, TOP, MARGIN = 64, 40, 10
+TITLE_WIDTH, TITLE_LINE = 68, 18
+"""Letters of a line of a title, and the pixels that each further one adds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,12 +200,15 @@ def draw_blocks(blocks: Sequence[Block], *, title: str) -> Figure:
     """Draw blocks of images below each other, each with its label at the left."""
     side = max([tile_side(b.tiles.shape[1]) for b in blocks if b.tiles is not None] or [TILE_SIDE])
     width, height = block_size(side)
+    lines = textwrap.wrap(title, TITLE_WIDTH)
+    more = TITLE_LINE * max(0, len(lines) - 1)
     W = LEFT + width + MARGIN
-    H = TOP + len(blocks) * (height + BLOCK_GAP) - BLOCK_GAP + MARGIN
+    H = TOP + more + len(blocks) * (height + BLOCK_GAP) - BLOCK_GAP + MARGIN
     figure = Figure(figsize=(W / DPI, H / DPI))
-    figure.text(LEFT / W, 1 - TOP / 2 / H, title, va="center", fontsize=8, color=FAINT)
+    middle = 1 - (TOP + more) / 2 / H
+    figure.text(LEFT / W, middle, "\n".join(lines), va="center", fontsize=8, color=FAINT)
     for index, block in enumerate(blocks):
-        top = block_top(index, side)
+        top = more + block_top(index, side)
         axes = figure.add_axes((LEFT / W, 1 - (top + height) / H, width / W, height / H))
         axes.set_axis_off()
         if block.tiles is None:
