@@ -27,17 +27,7 @@ class DiffusersUNet(nn.Module):
         self.network = network
 
     def forward(self, noisy: Tensor, variance: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Predict noise.
-
-        Args:
-            noisy: (B, C, H, W) noisy images.
-            variance: (B, 1, 1, 1) noise variances.
-            labels: (B,) int64 in [0, num_classes], the last being "no class"; None for an
-                unconditional network.
-
-        Returns:
-            (B, C, H, W).
-        """
+        """Predict noise; inputs and output are those of model.unet.UNet.forward."""
         times = TIME_SCALE * variance.flatten()
         return self.network(noisy, times, class_labels=labels, return_dict=False)[0]
 
