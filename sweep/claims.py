@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from sweep.files import StoreError, create_file, explained, remove_empty
 from sweep.leases import Lease, file_system_time, is_live, read_lease, this_process
@@ -42,15 +42,11 @@ class ClaimInfo:
     progress: dict[str, Any]
 
 
-class Claim:
-    """A held claim; a context manager that releases it."""
+class Claim(Protocol):
+    """A held claim, of a store of any kind; a context manager that releases it."""
 
-    def __init__(self, key: str, owner: str, *, path: Path, token: str) -> None:
-        self.key = key
-        self.owner = owner
-        self._path = path
-        self._token = token
-        self._lock = threading.Lock()
+    key: str
+    owner: str
 
     def heartbeat(self, progress: dict[str, Any] | None = None) -> None:
         """Say that this process still works, and how far it is; any thread may.
@@ -61,6 +57,38 @@ class Claim:
         Raises:
             ClaimLost: Another process took over, or the claim was released or removed.
         """
+        ...
+
+    def release(self) -> None:
+        """Free the key, if it is still ours; a second call does nothing."""
+        ...
+
+    def __enter__(self) -> Self:
+        """The claim itself."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the claim, whatever happened."""
+        ...
+
+
+class FileClaim:
+    """A Claim that is a lease file."""
+
+    def __init__(self, key: str, owner: str, *, path: Path, token: str) -> None:
+        self.key = key
+        self.owner = owner
+        self._path = path
+        self._token = token
+        self._lock = threading.Lock()
+
+    def heartbeat(self, progress: dict[str, Any] | None = None) -> None:
+        """See Claim."""
         with self._lock, explained(self._path):
             lease = read_lease(self._path)
             if lease is None or lease.token != self._token:
@@ -74,7 +102,7 @@ class Claim:
                     self._write_progress(progress)
 
     def release(self) -> None:
-        """Free the key, if it is still ours; a second call does nothing."""
+        """See Claim."""
         with self._lock, explained(self._path):
             try:
                 with _Handover(self._path, self._token) as nobody_else:
@@ -137,7 +165,7 @@ class _Handover:
             remove_empty(self._folder)
 
 
-def acquire(folder: Path, owner: str, *, ttl_seconds: float) -> Claim | None:
+def acquire(folder: Path, owner: str, *, ttl_seconds: float) -> FileClaim | None:
     """Claim the key of a work folder, or None while a live process holds it.
 
     A claim is live until its process is seen dead (same machine: at once) or its last heartbeat is
@@ -146,7 +174,7 @@ def acquire(folder: Path, owner: str, *, ttl_seconds: float) -> Claim | None:
     path = folder / LEASE
     token = uuid.uuid4().hex
     data = dump_json({"token": token, "owner": owner, **this_process()})
-    claim = Claim(folder.name, owner, path=path, token=token)
+    claim = FileClaim(folder.name, owner, path=path, token=token)
     with explained(path):
         for _ in range(10):
             try:

@@ -116,6 +116,12 @@ def read_lease(path: Path) -> Lease | None:
             text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    token = f"garbage-{status.st_ino}-{status.st_mtime_ns}"
+    return parse_lease(text, modified=status.st_mtime, token_of_garbage=token)
+
+
+def parse_lease(text: bytes, *, modified: float, token_of_garbage: str) -> Lease:
+    """The lease of a file's bytes; what is no lease has a nobody for its holder."""
     try:
         data = json.loads(text)
         if not re.fullmatch(r"[0-9a-f]{32}", data["token"]):
@@ -127,15 +133,15 @@ def read_lease(path: Path) -> Lease | None:
             machine=data["machine"],
             pid=int(data["pid"]),
             started=data["started"],
-            modified=status.st_mtime,
+            modified=modified,
         )
     except (ValueError, KeyError, TypeError):
         return Lease(
-            token=f"garbage-{status.st_ino}-{status.st_mtime_ns}",
+            token=token_of_garbage,
             owner="unknown",
             host="unknown",
             machine=None,
             pid=0,
             started=None,
-            modified=status.st_mtime,
+            modified=modified,
         )

@@ -38,17 +38,21 @@ class Record:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a record; RecordError where the file is missing, damaged or of another schema."""
-        data = read_json(path)
+        return cls.of_json(read_json(path), path)
+
+    @classmethod
+    def of_json(cls, data: Json, source: object) -> Self:
+        """The record of a JSON object; RecordError, naming its source, as load."""
         if data.get("schema") != SCHEMA_VERSION:
             raise RecordError(
-                f"{path} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
+                f"{source} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
                 "read it with the version of collapse-sweep that wrote it"
             )
         names = {f.name for f in fields(cls)}
         try:
             return cls(**{k: v for k, v in data.items() if k in names})
         except TypeError as error:
-            raise RecordError(f"{path} must be a {cls.__name__}: {error}") from None
+            raise RecordError(f"{source} must be a {cls.__name__}: {error}") from None
 
     def save(self, path: Path) -> None:
         """Write the record atomically."""
@@ -227,17 +231,29 @@ class DatasetCard(Record):
 def read_json(path: Path) -> Json:
     """Read a JSON object; raises RecordError naming the file where it is missing or damaged."""
     try:
-        data = json.loads(path.read_bytes())
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
-    except (ValueError, OSError) as error:
-        raise RecordError(
-            f"{path} must be a whole JSON file, got a damaged one ({error}); "
-            "delete it and run the same sweep command again"
-        ) from None
+    except OSError as error:
+        raise RecordError(_damaged(path, error)) from None
+
+
+def parse_json(text: bytes, source: object) -> Json:
+    """The JSON object of a file's bytes; RecordError, naming its source, where it is none."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(_damaged(source, error)) from None
     if not isinstance(data, dict):
-        raise RecordError(f"{path} must hold a JSON object, got {type(data).__name__}")
+        raise RecordError(f"{source} must hold a JSON object, got {type(data).__name__}")
     return data
+
+
+def _damaged(source: object, error: Exception) -> str:
+    return (
+        f"{source} must be a whole JSON file, got a damaged one ({error}); "
+        "delete it and run the same sweep command again"
+    )
 
 
 def write_json(path: Path, data: Json) -> None:

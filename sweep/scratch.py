@@ -25,7 +25,7 @@ def save(folder: Path, name: str, *, data: bytes, owner: str) -> None:
     """Keep a checkpoint in a key's work folder, and no more than the newest two of any owner."""
     with explained(folder / checked_name(name)):
         number = max((number for number, _, _ in _list_checkpoints(folder, name)), default=0) + 1
-        write_bytes(folder / owner / f"{name}.{number:06d}", _seal(data))
+        write_bytes(folder / owner / f"{name}.{number:06d}", seal(data))
         for _, _, path in _list_checkpoints(folder, name)[:-NUM_KEPT]:
             path.unlink(missing_ok=True)
             remove_empty(path.parent)
@@ -36,7 +36,7 @@ def load(folder: Path, name: str) -> bytes | None:
     with explained(folder / checked_name(name)):
         for _, _, path in reversed(_list_checkpoints(folder, name)):
             try:
-                data = _unseal(path.read_bytes())
+                data = unseal(path.read_bytes())
             except FileNotFoundError:  # its owner has written a newer one
                 continue
             if data is not None:
@@ -78,11 +78,12 @@ def _list_folder(folder: Path) -> list[Path]:
         return []
 
 
-def _seal(data: bytes) -> bytes:
+def seal(data: bytes) -> bytes:
+    """The data with their SHA-256 before them."""
     return _MAGIC + hashlib.sha256(data).digest() + data
 
 
-def _unseal(sealed: bytes) -> bytes | None:
+def unseal(sealed: bytes) -> bytes | None:
     """The data, or None where they are not what was sealed."""
     data = memoryview(sealed)[_NUM_HEADER_BYTES:]
     header = _MAGIC + hashlib.sha256(data).digest()

@@ -12,15 +12,15 @@ LocalStore keeps it in a folder that machines may share. Must not know how a key
 image shows, or Ray.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from sweep import claims, scratch
+from sweep.arrays import dump_array, load_array
 from sweep.claims import Claim, ClaimInfo
 from sweep.files import (
     CorruptError,
@@ -29,7 +29,6 @@ from sweep.files import (
     create_file,
     explained,
     owner_id,
-    sha256,
 )
 from sweep.records import (
     DatasetCard,
@@ -166,8 +165,13 @@ class Store(Protocol):
         """Delete a block, if it is there, so that it is computed again."""
         ...
 
-    def free_bytes(self) -> int:
-        """Room left in bytes."""
+    def free_bytes(self) -> int | None:
+        """Room left in bytes; None where nothing limits it but its price."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it is: a folder, or a URL."""
         ...
 
 
@@ -304,7 +308,7 @@ class LocalStore:
             return False
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return create_file(path, _dump_block(np.ascontiguousarray(images)))
+            return create_file(path, dump_array(images))
 
     def read_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> np.ndarray:
         """See Store."""
@@ -313,7 +317,7 @@ class LocalStore:
             raise FileNotFoundError(f"{path} must exist, got no such block; sample it again")
         with explained(path):
             data = path.read_bytes()
-        images = _load_block(data)
+        images = load_array(data)
         if images is None:
             raise CorruptError(
                 f"{path} must hold the images it was written with, got {len(data)} damaged bytes; "
@@ -327,7 +331,12 @@ class LocalStore:
         with explained(path):
             path.unlink(missing_ok=True)
 
-    def free_bytes(self) -> int:
+    @property
+    def place(self) -> str:
+        """See Store."""
+        return str(self.root)
+
+    def free_bytes(self) -> int | None:
         """See Store."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         with explained(folder):
@@ -340,31 +349,34 @@ class LocalStore:
         return self.root / shelf / checked_name(stream) / f"{index:06d}.safetensors"
 
 
-def _dump_block(images: np.ndarray) -> bytes:
-    from safetensors.numpy import save
+def open_store(
+    place: Path | str,
+    *,
+    ttl_seconds: float = 60.0,
+    cache: str | None = None,
+    cache_gigabytes: float = 50.0,
+) -> Store:
+    """The store at a folder, or at the URL of a bucket.
 
-    return save({"images": images}, metadata=_describe(images))
+    Args:
+        place: A folder, or s3://bucket/prefix, gs://..., az://...
+        ttl_seconds: Silence after which a claim is free.
+        cache: Folder of this machine for what is read from a bucket; None is the user's own.
+        cache_gigabytes: Most that the cache may hold.
 
+    Raises:
+        ValueError: The URL is none of a bucket, or its region is not known.
+    """
+    if "://" not in str(place):
+        return LocalStore(place, ttl_seconds=ttl_seconds)
+    from sweep.bucket import open_bucket
+    from sweep.cache import GIGABYTE, Cache, default_cache
+    from sweep.object_store import ObjectStore
 
-def _load_block(data: bytes) -> np.ndarray | None:
-    """The images, or None where they are not what was dumped."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        images = load(data)["images"]
-        # Layout of a safetensors file: 8 bytes of length, little-endian, then a JSON header.
-        header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        return None
-    return images if header.get("__metadata__") == _describe(images) else None
-
-
-def _describe(images: np.ndarray) -> dict[str, str]:
-    facts = {
-        "sha256": sha256(images.tobytes()),
-        "shape": images.shape,
-        "dtype": str(images.dtype),
-    }
-    # One entry: safetensors writes several in an order that changes from run to run.
-    return {"images": json.dumps(facts, sort_keys=True)}
+    bucket = open_bucket(str(place))
+    kept = Cache(
+        root=Path(cache).expanduser().absolute() if cache else default_cache(),
+        limit_bytes=int(cache_gigabytes * GIGABYTE),
+        bucket=bucket.url,
+    )
+    return ObjectStore(bucket, kept, ttl_seconds=ttl_seconds)

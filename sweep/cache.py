@@ -1,0 +1,81 @@
+"""A folder of this machine that keeps what was read from a bucket, so that it is read once.
+
+Files are immutable and are checked by those who read them, so a lost or damaged one costs another
+download only. Must not know what a file holds.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.files import explained
+from sweep.records import write_bytes
+
+GIGABYTE = 10**9
+
+
+def default_cache() -> Path:
+    """$XDG_CACHE_HOME/collapse-sweep, or ~/.cache/collapse-sweep."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cache:
+    """Files by path, of one bucket; processes share it. Those unused longest go first."""
+
+    root: Path
+    limit_bytes: int
+    bucket: str
+    """URL of what is kept here: buckets with equal paths inside stay apart."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file, or None where it is not here."""
+        place = self.locate(path)
+        try:
+            data = place.read_bytes()
+        except OSError:
+            return None
+        with suppress(OSError):
+            os.utime(place)
+        return data
+
+    def keep(self, path: str, data: bytes | memoryview) -> Path:
+        """Write a file, and make room for it; returns where it is."""
+        place = self.locate(path)
+        with explained(place):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_room(len(data))
+            write_bytes(place, data)
+        return place
+
+    def offer(self, path: str, data: bytes | memoryview) -> None:
+        """Keep a file if that is possible: a full disk here must not end a sweep."""
+        with suppress(OSError):
+            self.keep(path, data)
+
+    def drop(self, path: str) -> None:
+        """Delete a file, if it is here."""
+        with suppress(OSError):
+            self.locate(path).unlink()
+
+    def locate(self, path: str) -> Path:
+        """Where a file is, or would be."""
+        return self.root / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
+
+    def _make_room(self, needed: int) -> None:
+        found = []
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(folder) / name
+                with suppress(OSError):  # another process was faster
+                    status = path.stat()
+                    found.append((status.st_mtime, status.st_size, path))
+        excess = sum(size for _, size, _ in found) + needed - self.limit_bytes
+        for _, size, path in sorted(found):
+            if excess <= 0:
+                return
+            with suppress(OSError):
+                path.unlink()
+                excess -= size

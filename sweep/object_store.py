@@ -1,0 +1,420 @@
+"""The store in a bucket: S3, GCS or Azure, shared by machines that share no disk.
+
+    <url>/records/nodes/<key>.json      one node, done exactly when this is there; written last
+    <url>/files/nodes/<key>/            its files, named by their SHA-256 too
+    <url>/records/datasets/<key>.json   one prepared data set, and files/datasets/<key>/ likewise
+    <url>/metrics/<key>/<spec>.json     a node's numbers
+    <url>/streams|features|selections/  immutable blocks
+    <url>/claims/<key>.json             who works on a key
+    <url>/scratch/<key>/                checkpoints of unfinished trainings
+    <url>/corrupt/                      records of what was found damaged
+
+An empty record is none: a bucket replaces on a condition but does not so delete. What is immutable
+is kept in a cache on this machine. Must not know how a key is made, what an image shows, or Ray.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from sweep import bucket_claims, scratch
+from sweep.arrays import dump_array, load_array
+from sweep.bucket import Bucket, Version
+from sweep.bucket_claims import BucketClaim
+from sweep.cache import Cache
+from sweep.claims import ClaimInfo
+from sweep.files import CorruptError, checked_name, owner_id, sha256
+from sweep.records import (
+    DatasetCard,
+    MetricsRecord,
+    NodeRecord,
+    RecordError,
+    dump_json,
+    parse_json,
+)
+from sweep.store import BlockShelf
+
+R = TypeVar("R", NodeRecord, DatasetCard)
+
+NONE = b""
+"""Content of a record that was withdrawn."""
+CLAIMS_SECONDS = 2.0
+"""For which a listing of claims is good: a scheduler looks far more often than they change."""
+
+
+@dataclass(kw_only=True)
+class _Shelf(Generic[R]):
+    """Keys of a kind: a record, written once, and the files that it names."""
+
+    kind: str
+    record_type: type[R]
+    bucket: Bucket
+    cache: Cache
+    _known: dict[str, R] = field(default_factory=dict)
+    """Records read or published: they never change, unless found damaged."""
+
+    def has(self, key: str) -> bool:
+        if key in self._known:
+            return True
+        found = self.bucket.find(self.record_path(key))
+        return found is not None and found.size > 0
+
+    def read(self, key: str) -> R:
+        return self._read(key)[0]
+
+    def read_file(self, key: str, name: str) -> bytes:
+        path, expected = self._expected(key, name)
+        data = self.cache.read(path)
+        if data is not None and sha256(data) == expected:
+            return data
+        data = self._download(key, path, expected)
+        self.cache.offer(path, data)
+        return data
+
+    def locate(self, key: str, name: str) -> Path:
+        path, expected = self._expected(key, name)
+        data = self.cache.read(path)
+        if data is None or sha256(data) != expected:
+            return self.cache.keep(path, self._download(key, path, expected))
+        return self.cache.locate(path)
+
+    def publish(self, key: str, files: Mapping[str, bytes | memoryview], *, record: R) -> bool:
+        if record.key != key:
+            raise ValueError(f"record.key must be {key!r}, got {record.key!r}")
+        hashes = {checked_name(name): sha256(data) for name, data in files.items()}
+        record = replace(record, files=hashes)
+        before = self.bucket.read(self.record_path(key))
+        if before is not None and before[0] != NONE:
+            return False
+        for name, data in files.items():
+            path = self.file_path(key, name, hashes[name])
+            self.bucket.write(path, data)
+            self.cache.offer(path, data)
+        index = dump_json(asdict(record))
+        path = self.record_path(key)
+        if before is None:
+            version = self.bucket.create(path, index)
+        else:
+            version = self.bucket.replace(path, index, before[1].version)
+        if version is None:
+            self._drop_losing(key, hashes)
+            return False
+        self._known[key] = record
+        return True
+
+    def damaged_files(self, key: str) -> list[str]:
+        """Names of files in the bucket (whatever the cache has) that are not as recorded."""
+        self._known.pop(key, None)
+        try:
+            names = sorted(self.read(key).files)
+        except (CorruptError, FileNotFoundError):
+            return ["record.json"]
+        return [name for name in names if not self._is_whole(key, name)]
+
+    def set_damaged_aside(self, key: str) -> bool:
+        """Withdraw the record of a damaged key; False where it is whole or gone."""
+        found = self.bucket.read(self.record_path(key))
+        if found is None or found[0] == NONE or not self.damaged_files(key):
+            return False
+        self.bucket.write(f"corrupt/{self.kind}/{key}-{uuid.uuid4().hex[:8]}.json", found[0])
+        self._known.pop(key, None)
+        # Only the version that was looked at: another process may have published anew meanwhile.
+        return self.bucket.replace(self.record_path(key), NONE, found[1].version) is not None
+
+    def record_path(self, key: str) -> str:
+        return f"records/{self.kind}/{checked_name(key)}.json"
+
+    def file_path(self, key: str, name: str, digest: str) -> str:
+        return f"files/{self.kind}/{checked_name(key)}/{digest[:16]}-{checked_name(name)}"
+
+    def _read(self, key: str) -> tuple[R, Version | None]:
+        if key in self._known:
+            return self._known[key], None
+        path = self.record_path(key)
+        found = self.bucket.read(path)
+        place = f"{self.bucket}/{path}"
+        if found is None or found[0] == NONE:
+            raise FileNotFoundError(
+                f"{place} must exist, got no published {key!r}; run the sweep that computes it"
+            )
+        try:
+            data = parse_json(found[0], place)
+        except RecordError as error:
+            raise CorruptError(str(error)) from None
+        record = self.record_type.of_json(data, place)
+        if record.key != key or not isinstance(record.files, dict):
+            raise CorruptError(
+                f"{place} must be the record of {key}, got {record.key!r}; delete it and run the "
+                "same sweep command again"
+            )
+        self._known[key] = record
+        return record, found[1].version
+
+    def _expected(self, key: str, name: str) -> tuple[str, str]:
+        """Path and SHA-256 of a file, by the record."""
+        record = self.read(key)
+        if name not in record.files:
+            raise FileNotFoundError(
+                f"{name} of {self.bucket}/{self.record_path(key)} must be one of "
+                f"{', '.join(sorted(record.files))}"
+            )
+        digest = str(record.files[name])
+        return self.file_path(key, name, digest), digest
+
+    def _download(self, key: str, path: str, expected: str) -> bytes:
+        found = self.bucket.read(path)
+        if found is None or sha256(found[0]) != expected:
+            state = "no file" if found is None else f"{len(found[0])} damaged bytes"
+            raise CorruptError(
+                f"{self.bucket}/{path} must have the SHA-256 of its record, got {state}; delete "
+                f"{self.bucket}/{self.record_path(key)} and run the same sweep command again"
+            )
+        return found[0]
+
+    def _is_whole(self, key: str, name: str) -> bool:
+        try:
+            self._download(key, *self._expected(key, name))
+        except (CorruptError, FileNotFoundError, ValueError):
+            return False
+        return True
+
+    def _drop_losing(self, key: str, hashes: Mapping[str, str]) -> None:
+        """Delete what was uploaded in vain, but for what the winner's record names as well."""
+        winner = self.read(key).files
+        self.bucket.delete(
+            self.file_path(key, name, digest)
+            for name, digest in hashes.items()
+            if winner.get(name) != digest
+        )
+
+
+class ObjectStore:
+    """A Store in a bucket; every process makes its own connections.
+
+    Cheap to make and to pickle; writes nothing until asked to.
+    """
+
+    def __init__(self, bucket: Bucket, cache: Cache, *, ttl_seconds: float = 60.0) -> None:
+        """Use a bucket as store; a claim without heartbeat for `ttl_seconds` is free."""
+        self.bucket = bucket
+        self.cache = cache
+        self.ttl_seconds = ttl_seconds
+        self._nodes = _Shelf(
+            kind="nodes", record_type=NodeRecord, bucket=bucket, cache=cache
+        )
+        self._datasets = _Shelf(
+            kind="datasets", record_type=DatasetCard, bucket=bucket, cache=cache
+        )
+        self._claims: dict[str, ClaimInfo] = {}
+        self._claims_read = float("-inf")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without what this process remembers, which goes by its own clock."""
+        return _make, (self.bucket, self.cache, self.ttl_seconds)
+
+    @property
+    def place(self) -> str:
+        """See Store."""
+        return self.bucket.url
+
+    def has_node(self, key: str) -> bool:
+        """See Store."""
+        return self._nodes.has(key)
+
+    def read_node(self, key: str) -> NodeRecord:
+        """See Store."""
+        return self._nodes.read(key)
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """See Store."""
+        return self._nodes.read_file(key, name)
+
+    def publish_node(self, key: str, files: Mapping[str, bytes], record: NodeRecord) -> bool:
+        """See Store."""
+        return self._nodes.publish(key, files, record=record)
+
+    def verify_node(self, key: str) -> list[str]:
+        """See Store."""
+        return self._nodes.damaged_files(key)
+
+    def quarantine_node(self, key: str) -> bool:
+        """See Store; the damaged record is kept in corrupt/nodes/."""
+        if not self._nodes.set_damaged_aside(key):
+            return False
+        self.bucket.delete([e.path for e in self.bucket.list(f"metrics/{checked_name(key)}/")])
+        return True
+
+    def has_dataset(self, key: str) -> bool:
+        """See Store."""
+        return self._datasets.has(key)
+
+    def read_card(self, key: str) -> DatasetCard:
+        """See Store."""
+        return self._datasets.read(key)
+
+    def read_dataset_file(self, key: str, name: str) -> bytes:
+        """See Store."""
+        return self._datasets.read_file(key, name)
+
+    def locate_dataset_file(self, key: str, name: str) -> Path:
+        """See Store; in this machine's cache."""
+        return self._datasets.locate(key, name)
+
+    def publish_dataset(
+        self, key: str, files: Mapping[str, bytes | memoryview], card: DatasetCard
+    ) -> bool:
+        """See Store."""
+        return self._datasets.publish(key, files, record=card)
+
+    def verify_dataset(self, key: str) -> list[str]:
+        """See Store."""
+        return self._datasets.damaged_files(key)
+
+    def quarantine_dataset(self, key: str) -> bool:
+        """See Store; the damaged card is kept in corrupt/datasets/."""
+        return self._datasets.set_damaged_aside(key)
+
+    def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
+        """See Store."""
+        path = self._metrics_path(key, spec)
+        if not self.has_node(key):
+            raise FileNotFoundError(
+                f"{self.bucket}/{path} must belong to a done node, got {key!r}; train it first"
+            )
+        self.bucket.write(path, dump_json(asdict(record)))
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """See Store."""
+        path = self._metrics_path(key, spec)
+        found = self.bucket.read(path)
+        if found is None:
+            return None
+        place = f"{self.bucket}/{path}"
+        try:
+            data = parse_json(found[0], place)
+        except RecordError as error:
+            raise CorruptError(str(error)) from None
+        return MetricsRecord.of_json(data, place)
+
+    def claim(self, key: str, *, owner: str | None = None) -> BucketClaim | None:
+        """See Store."""
+        return bucket_claims.acquire(
+            self.bucket, checked_name(key), owner or owner_id(), ttl_seconds=self.ttl_seconds
+        )
+
+    def read_claims(self) -> dict[str, ClaimInfo]:
+        """See Store; up to CLAIMS_SECONDS old."""
+        if time.monotonic() - self._claims_read > CLAIMS_SECONDS:
+            self._claims = bucket_claims.read_claims(self.bucket, ttl_seconds=self.ttl_seconds)
+            self._claims_read = time.monotonic()
+        return self._claims
+
+    def save_scratch(self, key: str, name: str, data: bytes) -> None:
+        """See Store."""
+        older = self._checkpoints(key, name)
+        number = older[-1][0] + 1 if older else 1
+        path = f"{_scratch_folder(key)}{checked_name(name)}.{number:06d}.{owner_id()}"
+        self.bucket.write(path, scratch.seal(data))
+        self.bucket.delete([path for _, path in older[: 1 - scratch.NUM_KEPT]])
+
+    def load_scratch(self, key: str, name: str) -> bytes | None:
+        """See Store; damaged checkpoints on the way are deleted."""
+        for _, path in reversed(self._checkpoints(key, name)):
+            found = self.bucket.read(path)
+            if found is None:  # its owner has written a newer one
+                continue
+            if (data := scratch.unseal(found[0])) is not None:
+                return data
+            self.bucket.delete([path])
+        return None
+
+    def drop_scratch(self, key: str) -> None:
+        """See Store."""
+        self.bucket.delete([entry.path for entry in self.bucket.list(_scratch_folder(key))])
+
+    def has_file(self, key: str, name: str) -> bool:
+        """See Store."""
+        try:
+            digest = self._nodes.read(key).files.get(name)
+        except FileNotFoundError:
+            return False
+        path = None if digest is None else self._nodes.file_path(key, name, digest)
+        return path is not None and self.bucket.find(path) is not None
+
+    def has_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> bool:
+        """See Store."""
+        return self.bucket.find(_block_path(shelf, stream, index)) is not None
+
+    def write_block(
+        self, stream: str, index: int, images: np.ndarray, *, shelf: BlockShelf = "streams"
+    ) -> bool:
+        """See Store."""
+        path = _block_path(shelf, stream, index)
+        data = dump_array(images)
+        if self.bucket.create(path, data) is None:
+            return False
+        self.cache.offer(path, data)
+        return True
+
+    def read_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> np.ndarray:
+        """See Store."""
+        path = _block_path(shelf, stream, index)
+        cached = self.cache.read(path)
+        images = None if cached is None else load_array(cached)
+        if images is not None:
+            return images
+        found = self.bucket.read(path)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.bucket}/{path} must exist, got no such block; sample it again"
+            )
+        images = load_array(found[0])
+        if images is None:
+            raise CorruptError(
+                f"{self.bucket}/{path} must hold the images it was written with, got "
+                f"{len(found[0])} damaged bytes; delete it and run the same sweep command again"
+            )
+        self.cache.offer(path, found[0])
+        return images
+
+    def discard_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> None:
+        """See Store."""
+        path = _block_path(shelf, stream, index)
+        self.cache.drop(path)
+        self.bucket.delete([path])
+
+    def free_bytes(self) -> int | None:
+        """See Store."""
+        return None
+
+    def _metrics_path(self, key: str, spec: str) -> str:
+        return f"metrics/{checked_name(key)}/{checked_name(spec)}.json"
+
+    def _checkpoints(self, key: str, name: str) -> list[tuple[int, str]]:
+        """Number and path of all owners' checkpoints, oldest first."""
+        pattern = re.compile(re.escape(checked_name(name)) + r"\.([0-9]{6,})\.")
+        folder = _scratch_folder(key)
+        found = []
+        for entry in self.bucket.list(folder):
+            match = pattern.match(entry.path.removeprefix(folder))
+            if match:
+                found.append((int(match[1]), entry.modified, entry.path))
+        return [(number, path) for number, _, path in sorted(found)]
+
+
+def _make(bucket: Bucket, cache: Cache, ttl_seconds: float) -> ObjectStore:
+    return ObjectStore(bucket, cache, ttl_seconds=ttl_seconds)
+
+
+def _scratch_folder(key: str) -> str:
+    return f"scratch/{checked_name(key)}/"
+
+
+def _block_path(shelf: BlockShelf, stream: str, index: int) -> str:
+    return f"{shelf}/{checked_name(stream)}/{index:06d}.safetensors"
