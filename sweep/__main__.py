@@ -24,8 +24,9 @@ from sweep.request import read_request
 class _Sweep:
     """Options of `plan` and `run` alike."""
 
-    store: Path | None = None
-    """Folder for models and samples, shared by sweeps; none keeps them in --out."""
+    store: str | None = None
+    """Folder, or URL of a bucket (s3://, gs://, az://), for models and samples, shared by sweeps;
+    none keeps them in --out."""
     axis: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
@@ -75,7 +76,7 @@ class _Status:
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run)."""
-    store: Path | None = None
+    store: str | None = None
     """The --store the sweep was run with."""
 
 
@@ -89,7 +90,7 @@ class _Evaluate:
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run)."""
-    store: Path | None = None
+    store: str | None = None
     """The --store the sweep was run with."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""

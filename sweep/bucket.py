@@ -95,7 +95,7 @@ class Bucket:
             self._ask(path, lambda store, path=path: _obstore().delete(store, path), missing=None)
 
     def now(self) -> float:
-        """Seconds since 1970 by the server's clock; by this machine's where nothing can be written."""
+        """Seconds since 1970 by the server's clock; by our own where nothing can be written."""
         return time.monotonic() + _clock_offset(self, int(time.monotonic() / CLOCK_SECONDS))
 
     def check(self, name: str) -> None:
@@ -114,7 +114,7 @@ class Bucket:
             raise ValueError(f"{name}: {error}") from None
         if version is None or again is not None or new is None or old is not None:
             raise ValueError(
-                f"{name} must be on a server that obeys If-None-Match and If-Match, got {self.url}; "
+                f"{name} must be on a server that obeys If-None-Match and If-Match, got {self}; "
                 "use another bucket, or a folder on NFS"
             )
 

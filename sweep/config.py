@@ -150,6 +150,10 @@ class ResourcesConfig:
     """How often a trial that crashes is tried again."""
     lease_seconds: float = 60.0
     """Silence after which a trial on another machine counts as dead and its work is taken over."""
+    cache_dir: str | None = None
+    """Folder of each machine for what it read from a bucket; none is ~/.cache/collapse-sweep."""
+    cache_gigabytes: float = 50.0
+    """Most that this folder may hold; what was unused longest goes first."""
 
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
@@ -160,6 +164,7 @@ class ResourcesConfig:
             check(value is None or value >= 0, f"resources.{name}", "be at least 0", value)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
+        check_finite("resources.cache_gigabytes", self.cache_gigabytes, 0, above=True)
         check(self.max_failures >= 0, "resources.max_failures", "be at least 0", self.max_failures)
         few = self.parallel_members
         check(few >= 1, "resources.parallel_members", "be at least 1", few)

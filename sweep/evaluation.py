@@ -19,14 +19,14 @@ from sweep.plan import NodePlan, PlannedLineage, plan_sweep
 from sweep.pool import Pool
 from sweep.prepared import find_card
 from sweep.records import WEIGHTS
-from sweep.store import LocalStore
+from sweep.store import Store, open_store
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""
 
 
 def evaluate(
-    out: Path, metrics: MetricsConfig, *, store: Path | None, address: str | None, command: str
+    out: Path, metrics: MetricsConfig, *, store: str | None, address: str | None, command: str
 ) -> int:
     """Measure every finished model of a sweep; returns 0, or 1 where a measurement failed.
 
@@ -39,7 +39,7 @@ def evaluate(
     added = additional(sweep, metrics)
     if added is not None:
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
-    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    kept = open_store(store or out, sweep.resources)
     on_gpu = sweep.base.train.precision == "bf16"
     lineages = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
     work = missing_measurements(lineages, kept)
@@ -100,9 +100,7 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
     return replace(metrics, names=names) if names else None
 
 
-def missing_measurements(
-    lineages: list[PlannedLineage], store: LocalStore
-) -> list[tuple[str, int]]:
+def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[tuple[str, int]]:
     """(lineage, generation) of finished models that lack a metric, each metric of each model once.
 
     Raises:
@@ -124,7 +122,7 @@ def missing_measurements(
     return list(found)
 
 
-def is_drawn(images: Pool, store: LocalStore) -> bool:
+def is_drawn(images: Pool, store: Store) -> bool:
     """Whether all samples that a pool's images are chosen from are in the store."""
     return all(
         store.has_block(store_key(stream, label), block)
@@ -133,17 +131,15 @@ def is_drawn(images: Pool, store: LocalStore) -> bool:
     )
 
 
-def check_measurable(
-    lineage: PlannedLineage, node: NodePlan, store: LocalStore, *, drawn: bool
-) -> None:
+def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, drawn: bool) -> None:
     """Raise ValueError where neither samples nor weights are there, or the real images are not."""
     way_out = "name the folder of the run, or the run's --store"
     if not store.has_dataset(lineage.card.key):
         raise ValueError(
-            f"{store.root} must hold the run's data set {lineage.card.name}, got none; {way_out}"
+            f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"
         )
     if not drawn and not store.has_file(node.key, WEIGHTS):
         raise ValueError(
-            f"{store.root} must hold the samples or weights of {lineage.id}'s V_{node.generation}, "
-            f"got neither; {way_out}"
+            f"{store.place} must hold the samples or weights of {lineage.id}'s "
+            f"V_{node.generation}, got neither; {way_out}"
         )

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.config import SweepConfig
-from sweep.folder import check_folder, check_out, extend, fill, write_sweep
+from sweep.folder import check_out, extend, fill, write_sweep
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.records import LineageRecord
 from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
-from sweep.store import LocalStore
+from sweep.store import Store, open_store
 
 
 def execute(
-    sweep: SweepConfig, out: Path, *, store: Path | None, address: str | None, command: str
+    sweep: SweepConfig, out: Path, *, store: str | None, address: str | None, command: str
 ) -> int:
     """Run a sweep and print its table; returns 0, or 1 where lineages failed or diverged.
 
@@ -25,12 +25,11 @@ def execute(
     """
     out = out.absolute()
     check_out(out)
-    if store is not None:
-        check_folder(store.absolute(), "--store")
     if address is None:
         check_machine(sweep.resources)
     sweep = resolve(extend(sweep, out), address)
-    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    kept = open_store(store or out, sweep.resources)
+    kept.check()
     on_gpu = sweep.base.train.precision == "bf16"
     expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
     check_space(expected, kept)
@@ -74,15 +73,15 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
     return replace(sweep, base=replace(sweep.base, train=train))
 
 
-def check_space(lineages: list[PlannedLineage], store: LocalStore) -> None:
+def check_space(lineages: list[PlannedLineage], store: Store) -> None:
     """Raise ValueError unless the store has room for what is missing."""
     missing = [
         n for n in unique_nodes(x.nodes for x in lineages).values() if not store.has_node(n.key)
     ]
     needed, free = planned_bytes(lineages, missing), store.free_bytes()
-    if needed > free:
+    if free is not None and needed > free:
         raise ValueError(
-            f"{store.root} must have room for the sweep's {format_bytes(needed)}, got "
+            f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
             f"{format_bytes(free)} free; free some or use another --out or --store"
         )
 
@@ -90,7 +89,7 @@ def check_space(lineages: list[PlannedLineage], store: LocalStore) -> None:
 def compute(
     sweep: SweepConfig,
     lineages: list[PlannedLineage],
-    store: LocalStore,
+    store: Store,
     out: Path,
     *,
     address: str | None,

@@ -109,6 +109,17 @@ def create_file(path: Path, data: bytes) -> bool:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(path: Path, name: str) -> None:
+    """Raise ValueError, naming the option, unless a folder can be written, or can be made."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"{name} must be a folder, got the file {there}; choose another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{name} must be in a folder that can be written, got {path}; choose another folder"
+        )
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY)

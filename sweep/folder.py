@@ -5,7 +5,6 @@ moment, changes nothing. Must not import torch or ray.
 """
 
 import contextlib
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from sweep.config import (
     to_json,
     updated,
 )
+from sweep.files import check_folder
 from sweep.plan import PlannedLineage, by_generation
 from sweep.records import (
     Json,
@@ -38,7 +38,7 @@ from sweep.records import (
     node_dir,
     write_bytes,
 )
-from sweep.store import LocalStore, Store
+from sweep.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """A node's files that analysis reads, beside record.json and metrics/."""
@@ -72,17 +72,6 @@ def check_out(out: Path) -> None:
                 f"--out must be new, empty or a sweep's folder, got {out} holding {foreign[0]!r}; "
                 "choose another folder"
             )
-
-
-def check_folder(path: Path, name: str) -> None:
-    """Raise ValueError, naming the option, unless a folder can be written, or can be made."""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    if not there.is_dir():
-        raise ValueError(f"{name} must be a folder, got the file {there}; choose another name")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"{name} must be in a folder that can be written, got {path}; choose another folder"
-        )
 
 
 def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
@@ -274,7 +263,7 @@ def fill(
         The lineages' records, in order.
     """
     records = []
-    shared = not (isinstance(store, LocalStore) and store.root == out.absolute())
+    shared = store.place != str(out.absolute())
     for lineage in lineages:
         record = lineage_status(lineage, store, error=(errors or {}).get(lineage.id))
         path = out / "lineages" / f"{lineage.id}.json"

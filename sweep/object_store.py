@@ -205,9 +205,7 @@ class ObjectStore:
         self.bucket = bucket
         self.cache = cache
         self.ttl_seconds = ttl_seconds
-        self._nodes = _Shelf(
-            kind="nodes", record_type=NodeRecord, bucket=bucket, cache=cache
-        )
+        self._nodes = _Shelf(kind="nodes", record_type=NodeRecord, bucket=bucket, cache=cache)
         self._datasets = _Shelf(
             kind="datasets", record_type=DatasetCard, bucket=bucket, cache=cache
         )
@@ -217,6 +215,10 @@ class ObjectStore:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel without what this process remembers, which goes by its own clock."""
         return _make, (self.bucket, self.cache, self.ttl_seconds)
+
+    def check(self) -> None:
+        """See Store."""
+        self.bucket.check("--store")
 
     @property
     def place(self) -> str:

@@ -20,7 +20,7 @@ from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
-from sweep.store import LocalStore
+from sweep.store import Store, open_store
 
 BLIND = (RANDOM, "random")
 """Selections that look at no features."""
@@ -32,7 +32,7 @@ TRAIN_PASSES = 3
 
 
 def print_plan(
-    sweep: SweepConfig, *, out: Path | None, store: Path | None, price: float | None
+    sweep: SweepConfig, *, out: Path | None, store: str | None, price: float | None
 ) -> None:
     """Print lineages, unique models against naive, images, steps, bytes, hours and cost.
 
@@ -44,7 +44,8 @@ def print_plan(
         check_out(out)
         sweep = extend(sweep, out)
     root = store or out
-    kept = LocalStore(root) if root is not None and root.exists() else None
+    there = root is not None and ("://" in str(root) or Path(root).exists())
+    kept = open_store(root, sweep.resources) if root is not None and there else None
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     missing = [n for n in tree.values() if kept is None or not kept.has_node(n.key)]
@@ -85,7 +86,7 @@ def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
         print(f"note: filter.{name} has no effect with {beside}", file=sys.stderr)
 
 
-def card_finder(store: LocalStore | None) -> Callable[[DataConfig], DatasetCard]:
+def card_finder(store: Store | None) -> Callable[[DataConfig], DatasetCard]:
     """Cards from the store where it has them."""
     return lambda data: find_card(data, store)
 
@@ -199,7 +200,7 @@ def time_and_cost(
     lineages: list[PlannedLineage],
     missing: list[NodePlan],
     tree: dict[str, NodePlan],
-    store: LocalStore | None,
+    store: Store | None,
     price: float | None,
 ) -> str:
     """Hours (and cost) by the speed of the store's finished models with the same network."""
@@ -235,7 +236,7 @@ def format_bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def print_status(out: Path, *, store: Path | None) -> None:
+def print_status(out: Path, *, store: str | None) -> None:
     """Print each lineage's status, and what runs now.
 
     Raises:
@@ -244,7 +245,7 @@ def print_status(out: Path, *, store: Path | None) -> None:
     from tabulate import tabulate
 
     sweep = read_sweep(out)
-    kept = LocalStore(store or out, ttl_seconds=sweep.resources.lease_seconds)
+    kept = open_store(store or out, sweep.resources)
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     errors = {record.id: record.error for record in load_lineages(out) if record.error}
     snapshot = Snapshot(lineages, kept)

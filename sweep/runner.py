@@ -29,6 +29,7 @@ for _name, _value in RAY_ENVIRONMENT.items():
 import ray  # noqa: E402  (after the environment it reads)
 from ray import tune  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
+from ray.tune.execution import class_cache  # noqa: E402
 
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display, format_seconds  # noqa: E402
@@ -38,6 +39,13 @@ from sweep.schedule import Chain, Schedule  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.store import Store  # noqa: E402
 from sweep.trial import TrialJob, measure_generation, run_trial  # noqa: E402
+
+# Tune would write the driver's keys into every actor's runtime_env, and so into Ray's logs. Workers
+# have their own: from the machine's role, or from the environment that Ray was started with.
+SECRETS = frozenset(
+    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+)
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
 
 def run_lineages(

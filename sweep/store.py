@@ -7,9 +7,8 @@
     <root>/selections/<key>/       which of its candidates a filter keeps, and their scores
     <root>/work/<key>/             the claim, and one folder of scratch per owner
 
-Store is what the rest of sweep uses (keys, names and bytes: it would fit an object store as well),
-LocalStore keeps it in a folder that machines may share. Must not know how a key is made, what an
-image shows, or Ray.
+Store is what the rest of sweep uses; LocalStore keeps it in a folder that machines may share, as
+above, sweep.object_store in a bucket. Must not know how a key is made, what an image shows, or Ray.
 """
 
 import shutil
@@ -22,9 +21,11 @@ import numpy as np
 from sweep import claims, scratch
 from sweep.arrays import dump_array, load_array
 from sweep.claims import Claim, ClaimInfo
+from sweep.config import ResourcesConfig
 from sweep.files import (
     CorruptError,
     Shelf,
+    check_folder,
     checked_name,
     create_file,
     explained,
@@ -167,6 +168,10 @@ class Store(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room left in bytes; None where nothing limits it but its price."""
+        ...
+
+    def check(self) -> None:
+        """Raise ValueError, naming --store, unless it can be written to."""
         ...
 
     @property
@@ -331,6 +336,10 @@ class LocalStore:
         with explained(path):
             path.unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """See Store."""
+        check_folder(self.root, "--store")
+
     @property
     def place(self) -> str:
         """See Store."""
@@ -349,34 +358,28 @@ class LocalStore:
         return self.root / shelf / checked_name(stream) / f"{index:06d}.safetensors"
 
 
-def open_store(
-    place: Path | str,
-    *,
-    ttl_seconds: float = 60.0,
-    cache: str | None = None,
-    cache_gigabytes: float = 50.0,
-) -> Store:
+def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
     """The store at a folder, or at the URL of a bucket.
 
     Args:
         place: A folder, or s3://bucket/prefix, gs://..., az://...
-        ttl_seconds: Silence after which a claim is free.
-        cache: Folder of this machine for what is read from a bucket; None is the user's own.
-        cache_gigabytes: Most that the cache may hold.
+        resources: How long a silent claim is live, and the cache of what is read from a bucket.
 
     Raises:
         ValueError: The URL is none of a bucket, or its region is not known.
     """
+    resources = resources or ResourcesConfig()
+    ttl_seconds = resources.lease_seconds
     if "://" not in str(place):
         return LocalStore(place, ttl_seconds=ttl_seconds)
     from sweep.bucket import open_bucket
     from sweep.cache import GIGABYTE, Cache, default_cache
     from sweep.object_store import ObjectStore
 
-    bucket = open_bucket(str(place))
-    kept = Cache(
-        root=Path(cache).expanduser().absolute() if cache else default_cache(),
-        limit_bytes=int(cache_gigabytes * GIGABYTE),
+    bucket, folder = open_bucket(str(place)), resources.cache_dir
+    cache = Cache(
+        root=Path(folder).expanduser().absolute() if folder else default_cache(),
+        limit_bytes=int(resources.cache_gigabytes * GIGABYTE),
         bucket=bucket.url,
     )
-    return ObjectStore(bucket, kept, ttl_seconds=ttl_seconds)
+    return ObjectStore(bucket, cache, ttl_seconds=ttl_seconds)

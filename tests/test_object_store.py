@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from s3_server import running_server
-from test_store import CARD, FILES, KEY, METRICS, RECORD
+from test_store import CARD, FILES, KEY, METRICS, RECORD, claimed
 
 from sweep.bucket import Bucket, open_bucket
 from sweep.claims import ClaimLost
+from sweep.config import ResourcesConfig
 from sweep.files import CorruptError, StoreError
 from sweep.object_store import ObjectStore
 from sweep.store import open_store
@@ -37,16 +38,25 @@ def store(server, tmp_path, monkeypatch) -> ObjectStore:
     """A store below a prefix of its own."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    return open_store(f"s3://bucket/{uuid.uuid4().hex}", cache=str(tmp_path / "cache"))
+    return open_here(f"s3://bucket/{uuid.uuid4().hex}", tmp_path / "cache")
 
 
-def elsewhere(store: ObjectStore, folder: Path, **settings: float) -> ObjectStore:
+def open_here(url: str, cache: Path, lease_seconds: int = 60) -> ObjectStore:
+    resources = ResourcesConfig(cache_dir=str(cache), lease_seconds=lease_seconds)
+    store = open_store(url, resources)
+    assert isinstance(store, ObjectStore)
+    return store
+
+
+def elsewhere(store: ObjectStore, folder: Path, lease_seconds: int = 60) -> ObjectStore:
     """The same store as another machine sees it: with nothing remembered or cached."""
-    return open_store(store.place, cache=str(folder / uuid.uuid4().hex), **settings)
+    return open_here(store.place, folder / uuid.uuid4().hex, lease_seconds)
 
 
 def damage(bucket: Bucket, path: str) -> None:
-    data = bytearray(bucket.read(path)[0])
+    found = bucket.read(path)
+    assert found is not None
+    data = bytearray(found[0])
     data[len(data) // 2] ^= 1
     bucket.write(path, bytes(data))
 
@@ -194,7 +204,7 @@ def test_the_newest_whole_checkpoint_of_any_owner_is_loaded(store, tmp_path):
 
 def test_a_key_is_claimed_once_and_free_after_release(store, tmp_path):
     other = elsewhere(store, tmp_path)
-    with store.claim(KEY) as claim:
+    with claimed(store) as claim:
         assert other.claim(KEY) is None
         (found,) = other.read_claims().values()
         assert (found.owner, found.pid, found.live) == (claim.owner, os.getpid(), True)
@@ -204,9 +214,9 @@ def test_a_key_is_claimed_once_and_free_after_release(store, tmp_path):
 
 def test_a_silent_claim_is_taken_over_and_its_holder_told(store, tmp_path):
     """The holder lives, so only its silence frees the key: two seconds here."""
-    ours = elsewhere(store, tmp_path, ttl_seconds=2)
-    theirs = elsewhere(store, tmp_path, ttl_seconds=2)
-    asleep = ours.claim(KEY)
+    ours = elsewhere(store, tmp_path, lease_seconds=2)
+    theirs = elsewhere(store, tmp_path, lease_seconds=2)
+    asleep = claimed(ours)
     assert theirs.claim(KEY) is None
     deadline = time.monotonic() + 30
     while (taken := theirs.claim(KEY)) is None and time.monotonic() < deadline:
@@ -220,13 +230,13 @@ def test_a_silent_claim_is_taken_over_and_its_holder_told(store, tmp_path):
 
 
 def test_heartbeats_keep_a_claim_and_show_progress(store, tmp_path):
-    ours = elsewhere(store, tmp_path, ttl_seconds=2)
-    with ours.claim(KEY) as claim:
+    ours = elsewhere(store, tmp_path, lease_seconds=2)
+    with claimed(ours) as claim:
         until = time.monotonic() + 5
         while time.monotonic() < until:
             claim.heartbeat({"step": 3})
             time.sleep(0.1)
-        other = elsewhere(store, tmp_path, ttl_seconds=2)
+        other = elsewhere(store, tmp_path, lease_seconds=2)
         assert other.claim(KEY) is None
         assert other.read_claims()[KEY].progress == {"step": 3}
 
@@ -256,10 +266,10 @@ def test_a_store_travels_without_what_it_remembers(store):
 
 
 def test_a_missing_bucket_is_one_sentence(store, tmp_path):
-    missing = open_store("s3://no-such-bucket/x", cache=str(tmp_path))
+    missing = open_here("s3://no-such-bucket/x", tmp_path)
     with pytest.raises(StoreError, match="no such bucket; make it first"):
         missing.publish_node(KEY, FILES, RECORD)
-    with pytest.raises(ValueError, match="--store: .*no such bucket"):
+    with pytest.raises(ValueError, match=r"--store: .*no such bucket"):
         open_bucket("s3://no-such-bucket/x").check("--store")
 
 
@@ -271,7 +281,9 @@ def test_a_server_with_conditions_passes_the_check(store):
 def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
     """It would let two machines publish one key."""
     monkeypatch.setattr(
-        Bucket, "_put_if", lambda self, path, data, mode: self.write(path, data) or (("e_tag", "1"),)
+        Bucket,
+        "_put_if",
+        lambda self, path, data, mode: self.write(path, data) or (("e_tag", "1"),),
     )
     with pytest.raises(ValueError, match="obeys If-None-Match and If-Match"):
         store.bucket.check("--store")
@@ -319,7 +331,7 @@ def work_on(url: str, environment: dict[str, str], folder: str, first: int, cras
     A process that crashes dies holding its third claim.
     """
     os.environ.update(environment)
-    store = open_store(url, cache=folder, ttl_seconds=2)
+    store = open_here(url, Path(folder), lease_seconds=2)
     missing, log = [f"k{(first + i) % 50}" for i in range(50)], []
     while missing:
         for key in list(missing):
@@ -349,7 +361,13 @@ def test_sixteen_claimers_and_crashing_holders_publish_fifty_keys_whole(store, s
     processes = [
         SPAWN.Process(
             target=work_on,
-            args=(store.place, server.environment, str(tmp_path / f"c{i}"), 3 * i, i < num_crashing),
+            args=(
+                store.place,
+                server.environment,
+                str(tmp_path / f"c{i}"),
+                3 * i,
+                i < num_crashing,
+            ),
         )
         for i in range(16)
     ]
@@ -366,5 +384,4 @@ def test_sixteen_claimers_and_crashing_holders_publish_fifty_keys_whole(store, s
     )
     logs = [json.loads(path.read_text()) for path in tmp_path.glob("c*/log.json")]
     computed = sum(map(len, logs)) + 2 * num_crashing
-    print(f"computed {computed} for 50 keys")
     assert 50 <= computed <= 50 + num_crashing

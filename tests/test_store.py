@@ -66,7 +66,7 @@ def published(store: LocalStore) -> LocalStore:
     return store
 
 
-def claimed(store: LocalStore, key: str = KEY) -> Claim:
+def claimed(store: Store, key: str = KEY) -> Claim:
     claim = store.claim(key)
     assert claim is not None
     return claim
