@@ -98,6 +98,26 @@ class _Evaluate:
     """What is measured."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Clean:
+    """Delete what a sweep's store holds in vain: scratch of finished models and damaged files.
+
+    A finished model is deleted with --force alone, and only where no lineage names it. What a
+    running sweep works on stays.
+    """
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Results folder (--out of sweep run)."""
+    store: str | None = None
+    """The --store the sweep was run with."""
+    checkpoints: bool = False
+    """Delete the checkpoints of unfinished models too: they will begin anew."""
+    force: bool = False
+    """Delete models, samples and data that no lineage of the sweep names; not in a shared store."""
+    dry_run: bool = False
+    """Only say what would be deleted."""
+
+
 def presets(args: list[str]) -> int:
     """List the presets, one line each."""
     from sweep.presets import PRESETS
@@ -152,6 +172,20 @@ def evaluate(args: list[str]) -> int:
     )
 
 
+def clean(args: list[str]) -> int:
+    """Delete what a sweep's store holds in vain."""
+    options = parse(_Clean, args, prog="sweep clean")
+    from sweep.cleaning import clean
+
+    return clean(
+        options.directory,
+        store=options.store,
+        checkpoints=options.checkpoints,
+        force=options.force,
+        dry_run=options.dry_run,
+    )
+
+
 def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]:
     """The sweep asked for, and the command's options."""
     prog = f"sweep {command} PRESET|FILE"
@@ -176,9 +210,10 @@ COMMANDS = {
     "run": run,
     "status": status,
     "evaluate": evaluate,
+    "clean": clean,
 }
 
-USAGE = """usage: sweep {presets,plan,run,status,evaluate} ...
+USAGE = """usage: sweep {presets,plan,run,status,evaluate,clean} ...
 
 Sweeps of self-consuming generative models: one trial is one whole lineage.
 
@@ -187,6 +222,7 @@ Sweeps of self-consuming generative models: one trial is one whole lineage.
   sweep run PRESET|FILE --out DIR     run it, resume it or extend it
   sweep status DIR                    say how far it is
   sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
+  sweep clean DIR                     delete scratch of finished models and damaged files
 
 sweep COMMAND --help lists a command's options."""
 

@@ -15,11 +15,12 @@ from sweep.config import SweepConfig
 from sweep.entering import streams_of
 from sweep.execution import run_analysis, short_path
 from sweep.folder import fill, read_sweep, write_sweep
+from sweep.places import open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep
 from sweep.pool import Pool
 from sweep.prepared import find_card
 from sweep.records import WEIGHTS
-from sweep.store import Store, open_store
+from sweep.store import Store
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.folder import check_out, extend, fill, write_sweep
+from sweep.places import open_store
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.records import LineageRecord
 from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
-from sweep.store import Store, open_store
+from sweep.store import Store
 
 
 def execute(

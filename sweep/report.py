@@ -16,11 +16,12 @@ from sweep.config import SweepConfig
 from sweep.display import Snapshot, format_seconds
 from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
+from sweep.places import open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
 from sweep.records import DatasetCard, load_lineages
-from sweep.store import Store, open_store
+from sweep.store import Store
 
 BLIND = (RANDOM, "random")
 """Selections that look at no features."""

@@ -21,7 +21,6 @@ import numpy as np
 from sweep import claims, scratch
 from sweep.arrays import dump_array, load_array
 from sweep.claims import Claim, ClaimInfo
-from sweep.config import ResourcesConfig
 from sweep.files import (
     CorruptError,
     Shelf,
@@ -31,6 +30,7 @@ from sweep.files import (
     explained,
     owner_id,
 )
+from sweep.inventory import Item, delete_from_folder, folder_items
 from sweep.records import (
     DatasetCard,
     MetricsRecord,
@@ -168,6 +168,14 @@ class Store(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room left in bytes; None where nothing limits it but its price."""
+        ...
+
+    def items(self) -> list[Item]:
+        """All that lies in it, for cleaning up."""
+        ...
+
+    def delete_item(self, item: Item) -> None:
+        """Delete an item; what is gone already is no error."""
         ...
 
     def check(self) -> None:
@@ -336,6 +344,14 @@ class LocalStore:
         with explained(path):
             path.unlink(missing_ok=True)
 
+    def items(self) -> list[Item]:
+        """See Store."""
+        return folder_items(self.root)
+
+    def delete_item(self, item: Item) -> None:
+        """See Store."""
+        delete_from_folder(self.root, item)
+
     def check(self) -> None:
         """See Store."""
         check_folder(self.root, "--store")
@@ -356,30 +372,3 @@ class LocalStore:
 
     def _block_path(self, shelf: BlockShelf, stream: str, index: int) -> Path:
         return self.root / shelf / checked_name(stream) / f"{index:06d}.safetensors"
-
-
-def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
-    """The store at a folder, or at the URL of a bucket.
-
-    Args:
-        place: A folder, or s3://bucket/prefix, gs://..., az://...
-        resources: How long a silent claim is live, and the cache of what is read from a bucket.
-
-    Raises:
-        ValueError: The URL is none of a bucket, or its region is not known.
-    """
-    resources = resources or ResourcesConfig()
-    ttl_seconds = resources.lease_seconds
-    if "://" not in str(place):
-        return LocalStore(place, ttl_seconds=ttl_seconds)
-    from sweep.bucket import open_bucket
-    from sweep.cache import GIGABYTE, Cache, default_cache
-    from sweep.object_store import ObjectStore
-
-    bucket, folder = open_bucket(str(place)), resources.cache_dir
-    cache = Cache(
-        root=Path(folder).expanduser().absolute() if folder else default_cache(),
-        limit_bytes=int(resources.cache_gigabytes * GIGABYTE),
-        bucket=bucket.url,
-    )
-    return ObjectStore(bucket, cache, ttl_seconds=ttl_seconds)

@@ -19,7 +19,7 @@ from sweep.claims import ClaimLost
 from sweep.config import ResourcesConfig
 from sweep.files import CorruptError, StoreError
 from sweep.object_store import ObjectStore
-from sweep.store import open_store
+from sweep.places import open_store
 
 pytestmark = pytest.mark.xdist_group("s3")
 
