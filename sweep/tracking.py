@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sweep.claims import ClaimInfo
-from sweep.costs import estimate, planned_work, samplers
+from sweep.costs import Work, estimate, planned_work, samplers
 from sweep.files import CorruptError
 from sweep.folder import lineage_status
 from sweep.keys import stream_key
@@ -202,16 +202,14 @@ class Tracker:
         By the recorded times where all that is missing was timed, else by the training's speed now.
         """
         missing = self._missing()
-        open_shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
         num_trials = len({progress.get("lineage") for progress in live.values() if progress})
         if not missing or not num_trials:
             return None
-        work = {key: self._work[key] for key in missing}
+        open_shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
+        work = {key: remaining(self._work[key], open_shares[key]) for key in missing}
         estimates = [estimate(work, self._timings, each) for each in self._timings.machines]
-        complete = [each for each in estimates if not each.untrained]
-        if complete:
-            best = max(complete, key=lambda each: each.num_timed)
-            seconds = {key: each * open_shares[key] for key, each in best.seconds.items()}
+        if complete := [each for each in estimates if not each.untrained]:
+            seconds = max(complete, key=lambda each: each.num_timed).seconds
             return max(longest_chain(self._chains, seconds), total_seconds(seconds) / num_trials)
         images = sum(self._tree[key].images_seen * share for key, share in open_shares.items())
         return images / speed if speed else None
@@ -225,6 +223,14 @@ class Tracker:
             for node in lineage.nodes
         }
         return [key for key in self._tree if key in wanted and key not in self._nodes]
+
+
+def remaining(work: Work, open_share: float) -> Work:
+    """A node's work once its training is over but for a share."""
+    return {
+        kind: amount * (open_share if kind.activity == "train" else 1)
+        for kind, amount in work.items()
+    }
 
 
 def places_of(members: Iterable[NodePlan]) -> Iterator[Place]:
