@@ -61,12 +61,11 @@ class _Plan(_Sweep):
     out: Path | None = None
     """Results folder it would run in, to see what is done already."""
     timings: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
-    """Results folders or stores whose models tell, beside --out and --store, how long things take:
-    of a short run on the machine in question, say."""
+    """Other results folders or stores whose finished models tell how long things take."""
     slots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...")] = (1,)
-    """Trials at once, for the time; several numbers give several lines."""
+    """Trials at once, for the time; several numbers give several rows."""
     prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Table of prices by device, as examples/prices.toml; lost spot machines are not modelled."""
+    """Prices by device, as examples/prices.toml; losses of spot machines are not modelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,7 @@ class _Status:
     store: Path | None = None
     """The --store the sweep was run with."""
     watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
-    """Look again every so many seconds (2) until it is finished, or Ctrl-C; the exit code is that
-    of sweep run."""
+    """Look again every so many seconds (2) until it has ended, and exit as sweep run does."""
 
 
 @dataclass(frozen=True, kw_only=True)

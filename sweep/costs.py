@@ -32,6 +32,10 @@ from sweep.timings import (
     train_kind,
 )
 
+LEFT_OUT = (
+    "not in it: the start of each trial, what finished models still owe, lost spot machines' work"
+)
+
 Work = dict[Kind, float]
 """Amounts of work by kind."""
 
@@ -277,6 +281,8 @@ def notes(
     found += [f"no timing on {device}, which has a price" for device in sorted(unseen)]
     if prices and any(not each.untrained for each in estimates):
         found.append("busy is the price of the trial-hours, rented that of all trials to the end")
+    if any(not each.untrained for each in estimates):
+        found.append(LEFT_OUT)
     if any(node.settings.filter.name != "none" for node in missing):
         found.append("not in it: what filters look at beyond what is measured")
     return found
