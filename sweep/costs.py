@@ -235,7 +235,7 @@ def table(
             wall = makespan(chains, each.seconds, num_slots=count)
             machine = each.machine
             row = [machine.device, *map(str, (machine.num_threads, each.num_timed, count))]
-            row += [f"{total / 3600:,.2f}", format_seconds(wall)]
+            row += [two_digits(total / 3600), format_seconds(wall)]
             row += [format_seconds(longest_chain(chains, each.seconds))]
             if prices is not None:
                 price = prices.per_hour.get(each.machine.device)
@@ -251,19 +251,23 @@ def table(
 
 def money(seconds: float, price: float | None) -> str:
     """Price of some trial-seconds."""
-    return "no price" if price is None else f"{seconds / 3600 * price:,.2f}"
+    return "no price" if price is None else two_digits(seconds / 3600 * price)
+
+
+def two_digits(number: float) -> str:
+    """A number with two decimals, or of a small one the first two digits."""
+    return f"{number:,.2f}" if number >= 1 or not number else f"{number:.2g}"
 
 
 def notes(
     missing: Sequence[NodePlan], estimates: Sequence[Estimate], prices: Prices | None
 ) -> list[str]:
     """What the table does not hold: models, work and devices without timings or prices."""
-    found, devices = [], set()
+    found = []
     networks = {node.key: network_of(node) for node in missing}
     for each in estimates:
         where = f"on {each.machine.device} with {each.machine.num_threads} threads"
         where = where.removesuffix("s") if each.machine.num_threads == 1 else where
-        devices.add(each.machine.device)
         if each.untrained:
             kinds = sorted({networks[key] for key in each.untrained})
             found.append(
@@ -277,11 +281,12 @@ def notes(
             found.append(
                 f"too low {where}: no time for {what} of a kind that was never timed there"
             )
-    unseen = set(prices.per_hour) - devices if prices else ()
+    devices = {each.machine.device for each in estimates if not each.untrained}
+    unseen = prices.per_hour.keys() - {x.machine.device for x in estimates} if prices else ()
     found += [f"no timing on {device}, which has a price" for device in sorted(unseen)]
-    if prices and any(not each.untrained for each in estimates):
+    if prices and devices & prices.per_hour.keys():
         found.append("busy is the price of the trial-hours, rented that of all trials to the end")
-    if any(not each.untrained for each in estimates):
+    if devices:
         found.append(LEFT_OUT)
     if any(node.settings.filter.name != "none" for node in missing):
         found.append("not in it: what filters look at beyond what is measured")

@@ -55,7 +55,8 @@ def print_plan(
     Raises:
         ValueError, FileNotFoundError: As for the run; nothing is written.
     """
-    check(bool(slots) and min(slots) >= 1, "--slots", "be at least 1", list(slots))
+    fewest = min(slots, default=0)
+    check(fewest >= 1, "--slots", "be at least 1", fewest)
     table = None if prices is None else read_prices(prices)
     timed = Timings()
     for folder in timings:

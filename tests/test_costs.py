@@ -9,7 +9,7 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from model.size import SAMPLE_BATCH
 from sweep.config import SweepConfig
-from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices
+from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
 from sweep.plan import NodePlan, PlannedLineage, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
 from sweep.store import LocalStore
@@ -209,6 +209,16 @@ def test_a_priced_device_without_timings_is_named() -> None:
     lines = cost_lines(lineages, missing, timed(make_sweep()), prices=prices)
     assert "  no timing on NVIDIA H100, which has a price" in lines
     assert [x.strip() for x in row(lines)[-2:]] == ["no price", "no price"]
+
+
+def test_small_sums_keep_two_digits() -> None:
+    """Not 0.00."""
+    assert [two_digits(x) for x in (0.0, 0.00123, 0.456, 1234.5)] == [
+        "0.00",
+        "0.0012",
+        "0.46",
+        "1,234.50",
+    ]
 
 
 def test_filters_looks_are_said_to_be_missing() -> None:

@@ -173,6 +173,12 @@ def test_a_plan_times_what_is_missing_by_what_is_done(said, out: Path) -> None:
     assert row.split()[2:5] == ["1", "2", "1"]
 
 
+def test_no_trial_at_once_is_an_error() -> None:
+    """Nothing would ever end."""
+    with pytest.raises(ValueError, match="--slots must be at least 1, got 0"):
+        print_plan(make_sweep(), slots=(4, 0))
+
+
 def test_nothing_is_left_to_time_when_all_is_done(said, out: Path) -> None:
     """Though the folder has timings."""
     compute(make_lineage({"pool.alpha": 2.0}), LocalStore(out))
