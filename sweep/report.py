@@ -96,7 +96,10 @@ def print_plan(
     )
     if kept is not None:
         add_own(timed, lineages, kept)
-    print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)), end="\n\n")
+    print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
+    if missing and sweep.base.train.precision == "auto":
+        print("  train.precision=auto is timed as fp32; --train.precision bf16 plans for such GPUs")
+    print()
     print_generations(lineages, {n.key for n in missing})
 
 

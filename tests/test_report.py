@@ -173,6 +173,12 @@ def test_a_plan_times_what_is_missing_by_what_is_done(said, out: Path) -> None:
     assert row.split()[2:5] == ["1", "2", "1"]
 
 
+def test_a_plan_says_that_auto_is_timed_as_fp32(said) -> None:
+    """What it will be is known where it runs."""
+    text = said(make_sweep(base=make_lineage({"train.precision": "auto"})))
+    assert "train.precision=auto is timed as fp32" in text
+
+
 def test_no_trial_at_once_is_an_error() -> None:
     """Nothing would ever end."""
     with pytest.raises(ValueError, match="--slots must be at least 1, got 0"):
