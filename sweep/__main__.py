@@ -61,8 +61,12 @@ class _Plan(_Sweep):
 
     out: Path | None = None
     """Results folder it would run in, to see what is done already."""
-    price_per_hour: float | None = None
-    """Price of one accelerator's (or CPU core's) hour, for the cost."""
+    timings: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
+    """Other results folders or stores whose finished models tell how long things take."""
+    slots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...")] = (1,)
+    """Trials at once, for the time; several numbers give several rows."""
+    prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Prices by device, as examples/prices.toml; losses of spot machines are not modelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,8 @@ class _Status:
     """Results folder (--out of sweep run)."""
     store: str | None = None
     """The --store the sweep was run with."""
+    watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
+    """Look again every so many seconds (2) until it has ended, and exit as sweep run does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,14 @@ def plan(args: list[str]) -> int:
     sweep, options = _parse(_Plan, args, "plan")
     from sweep.report import print_plan
 
-    print_plan(sweep, out=options.out, store=options.store, price=options.price_per_hour)
+    print_plan(
+        sweep,
+        out=options.out,
+        store=options.store,
+        timings=options.timings,
+        slots=options.slots,
+        prices=options.prices,
+    )
     return 0
 
 
@@ -151,7 +164,11 @@ def run(args: list[str]) -> int:
 
 def status(args: list[str]) -> int:
     """Print how far a sweep is."""
-    options = parse(_Status, args, prog="sweep status")
+    options = parse(_Status, _with_value(args, "--watch", "2"), prog="sweep status")
+    if options.watch is not None:
+        from sweep.watching import watch
+
+        return watch(options.directory, store=options.store, period=options.watch)
     from sweep.report import print_status
 
     print_status(options.directory, store=options.store)
@@ -196,6 +213,15 @@ def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]
             f"sweep {command} needs a preset or a file first; `sweep presets` lists the presets"
         )
     return read_request(kind, args[0], args[1:], prog=prog)
+
+
+def _with_value(args: list[str], flag: str, value: str) -> list[str]:
+    """The words with a value behind a flag that stands without one."""
+    found: list[str] = []
+    for word, after in zip(args, [*args[1:], "-"], strict=True):
+        alone = word == flag and not after.replace(".", "", 1).isdigit()
+        found += [word, value] if alone else [word]
+    return found
 
 
 def _quoted(word: str) -> str:

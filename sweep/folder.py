@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from model.config import MetricsConfig
 from sweep.config import (
@@ -31,6 +31,8 @@ from sweep.plan import PlannedLineage, by_generation
 from sweep.records import (
     Json,
     LineageRecord,
+    MetricsRecord,
+    NodeRecord,
     RecordError,
     SweepRecord,
     load_lineages,
@@ -204,7 +206,23 @@ def git_commit() -> str | None:
         return None
 
 
-def lineage_status(lineage: PlannedLineage, store: Store, *, error: str | None) -> LineageRecord:
+class Finished(Protocol):
+    """What tells where a lineage stands: a store, or what is known of one."""
+
+    def has_node(self, key: str) -> bool:
+        """Whether a node is done."""
+        ...
+
+    def read_node(self, key: str) -> NodeRecord:
+        """The record of a done node."""
+        ...
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """A node's numbers under a metric specification, or None where it was not evaluated."""
+        ...
+
+
+def lineage_status(lineage: PlannedLineage, store: Finished, *, error: str | None) -> LineageRecord:
     """Where a lineage stands, by the store."""
     num_done, status = 0, "pending"
     generations = by_generation(lineage.nodes)

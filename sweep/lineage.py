@@ -8,7 +8,7 @@ import io
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -286,6 +286,8 @@ class LineageRun:
         except CorruptError:
             pass  # measured again below, and written over
         started = time.perf_counter()
+        streams = self.sources.streams
+        num_drawn, draw_seconds = streams.num_drawn, streams.draw_seconds
         try:
             images = self.sources.images(plan.images)
             features = self.sources.features(plan.images, plan.config)
@@ -297,6 +299,13 @@ class LineageRun:
             record = self._measurement.measure(
                 plan, images, features, generated_labels=asked, started=started
             )
+        record = replace(
+            record,
+            num_drawn=streams.num_drawn - num_drawn,
+            draw_seconds=streams.draw_seconds - draw_seconds,
+            device=device_name(self.device),
+            num_threads=torch.get_num_threads(),
+        )
         self.store.write_metrics(node.key, plan.spec, record)
         return record
 

@@ -178,6 +178,14 @@ class MetricsRecord(Record):
     images_sha256: str
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    """Wall time: of drawing what was missing of the images, of their features and the numbers."""
+    num_drawn: int = 0
+    """Images that were drawn in it."""
+    draw_seconds: float = 0.0
+    """The part of `seconds` in which these were drawn."""
+    device: str = ""
+    """Where it was measured; empty in a record that is older than this field."""
+    num_threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,10 +2,10 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from model.config import DataConfig, MetricsConfig
+from model.config import DataConfig, MetricsConfig, check
 from model.features import extractor_label, find_extractor
 from model.filters import feature_settings, unused_settings
 from model.metrics import needed
@@ -13,15 +13,17 @@ from model.size import ModelSize, model_size
 from model.training_length import ema_init_left
 from sweep.blocks import block_size, blocks_of
 from sweep.config import SweepConfig
-from sweep.display import Snapshot, format_seconds
+from sweep.costs import add_own, cost_lines, read_prices
 from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
 from sweep.places import open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
-from sweep.records import DatasetCard, load_lineages
+from sweep.records import DatasetCard, LineageRecord, load_lineages
 from sweep.store import Store
+from sweep.timings import Timings, read_timings
+from sweep.tracking import Snapshot, Tracker
 
 BLIND = (RANDOM, "random")
 """Selections that look at no features."""
@@ -33,13 +35,33 @@ TRAIN_PASSES = 3
 
 
 def print_plan(
-    sweep: SweepConfig, *, out: Path | None, store: str | None, price: float | None
+    sweep: SweepConfig,
+    *,
+    out: Path | None = None,
+    store: str | None = None,
+    timings: Sequence[Path] = (),
+    slots: Sequence[int] = (1,),
+    prices: Path | None = None,
 ) -> None:
     """Print lineages, unique models against naive, images, steps, bytes, hours and cost.
+
+    Args:
+        sweep: What is planned.
+        out: The results folder it would run in.
+        store: Where its models would lie, where not there.
+        timings: Further folders whose finished models tell how long things take.
+        slots: Numbers of trials at once.
+        prices: File with a table of prices.
 
     Raises:
         ValueError, FileNotFoundError: As for the run; nothing is written.
     """
+    fewest = min(slots, default=0)
+    check(fewest >= 1, "--slots", "be at least 1", fewest)
+    table = None if prices is None else read_prices(prices)
+    timed = Timings()
+    for folder in timings:
+        read_timings(folder, timed)
     if out is not None:
         out = out.absolute()
         check_out(out)
@@ -74,7 +96,12 @@ def print_plan(
         f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
         f"largest pool {format_bytes(largest)} in memory"
     )
-    print(f"time         {time_and_cost(lineages, missing, tree, kept, price)}\n")
+    if kept is not None:
+        add_own(timed, lineages, kept)
+    print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
+    if missing and sweep.base.train.precision == "auto":
+        print("  train.precision=auto is timed as fp32; --train.precision bf16 plans for such GPUs")
+    print()
     print_generations(lineages, {n.key for n in missing})
 
 
@@ -197,38 +224,6 @@ def real_features_bytes(lineages: list[PlannedLineage]) -> int:
     return sum(counts.values())
 
 
-def time_and_cost(
-    lineages: list[PlannedLineage],
-    missing: list[NodePlan],
-    tree: dict[str, NodePlan],
-    store: Store | None,
-    price: float | None,
-) -> str:
-    """Hours (and cost) by the speed of the store's finished models with the same network."""
-    if not missing:
-        return "nothing to train"
-    speeds: dict[object, list[float]] = {}
-    devices = set()
-    for key in tree:
-        if store is not None and store.has_node(key):
-            record = store.read_node(key)
-            if record.status == "done":
-                model = tree[key].settings.model
-                speeds.setdefault(model, []).append(record.images_per_second)
-                devices.add(record.device)
-    if any(node.settings.model not in speeds for node in missing):
-        return "unknown until a first model of each kind is timed (then this plan tells)"
-    seconds = 0.0
-    for node in missing:
-        timed = speeds[node.settings.model]
-        seconds += node.images_seen / (sum(timed) / len(timed))
-    text = f"{format_seconds(seconds)} of one trial slot, at the speed measured on "
-    text += ", ".join(sorted(devices))
-    if price is not None:
-        text += f"; cost {seconds / 3600 * price:.2f} at {price:g} an hour"
-    return text
-
-
 def format_bytes(count: int) -> str:
     """Bytes as 1.2 GB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -243,20 +238,37 @@ def print_status(out: Path, *, store: str | None) -> None:
     Raises:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
-    from tabulate import tabulate
+    name, tracker = track(out, store=store)
+    snapshot = tracker.look()
+    print_lineages(name, tracker, snapshot, out=out)
+    if lines := snapshot.lines():
+        print("\nrunning now:")
+        print("\n".join(f"  {line}" for line in lines))
 
+
+def track(out: Path, *, store: str | None) -> tuple[str, Tracker]:
+    """A results folder's sweep, by name, and what follows it."""
     sweep = read_sweep(out)
     kept = open_store(store or out, sweep.resources)
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
+    return sweep.name, Tracker(lineages, kept)
+
+
+def print_lineages(
+    name: str, tracker: Tracker, snapshot: Snapshot, *, out: Path
+) -> list[LineageRecord]:
+    """Print where each lineage stands, and return that."""
+    from tabulate import tabulate
+
     errors = {record.id: record.error for record in load_lineages(out) if record.error}
-    snapshot = Snapshot(lineages, kept)
-    rows = []
-    for lineage in lineages:
-        record = lineage_status(lineage, kept, error=errors.get(lineage.id))
-        done = f"{record.num_done} of {lineage.config.generations}"
-        rows.append([lineage.id, record.status, done, record.error or ""])
-    print(f"{sweep.name}: {snapshot.summary()}\n")
+    records = [
+        lineage_status(lineage, tracker, error=errors.get(lineage.id))
+        for lineage in tracker.lineages
+    ]
+    rows = [
+        [each.id, each.status, f"{each.num_done} of {len(each.nodes)}", each.error or ""]
+        for each in records
+    ]
+    print(f"{name}: {snapshot.summary()}\n")
     print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))
-    if snapshot.claims:
-        print("\nrunning now:")
-        print("\n".join(f"  {line}" for line in snapshot.lines()))
+    return records

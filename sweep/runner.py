@@ -32,12 +32,13 @@ from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
-from sweep.display import Display, format_seconds  # noqa: E402
+from sweep.display import Display  # noqa: E402
 from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
 from sweep.resources import num_at_once, trial_resources  # noqa: E402
-from sweep.schedule import Chain, Schedule  # noqa: E402
+from sweep.schedule import Schedule, chains_of  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.store import Store  # noqa: E402
+from sweep.timings import format_seconds  # noqa: E402
 from sweep.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 
 # Tune would write the driver's keys into every actor's runtime_env, and so into Ray's logs. Workers
@@ -74,14 +75,7 @@ def run_lineages(
         total = ray.cluster_resources()
         device, per_trial = trial_resources(resources, total)
         schedule = Schedule(
-            [
-                Chain(
-                    id=lineage.id,
-                    nodes=[node.key for node in lineage.nodes],
-                    costs=[float(node.images_seen) for node in lineage.nodes],
-                )
-                for lineage in lineages
-            ],
+            chains_of(lineages),
             {key for key in unique_nodes(x.nodes for x in lineages) if store.has_node(key)},
         )
         job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])

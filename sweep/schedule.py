@@ -8,6 +8,8 @@ bookkeeping: must not know Ray, files or clocks.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from sweep.plan import PlannedLineage
+
 
 @dataclass(kw_only=True, slots=True)
 class Chain:
@@ -18,6 +20,18 @@ class Chain:
     """Keys of its nodes, first to last."""
     costs: list[float]
     """Work of each node, in any unit."""
+
+
+def chains_of(lineages: Iterable[PlannedLineage]) -> list[Chain]:
+    """The lineages of a plan; a node's work is the images its training sees."""
+    return [
+        Chain(
+            id=lineage.id,
+            nodes=[node.key for node in lineage.nodes],
+            costs=[float(node.images_seen) for node in lineage.nodes],
+        )
+        for lineage in lineages
+    ]
 
 
 @dataclass(slots=True)

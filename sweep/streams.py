@@ -36,6 +36,10 @@ class Streams:
     """The lineage's."""
     device: str
     read_checkpoint: Callable[[NodePlan], Checkpoint]
+    num_drawn: int = 0
+    """Images that this process has drawn."""
+    draw_seconds: float = 0.0
+    """Wall time it took."""
 
     def read(
         self, node: NodePlan, sample: SampleConfig, ranges: Ranges
@@ -124,6 +128,8 @@ class Streams:
                 num_steps=len(missing),
                 images_per_second=drawn / (time.perf_counter() - started),
             )
+        self.num_drawn += drawn
+        self.draw_seconds += time.perf_counter() - started
 
     def discard_damaged(self, key: str, blocks: range) -> None:
         """Delete the damaged ones of a stream's blocks, so that they are drawn again."""

@@ -227,7 +227,7 @@ def test_members_are_on_boards_of_their_own(out: Path, lineage: PlannedLineage) 
 
 def test_a_plan_lists_every_member(capsys: pytest.CaptureFixture[str]) -> None:
     """With its pool."""
-    print_plan(sweep_of(), out=None, store=None, price=None)
+    print_plan(sweep_of())
     text = capsys.readouterr().out
     sizes = {
         name: next(line.split()[-7:-6] for line in text.splitlines() if name in line)

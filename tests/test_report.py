@@ -22,7 +22,6 @@ from sweep.report import (
     planned_bytes,
     print_plan,
     print_status,
-    time_and_cost,
 )
 from sweep.store import LocalStore
 
@@ -34,7 +33,7 @@ def said(capsys: pytest.CaptureFixture) -> Callable[..., str]:
     """What print_plan prints."""
 
     def run(sweep: SweepConfig, out: Path | None = None) -> str:
-        print_plan(sweep, out=out, store=None, price=None)
+        print_plan(sweep, out=out)
         return capsys.readouterr().out
 
     return run
@@ -167,29 +166,29 @@ def test_time_is_unknown_until_a_model_is_timed(said) -> None:
     assert "unknown until a first model" in line(said(make_sweep()), "time")
 
 
-def test_time_and_cost_follow_from_the_speed_of_finished_models(out: Path) -> None:
-    """Images left by images a second of the same network; an hour at 3 costs 3."""
-    store = LocalStore(out)
-    lineages = plan_in(make_sweep(GRID), store)
-    tree = unique_nodes(lineage.nodes for lineage in lineages)
-    missing = [replace(lineages[1].nodes[1], images_seen=0)]
-    speeds = [
-        r.images_per_second
-        for n in tree.values()
-        if store.has_node(n.key)
-        for r in [store.read_node(n.key)]
-    ]
-    hour = [replace(missing[0], images_seen=round(3600 * sum(speeds) / len(speeds)))]
-    text = time_and_cost(lineages, hour, tree, store, 3.0)
-    assert text.startswith(("1 h 00 min of one trial slot", "60 min 00 s of one trial slot"))
-    assert text.endswith("cost 3.00 at 3 an hour")
+def test_a_plan_times_what_is_missing_by_what_is_done(said, out: Path) -> None:
+    """One model of four steps is missing, and two of them were timed."""
+    text = said(make_sweep(GRID), out)
+    row = next(row for row in text.splitlines() if row.startswith("cpu ("))
+    assert row.split()[2:5] == ["1", "2", "1"]
 
 
-def test_nothing_is_left_to_time_when_all_is_done(out: Path) -> None:
-    """Whatever the price."""
-    store = LocalStore(out)
-    lineages = plan_in(make_sweep(), store)
-    assert time_and_cost(lineages, [], {}, store, 3.0) == "nothing to train"
+def test_a_plan_says_that_auto_is_timed_as_fp32(said) -> None:
+    """What it will be is known where it runs."""
+    text = said(make_sweep(base=make_lineage({"train.precision": "auto"})))
+    assert "train.precision=auto is timed as fp32" in text
+
+
+def test_no_trial_at_once_is_an_error() -> None:
+    """Nothing would ever end."""
+    with pytest.raises(ValueError, match="--slots must be at least 1, got 0"):
+        print_plan(make_sweep(), slots=(4, 0))
+
+
+def test_nothing_is_left_to_time_when_all_is_done(said, out: Path) -> None:
+    """Though the folder has timings."""
+    compute(make_lineage({"pool.alpha": 2.0}), LocalStore(out))
+    assert line(said(make_sweep(GRID), out), "time").endswith("nothing to train")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_a_setting_without_effect_in_any_lineage_is_noted(capsys) -> None:
     """One that some filter of the grid uses is not."""
     base = make_lineage({"filter.decay": 0.5, "filter.choices": 3, "filter.candidates": 2.0})
     filters = {"filter.name": ["random", "threshold-decay"]}
-    print_plan(make_sweep((filters,), base), out=None, store=None, price=None)
+    print_plan(make_sweep((filters,), base))
     note = (
         "note: filter.choices has no effect with filter.name=random or filter.name=threshold-decay"
     )
@@ -217,7 +216,7 @@ def test_what_one_member_uses_is_not_noted(capsys) -> None:
     members = ["filter.name=typicality", "filter.name=none"]
     base = make_lineage({"filter.candidates": 2.0, "filter.nearest_k": 7})
     base = replace(base, ensemble=replace(base.ensemble, members=tuple(members)))
-    print_plan(make_sweep(base=base), out=None, store=None, price=None)
+    print_plan(make_sweep(base=base))
     assert capsys.readouterr().err == ""
 
 
@@ -244,7 +243,8 @@ def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
 def test_status_says_what_runs_now(out: Path, capsys) -> None:
     """A live claim with its progress."""
     store = LocalStore(out)
-    claim = store.claim("somekey")
+    (lineage, _) = plan_in(make_sweep(GRID), store)
+    claim = store.claim(lineage.nodes[0].key)
     assert claim is not None
     with claim:
         claim.heartbeat({"lineage": "x", "generation": 2, "generations": 3, "stage": "train"})

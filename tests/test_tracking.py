@@ -1,0 +1,181 @@
+"""Facts of looking at a sweep again and again: what is new is seen, what is known is not asked."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_costs import metrics_record, node_record
+from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
+
+from sweep.config import SweepConfig
+from sweep.folder import lineage_status
+from sweep.plan import NodePlan
+from sweep.store import LocalStore
+from sweep.tracking import MOST_ASKED, Tracker
+
+GRID = ({"pool.alpha": [0.5, 2.0]},)
+
+
+class CountingStore(LocalStore):
+    """A store that counts what is asked of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.calls: Counter[tuple[str, str]] = Counter()
+
+    def has_node(self, key: str) -> bool:
+        self.calls["has_node", key] += 1
+        return super().has_node(key)
+
+    def read_node(self, key: str) -> Any:
+        self.calls["read_node", key] += 1
+        return super().read_node(key)
+
+    def read_metrics(self, key: str, spec: str) -> Any:
+        self.calls["read_metrics", key] += 1
+        return super().read_metrics(key, spec)
+
+    def read_claims(self) -> Any:
+        self.calls["read_claims", ""] += 1
+        return super().read_claims()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CountingStore:
+    """An empty one."""
+    return CountingStore(tmp_path)
+
+
+def publish(store: LocalStore, node: NodePlan, *, seconds: float = 320.0, **changes: Any) -> None:
+    """Publish a model of a plan with its numbers, as a trial does."""
+    store.publish_node(node.key, {}, replace(node_record(node, seconds=seconds), **changes))
+    record = metrics_record(node, seconds=70.0, num_drawn=128, draw_seconds=64.0)
+    store.write_metrics(node.key, node.metrics[0].spec, record)
+
+
+def wide_sweep(num_seeds: int) -> SweepConfig:
+    """So many seeds of two lineages: three models each."""
+    return make_sweep(({"seed": list(range(num_seeds)), "pool.alpha": [0.5, 2.0]},))
+
+
+def test_a_first_look_sees_all_there_is(store) -> None:
+    """More models and numbers than a later look asks for."""
+    lineages = plan(wide_sweep(8))
+    nodes = {node.key: node for lineage in lineages for node in lineage.nodes}
+    for node in nodes.values():
+        publish(store, node)
+    tracker = Tracker(lineages, store)
+    snapshot = tracker.look()
+    assert (snapshot.num_done, snapshot.num_models, snapshot.num_ended) == (24, 24, 16)
+
+
+def test_a_look_at_a_finished_sweep_asks_for_the_claims_alone(store) -> None:
+    """What is done stays done."""
+    lineages = plan(wide_sweep(2))
+    for lineage in lineages:
+        for node in lineage.nodes:
+            publish(store, node)
+    tracker = Tracker(lineages, store)
+    tracker.look()
+    store.calls.clear()
+    tracker.look()
+    assert store.calls == {("read_claims", ""): 1}
+
+
+def test_a_look_asks_for_few_of_many(store) -> None:
+    """Of 40 models that may come first, 16 are asked for in a look, and all within three."""
+    tracker = Tracker(plan(wide_sweep(40)), store)
+    tracker.look()
+    seen: Counter[tuple[str, str]] = Counter()
+    for _ in range(3):
+        store.calls.clear()
+        tracker.look()
+        assert store.calls.total() <= 1 + MOST_ASKED
+        seen += store.calls
+    assert len({key for name, key in seen if name == "read_node"}) == 40
+
+
+def test_what_a_trial_has_just_let_go_of_is_asked_for_first(store) -> None:
+    """Behind 39 others that nobody works on."""
+    lineages = plan(wide_sweep(40))
+    tracker = Tracker(lineages, store)
+    node = lineages[-1].nodes[0]
+    claim = store.claim(node.key)
+    assert claim is not None
+    with claim:
+        tracker.look()
+        tracker.look()
+        publish(store, node)
+    assert tracker.look().num_done == 1
+
+
+def test_a_model_that_is_being_trained_is_not_asked_for(store) -> None:
+    """Its trial publishes it before it lets go."""
+    (lineage,) = plan(make_sweep())
+    claim = store.claim(lineage.nodes[0].key)
+    assert claim is not None
+    with claim:
+        Tracker([lineage], store).look()
+    assert store.calls == {("read_claims", ""): 1}
+
+
+def test_statuses_are_those_of_the_store(tmp_path: Path) -> None:
+    """Of a real lineage that is done and one that is not, record for record."""
+    store = LocalStore(tmp_path)
+    lineages = plan_in(make_sweep(GRID), store)
+    compute(lineages[0].config, store)
+    tracker = Tracker(lineages, store)
+    tracker.look()
+    for lineage in lineages:
+        found = lineage_status(lineage, tracker, error=None)
+        assert found == lineage_status(lineage, store, error=None)
+    assert list(tracker.ended) == [lineages[0].id]
+
+
+def test_a_lineage_ends_with_a_model_that_diverged(store) -> None:
+    """What would come behind it is not waited for."""
+    (lineage,) = plan(make_sweep())
+    publish(store, lineage.nodes[0], status="diverged", reason="nan")
+    tracker = Tracker([lineage], store)
+    snapshot = tracker.look()
+    assert [record.status for record in tracker.ended.values()] == ["diverged"]
+    assert snapshot.num_ended == 1
+
+
+def test_a_model_counts_though_the_one_before_lacks_numbers(store) -> None:
+    """As where `sweep evaluate` has begun."""
+    (lineage,) = plan(make_sweep())
+    for node in lineage.nodes:
+        store.publish_node(node.key, {}, node_record(node, seconds=1.0))
+    snapshot = Tracker([lineage], store).look()
+    assert (snapshot.num_done, snapshot.num_ended) == (2, 0)
+
+
+def test_claims_of_another_sweep_in_the_store_are_not_ours(store) -> None:
+    """Whoever works there does not work on this one."""
+    other = plan(make_sweep(base=make_lineage(seed=7)))[0].nodes[0]
+    claim = store.claim(other.key)
+    assert claim is not None
+    with claim:
+        assert not Tracker(plan(make_sweep()), store).look().claims
+
+
+def test_the_time_left_follows_from_recorded_times(store) -> None:
+    """Half of V_2's 320 s of training, 2 blocks of 128 images drawn at 2/s, measuring in 6 s."""
+    (lineage,) = plan(make_sweep())
+    publish(store, lineage.nodes[0])
+    claim = store.claim(lineage.nodes[1].key)
+    assert claim is not None
+    with claim:
+        progress = {"stage": "train", "step": 2, "num_steps": 4, "images_per_second": 99.0}
+        claim.heartbeat({"lineage": lineage.id, **progress})
+        snapshot = Tracker([lineage], store).look()
+    assert snapshot.seconds_left == pytest.approx(320 / 2 + 128 + 6)
+    assert "1 of 2 models done, 99 training images/s, about 4 min 54 s left" in snapshot.summary()
+
+
+def test_the_time_left_is_not_made_up(store) -> None:
+    """Nothing was timed, and nobody works."""
+    assert Tracker(plan(make_sweep()), store).look().seconds_left is None
