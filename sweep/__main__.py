@@ -105,6 +105,16 @@ class _Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Stop:
+    """Stop a running sweep, also one on a cluster: as Ctrl-C does where it runs."""
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Results folder (--out of sweep run), or a copy of it with the same name."""
+    store: str | None = None
+    """The --store the sweep was run with."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Clean:
     """Delete what a sweep's store holds in vain: scratch of finished models and damaged files.
 
@@ -189,6 +199,14 @@ def evaluate(args: list[str]) -> int:
     )
 
 
+def stop(args: list[str]) -> int:
+    """Stop a running sweep."""
+    options = parse(_Stop, args, prog="sweep stop")
+    from sweep.presence import stop
+
+    return stop(options.directory, store=options.store)
+
+
 def clean(args: list[str]) -> int:
     """Delete what a sweep's store holds in vain."""
     options = parse(_Clean, args, prog="sweep clean")
@@ -236,10 +254,11 @@ COMMANDS = {
     "run": run,
     "status": status,
     "evaluate": evaluate,
+    "stop": stop,
     "clean": clean,
 }
 
-USAGE = """usage: sweep {presets,plan,run,status,evaluate,clean} ...
+USAGE = """usage: sweep {presets,plan,run,status,evaluate,stop,clean} ...
 
 Sweeps of self-consuming generative models: one trial is one whole lineage.
 
@@ -248,6 +267,7 @@ Sweeps of self-consuming generative models: one trial is one whole lineage.
   sweep run PRESET|FILE --out DIR     run it, resume it or extend it
   sweep status DIR                    say how far it is
   sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
+  sweep stop DIR                      stop it, from any machine that sees its store
   sweep clean DIR                     delete scratch of finished models and damaged files
 
 sweep COMMAND --help lists a command's options."""

@@ -10,6 +10,7 @@ from sweep.folder import check_out, extend, fill, write_sweep
 from sweep.places import open_store
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
+from sweep.presence import present, run_key
 from sweep.records import LineageRecord
 from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
@@ -41,7 +42,8 @@ def execute(
     records = fill(out, lineages, kept)
     errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
-        errors = compute(sweep, lineages, kept, out, address=address, command=command)
+        with present(kept, run_key(out, sweep)):
+            errors = compute(sweep, lineages, kept, out, address=address, command=command)
         records = fill(out, lineages, kept, errors=errors)
     else:
         print("nothing to compute: every model and metric is there", file=sys.stderr)

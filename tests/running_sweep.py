@@ -158,6 +158,8 @@ class Running:
                 progress = json.loads(shown.read_text())["progress"] if shown.exists() else {}
             except (OSError, ValueError):
                 continue  # released, or being written
+            if path.parent.name.startswith("run-"):
+                continue  # the driver's
             found[path.parent.name] = {"pid": claim["pid"], **progress}
         return found
 

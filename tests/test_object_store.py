@@ -258,6 +258,32 @@ def test_the_claim_of_a_killed_process_of_this_machine_is_free_at_once(store):
     assert store.claim(KEY) is not None
 
 
+def test_its_items_are_listed_whole_and_deleted(store, tmp_path):
+    """A node is its record, files and numbers; an upload under way is not for cleaning."""
+    store.publish_node(KEY, FILES, RECORD)
+    store.write_metrics(KEY, "m1", METRICS)
+    store.publish_dataset("d1", {"images.npy": b"pixels"}, CARD)
+    store.write_block("s1", 0, np.zeros(3))
+    store.save_scratch("k2", "state", b"state")
+    store.bucket.write("files/nodes/k3/0-model.safetensors", b"being uploaded")
+    with claimed(store):
+        items = {item.kind: item for item in store.items()}
+    assert {kind: item.key for kind, item in items.items()} == {
+        "node": KEY,
+        "dataset": "d1",
+        "streams": "s1",
+        "scratch": "k2",
+    }
+    assert len(items["node"].paths) == len(FILES) + 2
+    for item in items.values():
+        store.delete_item(item)
+    assert store.items() == []
+    assert not store.has_node(KEY)
+    assert [entry.path for entry in store.bucket.list("files/")] == [
+        "files/nodes/k3/0-model.safetensors"
+    ]
+
+
 def test_a_store_travels_without_what_it_remembers(store):
     store.publish_node(KEY, FILES, RECORD)
     copy = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own bytes

@@ -1,0 +1,110 @@
+"""Who runs a sweep, and how to ask them to stop, through the store: from any machine that sees it.
+
+A driver holds a claim while it runs and looks for a request to stop beside it. Must not import
+torch or ray.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sweep.claims import ClaimInfo
+from sweep.config import SweepConfig, to_json
+from sweep.files import StoreError, sha256
+from sweep.folder import read_sweep
+from sweep.heartbeat import Heartbeat
+from sweep.places import open_store
+from sweep.records import dump_json
+from sweep.store import Store
+
+REQUEST = "stop"
+LOOK_SECONDS = 3.0
+"""Between a driver's looks for a request."""
+PATIENCE_SECONDS = 180.0
+"""That `sweep stop` waits for them."""
+
+
+def run_key(out: Path, sweep: SweepConfig) -> str:
+    """Name, in a store, of the runs of a sweep: the same on every machine with a copy of it."""
+    facts = {"out": out.absolute().name, "name": sweep.name, "base": to_json(sweep.base)}
+    return f"run-{sha256(dump_json(facts))[:32]}"
+
+
+@contextmanager
+def present(store: Store, key: str) -> Generator[None]:
+    """Hold a claim as one who runs a sweep; a request to stop is as SIGTERM to this process."""
+    store.drop_scratch(key)  # a request from before
+    _sweep_up(store, key)
+    claim = store.claim(f"{key}-{uuid.uuid4().hex[:8]}")
+    assert claim is not None
+    done = threading.Event()
+    listener = threading.Thread(target=_listen, args=(store, key, done), daemon=True)
+    with claim, Heartbeat(claim, {}, 1.0):
+        listener.start()
+        try:
+            yield
+        finally:
+            done.set()
+            listener.join()
+
+
+def running(store: Store, key: str) -> list[ClaimInfo]:
+    """Those who run a sweep now."""
+    claims = store.read_claims().items()
+    return [claim for name, claim in claims if name.startswith(f"{key}-") and claim.live]
+
+
+def stop(out: Path, *, store: str | None) -> int:
+    """Ask whoever runs a sweep to stop, and wait until they have; returns 0, or 1 if they do not.
+
+    Args:
+        out: Results folder of the sweep, or a copy of it.
+        store: Where its models are, where not there.
+    """
+    sweep = read_sweep(out)
+    kept = open_store(store or out, sweep.resources)
+    key = run_key(out, sweep)
+    drivers = running(kept, key)
+    if not drivers:
+        print(f"nothing to stop: nobody runs {out}")
+        return 0
+    kept.save_scratch(key, REQUEST, b"")
+    for driver in drivers:
+        print(f"asked process {driver.pid} on {driver.host} to stop", file=sys.stderr)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (left := running(kept, key)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    kept.drop_scratch(key)
+    for driver in left:
+        print(
+            f"process {driver.pid} on {driver.host} must have stopped within "
+            f"{PATIENCE_SECONDS:.0f} s, got a heartbeat {driver.age_seconds:.0f} s ago; "
+            "end it there",
+            file=sys.stderr,
+        )
+    if not left:
+        print("stopped; finished models are kept, and the same sweep run command resumes")
+    return 1 if left else 0
+
+
+def _sweep_up(store: Store, key: str) -> None:
+    """Free the claims of drivers that were killed."""
+    for name, info in store.read_claims().items():
+        if name.startswith(f"{key}-") and not info.live:
+            claim = store.claim(name)
+            if claim is not None:
+                claim.release()
+
+
+def _listen(store: Store, key: str, done: threading.Event) -> None:
+    while not done.wait(LOOK_SECONDS):
+        with suppress(StoreError):  # a store that is away for a while
+            if store.load_scratch(key, REQUEST) is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return

@@ -1,0 +1,127 @@
+"""Facts of `sweep clean`: what is of no use goes, what is done or under way stays."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from test_store import claimed
+from tiny_sweep import compute, make_sweep, plan_in
+
+from sweep.cleaning import clean
+from sweep.folder import fill, write_sweep
+from sweep.plan import unique_nodes
+from sweep.store import LocalStore
+
+GRID = ({"pool.alpha": [0.5, 2.0]},)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A sweep of two lineages, finished."""
+    out = tmp_path / "out"
+    store = LocalStore(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    write_sweep(out, make_sweep(GRID), "sweep run tiny")
+    for lineage in lineages:
+        compute(lineage.config, store)
+    fill(out, lineages, store)
+    return out
+
+
+def run(out: Path, *, store=None, checkpoints=False, force=False, dry_run=False) -> int:
+    return clean(out, store=store, checkpoints=checkpoints, force=force, dry_run=dry_run)
+
+
+def node_keys(out: Path) -> list[str]:
+    return sorted(unique_nodes(x.nodes for x in plan_in(make_sweep(GRID), LocalStore(out))))
+
+
+def files_below(out: Path) -> set[str]:
+    return {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+
+
+def make_old(path: Path) -> None:
+    then = time.time() - 7200
+    os.utime(path, (then, then))
+
+
+def test_a_finished_sweep_has_nothing_in_vain(out, capsys):
+    before = files_below(out)
+    assert run(out) == 0
+    assert run(out, force=True) == 0
+    assert files_below(out) == before
+    assert capsys.readouterr().out == "nothing to delete\n" * 2
+
+
+def test_scratch_of_a_finished_model_goes(out, capsys):
+    """A process killed between publishing and tidying up leaves it."""
+    key = node_keys(out)[0]
+    LocalStore(out).save_scratch(key, "training.safetensors", b"x" * 1000)
+    before = files_below(out)
+    run(out, dry_run=True)
+    assert files_below(out) == before
+    run(out)
+    assert not (out / "work" / key).exists()
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "would delete      1 checkpoints and claims, 1.04 kB",
+        "deleted      1 checkpoints and claims, 1.04 kB",
+    ]
+
+
+def test_a_checkpoint_of_an_unfinished_model_stays_unless_asked_for(out, capsys):
+    store, key = LocalStore(out), node_keys(out)[0]
+    for path in (out / "generations" / key).rglob("*"):
+        if path.is_file():
+            path.unlink()
+    store.save_scratch(key, "training.safetensors", b"state")
+    run(out)
+    assert store.load_scratch(key, "training.safetensors") == b"state"
+    assert "--checkpoints deletes them" in capsys.readouterr().err
+    run(out, checkpoints=True)
+    assert store.load_scratch(key, "training.safetensors") is None
+
+
+def test_what_a_live_process_works_on_stays(out):
+    store, key = LocalStore(out), node_keys(out)[0]
+    store.save_scratch(key, "training.safetensors", b"state")
+    with claimed(store, key):
+        run(out, checkpoints=True)
+        assert store.load_scratch(key, "training.safetensors") == b"state"
+        with pytest.raises(ValueError, match="--force must wait until nobody works"):
+            run(out, force=True)
+
+
+def test_damaged_models_and_unfinished_files_go(out):
+    store, key = LocalStore(out), node_keys(out)[0]
+    before = files_below(out)
+    weights = out / "generations" / key / "model.safetensors"
+    whole = {p: p.read_bytes() for p in weights.parent.rglob("*") if p.is_file()}
+    weights.write_bytes(b"damaged")
+    assert store.quarantine_node(key)
+    for path, data in whole.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    old, new = (out / "streams" / f".{name}.tmp" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"part")
+    make_old(old)
+    run(out)
+    assert files_below(out) == before | {"streams/.new.tmp"}
+
+
+def test_a_model_that_no_lineage_names_goes_with_force_alone(out):
+    other = plan_in(make_sweep(({"seed": [7]},)), LocalStore(out))[0]
+    before = files_below(out)
+    compute(other.config, LocalStore(out))
+    run(out)
+    assert LocalStore(out).has_node(other.nodes[0].key)
+    run(out, force=True)
+    left = {name for name in files_below(out) if not name.startswith("features/")}
+    assert left == {name for name in before if not name.startswith("features/")}
+
+
+def test_a_shared_store_keeps_what_other_sweeps_may_need(out, tmp_path):
+    with pytest.raises(ValueError, match="belongs to one sweep"):
+        run(out, store=str(tmp_path / "shared"), force=True)
