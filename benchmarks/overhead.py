@@ -1,0 +1,222 @@
+"""Measure what Ray costs: trials of one thread beside the same lineages without it.
+
+    uv run --extra all python benchmarks/overhead.py
+    uv run --extra all python benchmarks/overhead.py --trials 4 --seconds 20 --pairs 1   (a try)
+
+Each pair runs the same lineages twice, in an order that alternates: by `sweep run`, and in plain
+processes, as many as there are CPUs, that go through the same lineage loop without Ray. Time counts
+from the first training step to the last published model; start-up, from the command to its first
+step, is given on its own. Prints a table and writes benchmarks/results/overhead_<date>.json. Other
+work on the machine makes every number worthless: the load average is in the result.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
+from sweep.plan import PlannedLineage, plan_sweep
+from sweep.prepared import load_prepared, prepare_dataset
+from sweep.store import LocalStore
+
+RESULTS = Path(__file__).parent / "results"
+SETTINGS = {
+    "generations": 1,
+    "train.epochs": None,
+    "train.precision": "fp32",
+    "model.widths": [16, 32],
+    "model.block_depth": 1,
+    "metrics.names": [],
+}
+TARGET_RATIO, TARGET_STARTUP = 1.10, 20.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """Of one run, in seconds."""
+
+    startup: float
+    work: float
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--trials", type=int, default=8, help="lineages of one model each")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of one trial")
+    parser.add_argument("--pairs", type=int, default=3, help="the median is taken over these")
+    parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="trials at once")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    steps = calibrate(options.seconds)
+    ways: list[Callable[[int, int, int], Times]] = [with_ray, without_ray]
+    pairs: list[dict[str, Times]] = []
+    for i in range(options.pairs):
+        order = ways if i % 2 == 0 else ways[::-1]
+        pair = {way.__name__: way(options.trials, steps, options.cpus) for way in order}
+        ratio = pair["with_ray"].work / pair["without_ray"].work
+        print(
+            f"pair {i + 1}: {pair['with_ray'].work:.1f} s with Ray, "
+            f"{pair['without_ray'].work:.1f} s without, ratio {ratio:.3f}; "
+            f"start-up {pair['with_ray'].startup:.1f} s and {pair['without_ray'].startup:.1f} s"
+        )
+        pairs.append(pair)
+    ratios = [pair["with_ray"].work / pair["without_ray"].work for pair in pairs]
+    startups = [pair["with_ray"].startup for pair in pairs]
+    ratio, startup = statistics.median(ratios), statistics.median(startups)
+    print(f"median ratio {ratio:.3f} (asked: at most {TARGET_RATIO})")
+    print(f"median start-up {startup:.1f} s (asked: under {TARGET_STARTUP:.0f} s)")
+    date = datetime.now(UTC).date().isoformat()
+    result = {
+        "date": date,
+        "processor": platform.processor() or platform.machine(),
+        "cpus": options.cpus,
+        "load_average_before": load,
+        "versions": {name: version(name) for name in ("ray", "torch", "numpy")},
+        "python": platform.python_version(),
+        "trials": options.trials,
+        "steps_per_trial": steps,
+        "ratios": ratios,
+        "median_ratio": ratio,
+        "startup_seconds": startups,
+        "median_startup_seconds": startup,
+        "work_seconds": {
+            name: [pair[name].work for pair in pairs] for name in ("with_ray", "without_ray")
+        },
+    }
+    path = RESULTS / f"overhead_{date}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def calibrate(seconds: float) -> int:
+    """Steps that take so long on one of as many busy CPUs as there are."""
+    probe = without_ray(os.cpu_count() or 1, 300, os.cpu_count() or 1)
+    return max(100, round(300 * seconds / probe.work))
+
+
+def make_sweep(trials: int, steps: int, cpus: int) -> SweepConfig:
+    """So many seeds of a model of so many steps."""
+    base = LineageConfig()
+    data: dict = {}
+    for name, value in (SETTINGS | {"train.steps": steps}).items():
+        data = merge(data, nest(name, value))
+    sweep = SweepConfig(
+        name="overhead",
+        description="",
+        base=updated(base, data),
+        grids=({"seed": list(range(trials))},),
+    )
+    return replace(sweep, resources=replace(sweep.resources, num_cpus=cpus))
+
+
+def with_ray(trials: int, steps: int, cpus: int) -> Times:
+    """`sweep run` of the lineages."""
+    root = Path(tempfile.mkdtemp(prefix="overhead-"))
+    sweep = make_sweep(trials, steps, cpus)
+    file = root / "overhead.json"
+    settings = {f"base.{name}": value for name, value in SETTINGS.items()}
+    data: dict = {"name": "overhead", "grids": [{"seed": list(range(trials))}]}
+    for name, value in (settings | {"base.train.steps": steps}).items():
+        data = merge(data, nest(name, value))
+    file.write_text(json.dumps(data | {"resources": {"num_cpus": cpus}}))
+    store = LocalStore(root / "out")
+    command = [sys.executable, "-P", "-m", "sweep", "run", str(file), "--out", str(root / "out")]
+    started = time.time()
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=root, stdout=log, stderr=log)
+        first = None
+        while process.poll() is None:
+            if first is None and is_training(store):
+                first = time.time()
+            time.sleep(0.05)
+    if process.returncode or first is None:
+        sys.exit(f"{' '.join(command)} failed: {(root / 'log').read_text()[-2000:]}")
+    return finish(root, first - started, first, sweep)
+
+
+def is_training(store: LocalStore) -> bool:
+    """Whether some trial has taken a step."""
+    return any(claim.progress.get("step", 0) > 0 for claim in store.read_claims().values())
+
+
+def without_ray(trials: int, steps: int, cpus: int) -> Times:
+    """The lineages in plain processes, a share of them each."""
+    root = Path(tempfile.mkdtemp(prefix="overhead-"))
+    sweep = make_sweep(trials, steps, cpus)
+    context = multiprocessing.get_context("spawn")
+    first = context.Value("d", 0.0)
+    started = time.time()
+    store = LocalStore(root / "out")
+    plan_sweep(sweep, lambda data: prepare_dataset(data, store))
+    processes = [
+        context.Process(target=run_share, args=(root / "out", sweep, i, cpus, first))
+        for i in range(cpus)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        sys.exit("a plain process failed")
+    return finish(root, first.value - started, first.value, sweep)
+
+
+def run_share(
+    out: Path,
+    sweep: SweepConfig,
+    index: int,
+    cpus: int,
+    first: "multiprocessing.sharedctypes.Synchronized",
+) -> None:
+    """Every `cpus`-th lineage, one after the other; notes the time of the first step of all."""
+    import torch
+
+    from sweep.lineage import LineageRun
+
+    torch.set_num_threads(1)
+    store = LocalStore(out)
+
+    def note(progress: dict) -> None:
+        if progress.get("step", 0) > 0 and first.value == 0.0:
+            with first.get_lock():
+                first.value = first.value or time.time()
+
+    lineages: list[PlannedLineage] = plan_sweep(sweep, lambda data: prepare_dataset(data, store))
+    for lineage in lineages[index::cpus]:
+        run = LineageRun(
+            config=lineage.config,
+            card=lineage.card,
+            data=load_prepared(lineage.card, store),
+            store=store,
+            on_progress=note,
+        )
+        list(run.generations())
+
+
+def finish(root: Path, startup: float, first: float, sweep: SweepConfig) -> Times:
+    """Times by the last model's record; the folder is deleted."""
+    records = list((root / "out" / "generations").glob("*/record.json"))
+    if len(records) != len(sweep.points()):
+        sys.exit(f"{root} must hold {len(sweep.points())} models, got {len(records)}")
+    last = max(path.stat().st_mtime for path in records)
+    shutil.rmtree(root)
+    return Times(startup=startup, work=last - first)
+
+
+if __name__ == "__main__":
+    main()
