@@ -162,7 +162,7 @@ def without_ray(trials: int, steps: int, cpus: int) -> Times:
     first = context.Value("d", 0.0)
     started = time.time()
     store = LocalStore(root / "out")
-    plan_sweep(sweep, lambda data: prepare_dataset(data, store))
+    plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     processes = [
         context.Process(target=run_share, args=(root / "out", sweep, i, cpus, first))
         for i in range(cpus)
@@ -181,7 +181,7 @@ def run_share(
     sweep: SweepConfig,
     index: int,
     cpus: int,
-    first: "multiprocessing.sharedctypes.Synchronized",
+    first: Any,
 ) -> None:
     """Every `cpus`-th lineage, one after the other; notes the time of the first step of all."""
     import torch
@@ -196,7 +196,9 @@ def run_share(
             with first.get_lock():
                 first.value = first.value or time.time()
 
-    lineages: list[PlannedLineage] = plan_sweep(sweep, lambda data: prepare_dataset(data, store))
+    lineages: list[PlannedLineage] = plan_sweep(
+        sweep, lambda data: prepare_dataset(data, store), on_gpu=False
+    )
     for lineage in lineages[index::cpus]:
         run = LineageRun(
             config=lineage.config,
