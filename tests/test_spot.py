@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
     def cloud(self) -> Cloud:
         return self.server.cloud  # ty: ignore[missing-attribute]
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
 
 
