@@ -9,6 +9,7 @@ from cluster_files import NAMES, ROOT, RULES, ClusterFile, read
 
 pytestmark = pytest.mark.ray
 
+Words = str | tuple[str | None, str | None]
 # A fault, the rule that must find it, and the words that it changes: on AWS, on Google or on both.
 FAULTS = [
     ("a mistyped key", "ray_accepts", "idle_timeout_minutes:", "idle_timeout_minuts:"),
@@ -213,11 +214,11 @@ FAULTS = [
 ]
 
 
-def changed(file: ClusterFile, old: object, new: object) -> ClusterFile | None:
+def changed(file: ClusterFile, old: Words, new: Words) -> ClusterFile | None:
     """The file with words in the place of others; None where the fault is of the other cloud."""
     side = list(NAMES).index(file.cloud)
     before, after = (x[side] if isinstance(x, tuple) else x for x in (old, new))
-    if before is None:
+    if before is None or after is None:
         return None
     assert before in file.text, before
     return ClusterFile(cloud=file.cloud, text=file.text.replace(before, after))
