@@ -1,11 +1,27 @@
 """What the cluster files promise: Ray's schema holds, and so does what the schema does not see."""
 
+import json
+import re
+import subprocess
 from collections.abc import Callable
 
 import jsonschema
 import pytest
 import yaml
-from cluster_files import NAMES, ROOT, RULES, ClusterFile, read
+from cluster_files import (
+    NAMES,
+    ROOT,
+    RULES,
+    ClusterFile,
+    accounts,
+    head_is_safe,
+    listeners,
+    ray_accepts,
+    read,
+    token,
+    watcher,
+    worker_kinds,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -254,3 +270,27 @@ def test_every_rule_has_a_fault():
 def test_google_installs_with_the_same_words(words):
     """tests/test_project.py says so of the README, of CI and of cluster.yaml."""
     assert words in (ROOT / "cluster-gcp.yaml").read_text()
+
+
+def test_the_check_of_the_guide_is_a_file_that_ray_accepts(tmp_path):
+    """Its command makes one small cluster without GPUs out of cluster.yaml."""
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    (command,) = re.findall(r"<!-- check-file -->\n```sh\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "cluster.yaml").write_text(read("aws").text)
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    made = ClusterFile(cloud="aws", text=(tmp_path / "cluster-check.yaml").read_text())
+    for rule in (ray_accepts, accounts, head_is_safe, worker_kinds, watcher, token, listeners):
+        rule(made)
+    assert made.config["max_workers"] == 1
+    assert "nvidia-smi" not in str(made.config)
+    assert {str(worker["resources"]) for worker in made.workers.values()} == {"{'CPU': 2}"}
+    kinds = {worker["node_config"]["InstanceType"] for worker in made.workers.values()}
+    assert kinds == {"m6i.large", "m5.large"}
+
+
+def test_the_policies_of_the_guide_are_json():
+    """Whoever saves them as they stand has documents that AWS can read."""
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    policies = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert len(policies) == 3
+    assert {policy["Version"] for policy in policies} == {"2012-10-17"}

@@ -5,6 +5,7 @@
 #   bash tests/cluster/run.sh              the machine is lost without a notice
 #   NOTICE=1 bash tests/cluster/run.sh     its metadata service gives a spot notice before, and the
 #                                          loss must not count as a failure
+#   KEEP=1 bash tests/cluster/run.sh       the undisturbed run of before is good enough
 #
 # Needs iproute2, openssh-server, rsync and uv, 4 GB of memory, and the internet or uv's cache; about
 # ten minutes. Prints a line PASS or FAIL for each fact; exit 0 if all pass.
@@ -42,7 +43,8 @@ export UV_PROJECT_ENVIRONMENT=$VENV HOME=$BASE/home RAY_AUTH_MODE=token RAY_USAG
 export UV_CACHE_DIR=${UV_CACHE_DIR:-$HOME_BEFORE/.cache/uv} OMP_NUM_THREADS=1
 unset RAY_ADDRESS VIRTUAL_ENV
 "$MACHINES" stop
-rm -rf "$SHARED" "$BASE/alone" "$FOLDER" "$HOME"
+rm -rf "$SHARED" "$FOLDER" "$HOME"
+[ -n "${KEEP:-}" ] || rm -rf "$BASE/alone"
 mkdir -p "$SHARED" "$HOME/.ray" "$LOG"
 trap clean EXIT
 
@@ -67,10 +69,10 @@ until on $HEAD "ray status" 2> /dev/null | tee "$LOG/status" | grep -q "/2.0 CPU
 done
 pass "two workers have joined"
 for worker in "${WORKERS[@]}"; do
-  on "$worker" "pgrep -f sweep.watch-spot > /dev/null" && pass "the watcher runs on $worker" ||
+  on "$worker" "pgrep -f [s]weep.watch-spot > /dev/null" && pass "the watcher runs on $worker" ||
     fail "the watcher runs on $worker"
 done
-on $HEAD "pgrep -f sweep.watch-spot > /dev/null" && fail "no watcher runs on the head" ||
+on $HEAD "pgrep -f [s]weep.watch-spot > /dev/null" && fail "no watcher runs on the head" ||
   pass "no watcher runs on the head"
 curl -s -m 5 -o /dev/null "http://$HEAD:8265" && fail "the dashboard is on loopback alone" ||
   pass "the dashboard is on loopback alone"
@@ -87,7 +89,10 @@ ray job submit --address $JOBS --no-wait --submission-id sweep -- sweep run "${S
   { fail "the job is taken (see $LOG/submit)" && exit 1; }
 pass "the job is taken"
 
-job() { ray job status --address $JOBS sweep 2> /dev/null | grep -oE 'SUCCEEDED|FAILED|RUNNING|PENDING|STOPPED' | tail -1; }
+job() { # its state in a word
+  ray job status --address $JOBS sweep 2>&1 | tee "$LOG/job-status" |
+    grep -oE 'succeeded|failed|stopped|PENDING|RUNNING' | tail -1
+}
 models() { find "$SHARED/store/generations" -name record.json 2> /dev/null | wc -l; }
 until [ "$(models)" -ge 2 ]; do
   [ $SECONDS -lt "$PATIENCE" ] || { fail "the first models are done" && exit 1; }
@@ -106,12 +111,12 @@ fi
 on "$lost" "cat /tmp/ray/watch-spot.log" > "$LOG/watcher" || true
 "$MACHINES" cut 2
 say "power of $lost cut, with $(models) models done"
-until job | grep -qE 'SUCCEEDED|FAILED|STOPPED'; do
+until job | grep -qE 'succeeded|failed|stopped'; do
   [ $SECONDS -lt "$PATIENCE" ] || { fail "the job ends" && break; }
   sleep 5
 done
 ray job logs --address $JOBS sweep > "$LOG/job" 2>&1 || true
-[ "$(job)" = SUCCEEDED ] && pass "the job succeeds after the loss" ||
+[ "$(job)" = succeeded ] && pass "the job succeeds after the loss" ||
   fail "the job succeeds after the loss (see $LOG/job)"
 on $HEAD "sweep status /root/runs/sweep --store $SHARED/store" > "$LOG/state" 2>&1 || true
 say "$(head -3 "$LOG/state" | tr '\n' ' ')"
@@ -122,6 +127,6 @@ python tests/cluster/compare.py "$SHARED/store" "$BASE/alone/store" &&
   pass "the results are those of an undisturbed run" || fail "the results are those of an undisturbed run"
 
 ray down -y "$FOLDER/local.yaml" > "$LOG/down" 2>&1 && pass "ray down" || fail "ray down (see $LOG/down)"
-on $HEAD "pgrep -f gcs_server > /dev/null" && fail "no Ray is left on the head" ||
+on $HEAD "pgrep -f [g]cs_server > /dev/null" && fail "no Ray is left on the head" ||
   pass "no Ray is left on the head"
 exit $failed
