@@ -4,7 +4,6 @@ Ray counts the loss of a machine as a failure of its trials unless the machine w
 preempted, and watches for no notice itself. Must not import ray: it calls the command `ray`.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,36 +12,25 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
 
 AWS_METADATA = "http://169.254.169.254"
 GCP_METADATA = "http://metadata.google.internal"
-AWS_SECONDS = 120
-"""From notice to interruption; docs.aws.amazon.com, EC2 User Guide, Spot interruption notices."""
-GCP_SECONDS = 30
-"""From preemption to power-off; docs.cloud.google.com, Compute Engine, Spot VMs."""
 GCP_WAIT_SECONDS = 60
 """How long the metadata server holds a request open while nothing changes."""
 DRAIN_SECONDS = 30
 """A drain that has not ended by then is started anew; it usually takes 5 to 10."""
+DEADLINE_SECONDS = 1
+"""What Ray is told is left, whatever is. Ray does nothing at the deadline itself, but takes the loss
+of a drained machine for a preemption only if it finds it after the deadline (InferDeathInfo in its
+gcs_node_manager.cc); and clouds' own times are approximate."""
 # A proxy for the internet must not be asked for the address of this very machine's service.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Notice:
-    """What a cloud says before it takes a machine back."""
-
-    message: str
-    """In the cloud's own words."""
-    seconds: int
-    """Until the machine is lost."""
-
-
-Look = Callable[[], Notice | None]
-"""Asks once, or waits a while; None where there is no notice.
+Look = Callable[[], str | None]
+"""Asks once, or waits a while; the notice in the cloud's words, or None where there is none.
 
 Raises OSError, HTTPException or ValueError where the service is away or talks nonsense.
 """
@@ -54,7 +42,7 @@ def aws_look(metadata: str = AWS_METADATA) -> Look:
     A rebalance recommendation is no notice: most machines that get one stay.
     """
 
-    def look() -> Notice | None:
+    def look() -> str | None:
         ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
         token, _ = _request(f"{metadata}/latest/api/token", ttl, method="PUT")
         try:
@@ -66,7 +54,7 @@ def aws_look(metadata: str = AWS_METADATA) -> Look:
             if error.code == 404:
                 return None
             raise
-        return Notice(message=text, seconds=_seconds_left(text))
+        return text
 
     return look
 
@@ -79,7 +67,7 @@ def gcp_look(metadata: str = GCP_METADATA, *, wait_seconds: int = GCP_WAIT_SECON
     """
     tag = "0"
 
-    def look() -> Notice | None:
+    def look() -> str | None:
         nonlocal tag
         text, tag = _request(
             f"{metadata}/computeMetadata/v1/instance/preempted"
@@ -89,7 +77,7 @@ def gcp_look(metadata: str = GCP_METADATA, *, wait_seconds: int = GCP_WAIT_SECON
         )
         if text not in ("TRUE", "FALSE"):
             raise ValueError(f"instance/preempted must be TRUE or FALSE, got {text[:80]!r}")
-        return Notice(message="preempted", seconds=GCP_SECONDS) if text == "TRUE" else None
+        return "preempted" if text == "TRUE" else None
 
     return look
 
@@ -109,15 +97,14 @@ def watch(look: Look, address: str, *, say: Callable[[str], None], pause_seconds
         pause_seconds: Between two questions, and between two attempts to drain.
     """
     notice = await_notice(look, say=say, pause_seconds=pause_seconds)
-    until = time.monotonic() + notice.seconds
-    say(f"notice, {notice.seconds} s left: {notice.message}")
-    while error := drain(address, notice.message, seconds=max(0, int(until - time.monotonic()))):
+    say(f"notice: {notice}")
+    while error := drain(address, notice):
         say(f"ray drain-node failed, and is tried again: {error}")
         time.sleep(min(1.0, pause_seconds))
     say("drained: Ray starts nothing here any more, and counts this machine's loss as no failure")
 
 
-def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float) -> Notice:
+def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float) -> str:
     """Ask until there is a notice."""
     away = False
     while True:
@@ -136,7 +123,7 @@ def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float
         time.sleep(pause_seconds)
 
 
-def drain(address: str, message: str, *, seconds: int) -> str | None:
+def drain(address: str, message: str) -> str | None:
     """Have Ray drain the node that runs here; returns the last line of the error, if any.
 
     The command finds out the node's id by joining the cluster that RAY_ADDRESS names. Without that
@@ -144,7 +131,7 @@ def drain(address: str, message: str, *, seconds: int) -> str | None:
     """
     command = ["ray", "drain-node", "--address", address]
     command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", message]
-    command += ["--deadline-remaining-seconds", str(seconds)]
+    command += ["--deadline-remaining-seconds", str(DEADLINE_SECONDS)]
     try:
         done = subprocess.run(
             command,
@@ -187,15 +174,3 @@ def _request(
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
     with _OPENER.open(request, timeout=timeout) as answer:
         return answer.read().decode().strip(), answer.headers.get("ETag", "0")
-
-
-def _seconds_left(text: str) -> int:
-    """Seconds to the time in EC2's notice; where there is none that can be read, its two minutes.
-
-    A notice that cannot be understood is one all the same.
-    """
-    try:
-        at = datetime.fromisoformat(json.loads(text)["time"])
-        return max(0, int((at - datetime.now(UTC)).total_seconds()))
-    except (ValueError, KeyError, TypeError):
-        return AWS_SECONDS

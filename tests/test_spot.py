@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from metadata_service import Cloud, Ec2, Gce, in_seconds
 
-from sweep.spot import GCP_SECONDS, Notice, aws_look, gcp_look, watch
+from sweep.spot import aws_look, gcp_look, watch
 
 HEAD = "10.0.0.9:6379"
 # A command `ray` that writes down its words and RAY_ADDRESS, and fails as often as it is told to.
@@ -68,7 +68,7 @@ def ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ray:
 class Watcher:
     """`watch` in a thread, and what it says."""
 
-    def __init__(self, look: Callable[[], Notice | None]) -> None:
+    def __init__(self, look: Callable[[], str | None]) -> None:
         self.lines: list[str] = []
         self._thread = threading.Thread(
             target=watch,
@@ -97,7 +97,7 @@ def option(call: list[str], name: str) -> str:
 
 
 def test_a_notice_of_ec2_drains_the_node_as_preempted(ec2, ray):
-    """The drain names the cluster, the reason that Tune knows, and the seconds that are left."""
+    """The drain names the cluster, the reason that Tune knows, and EC2's own words."""
     ec2.notice = in_seconds(100)
     Watcher(aws_look(ec2.url)).end()
     (call,) = ray.calls()
@@ -105,7 +105,6 @@ def test_a_notice_of_ec2_drains_the_node_as_preempted(ec2, ray):
     assert option(call, "--address") == HEAD
     assert option(call, "--reason") == "DRAIN_NODE_REASON_PREEMPTION"
     assert option(call, "--reason-message") == ec2.notice
-    assert 80 <= int(option(call, "--deadline-remaining-seconds")) <= 100
 
 
 def test_ray_is_told_which_cluster_the_node_is_of(ec2, ray):
@@ -125,18 +124,11 @@ def test_nothing_is_drained_without_a_notice(ec2, ray):
     assert len(ray.calls()) == 1
 
 
-def test_a_notice_that_cannot_be_read_is_a_notice(ec2, ray):
-    """The two minutes that EC2 promises are then what is left."""
-    ec2.notice = "terminate, soon"
+def test_the_deadline_is_over_when_the_machine_is_lost(ec2, ray):
+    """Ray counts a loss before the deadline as a failure, and clouds come early at times."""
+    ec2.notice = in_seconds(100)
     Watcher(aws_look(ec2.url)).end()
-    assert 100 <= int(option(ray.calls()[0], "--deadline-remaining-seconds")) <= 120
-
-
-def test_a_deadline_that_has_passed_is_no_negative_one(ec2, ray):
-    """Ray refuses negative seconds."""
-    ec2.notice = in_seconds(-50)
-    Watcher(aws_look(ec2.url)).end()
-    assert option(ray.calls()[0], "--deadline-remaining-seconds") == "0"
+    assert option(ray.calls()[0], "--deadline-remaining-seconds") == "1"
 
 
 def test_a_preemption_of_gce_drains_the_node(gce, ray):
@@ -148,14 +140,13 @@ def test_a_preemption_of_gce_drains_the_node(gce, ray):
     watcher.end()
     (call,) = ray.calls()
     assert option(call, "--reason") == "DRAIN_NODE_REASON_PREEMPTION"
-    assert int(option(call, "--deadline-remaining-seconds")) <= GCP_SECONDS
 
 
 def test_a_preemption_before_the_watcher_came_is_seen_at_once(gce):
     """The first request names no tag that the server knows, so it does not wait."""
     gce.notice = "TRUE"
     began = time.monotonic()
-    assert gcp_look(gce.url, wait_seconds=5)() == Notice(message="preempted", seconds=GCP_SECONDS)
+    assert gcp_look(gce.url, wait_seconds=5)() == "preempted"
     assert time.monotonic() - began < 4
 
 

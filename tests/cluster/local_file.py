@@ -19,41 +19,53 @@ ROOT = Path(__file__).parents[2]
 
 def local_file(key: str, head: str, workers: list[str]) -> dict[str, Any]:
     """The contents of the file."""
-    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    for name in ("available_node_types", "head_node_type", "initialization_commands"):
+    config = installing(yaml.safe_load((ROOT / "cluster.yaml").read_text()))
+    for name in ("available_node_types", "head_node_type", "max_workers"):
         del config[name]
-    del config["max_workers"], config["worker_setup_commands"]  # the number is known; no GPU
     config["cluster_name"] = "collapse-sweep-local"
     config["provider"] = {"type": "local", "head_ip": head, "worker_ips": workers}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": key}
-    config["file_mounts"] = {
-        to: path if path.startswith("~") else str(ROOT / path)
-        for to, path in config["file_mounts"].items()
-    }
-    path = os.environ["PATH"]
-    config["setup_commands"] = [
-        f"grep -q UV_OFFLINE ~/.bashrc || echo 'export UV_OFFLINE=1 PATH={path}' >> ~/.bashrc",
-        f"ln -sfn {os.environ['VENV']} ~/collapse-sweep/.venv",
-        *config["setup_commands"],
-    ]
     config["head_start_ray_commands"] = [
         # Ray 2.60's second autoscaler does not know what a local head was started with.
-        with_options(c, "RAY_enable_autoscaler_v2=0 ", f"--num-cpus=0 --node-ip-address={head}")
-        for c in config["head_start_ray_commands"]
+        small(command, before="RAY_enable_autoscaler_v2=0 ", after=f"--num-cpus=0 {address(head)}")
+        for command in config["head_start_ray_commands"]
     ]
     config["worker_start_ray_commands"] = [
-        with_options(c, "", "--num-cpus=1") for c in config["worker_start_ray_commands"]
+        small(command, after="--num-cpus=1") for command in config["worker_start_ray_commands"]
     ]
     return config
 
 
-def with_options(command: str, before: str, after: str) -> str:
-    """A command of Ray's start with more options; any other as it is."""
+def address(head: str) -> str:
+    """The option that names a node's own address."""
+    return f"--node-ip-address={head}"
+
+
+def installing(config: dict[str, Any]) -> dict[str, Any]:
+    """The file with an installation that needs neither the internet nor a GPU."""
+    path = os.environ["PATH"]
+    return config | {
+        "initialization_commands": [],
+        "worker_setup_commands": [],
+        "file_mounts": {
+            to: path if path.startswith("~") else str(ROOT / path)
+            for to, path in config["file_mounts"].items()
+        },
+        "setup_commands": [
+            f"grep -q UV_OFFLINE ~/.bashrc || echo 'export UV_OFFLINE=1 PATH={path}' >> ~/.bashrc",
+            f"ln -sfn {os.environ['VENV']} ~/collapse-sweep/.venv",
+            *config["setup_commands"],
+        ],
+    }
+
+
+def small(command: str, *, before: str = "", after: str = "") -> str:
+    """A start of Ray with little memory, and with more words; any other command as it is."""
     if "ray start" not in command:
         return command
-    small = f"{after} --num-gpus=0 --object-store-memory=100000000"
     command = command.removeprefix("ulimit -n 65536 && ")  # a container may not raise its limit
-    return command.replace("RAY_AUTH_MODE", f"{before}RAY_AUTH_MODE") + f" {small}"
+    command = command.replace("RAY_AUTH_MODE", f"{before}RAY_AUTH_MODE")
+    return f"{command} {after} --object-store-memory=100000000"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Machines out of namespaces: each has its own processes, network, /tmp, /dev/shm and sshd, and this
 # machine's files below a layer of its own that is gone with it. As root:
 #
-#   machines.sh start N    boot the machines 1 ... N; machine I has the address 10.91.0.(10 + I)
+#   machines.sh start N    boot the machines 1 ... N; machine I has the address NET.(FIRST + I - 1)
 #   machines.sh cut I      power loss: no process ends in order, no connection is closed
 #   machines.sh stop       end all of them, and remove what they left
 #
@@ -13,9 +13,11 @@ set -euo pipefail
 FOLDER=${FOLDER:?a folder for the layers}
 SHARED=${SHARED:?a folder that every machine sees}
 BRIDGE=csbridge
-NET=10.91.0
+NET=${NET:-10.91.0} # the machines' network; .1 in it is this machine
+PREFIX=${PREFIX:-24}
+FIRST=${FIRST:-11} # the last number of machine 1's address
 
-address() { echo "$NET.$((10 + $1))"; }
+address() { echo "$NET.$((FIRST - 1 + $1))"; }
 
 boot() { # boot I: inside the new namespaces, the last command is the machine's own sshd
   local layer=$FOLDER/machines/$1 root=$FOLDER/machines/$1/root
@@ -49,7 +51,7 @@ start_one() {
   ip netns add "$space"
   ip link add "$space" type veth peer name eth0 netns "$space"
   ip link set "$space" master $BRIDGE up
-  ip -n "$space" addr add "$(address "$i")/24" dev eth0
+  ip -n "$space" addr add "$(address "$i")/$PREFIX" dev eth0
   ip -n "$space" link set lo up
   ip -n "$space" link set eth0 up
   setsid ip netns exec "$space" unshare --mount --propagation private --pid --fork --uts --ipc \
@@ -78,7 +80,7 @@ start() {
   [ -f "$FOLDER/key" ] || ssh-keygen -q -t ed25519 -N '' -f "$FOLDER/key"
   ip link show $BRIDGE > /dev/null 2>&1 || {
     ip link add $BRIDGE type bridge
-    ip addr add $NET.1/24 dev $BRIDGE
+    ip addr add $NET.1/$PREFIX dev $BRIDGE
     ip link set $BRIDGE up
   }
   local i
