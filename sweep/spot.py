@@ -22,7 +22,7 @@ GCP_WAIT_SECONDS = 60
 DRAIN_SECONDS = 30
 """A drain that has not ended by then is started anew; it usually takes 5 to 10."""
 DEADLINE_SECONDS = 1
-"""What Ray is told is left, whatever is. Ray does nothing at the deadline itself, but takes the loss
+"""What Ray is told is left, whatever is. It does nothing at the deadline itself, but takes the loss
 of a drained machine for a preemption only if it finds it after the deadline (InferDeathInfo in its
 gcs_node_manager.cc); and clouds' own times are approximate."""
 # A proxy for the internet must not be asked for the address of this very machine's service.
