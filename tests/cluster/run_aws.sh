@@ -5,7 +5,7 @@
 #
 #   bash tests/cluster/run_aws.sh          KEEP=1: the undisturbed run of before is good enough
 #
-# Not shown by it: what EC2 refuses. moto knows no quotas, and lets every role do everything.
+# It has not been run through yet. Not shown by it: what EC2 refuses. moto knows no quotas, and lets every role do everything.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 source tests/cluster/shared.sh
