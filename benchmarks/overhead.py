@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
-from sweep.plan import PlannedLineage, plan_sweep
+from sweep.plan import plan_sweep
 from sweep.prepared import load_prepared, prepare_dataset
 from sweep.store import LocalStore
 

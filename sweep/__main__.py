@@ -1,16 +1,17 @@
-"""The command `sweep`: presets, plan, run, status and evaluate.
+"""The command `sweep`: presets, plan, run, status, evaluate and watch-spot.
 
 sweep presets
 sweep plan quickstart
 sweep run quickstart --out runs/quickstart
 sweep status runs/quickstart
 sweep evaluate runs/quickstart --metrics.names precision recall
+sweep watch-spot --cloud aws --address 10.0.0.1:6379
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -134,6 +135,19 @@ class _Clean:
     """Only say what would be deleted."""
 
 
+class _WatchSpot:
+    """Wait on a spot machine for its cloud's notice, then have Ray drain this machine as preempted.
+
+    Ray then starts nothing here any more, and a trial that is lost with the machine goes on
+    elsewhere without counting as a failure. Runs until there is a notice; the log goes to stderr.
+    """
+
+    cloud: Literal["aws", "gcp"]
+    """Whose metadata service is asked."""
+    address: str
+    """HOST:PORT of the head of the Ray cluster that this machine belongs to."""
+
+
 def presets(args: list[str]) -> int:
     """List the presets, one line each."""
     from sweep.presets import PRESETS
@@ -221,6 +235,15 @@ def clean(args: list[str]) -> int:
     )
 
 
+def watch_spot(args: list[str]) -> int:
+    """Wait for a spot notice to this machine."""
+    options = parse(_WatchSpot, args, prog="sweep watch-spot")
+    from sweep.spot import watch_here
+
+    watch_here(options.cloud, options.address)
+    return 0
+
+
 def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]:
     """The sweep asked for, and the command's options."""
     prog = f"sweep {command} PRESET|FILE"
@@ -256,9 +279,10 @@ COMMANDS = {
     "evaluate": evaluate,
     "stop": stop,
     "clean": clean,
+    "watch-spot": watch_spot,
 }
 
-USAGE = """usage: sweep {presets,plan,run,status,evaluate,stop,clean} ...
+USAGE = """usage: sweep {presets,plan,run,status,evaluate,stop,clean,watch-spot} ...
 
 Sweeps of self-consuming generative models: one trial is one whole lineage.
 
@@ -269,6 +293,8 @@ Sweeps of self-consuming generative models: one trial is one whole lineage.
   sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
   sweep stop DIR                      stop it, from any machine that sees its store
   sweep clean DIR                     delete scratch of finished models and damaged files
+  sweep watch-spot --cloud aws|gcp --address HOST:PORT
+                                      drain this spot machine when its cloud takes it back
 
 sweep COMMAND --help lists a command's options."""
 

@@ -1,0 +1,176 @@
+"""Spot notices: watches a cloud's metadata service, and has Ray drain this machine in time.
+
+Ray counts the loss of a machine as a failure of its trials unless the machine was drained as
+preempted, and watches for no notice itself. Must not import ray: it calls the command `ray`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http.client import HTTPException
+
+AWS_METADATA = "http://169.254.169.254"
+GCP_METADATA = "http://metadata.google.internal"
+GCP_WAIT_SECONDS = 60
+"""How long the metadata server holds a request open while nothing changes."""
+DRAIN_SECONDS = 30
+"""A drain that has not ended by then is started anew; it usually takes 5 to 10."""
+DEADLINE_SECONDS = 1
+"""What Ray is told is left, whatever is. It does nothing at the deadline itself, but takes the loss
+of a drained machine for a preemption only if it finds it after the deadline (InferDeathInfo in its
+gcs_node_manager.cc); and clouds' own times are approximate."""
+# A proxy for the internet must not be asked for the address of this very machine's service.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+Look = Callable[[], str | None]
+"""Asks once, or waits a while; the notice in the cloud's words, or None where there is none.
+
+Raises OSError, HTTPException or ValueError where the service is away or talks nonsense.
+"""
+
+
+def aws_look(metadata: str = AWS_METADATA) -> Look:
+    """Asks EC2's metadata service (IMDSv2) for an interruption notice.
+
+    A rebalance recommendation is no notice: most machines that get one stay.
+    """
+
+    def look() -> str | None:
+        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        token, _ = _request(f"{metadata}/latest/api/token", ttl, method="PUT")
+        try:
+            text, _ = _request(
+                f"{metadata}/latest/meta-data/spot/instance-action",
+                {"X-aws-ec2-metadata-token": token},
+            )
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+        return text
+
+    return look
+
+
+def gcp_look(metadata: str = GCP_METADATA, *, wait_seconds: int = GCP_WAIT_SECONDS) -> Look:
+    """Waits at GCE's metadata server for the machine's preemption.
+
+    The entity tag that was seen last comes along, so that a change between two requests is
+    answered at once.
+    """
+    tag = "0"
+
+    def look() -> str | None:
+        nonlocal tag
+        text, tag = _request(
+            f"{metadata}/computeMetadata/v1/instance/preempted"
+            f"?wait_for_change=true&timeout_sec={wait_seconds}&last_etag={tag}",
+            {"Metadata-Flavor": "Google"},
+            timeout=wait_seconds + 10,
+        )
+        if text not in ("TRUE", "FALSE"):
+            raise ValueError(f"instance/preempted must be TRUE or FALSE, got {text[:80]!r}")
+        return "preempted" if text == "TRUE" else None
+
+    return look
+
+
+CLOUDS = {"aws": aws_look, "gcp": gcp_look}
+
+
+def watch(look: Look, address: str, *, say: Callable[[str], None], pause_seconds: float) -> None:
+    """Wait for a notice, and drain this machine's Ray node; returns when it is drained.
+
+    A metadata service that is away is said once and asked again, and so is a drain that failed.
+
+    Args:
+        look: Asks the cloud.
+        address: HOST:PORT of the head of the Ray cluster.
+        say: Takes a line of the log.
+        pause_seconds: Between two questions, and between two attempts to drain.
+    """
+    notice = await_notice(look, say=say, pause_seconds=pause_seconds)
+    say(f"notice: {notice}")
+    while error := drain(address, notice):
+        say(f"ray drain-node failed, and is tried again: {error}")
+        time.sleep(min(1.0, pause_seconds))
+    say("drained: Ray starts nothing here any more, and counts this machine's loss as no failure")
+
+
+def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float) -> str:
+    """Ask until there is a notice."""
+    away = False
+    while True:
+        try:
+            notice = look()
+        except (OSError, HTTPException, ValueError) as error:
+            if not away:
+                say(f"the metadata service does not answer, and is asked again: {error}")
+            away = True
+        else:
+            if away:
+                say("the metadata service answers again")
+            away = False
+            if notice is not None:
+                return notice
+        time.sleep(pause_seconds)
+
+
+def drain(address: str, message: str) -> str | None:
+    """Have Ray drain the node that runs here; returns the last line of the error, if any.
+
+    The command finds out the node's id by joining the cluster that RAY_ADDRESS names. Without that
+    name it would start a cluster of its own where Ray has not started here yet, and drain that.
+    """
+    command = ["ray", "drain-node", "--address", address]
+    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", message]
+    command += ["--deadline-remaining-seconds", str(DEADLINE_SECONDS)]
+    try:
+        done = subprocess.run(
+            command,
+            env=os.environ | {"RAY_ADDRESS": address},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DRAIN_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
+    return None if done.returncode == 0 else f"exit {done.returncode}, {lines[-1].strip()}"
+
+
+def watch_here(cloud: str, address: str, *, pause_seconds: float = 5.0) -> None:
+    """Watch the metadata service of the machine that this runs on; the log goes to stderr.
+
+    Raises:
+        ValueError: There is no command `ray` to call.
+    """
+    if shutil.which("ray") is None:
+        raise ValueError("ray must be a command on PATH, got none; activate its environment")
+    say_with_time(f"watching {cloud} for a spot notice to this machine, for Ray at {address}")
+    watch(CLOUDS[cloud](), address, say=say_with_time, pause_seconds=pause_seconds)
+
+
+def say_with_time(line: str) -> None:
+    """Write a line to stderr, with the time in UTC."""
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+    sys.stderr.flush()
+
+
+def _request(
+    url: str, headers: dict[str, str], *, method: str = "GET", timeout: float = 2.0
+) -> tuple[str, str]:
+    """The text of an answer, and its entity tag."""
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    with _OPENER.open(request, timeout=timeout) as answer:
+        return answer.read().decode().strip(), answer.headers.get("ETag", "0")

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Machines out of namespaces: each has its own processes, network, /tmp, /dev/shm and sshd, and this
+# machine's files below a layer of its own that is gone with it. As root:
+#
+#   machines.sh start N    boot the machines 1 ... N; machine I has the address NET.(FIRST + I - 1)
+#   machines.sh cut I      power loss: no process ends in order, no connection is closed
+#   machines.sh stop       end all of them, and remove what they left
+#
+# FOLDER holds their layers, key and logs; SHARED is a folder that all see at the same path. A space
+# of processes each is a must: `ray stop` ends every process of Ray that it sees.
+set -euo pipefail
+
+FOLDER=${FOLDER:?a folder for the layers}
+SHARED=${SHARED:?a folder that every machine sees}
+BRIDGE=csbridge
+NET=${NET:-10.91.0} # the machines' network; .1 in it is this machine
+PREFIX=${PREFIX:-24}
+FIRST=${FIRST:-11} # the last number of machine 1's address
+
+address() { echo "$NET.$((FIRST - 1 + $1))"; }
+
+boot() { # boot I: inside the new namespaces, the last command is the machine's own sshd
+  local layer=$FOLDER/machines/$1 root=$FOLDER/machines/$1/root
+  mount -t overlay -o "lowerdir=/,upperdir=$layer/upper,workdir=$layer/work" overlay "$root"
+  mount -t proc proc "$root/proc"
+  mount --rbind /sys "$root/sys"
+  mount -t tmpfs tmpfs "$root/dev"
+  local device
+  for device in null zero full random urandom tty; do
+    touch "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+  done
+  mkdir "$root/dev/pts" "$root/dev/shm"
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+  ln -s pts/ptmx "$root/dev/ptmx"
+  ln -s /proc/self/fd "$root/dev/fd"
+  mount -t tmpfs -o size=1g tmpfs "$root/dev/shm"
+  mount -t tmpfs -o size=2g,mode=1777 tmpfs "$root/tmp"
+  mkdir -p "$root$SHARED" "$root/run/sshd" "$root/root/.ssh"
+  mount --bind "$SHARED" "$root$SHARED"
+  install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
+  hostname "cluster-$1"
+  # Namespaces keep the nice value of who started them, so the machines do not push others aside.
+  exec chroot "$root" /usr/sbin/sshd -D -e -o PermitRootLogin=prohibit-password \
+    -o PasswordAuthentication=no -o StrictModes=no -o UsePAM=no -o PidFile=none -o PrintMotd=no
+}
+
+start_one() {
+  local i=$1 space=csweep$1 layer=$FOLDER/machines/$1
+  rm -rf "$layer" && mkdir -p "$layer"/{upper,work,root}
+  ip netns add "$space"
+  ip link add "$space" type veth peer name eth0 netns "$space"
+  ip link set "$space" master $BRIDGE up
+  ip -n "$space" addr add "$(address "$i")/$PREFIX" dev eth0
+  ip -n "$space" link set lo up
+  ip -n "$space" link set eth0 up
+  setsid ip netns exec "$space" unshare --mount --propagation private --pid --fork --uts --ipc \
+    --kill-child "$0" boot "$i" > "$layer/log" 2>&1 < /dev/null &
+  echo $! > "$layer/pid"
+}
+
+await_ssh() {
+  local try
+  for try in $(seq 100); do
+    ssh -i "$FOLDER/key" -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR \
+      -o UserKnownHostsFile=/dev/null -o ConnectTimeout=2 "root@$(address "$1")" true && return 0
+    sleep 0.3
+  done
+  echo "machine $1 must answer ssh, got no answer; its log is $FOLDER/machines/$1/log" >&2
+  return 1
+}
+
+start() {
+  mkdir -p "$FOLDER" "$SHARED"
+  # An overlay's upper layer must not lie in its lower one, which is this machine's own /.
+  mountpoint -q "$FOLDER/machines" || {
+    mkdir -p "$FOLDER/machines"
+    mount -t tmpfs -o size=6g tmpfs "$FOLDER/machines"
+  }
+  [ -f "$FOLDER/key" ] || ssh-keygen -q -t ed25519 -N '' -f "$FOLDER/key"
+  ip link show $BRIDGE > /dev/null 2>&1 || {
+    ip link add $BRIDGE type bridge
+    ip addr add $NET.1/$PREFIX dev $BRIDGE
+    ip link set $BRIDGE up
+  }
+  local i
+  for i in $(seq "$1"); do start_one "$i"; done
+  for i in $(seq "$1"); do await_ssh "$i"; done
+}
+
+cut() { # the cable first: the processes' end must send nothing
+  ip link set "csweep$1" down
+  kill -9 "$(cat "$FOLDER/machines/$1/pid")"
+  ip netns del "csweep$1"
+}
+
+stop() {
+  local file space
+  for file in "$FOLDER"/machines/*/pid; do
+    [ -f "$file" ] && kill -9 "$(cat "$file")" 2> /dev/null || true
+  done
+  sleep 1
+  for space in $(ip netns list | awk '/^csweep/ { print $1 }'); do ip netns del "$space"; done
+  ip link del $BRIDGE 2> /dev/null || true
+  umount -l "$FOLDER/machines" 2> /dev/null || true
+  rmdir "$FOLDER/machines" 2> /dev/null || true
+}
+
+case "${1:-}" in
+  start) start "$2" ;;
+  cut) cut "$2" ;;
+  stop) stop ;;
+  boot) boot "$2" ;;
+  *) echo "usage: machines.sh start N | cut I | stop" >&2 && exit 2 ;;
+esac
