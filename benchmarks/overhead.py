@@ -196,9 +196,7 @@ def run_share(
             with first.get_lock():
                 first.value = first.value or time.time()
 
-    lineages: list[PlannedLineage] = plan_sweep(
-        sweep, lambda data: prepare_dataset(data, store), on_gpu=False
-    )
+    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     for lineage in lineages[index::cpus]:
         run = LineageRun(
             config=lineage.config,

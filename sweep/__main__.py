@@ -135,6 +135,7 @@ class _Clean:
     """Only say what would be deleted."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class _WatchSpot:
     """Wait on a spot machine for its cloud's notice, then have Ray drain this machine as preempted.
 

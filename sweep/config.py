@@ -137,9 +137,9 @@ class ResourcesConfig:
     gpus_per_trial: float | None = None
     """GPUs of a trial, fractions share one; none is 1 where there are GPUs."""
     num_cpus: int | None = None
-    """CPUs that Ray is told of; none lets it count them."""
+    """CPUs that Ray is told of, or that a cluster may grow to; none lets it count them."""
     num_gpus: int | None = None
-    """GPUs that Ray is told of; none lets it count them."""
+    """GPUs that Ray is told of, or that a cluster may grow to; none lets it count them."""
     max_concurrent: int | None = None
     """Trials at once; none fills the machine."""
     parallel_members: int = 1

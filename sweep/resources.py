@@ -9,6 +9,22 @@ import os
 from sweep.config import ResourcesConfig
 
 
+def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[str, float]:
+    """`CPU` and `GPU` of a running cluster, or what it may grow to where the settings say that.
+
+    Raises:
+        ValueError: It has no machine for trials yet, and nothing says what it may grow to.
+    """
+    asked = {"CPU": resources.num_cpus, "GPU": resources.num_gpus}
+    total = there | {name: float(count) for name, count in asked.items() if count is not None}
+    if not total.get("CPU"):
+        raise ValueError(
+            "resources.num_cpus must say what the cluster may grow to where it has no machine for "
+            "trials yet, got none; use for example --resources.num-cpus 32 --resources.num-gpus 8"
+        )
+    return total
+
+
 def trial_resources(
     resources: ResourcesConfig, total: dict[str, float]
 ) -> tuple[str, dict[str, float]]:

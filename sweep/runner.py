@@ -34,7 +34,7 @@ from ray.tune.execution import class_cache  # noqa: E402
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display  # noqa: E402
 from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
-from sweep.resources import num_at_once, trial_resources  # noqa: E402
+from sweep.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
 from sweep.schedule import Schedule, chains_of  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.store import Store  # noqa: E402
@@ -71,8 +71,7 @@ def run_lineages(
         KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
     """
     resources = sweep.resources
-    with started_ray(resources, address, tune_dir):
-        total = ray.cluster_resources()
+    with started_ray(resources, address, tune_dir) as total:
         device, per_trial = trial_resources(resources, total)
         schedule = Schedule(
             chains_of(lineages),
@@ -152,8 +151,7 @@ def measure_nodes(
         KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
     """
     errors: dict[str, str] = {}
-    with started_ray(sweep.resources, address, tune_dir):
-        total = ray.cluster_resources()
+    with started_ray(sweep.resources, address, tune_dir) as total:
         device, per_trial = trial_resources(sweep.resources, total)
         job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
         task = ray.remote(measure_generation).options(
@@ -199,8 +197,10 @@ def make_job(
 @contextlib.contextmanager
 def started_ray(
     resources: ResourcesConfig, address: str | None, directory: Path
-) -> Generator[None]:
+) -> Generator[dict[str, float]]:
     """Ray, started or joined quietly, and shut down at the end whatever happens.
+
+    Yields what trials may use: `CPU` and `GPU` that there are, or that a cluster may grow to.
 
     Ray puts the driver's working directory first on every worker's path, where a user's own
     model.py or analysis/ would shadow ours; so it is started from a folder of ours.
@@ -221,7 +221,8 @@ def started_ray(
     try:
         ray.init(address=address, **options)
         signal.signal(signal.SIGTERM, raise_interrupt)  # ray.init has put its own in the place
-        yield
+        there = ray.cluster_resources()
+        yield there if address is None else cluster_total(resources, there)
     finally:
         ray.shutdown()
         os.chdir(here)

@@ -122,6 +122,12 @@ def zones(file: ClusterFile) -> None:
     assert len(listed) >= 2 if file.cloud == "aws" else len(listed) == 1
 
 
+def bucket_region(file: ClusterFile) -> None:
+    """Every process on AWS knows the bucket's region, which is that of the machines."""
+    found = re.findall(r"export AWS_REGION=(\S+)'", "\n".join(file.config["setup_commands"]))
+    assert found == ([file.config["provider"]["region"]] if file.cloud == "aws" else [])
+
+
 def networks(file: ClusterFile) -> None:
     """Every machine lies in a network or group of one's own, in the region."""
     region = file.config["provider"]["region"]
@@ -292,14 +298,17 @@ def driver(file: ClusterFile) -> None:
 
 def marks(file: ClusterFile) -> None:
     """Whatever only its user can know stands on, or right under, a line marked EDIT."""
-    personal = r"-0{8,}|my-project-id|^  (region|availability_zone):|max_workers: [1-9]|s/us-"
+    personal = (
+        r"-0{8,}|my-project-id|^  (region|availability_zone):|AWS_REGION|max_workers: [1-9]|s/us-"
+    )
     for before, line in itertools.pairwise(file.text.splitlines()):
         if re.search(personal, line) and not line.startswith("#"):
             assert "EDIT" in before + line, line
 
 
 RULES = [
-    *(ray_accepts, provider_keys, stopped_machines, zones, networks, node_config_keys, images),
+    *(ray_accepts, provider_keys, stopped_machines, zones, bucket_region, networks),
+    *(node_config_keys, images),
     *(disks, accounts, head_is_safe, workers_are_spot, worker_kinds, token, listeners, no_secrets),
     *(watcher, mounts, installation, driver, marks),
 ]

@@ -49,6 +49,8 @@ FAULTS = [
         (None, "us-central1-a #"),
         (None, "us-central1-a,us-central1-b #"),
     ),
+    ("a bucket elsewhere", "bucket_region", ("AWS_REGION=us-west-2", None), ("AWS_REGION=x", None)),
+    ("a bucket of no region", "bucket_region", ("AWS_REGION=us", None), ("AWS_ZONE=us", None)),
     ("no group", "networks", ("[sg-00000000000000000]", None), ("[]", None)),
     (
         "the default network",
