@@ -35,6 +35,8 @@ SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
 CROWDED = 12
 """With more lines (or one generation) intervals are bars instead of bands, without seeds."""
+TITLE_WIDTH = 68
+"""Letters of a line of the title."""
 LEGEND_WIDTH = 34
 """Letters of a line of the legend."""
 LINE_INCHES = 0.165
@@ -239,7 +241,8 @@ def _label(
     axes.set_ylabel(name_metric(metric) + (f" ({extractor})" if extractor else ""))
     words = [describe_setting(split)] if split else []
     words += [f"N = {sizes[0]} generated, {sizes[1]} reference images"] if sizes else []
-    axes.set_title("; ".join([*words, *remarks]), loc="left", color=FAINT, fontsize=8)
+    title = textwrap.fill("; ".join([*words, *remarks]), TITLE_WIDTH)  # the legend stands beside it
+    axes.set_title(title, loc="left", color=FAINT, fontsize=8)
 
 
 def _legend_handles(

@@ -140,7 +140,7 @@ class _WatchSpot:
     """Wait on a spot machine for its cloud's notice, then have Ray drain this machine as preempted.
 
     Ray then starts nothing here any more, and a trial that is lost with the machine goes on
-    elsewhere without counting as a failure. Runs until there is a notice; the log goes to stderr.
+    elsewhere. Runs until there is a notice; the log goes to stderr.
     """
 
     cloud: Literal["aws", "gcp"]

@@ -151,7 +151,7 @@ class ResourcesConfig:
     lease_seconds: float = 60.0
     """Silence after which a trial on another machine counts as dead and its work is taken over."""
     cache_dir: str | None = None
-    """Folder of each machine for what it read from a bucket; none is ~/.cache/collapse-sweep."""
+    """Folder of each machine for what it read from a bucket; none is the user's own cache."""
     cache_gigabytes: float = 50.0
     """Most that this folder may hold; what was unused longest goes first."""
 

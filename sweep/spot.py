@@ -101,7 +101,7 @@ def watch(look: Look, address: str, *, say: Callable[[str], None], pause_seconds
     while error := drain(address, notice):
         say(f"ray drain-node failed, and is tried again: {error}")
         time.sleep(min(1.0, pause_seconds))
-    say("drained: Ray starts nothing here any more, and counts this machine's loss as no failure")
+    say("drained: Ray starts nothing here any more")
 
 
 def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float) -> str:

@@ -5,11 +5,13 @@ Must not import torch or ray: a test of analysis runs without them.
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from running_sweep import STRAY, Finished, run_sweep, write_sweep
+from s3_server import Server, running_server
 
 # Read by torch, numpy and ray when they are first imported, in pytest-xdist's workers too.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -34,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Generator[Server]:
+    """An S3 server with a bucket named bucket."""
+    with running_server() as server:
+        server.make_bucket("bucket")
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import boto3  # ty: ignore[import-not-found]
+import boto3
 import yaml
 from local_file import installing, small
 
