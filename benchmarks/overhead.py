@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -63,11 +62,11 @@ def main() -> None:
     options = parser.parse_args()
     load = os.getloadavg()[0]
     steps = calibrate(options.seconds)
-    ways: list[Callable[[int, int, int], Times]] = [with_ray, without_ray]
+    ways = {"with_ray": with_ray, "without_ray": without_ray}
     pairs: list[dict[str, Times]] = []
     for i in range(options.pairs):
-        order = ways if i % 2 == 0 else ways[::-1]
-        pair = {way.__name__: way(options.trials, steps, options.cpus) for way in order}
+        order = list(ways) if i % 2 == 0 else list(ways)[::-1]
+        pair = {name: ways[name](options.trials, steps, options.cpus) for name in order}
         ratio = pair["with_ray"].work / pair["without_ray"].work
         print(
             f"pair {i + 1}: {pair['with_ray'].work:.1f} s with Ray, "

@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_sweep_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_a_real_run_is_followed_through_kill_and_resume_to_its_end(tmp_path: Path) -> None:
     """Killed, it is dead; the same command again, and the watch goes on to the end: exit 0."""
-    write_file(tmp_path)
+    write_file(tmp_path, base__train__steps=2000)  # V_2 must outlast the start of the watch
     out, log = tmp_path / "out", tmp_path / "watch"
     with Running(out=out, words=("tiny.toml",)) as run:
         wait_for(lambda: run.training(2, saved_step=1), "V_2 under way")
