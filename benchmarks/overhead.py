@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
 from sweep.plan import plan_sweep
@@ -35,6 +34,7 @@ from sweep.store import LocalStore
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
     "generations": 1,
+    "pool.alpha": 1.0,
     "train.epochs": None,
     "train.precision": "fp32",
     "model.widths": [16, 32],
@@ -158,43 +158,32 @@ def without_ray(trials: int, steps: int, cpus: int) -> Times:
     root = Path(tempfile.mkdtemp(prefix="overhead-"))
     sweep = make_sweep(trials, steps, cpus)
     context = multiprocessing.get_context("spawn")
-    first = context.Value("d", 0.0)
     started = time.time()
     store = LocalStore(root / "out")
     plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     processes = [
-        context.Process(target=run_share, args=(root / "out", sweep, i, cpus, first))
-        for i in range(cpus)
+        context.Process(target=run_share, args=(root / "out", sweep, i, cpus)) for i in range(cpus)
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
-    if any(process.exitcode for process in processes):
-        sys.exit("a plain process failed")
-    return finish(root, first.value - started, first.value, sweep)
+    first = None
+    while any(process.is_alive() for process in processes):
+        if first is None and is_training(store):
+            first = time.time()
+        time.sleep(0.05)
+    if first is None or any(process.exitcode for process in processes):
+        sys.exit("a plain process failed, or was too short to be seen")
+    return finish(root, first - started, first, sweep)
 
 
-def run_share(
-    out: Path,
-    sweep: SweepConfig,
-    index: int,
-    cpus: int,
-    first: Any,
-) -> None:
-    """Every `cpus`-th lineage, one after the other; notes the time of the first step of all."""
+def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
+    """Every `cpus`-th lineage, one after the other."""
     import torch
 
     from sweep.lineage import LineageRun
 
     torch.set_num_threads(1)
     store = LocalStore(out)
-
-    def note(progress: dict) -> None:
-        if progress.get("step", 0) > 0 and first.value == 0.0:
-            with first.get_lock():
-                first.value = first.value or time.time()
-
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     for lineage in lineages[index::cpus]:
         run = LineageRun(
@@ -202,7 +191,6 @@ def run_share(
             card=lineage.card,
             data=load_prepared(lineage.card, store),
             store=store,
-            on_progress=note,
         )
         list(run.generations())
 

@@ -27,8 +27,12 @@ Version = tuple[tuple[str, str], ...]
 ATTEMPTS = 4
 """Of one request; each is itself repeated for RETRY_SECONDS where the server is not reached."""
 RETRY_SECONDS = 20.0
-TIMEOUT_SECONDS = 30.0
-"""Of one request, upload or download of a part included."""
+SILENCE_SECONDS = 30.0
+"""After which an answer that does not come, or comes no further, has failed."""
+LONGEST_SECONDS = 3600.0
+"""Of one request, however large the object."""
+UPLOADS = 4
+"""Parts of a large object that are on their way at once."""
 CLOCK_SECONDS = 600.0
 """For which a comparison of the server's clock with this machine's is good."""
 
@@ -54,7 +58,7 @@ class Bucket:
     """
 
     url: str
-    """s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix."""
+    """s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."""
     endpoint: str | None = None
     """Of a server other than the cloud's own."""
     region: str | None = None
@@ -74,7 +78,7 @@ class Bucket:
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write an object, whatever was there; a large one in parts, seen only when it is whole."""
-        self._ask(path, lambda store: _obstore().put(store, path, data))
+        self._ask(path, lambda store: _obstore().put(store, path, data, max_concurrency=UPLOADS))
 
     def create(self, path: str, data: bytes) -> Version | None:
         """Write an object unless one exists; None where one does, with other content."""
@@ -96,7 +100,10 @@ class Bucket:
 
     def now(self) -> float:
         """Seconds since 1970 by the server's clock; by our own where nothing can be written."""
-        return time.monotonic() + _clock_offset(self, int(time.monotonic() / CLOCK_SECONDS))
+        try:
+            return time.monotonic() + _clock_offset(self, int(time.monotonic() / CLOCK_SECONDS))
+        except StoreError:  # a bucket that can only be read
+            return time.time()
 
     def check(self, name: str) -> None:
         """Raise ValueError, naming the option, unless the bucket can be written to conditionally.
@@ -146,9 +153,10 @@ class Bucket:
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         place = f"{self.url.rstrip('/')}/{path}"
+        client = _connect(self, os.getpid())
         for attempt in itertools.count(1):
             try:
-                return request(_connect(self, os.getpid()))
+                return request(client)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise StoreError(_no_bucket(self.url)) from None
@@ -179,9 +187,12 @@ def open_bucket(url: str) -> Bucket:
         ValueError: The URL is none of a bucket, or the region is not known.
     """
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
+    more = "@" in parts.netloc or parts.query or parts.fragment  # credentials, perhaps
+    if parts.scheme not in SCHEMES or not parts.netloc or more:
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ValueError(
-            f"--store must be a folder, or a URL such as s3://bucket/prefix, got {url!r}; "
+            f"--store must be a folder, or a URL such as s3://bucket/prefix, got {shown!r}"
+            f"{' and more' if more else ''}; "
             f"the schemes are {', '.join(SCHEMES)}"
         )
     if parts.scheme != "s3":
@@ -210,8 +221,12 @@ def _connect(bucket: Bucket, pid: int) -> Any:
     plain = (bucket.endpoint or "").startswith("http://")
     store: Any = from_url(
         bucket.url,
-        client_options={"allow_http": plain, "timeout": timedelta(seconds=TIMEOUT_SECONDS)},
-        retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+        client_options={
+            "allow_http": plain,
+            "read_timeout": timedelta(seconds=SILENCE_SECONDS),
+            "timeout": timedelta(seconds=LONGEST_SECONDS),
+        },
+        retry_config={"max_retries": 1000, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
         **options,
     )
     return store
@@ -221,13 +236,10 @@ def _connect(bucket: Bucket, pid: int) -> Any:
 def _clock_offset(bucket: Bucket, period: int) -> float:
     """What to add to this machine's monotonic time; measured anew in each period."""
     path = f"clock/{uuid.uuid4().hex}"
-    try:
-        bucket.write(path, b"")
-        before = time.monotonic()
-        found = bucket.find(path)
-        bucket.delete([path])
-    except StoreError:  # a bucket that can only be read
-        return time.time() - time.monotonic()
+    bucket.write(path, b"")
+    before = time.monotonic()
+    found = bucket.find(path)
+    bucket.delete([path])
     return (time.time() if found is None else found.modified) - before
 
 
@@ -235,13 +247,17 @@ def _profile_credentials(profile: str) -> Any:
     """Credentials of a profile in ~/.aws, which the client itself does not read."""
     try:
         import boto3
+        from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         raise StoreError(
             f"AWS_PROFILE must be unset where boto3 is not installed, got {profile!r}; "
             "uv pip install boto3"
         ) from None
-    return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    try:
+        return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(f"AWS_PROFILE must have credentials, got {profile!r}: {error}") from None
 
 
 def _obstore() -> Any:

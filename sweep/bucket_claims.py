@@ -9,6 +9,7 @@ import json
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -49,17 +50,20 @@ class BucketClaim:
                 return
             started = time.monotonic()
             self._num_beats += 1
-            data = dump_claim(self.token, self.owner, self._progress, self._num_beats)
-            version = self.bucket.replace(claim_path(self.key), data, self.version)
-            if version is None:
-                self._raise_lost()
-            else:
-                self.version, self._beat_at = version, started
+            data = dump_claim(
+                self.token,
+                self.owner,
+                self._progress,
+                self._num_beats,
+                ttl_seconds=self.ttl_seconds,
+            )
+            self._put(data)
+            self._beat_at = started
 
     def release(self) -> None:
         """Free the key, if it is still ours; a second call does nothing."""
-        with self._lock:
-            self.bucket.replace(claim_path(self.key), FREE, self.version)
+        with self._lock, suppress(ClaimLost):
+            self._put(FREE)
 
     def __enter__(self) -> Self:
         """The claim itself."""
@@ -74,10 +78,24 @@ class BucketClaim:
         """Release the claim, whatever happened."""
         self.release()
 
-    def _raise_lost(self) -> None:
-        found = self.bucket.read(claim_path(self.key))
+    def _put(self, data: bytes) -> None:
+        """Replace the claim, if it is still ours; raises ClaimLost where it is not.
+
+        It is ours in another version than we know after a heartbeat whose answer never came.
+        """
+        path = claim_path(self.key)
+        version = self.bucket.replace(path, data, self.version)
+        if version is None:
+            found = self.bucket.read(path)
+            if found is not None and found[0] != FREE and _lease(*found).token == self.token:
+                version = self.bucket.replace(path, data, found[1].version)
+            if version is None:
+                raise self._lost(found)
+        self.version = version
+
+    def _lost(self, found: tuple[bytes, Entry] | None) -> ClaimLost:
         holder = "no claim" if found is None or found[0] == FREE else _lease(*found).owner
-        raise ClaimLost(
+        return ClaimLost(
             f"{self.bucket}/{claim_path(self.key)} must be held by {self.owner}, got {holder}; "
             "another process took over after a pause without heartbeat"
         )
@@ -86,14 +104,12 @@ class BucketClaim:
 def acquire(bucket: Bucket, key: str, owner: str, *, ttl_seconds: float) -> BucketClaim | None:
     """Claim a key, or None while a live process holds it; see sweep.claims.acquire."""
     path, token = claim_path(key), uuid.uuid4().hex
-    data = dump_claim(token, owner, {}, 0)
+    data = dump_claim(token, owner, {}, 0, ttl_seconds=ttl_seconds)
     started = time.monotonic()
     version = bucket.create(path, data)
     if version is None:
         found = bucket.read(path)
-        if found is None or (
-            found[0] != FREE and is_live(_lease(*found), bucket.now(), ttl_seconds=ttl_seconds)
-        ):
+        if found is None or (found[0] != FREE and _is_live(*found, bucket.now(), ttl_seconds)):
             return None
         started = time.monotonic()
         version = bucket.replace(path, data, found[1].version)
@@ -126,7 +142,7 @@ def read_claims(bucket: Bucket, *, ttl_seconds: float) -> dict[str, ClaimInfo]:
             host=lease.host,
             pid=lease.pid,
             age_seconds=max(0.0, now - lease.modified),
-            live=is_live(lease, now, ttl_seconds=ttl_seconds),
+            live=_is_live(*content, now, ttl_seconds),
             progress=_progress(content[0]),
         )
     return found
@@ -137,7 +153,9 @@ def claim_path(key: str) -> str:
     return f"{FOLDER}{key}.json"
 
 
-def dump_claim(token: str, owner: str, progress: dict[str, Any], num_beats: int) -> bytes:
+def dump_claim(
+    token: str, owner: str, progress: dict[str, Any], num_beats: int, *, ttl_seconds: float
+) -> bytes:
     """Bytes of a claim; no two are equal, since versions are hashes of contents on some servers."""
     return dump_json(
         {
@@ -145,6 +163,7 @@ def dump_claim(token: str, owner: str, progress: dict[str, Any], num_beats: int)
             "owner": owner,
             **this_process(),
             "beat": num_beats,
+            "ttl_seconds": ttl_seconds,
             "progress": progress,
         }
     )
@@ -154,8 +173,22 @@ def _lease(data: bytes, entry: Entry) -> Lease:
     return parse_lease(data, modified=entry.modified, token_of_garbage=f"garbage-{entry.version}")
 
 
+def _is_live(data: bytes, entry: Entry, now: float, ttl_seconds: float) -> bool:
+    """As sweep.leases.is_live; a holder that promised fewer beats is given the time for them."""
+    own = _parse(data).get("ttl_seconds")
+    if isinstance(own, (int, float)):
+        ttl_seconds = max(ttl_seconds, own)
+    return is_live(_lease(data, entry), now, ttl_seconds=ttl_seconds)
+
+
 def _progress(data: bytes) -> dict[str, Any]:
+    progress = _parse(data).get("progress")
+    return progress if isinstance(progress, dict) else {}
+
+
+def _parse(data: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(data)["progress"])
-    except (ValueError, KeyError, TypeError):
+        found = json.loads(data)
+    except ValueError:
         return {}
+    return found if isinstance(found, dict) else {}

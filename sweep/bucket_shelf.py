@@ -6,6 +6,7 @@
 The counterpart of sweep.files.Shelf. Must not know what a record says.
 """
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -78,10 +79,14 @@ class BucketShelf(Generic[R]):
     def locate(self, key: str, name: str) -> Path:
         """Where on this machine a published file lies, checked."""
         path, expected = self._expected(key, name)
-        data = self.cache.read(path)
-        if data is None or sha256(data) != expected:
-            return self.cache.keep(path, self._download(key, path, expected))
-        return self.cache.locate(path)
+        place = self.cache.locate(path)
+        try:
+            with place.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == expected:
+                    return place
+        except OSError:
+            pass  # not here yet
+        return self.cache.keep(path, self._download(key, path, expected))
 
     def publish(self, key: str, files: Mapping[str, bytes | memoryview], *, record: R) -> bool:
         """Publish files and their record at once; False where another process was first."""
@@ -119,6 +124,7 @@ class BucketShelf(Generic[R]):
 
     def set_damaged_aside(self, key: str) -> bool:
         """Withdraw the record of a damaged key; False where it is whole or gone."""
+        self._known.pop(key, None)  # another process may have withdrawn it
         found = self.bucket.read(self.record_path(key))
         if found is None or found[0] == NONE or not self.damaged_files(key):
             return False

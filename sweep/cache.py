@@ -14,6 +14,11 @@ from sweep.files import explained
 from sweep.records import write_bytes
 
 GIGABYTE = 10**9
+SLACK = 0.01
+"""Share of the limit that a process writes before it looks again how full the cache is."""
+
+_unseen: dict[Path, float] = {}
+"""Bytes that this process wrote into a cache since it looked."""
 
 
 def default_cache() -> Path:
@@ -65,6 +70,10 @@ class Cache:
         return self.root / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
 
     def _make_room(self, needed: int) -> None:
+        _unseen[self.root] = _unseen.get(self.root, float("inf")) + needed
+        if _unseen[self.root] < SLACK * self.limit_bytes:
+            return
+        _unseen[self.root] = 0.0
         found = []
         for folder, _, names in os.walk(self.root):
             for name in names:

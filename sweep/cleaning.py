@@ -2,14 +2,16 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.folder import read_sweep
-from sweep.inventory import Item
-from sweep.places import open_store
+from sweep.inventory import OLD_SECONDS, Item
+from sweep.places import existing_store
 from sweep.plan import PlannedLineage, plan_sweep
 from sweep.prepared import find_card
+from sweep.records import LineageRecord, load_lineages
 from sweep.report import format_bytes
 from sweep.store import Store
 
@@ -37,7 +39,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         ValueError: With `force`, the store is shared, or something is at work on it.
     """
     sweep = read_sweep(out)
-    kept = open_store(store or out, sweep.resources)
+    kept = existing_store(out, store, sweep.resources)
     own = kept.place == str(out.absolute())
     live = {key for key, claim in kept.read_claims().items() if claim.live}
     if force and not own:
@@ -53,14 +55,23 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     lineages = plan_sweep(
         sweep, lambda data: find_card(data, kept), on_gpu=sweep.base.train.precision == "bf16"
     )
-    items = list(kept.items())
-    chosen = list(
-        in_vain(items, lineages, kept, own=own, live=live, checkpoints=checkpoints, force=force)
-    )
+    if any(lineage.card.fingerprint is None for lineage in lineages):
+        raise ValueError(
+            f"{kept.place} must hold the sweep's data set, got none, so that its models cannot be "
+            "told; run the same sweep command again first"
+        )
+    use = what_is_used(lineages, load_lineages(out))
+    items = kept.items()
+    chosen = [
+        item
+        for item in items
+        if in_vain(item, use, kept, own=own, checkpoints=checkpoints, force=force)
+        and not is_at_work(item, kept)
+    ]
     sizes: Counter[str] = Counter()
     for item in chosen:
         sizes[item.kind] += item.size
-        if not dry_run:
+        if not (dry_run or is_at_work(item, kept)):  # looked at again: somebody may have come
             kept.delete_item(item)
     counts = Counter(item.kind for item in chosen)
     for kind, count in sorted(counts.items()):
@@ -70,7 +81,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         )
     if not chosen:
         print("nothing to delete")
-    waiting = [i for i in items if i.kind == "scratch" and i not in chosen and i.key not in live]
+    waiting = [i for i in items if i.kind == "scratch" and i.key in use.nodes and i not in chosen]
     if waiting and not checkpoints:
         print(
             f"kept {len(waiting)} checkpoints of unfinished models, "
@@ -80,36 +91,52 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     return 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """Keys of what a sweep names."""
+
+    nodes: set[str]
+    datasets: set[str]
+    streams: set[str] | None
+    """None where models are recorded whose samplers are not known any more."""
+
+
+def what_is_used(lineages: list[PlannedLineage], records: Iterable[LineageRecord]) -> Use:
+    """What the sweep names: by its settings, and by the records that analysis reads."""
+    planned = {node.key for lineage in lineages for node in lineage.nodes}
+    kept = list(records)
+    recorded = {key for record in kept for members in record.nodes for key in members}
+    return Use(
+        nodes=planned | recorded,
+        datasets={x.card.key for x in lineages} | {record.dataset for record in kept},
+        streams=streams_of_nodes(lineages) if recorded <= planned else None,
+    )
+
+
 def in_vain(
-    items: Iterable[Item],
-    lineages: list[PlannedLineage],
-    store: Store,
-    *,
-    own: bool,
-    live: set[str],
-    checkpoints: bool,
-    force: bool,
-) -> Iterator[Item]:
-    """The items that may go; never what a live process works on."""
-    nodes = {node.key for lineage in lineages for node in lineage.nodes}
-    named = {
-        "node": nodes,
-        "dataset": {lineage.card.key for lineage in lineages},
-        "streams": streams_of_nodes(lineages),
-    }
-    for item in items:
-        if item.key in live:
-            continue
-        if item.kind in ("damaged", "remains"):
-            yield item
-        elif item.kind == "scratch":
-            foreign = (
-                own and item.key not in nodes
-            )  # a claim on samples, or a node of older settings
-            if checkpoints or foreign or store.has_node(item.key):
-                yield item
-        elif force and item.kind in named and item.key not in named[item.kind]:
-            yield item
+    item: Item, use: Use, store: Store, *, own: bool, checkpoints: bool, force: bool
+) -> bool:
+    """Whether an item may go, if nobody works on it."""
+    old = item.age_seconds > OLD_SECONDS
+    if item.kind == "scratch":
+        if item.key in use.nodes:
+            return checkpoints or store.has_node(item.key)
+        if item.key in use.datasets or item.key.startswith("run-"):
+            return old
+        # In a store of its own: a claim on samples, or a model of settings that are no more.
+        return (own and (checkpoints or old)) or store.has_node(item.key)
+    if item.kind == "remains":
+        return old and not (store.has_node(item.key) or store.has_dataset(item.key))
+    if item.kind == "damaged":
+        return True
+    named = {"node": use.nodes, "dataset": use.datasets, "streams": use.streams}.get(item.kind)
+    return force and named is not None and item.key not in named
+
+
+def is_at_work(item: Item, store: Store) -> bool:
+    """Whether a live process has the claim on an item's key."""
+    claim = store.read_claims().get(item.key)
+    return claim is not None and claim.live
 
 
 def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:

@@ -38,7 +38,7 @@ def execute(
     note_idle_settings(expected)
     out.mkdir(parents=True, exist_ok=True)
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
-    write_sweep(out, sweep, command)
+    write_sweep(out, sweep if address is None else without_capacity(sweep), command)
     records = fill(out, lineages, kept)
     errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
@@ -74,6 +74,11 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
     precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"
     train = replace(sweep.base.train, precision=precision)
     return replace(sweep, base=replace(sweep.base, train=train))
+
+
+def without_capacity(sweep: SweepConfig) -> SweepConfig:
+    """The sweep without what a cluster may grow to, which is nothing of the machine of a reader."""
+    return replace(sweep, resources=replace(sweep.resources, num_cpus=None, num_gpus=None))
 
 
 def check_space(lineages: list[PlannedLineage], store: Store) -> None:

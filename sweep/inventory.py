@@ -31,6 +31,8 @@ class Item:
     key: str
     size: int
     """Bytes."""
+    age_seconds: float
+    """Since something in it last changed, by the store's clock."""
     paths: tuple[str, ...]
     """Where it is, below the store's root."""
 
@@ -60,6 +62,8 @@ def bucket_items(bucket: Bucket) -> list[Item]:
     files: dict[tuple[str, str], list[Entry]] = {}
     for entry in bucket.list(""):
         parts = entry.path.split("/")
+        if len(parts) < (3 if parts[0] in ("records", "files") else 2):
+            continue  # none of ours
         if parts[0] == "records" and entry.size:
             named.add((parts[1], parts[2].removesuffix(".json")))
             files.setdefault((parts[1], parts[2].removesuffix(".json")), []).append(entry)
@@ -71,18 +75,19 @@ def bucket_items(bucket: Bucket) -> list[Item]:
             found.setdefault((_kind(parts[0]), parts[1]), []).append(entry)
         elif parts[0] == "corrupt":
             found.setdefault(("damaged", parts[-1]), []).append(entry)
-        elif parts[0] == "clock" and now - entry.modified > OLD_SECONDS:
+        elif parts[0] == "clock":
             found.setdefault(("remains", parts[0]), []).append(entry)
     for (shelf, key), entries in files.items():
         if (shelf, key) in named:
             found["node" if shelf == "nodes" else "dataset", key] = entries
-        elif all(now - entry.modified > OLD_SECONDS for entry in entries):
+        else:
             found["remains", key] = entries
     return [
         Item(
             kind=kind,
             key=key,
             size=sum(entry.size for entry in entries),
+            age_seconds=now - max(entry.modified for entry in entries),
             paths=tuple(entry.path for entry in entries),
         )
         for (kind, key), entries in found.items()
@@ -94,24 +99,33 @@ def _kind(folder: str) -> Kind:
 
 
 def _folder_items(root: Path) -> Iterator[Item]:
+    now = file_system_time(root)
+
+    def item(kind: Kind, path: Path) -> Item:
+        sizes, times = _measure(path)
+        return Item(
+            kind=kind,
+            key=path.name.lstrip("."),
+            size=sum(sizes),
+            age_seconds=now - max(times, default=0.0),
+            paths=(str(path.relative_to(root)),),
+        )
+
     shelves: tuple[tuple[str, Kind, str], ...] = (
         ("generations", "node", "record.json"),
         ("datasets", "dataset", "card.json"),
     )
     for folder, kind, index in shelves:
         for path in _entries(root / folder):
-            yield _item(root, kind if (path / index).exists() else "remains", path)
+            yield item(kind if (path / index).exists() else "remains", path)
     for kind in BLOCKS:
         for path in _entries(root / kind):
-            yield _item(root, kind, path)
+            yield item(kind, path)
     for path in _entries(root / "work"):
         damaged = path.name.startswith("corrupt-")
-        yield _item(root, "damaged" if damaged else "scratch", path)
-    now = file_system_time(root)
+        yield item("damaged" if damaged else "scratch", path)
     for path in _unfinished(root):
-        with suppress(FileNotFoundError):
-            if now - path.stat().st_mtime > OLD_SECONDS:
-                yield _item(root, "remains", path)
+        yield item("remains", path)
 
 
 def _unfinished(root: Path) -> Iterator[Path]:
@@ -129,14 +143,14 @@ def _entries(folder: Path) -> Iterable[Path]:
         return []
 
 
-def _item(root: Path, kind: Kind, path: Path) -> Item:
-    return Item(kind=kind, key=path.name, size=_size(path), paths=(str(path.relative_to(root)),))
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    total = 0
-    for file in files:
-        with suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
+def _measure(path: Path) -> tuple[list[int], list[float]]:
+    """Sizes and times of the files at or below a path; what vanishes meanwhile is left out."""
+    names = [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
+    sizes, times = [], []
+    for file in [path, *names]:
+        with suppress(OSError):
+            status = file.stat()
+            times.append(status.st_mtime)
+            if not file.is_dir():
+                sizes.append(status.st_size)
+    return sizes, times

@@ -1,5 +1,6 @@
 """A store by where it is: a folder, or the URL of a bucket."""
 
+import re
 from pathlib import Path
 
 from sweep.bucket import open_bucket
@@ -9,11 +10,25 @@ from sweep.object_store import ObjectStore
 from sweep.store import LocalStore, Store
 
 
+def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> Store:
+    """The store of a run: at `store`, or in its results folder.
+
+    Raises:
+        ValueError: There is no such folder or bucket.
+    """
+    place = store or str(out)
+    if "://" not in place and not Path(place).is_dir():
+        raise ValueError(f"--store must be the one of the run, got {place}, where there is none")
+    found = open_store(place, resources)
+    found.read_claims()  # raises where there is no such bucket
+    return found
+
+
 def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
     """The store at a folder, or at the URL of a bucket.
 
     Args:
-        place: A folder, or s3://bucket/prefix, gs://..., az://...
+        place: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix
         resources: How long a silent claim is live, and the cache of what is read from a bucket.
 
     Raises:
@@ -21,6 +36,8 @@ def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> S
     """
     resources = resources or ResourcesConfig()
     ttl_seconds = resources.lease_seconds
+    if re.match(r"[a-z0-9]+:/(?!/)", str(place)):
+        raise ValueError(f"--store must have two slashes in a URL, got {str(place)!r}")
     if "://" not in str(place):
         return LocalStore(place, ttl_seconds=ttl_seconds)
     bucket, folder = open_bucket(str(place)), resources.cache_dir

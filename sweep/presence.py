@@ -19,7 +19,7 @@ from sweep.config import SweepConfig, to_json
 from sweep.files import StoreError, sha256
 from sweep.folder import read_sweep
 from sweep.heartbeat import Heartbeat
-from sweep.places import open_store
+from sweep.places import existing_store
 from sweep.records import dump_json
 from sweep.store import Store
 
@@ -32,7 +32,12 @@ PATIENCE_SECONDS = 180.0
 
 def run_key(out: Path, sweep: SweepConfig) -> str:
     """Name, in a store, of the runs of a sweep: the same on every machine with a copy of it."""
-    facts = {"out": out.absolute().name, "name": sweep.name, "base": to_json(sweep.base)}
+    facts = {
+        "out": out.absolute().name,
+        "name": sweep.name,
+        "base": to_json(sweep.base),
+        "grids": [dict(grid) for grid in sweep.grids],
+    }
     return f"run-{sha256(dump_json(facts))[:32]}"
 
 
@@ -68,7 +73,7 @@ def stop(out: Path, *, store: str | None) -> int:
         store: Where its models are, where not there.
     """
     sweep = read_sweep(out)
-    kept = open_store(store or out, sweep.resources)
+    kept = existing_store(out, store, sweep.resources)
     key = run_key(out, sweep)
     drivers = running(kept, key)
     if not drivers:

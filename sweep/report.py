@@ -16,7 +16,7 @@ from sweep.config import SweepConfig
 from sweep.costs import add_own, cost_lines, read_prices
 from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
-from sweep.places import open_store
+from sweep.places import existing_store, open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
@@ -69,6 +69,8 @@ def print_plan(
     root = store or out
     there = root is not None and ("://" in str(root) or Path(root).exists())
     kept = open_store(root, sweep.resources) if root is not None and there else None
+    if kept is not None:
+        kept.read_claims()  # raises where there is no such bucket
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     missing = [n for n in tree.values() if kept is None or not kept.has_node(n.key)]
@@ -249,7 +251,7 @@ def print_status(out: Path, *, store: str | None) -> None:
 def track(out: Path, *, store: str | None) -> tuple[str, Tracker]:
     """A results folder's sweep, by name, and what follows it."""
     sweep = read_sweep(out)
-    kept = open_store(store or out, sweep.resources)
+    kept = existing_store(out, store, sweep.resources)
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     return sweep.name, Tracker(lineages, kept)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweep.files import StoreError
 from sweep.schedule import Schedule
 from sweep.store import Store
 
@@ -28,7 +29,10 @@ class LineageSearcher(Searcher):
         if self._schedule.is_exhausted:
             return Searcher.FINISHED
         # A claim of another driver on the store holds its node's lineages back too.
-        claimed = [key for key, claim in self._store.read_claims().items() if claim.live]
+        try:
+            claimed = [key for key, claim in self._store.read_claims().items() if claim.live]
+        except StoreError:  # away for a while: Tune asks again
+            return None
         lineage = self._schedule.take(claimed)
         if lineage is None:
             return None

@@ -53,6 +53,7 @@ def test_a_server_that_ignores_conditions_is_refused(store, monkeypatch):
         ("http://host/x", "schemes are s3, gs, az"),
         ("s3:///x", "s3://bucket/prefix"),
         ("s3://bucket/x?secret=1", "s3://bucket/prefix"),
+        ("s3://key:secret@bucket/x", "s3://bucket/prefix"),
     ],
 )
 def test_what_is_no_bucket_is_refused(url, rule):

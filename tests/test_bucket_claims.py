@@ -63,6 +63,34 @@ def test_heartbeats_keep_a_claim_and_show_progress(store, tmp_path):
         assert other.read_claims()[KEY].progress == {"step": 3}
 
 
+def test_a_holder_that_promised_fewer_beats_is_given_the_time_for_them(store, tmp_path):
+    """Two sweeps with leases of their own share a bucket."""
+    theirs = elsewhere(store, tmp_path, lease_seconds=1)
+    with claimed(store):
+        time.sleep(3)
+        assert theirs.claim(KEY) is None
+        assert theirs.read_claims()[KEY].live
+
+
+def lose_an_answer(claim) -> None:
+    """A heartbeat that reaches the bucket, and whose answer does not come back."""
+    known = claim.version
+    claim._beat_at = float("-inf")
+    claim.heartbeat()
+    assert claim.version != known
+    claim.version = known
+    claim._beat_at = float("-inf")
+
+
+def test_a_heartbeat_whose_answer_was_lost_loses_no_claim(store):
+    claim = claimed(store)
+    lose_an_answer(claim)
+    claim.heartbeat()
+    lose_an_answer(claim)
+    claim.release()
+    assert store.claim(KEY) is not None
+
+
 def hold(store: ObjectStore, pipe) -> None:
     claim = store.claim(KEY)
     pipe.send(claim is not None)

@@ -1,7 +1,9 @@
 """Facts of `sweep clean`: what is of no use goes, what is done or under way stays."""
 
 import os
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tiny_sweep import compute, make_sweep, plan_in
 from sweep.cleaning import clean
 from sweep.folder import fill, write_sweep
 from sweep.plan import unique_nodes
+from sweep.records import LineageRecord
 from sweep.store import LocalStore
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -122,6 +125,45 @@ def test_a_model_that_no_lineage_names_goes_with_force_alone(out):
     assert left == {name for name in before if not name.startswith("features/")}
 
 
+def test_a_store_that_is_not_there_is_an_error(out, tmp_path):
+    """A mistyped name has nothing in vain, and would look clean."""
+    with pytest.raises(ValueError, match="where there is none"):
+        run(out, store=str(tmp_path / "mistyped"))
+
+
+def test_without_the_data_set_no_model_can_be_told(out):
+    """Its keys hold the fingerprint of the data: without it every model would look unnamed."""
+    shutil.rmtree(out / "datasets")
+    before = files_below(out)
+    for force in (False, True):
+        with pytest.raises(ValueError, match="must hold the sweep's data set"):
+            run(out, force=force)
+    assert files_below(out) == before
+
+
+def test_a_data_set_that_is_being_prepared_and_a_request_to_stop_stay(out):
+    """Neither is a model's scratch, and neither has a claim."""
+    store = LocalStore(out)
+    for key in ("another-data-set", "run-0123"):
+        store.save_scratch(key, "state", b"x")
+    run(out)
+    assert store.load_scratch("another-data-set", "state") == b"x"
+    assert store.load_scratch("run-0123", "state") == b"x"
+
+
+def test_models_that_only_records_name_stay_with_force(out):
+    """As after a change of numerics: analysis still reads them."""
+    record = LineageRecord.load(next((out / "lineages").glob("*.json")))
+    other = plan_in(make_sweep(({"seed": [7]},)), LocalStore(out))[0]
+    compute(other.config, LocalStore(out))
+    keys = [[node.key] for node in other.nodes]
+    replace(record, id="older", nodes=keys).save(out / "lineages" / "older.json")
+    before = files_below(out)
+    run(out, force=True)
+    assert files_below(out) == before
+
+
 def test_a_shared_store_keeps_what_other_sweeps_may_need(out, tmp_path):
+    (tmp_path / "shared").mkdir()
     with pytest.raises(ValueError, match="belongs to one sweep"):
         run(out, store=str(tmp_path / "shared"), force=True)

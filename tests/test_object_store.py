@@ -11,6 +11,7 @@ from test_store import CARD, FILES, KEY, METRICS, RECORD, claimed
 
 from sweep.bucket import Bucket
 from sweep.files import CorruptError
+from sweep.inventory import OLD_SECONDS
 from sweep.object_store import ObjectStore
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -93,6 +94,17 @@ def test_a_whole_node_is_not_set_aside(store):
     store.publish_node(KEY, FILES, RECORD)
     assert not store.quarantine_node(KEY)
     assert store.has_node(KEY)
+
+
+def test_who_knew_a_node_learns_that_it_was_withdrawn(store, tmp_path):
+    """Two trials find its weights damaged; one is faster."""
+    store.publish_node(KEY, FILES, RECORD)
+    fast, slow = elsewhere(store, tmp_path), elsewhere(store, tmp_path)
+    assert fast.read_node(KEY) == slow.read_node(KEY)
+    damage(store.bucket, node_file(store, "model.safetensors"))
+    assert fast.quarantine_node(KEY)
+    assert not slow.quarantine_node(KEY)
+    assert not slow.has_node(KEY)
 
 
 def test_a_damaged_record_is_an_error_and_can_be_set_aside(store, tmp_path):
@@ -187,11 +199,13 @@ def test_its_items_are_listed_whole_and_deleted(store, tmp_path):
         "dataset": "d1",
         "streams": "s1",
         "scratch": "k2",
+        "remains": "k3",
     }
+    assert items.pop("remains").age_seconds < OLD_SECONDS
     assert len(items["node"].paths) == len(FILES) + 2
     for item in items.values():
         store.delete_item(item)
-    assert store.items() == []
+    assert [item.key for item in store.items()] == ["k3"]
     assert not store.has_node(KEY)
     assert [entry.path for entry in store.bucket.list("files/")] == [
         "files/nodes/k3/0-model.safetensors"
