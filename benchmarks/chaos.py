@@ -147,6 +147,8 @@ def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
 
 def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to the driver; what Ray leaves behind ends by itself, or goes on a while."""
+    if round_.bucket is None and not training(run):
+        return False
     fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait()
@@ -155,6 +157,8 @@ def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
 
 def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to every process, as when a machine loses power."""
+    if round_.bucket is None and not training(run):
+        return False
     fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
     run.kill_all()
     return True
@@ -210,7 +214,7 @@ def damage(round_: Round, run: Running, fault: Fault) -> bool:
     except (OSError, ValueError, IndexError):  # gone, or empty, meanwhile
         return False
     round_.damaged_files[str(path.relative_to(round_.out))] = digest(path)
-    fault.hit = str(path.relative_to(round_.out)).replace(path.parts[-2], path.parts[-2][:8])
+    fault.hit = "/".join(part[:24] for part in path.relative_to(round_.out).parts)
     if path.parts[-3] == "generations":
         round_.damaged.add(path.parts[-2])
     return True
