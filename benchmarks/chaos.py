@@ -338,14 +338,17 @@ def main() -> None:
                     if (out / name).exists() and digest(out / name) == found
                 ]
                 round_.unread = len(unread)
-                for name in unread:  # nobody has asked for them: they cannot be equal
-                    end[name] = expected.get(name)
+                for name in {*unread} & {*expected}:  # nobody has asked for them
+                    end[name] = expected[name]
                 wanted = {
                     k: v
                     for k, v in expected.items()
                     if not (in_bucket and (k.startswith("streams/") or k.endswith(".safetensors")))
                 }
                 equal.append(end == wanted)
+                for name in sorted({*end} | {*wanted}):
+                    if end.get(name) != wanted.get(name):
+                        print(f"  differs: {name}", flush=True)
                 print(f"sweep {index}: {round_.num_runs} runs, equal: {equal[-1]}", flush=True)
             finally:
                 if out.is_mount():
