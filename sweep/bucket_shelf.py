@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from sweep.bucket import Bucket
 from sweep.cache import Cache
-from sweep.files import CorruptError, checked_name, sha256
+from sweep.files import CorruptError, checked_name, record_of, sha256
 from sweep.records import DatasetCard, NodeRecord, RecordError, dump_json, parse_json
 
 R = TypeVar("R", NodeRecord, DatasetCard)
@@ -57,14 +57,9 @@ class BucketShelf(Generic[R]):
             data = parse_json(found[0], place)
         except RecordError as error:
             raise CorruptError(str(error)) from None
-        record = self.record_type.of_json(data, place)
-        if record.key != key or not isinstance(record.files, dict):
-            raise CorruptError(
-                f"{place} must be the record of {key}, got {record.key!r}; delete it and run the "
-                "same sweep command again"
-            )
-        self._known[key] = record
-        return record
+        way_out = "delete it and run the same sweep command again"
+        self._known[key] = record_of(self.record_type, key, data, place, way_out=way_out)
+        return self._known[key]
 
     def read_file(self, key: str, name: str) -> bytes:
         """A published file, from the cache or the bucket, checked against the record."""

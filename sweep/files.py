@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from sweep.records import DatasetCard, NodeRecord, RecordError, dump_json, read_json
+from sweep.records import DatasetCard, Json, NodeRecord, RecordError, dump_json, read_json
 
 R = TypeVar("R", NodeRecord, DatasetCard)
 
@@ -137,6 +137,14 @@ def remove_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
+def record_of(record_type: type[R], key: str, data: Json, place: object, *, way_out: str) -> R:
+    """The record of a key in a JSON object; CorruptError where it is another key's, or none."""
+    record = record_type.of_json(data, place)
+    if record.key != key or not isinstance(record.files, dict):
+        raise CorruptError(f"{place} must be the record of {key}, got {record.key!r}; {way_out}")
+    return record
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf(Generic[R]):
     """Folders <root>/<kind>/<key>/ that are renamed into place whole, and never change afterwards.
@@ -169,15 +177,10 @@ class Shelf(Generic[R]):
                 f"{path} must exist, got no published {key!r}; run the sweep that computes it"
             )
         try:
-            read_json(path)
+            data = read_json(path)
         except RecordError as error:
             raise CorruptError(str(error)) from None
-        record = self.record_type.load(path)
-        if record.key != key or not isinstance(record.files, dict):
-            raise CorruptError(
-                f"{path} must be the record of {key}, got {record.key!r}; {self._way_out(key)}"
-            )
-        return record
+        return record_of(self.record_type, key, data, path, way_out=self._way_out(key))
 
     def read_file(self, key: str, name: str) -> bytes:
         """A published file, checked against the record's SHA-256."""

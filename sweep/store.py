@@ -273,10 +273,10 @@ class LocalStore:
             if not path.exists():
                 return None
         try:
-            read_json(path)
+            data = read_json(path)
         except RecordError as error:
             raise CorruptError(str(error)) from None
-        return MetricsRecord.load(path)
+        return MetricsRecord.of_json(data, path)
 
     def claim(self, key: str, *, owner: str | None = None) -> Claim | None:
         """See Store."""

@@ -8,12 +8,11 @@ import urllib.parse
 from types import TracebackType
 from typing import Self
 
-MODES = ("well", "answer_500", "drop", "hang", "lose_answer")
 HANG_SECONDS = 5.0
 
 
 class FaultyProxy:
-    """Passes requests on while `mode` is "well"; a context manager."""
+    """Passes requests on while `mode` is "well", not answer_500, drop, hang or lose_answer."""
 
     def __init__(self, endpoint: str) -> None:
         self.mode = "well"

@@ -1,7 +1,6 @@
 """An S3 server of this machine for tests: moto's, in a process of its own."""
 
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -49,7 +48,6 @@ def running_server() -> Generator[Server]:
         [program, "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": "1000"},
     )
     try:
         _wait(port)
