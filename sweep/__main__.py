@@ -77,9 +77,12 @@ class _Presets:
 
 @dataclass(frozen=True, kw_only=True)
 class _Status:
-    """Say how far a sweep is, also while it runs: its lineages, and what is at work now."""
+    """Say how far a sweep is, also while it runs: its lineages, and what is at work now.
 
-    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    With --store alone: how far each sweep is whose models are there.
+    """
+
+    directory: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
     """Results folder (--out of sweep run)."""
     store: str | None = None
     """The --store the sweep was run with."""
@@ -190,6 +193,13 @@ def run(args: list[str]) -> int:
 def status(args: list[str]) -> int:
     """Print how far a sweep is."""
     options = parse(_Status, _with_value(args, "--watch", "2"), prog="sweep status")
+    if options.directory is None:
+        if options.store is None or options.watch is not None:
+            raise UsageError("sweep status needs a results folder, or --store alone for all in it")
+        from sweep.registry import print_sweeps
+
+        print_sweeps(options.store)
+        return 0
     if options.watch is not None:
         from sweep.watching import watch
 
@@ -260,7 +270,7 @@ def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]
 def _with_value(args: list[str], flag: str, value: str) -> list[str]:
     """The words with a value behind a flag that stands without one."""
     found: list[str] = []
-    for word, after in zip(args, [*args[1:], "-"], strict=True):
+    for word, after in zip(args, [*args[1:], "-"], strict=False):
         alone = word == flag and not after.replace(".", "", 1).isdigit()
         found += [word, value] if alone else [word]
     return found
@@ -290,7 +300,7 @@ Sweeps of self-consuming generative models: one trial is one whole lineage.
   sweep presets                       list the presets, one line each
   sweep plan PRESET|FILE [options]    say what would be computed; run nothing
   sweep run PRESET|FILE --out DIR     run it, resume it or extend it
-  sweep status DIR                    say how far it is
+  sweep status DIR                    say how far it is; with --store alone, each sweep there
   sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
   sweep stop DIR                      stop it, from any machine that sees its store
   sweep clean DIR                     delete scratch of finished models and damaged files

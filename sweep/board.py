@@ -60,8 +60,10 @@ class Board:
     def write_generation(self, record: NodeRecord, spec: str) -> None:
         """A model's curves, preview and numbers, once its own metrics are there."""
         suffix, generation = f".V{record.generation}-{record.key[:8]}", record.generation
+        if self.has(suffix):
+            return
         metrics = self.store.read_metrics(record.key, spec) if spec else None
-        if self.has(suffix) or (spec and metrics is None and record.status == "done"):
+        if spec and metrics is None and record.status == "done":
             return
         numbers = {
             "pool/num_images": record.num_images,

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from sweep.files import StoreError
@@ -31,6 +31,8 @@ SILENCE_SECONDS = 30.0
 """After which an answer that does not come, or comes no further, has failed."""
 LONGEST_SECONDS = 3600.0
 """Of one request, however large the object."""
+PART_BYTES = 16 * 2**20
+"""Of a large object that is read a part at a time."""
 UPLOADS = 4
 """Parts of a large object that are on their way at once."""
 CLOCK_SECONDS = 600.0
@@ -71,6 +73,16 @@ class Bucket:
             return bytes(found.bytes()), _entry(found.meta)
 
         return self._ask(path, get, missing=None)
+
+    def read_parts(self, path: str, size: int) -> Iterator[bytes]:
+        """An object of a known size, a part at a time: it may be larger than memory."""
+
+        def get(store: Any, start: int) -> bytes:
+            end = min(start + PART_BYTES, size)
+            return bytes(_obstore().get_range(store, path, start=start, end=end))
+
+        for start in range(0, size, PART_BYTES):
+            yield self._ask(path, partial(get, start=start))
 
     def find(self, path: str) -> Entry | None:
         """What is known of an object, or None where there is none."""

@@ -8,7 +8,7 @@ The counterpart of sweep.files.Shelf. Must not know what a record says.
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -42,6 +42,12 @@ class BucketShelf(Generic[R]):
         found = self.bucket.find(self.record_path(key))
         return found is not None and found.size > 0
 
+    def keys(self) -> set[str]:
+        """All that are published."""
+        folder = f"records/{self.kind}/"
+        names = {entry.path for entry in self.bucket.list(folder) if entry.size}
+        return {name.removeprefix(folder).removesuffix(".json") for name in names}
+
     def read(self, key: str) -> R:
         """See sweep.files.Shelf."""
         if key in self._known:
@@ -72,16 +78,15 @@ class BucketShelf(Generic[R]):
         return data
 
     def locate(self, key: str, name: str) -> Path:
-        """Where on this machine a published file lies, checked."""
+        """Where on this machine a published file lies, checked but never whole in memory."""
         path, expected = self._expected(key, name)
-        place = self.cache.locate(path)
-        try:
-            with place.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == expected:
-                    return place
-        except OSError:
-            pass  # not here yet
-        return self.cache.keep(path, self._download(key, path, expected))
+        if self.cache.digest(path) == expected:
+            return self.cache.locate(path)
+        found = self.bucket.find(path)
+        if found is None:
+            raise self._damage(key, path, "no file")
+        parts = self._parts(key, path, expected, found.size)
+        return self.cache.keep_parts(path, parts, size=found.size)
 
     def publish(self, key: str, files: Mapping[str, bytes | memoryview], *, record: R) -> bool:
         """Publish files and their record at once; False where another process was first."""
@@ -155,16 +160,33 @@ class BucketShelf(Generic[R]):
         found = self.bucket.read(path)
         if found is None or sha256(found[0]) != expected:
             state = "no file" if found is None else f"{len(found[0])} damaged bytes"
-            raise CorruptError(
-                f"{self.bucket}/{path} must have the SHA-256 of its record, got {state}; delete "
-                f"{self.bucket}/{self.record_path(key)} and run the same sweep command again"
-            )
+            raise self._damage(key, path, state)
         return found[0]
 
+    def _parts(self, key: str, path: str, expected: str, size: int) -> Iterator[bytes]:
+        """A published file, a part at a time; CorruptError behind the last if it is damaged."""
+        digest = hashlib.sha256()
+        for part in self.bucket.read_parts(path, size):
+            digest.update(part)
+            yield part
+        if digest.hexdigest() != expected:
+            raise self._damage(key, path, f"{size} damaged bytes")
+
+    def _damage(self, key: str, path: str, state: str) -> CorruptError:
+        return CorruptError(
+            f"{self.bucket}/{path} must have the SHA-256 of its record, got {state}; delete "
+            f"{self.bucket}/{self.record_path(key)} and run the same sweep command again"
+        )
+
     def _is_whole(self, key: str, name: str) -> bool:
+        path, expected = self._expected(key, name)
+        found = self.bucket.find(path)
+        if found is None:
+            return False
         try:
-            self._download(key, *self._expected(key, name))
-        except (CorruptError, FileNotFoundError, ValueError):
+            for _ in self._parts(key, path, expected, found.size):
+                pass
+        except CorruptError:
             return False
         return True
 

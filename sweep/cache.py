@@ -6,12 +6,13 @@ download only. Must not know what a file holds.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.files import explained
-from sweep.records import write_bytes
+from sweep.records import write_parts
 
 GIGABYTE = 10**9
 SLACK = 0.01
@@ -46,13 +47,28 @@ class Cache:
             os.utime(place)
         return data
 
+    def digest(self, path: str) -> str | None:
+        """SHA-256 of a file, or None where it is not here."""
+        place = self.locate(path)
+        try:
+            with place.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.utime(place)
+        except OSError:
+            return None
+        return digest
+
     def keep(self, path: str, data: bytes | memoryview) -> Path:
         """Write a file, and make room for it; returns where it is."""
+        return self.keep_parts(path, [data], size=len(data))
+
+    def keep_parts(self, path: str, parts: Iterable[bytes | memoryview], *, size: int) -> Path:
+        """Write a file a part at a time; one whose parts end in an error does not appear."""
         place = self.locate(path)
         with explained(place):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._make_room(len(data))
-            write_bytes(place, data)
+            self._make_room(size)
+            write_parts(place, parts)
         return place
 
     def offer(self, path: str, data: bytes | memoryview) -> None:

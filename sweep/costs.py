@@ -21,7 +21,7 @@ from sweep.metric_plan import MetricsPlan
 from sweep.plan import NodePlan, PlannedLineage
 from sweep.records import DatasetCard
 from sweep.schedule import chains_of
-from sweep.store import Store
+from sweep.seen import Seen
 from sweep.timings import (
     Kind,
     Machine,
@@ -155,15 +155,15 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     return work
 
 
-def add_own(timings: Timings, lineages: Sequence[PlannedLineage], store: Store) -> None:
+def add_own(timings: Timings, lineages: Sequence[PlannedLineage], seen: Seen) -> None:
     """Add the finished models of a sweep."""
     for lineage in lineages:
         for node in lineage.nodes:
-            if not store.has_node(node.key):
+            if not seen.has_node(node.key):
                 break
-            found = [store.read_metrics(node.key, plan.spec) for plan in node.all_metrics]
+            found = [seen.read_metrics(node.key, plan.spec) for plan in node.all_metrics]
             timings.add_node(
-                store.read_node(node.key),
+                seen.read_node(node.key),
                 node.inputs,
                 shape=lineage.card.shape,
                 metrics=[record for record in found if record is not None],

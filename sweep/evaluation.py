@@ -19,7 +19,9 @@ from sweep.places import open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep
 from sweep.pool import Pool
 from sweep.prepared import find_card
+from sweep.presence import present, run_key
 from sweep.records import WEIGHTS
+from sweep.seen import look_up
 from sweep.store import Store
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
@@ -50,15 +52,16 @@ def evaluate(
         from sweep.runner import measure_nodes
 
         try:
-            errors = measure_nodes(
-                work,
-                lineages,
-                kept,
-                sweep,
-                tune_dir=out / "tune",
-                address=address,
-                say=lambda line: print(line, file=sys.stderr, flush=True),
-            )
+            with present(kept, run_key(out, sweep)):
+                errors = measure_nodes(
+                    work,
+                    lineages,
+                    kept,
+                    sweep,
+                    tune_dir=out / "tune",
+                    address=address,
+                    say=lambda line: print(line, file=sys.stderr, flush=True),
+                )
         except KeyboardInterrupt:
             fill(out, lineages, kept)
             print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
@@ -107,15 +110,16 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     Raises:
         ValueError: Its samples are not in the store and cannot be drawn.
     """
+    seen = look_up(store, lineages)
     found: dict[tuple[str, int], None] = {}
     counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         for node in lineage.nodes:
-            if not store.has_node(node.key) or store.read_node(node.key).status != "done":
+            if not seen.has_node(node.key) or seen.read_node(node.key).status != "done":
                 break
             for plan in node.all_metrics:
                 place = node.key, plan.spec
-                if place in counted or store.read_metrics(*place) is not None:
+                if place in counted or seen.read_metrics(*place) is not None:
                     continue
                 check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
                 counted.add(place)

@@ -11,9 +11,11 @@ from sweep.places import open_store
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.presence import present, run_key
-from sweep.records import LineageRecord
+from sweep.records import LineageRecord, load_sweep
+from sweep.registry import note
 from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
+from sweep.seen import done_keys
 from sweep.store import Store
 
 
@@ -39,6 +41,8 @@ def execute(
     out.mkdir(parents=True, exist_ok=True)
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
     write_sweep(out, sweep if address is None else without_capacity(sweep), command)
+    if kept.place != str(out):
+        note(kept, run_key(out, sweep), load_sweep(out))
     records = fill(out, lineages, kept)
     errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
@@ -83,9 +87,8 @@ def without_capacity(sweep: SweepConfig) -> SweepConfig:
 
 def check_space(lineages: list[PlannedLineage], store: Store) -> None:
     """Raise ValueError unless the store has room for what is missing."""
-    missing = [
-        n for n in unique_nodes(x.nodes for x in lineages).values() if not store.has_node(n.key)
-    ]
+    done = done_keys(store, lineages)
+    missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
     needed, free = planned_bytes(lineages, missing), store.free_bytes()
     if free is not None and needed > free:
         raise ValueError(

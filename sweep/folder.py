@@ -8,6 +8,7 @@ import contextlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,7 @@ from sweep.records import (
     node_dir,
     write_bytes,
 )
+from sweep.seen import QUESTIONS, look_up
 from sweep.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
@@ -53,6 +55,7 @@ OURS = (
     "lineages",
     "selections",
     "streams",
+    "sweeps",
     "tensorboard",
     "tune",
     "work",
@@ -129,7 +132,7 @@ def read_sweep(out: Path) -> SweepConfig:
     return sweep_from_record(load_sweep(out), out / "sweep.json")
 
 
-def sweep_from_record(record: SweepRecord, path: Path) -> SweepConfig:
+def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
     """Settings of a sweep.json; raises RecordError naming `path` for what is not allowed.
 
     A setting added since the file was written is as the program was then, whatever today's default.
@@ -281,42 +284,38 @@ def fill(
         The lineages' records, in order.
     """
     records = []
-    shared = store.place != str(out.absolute())
+    seen = look_up(store, lineages)
     for lineage in lineages:
-        record = lineage_status(lineage, store, error=(errors or {}).get(lineage.id))
+        record = lineage_status(lineage, seen, error=(errors or {}).get(lineage.id))
         path = out / "lineages" / f"{lineage.id}.json"
         if not path.exists() or LineageRecord.load(path) != record:
             record.save(path)
         records.append(record)
-        if shared:
-            copy_dataset(out, lineage, store)
-            for node in lineage.nodes:
-                if store.has_node(node.key):
-                    copy_node(out, node.key, [plan.spec for plan in node.all_metrics], store)
+    if store.place != str(out.absolute()):
+        for key in sorted({lineage.card.key for lineage in lineages}):
+            copy_dataset(out, key, store)
+        with ThreadPoolExecutor(QUESTIONS) as pool:
+            list(pool.map(lambda record: copy_files(out, record, store), seen.nodes.values()))
+        for (key, spec), metrics in seen.metrics.items():
+            metrics.save(node_dir(out, key) / "metrics" / f"{spec}.json")
     stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
     for name in stale:
         (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
     return records
 
 
-def copy_node(out: Path, key: str, specs: list[str], store: Store) -> None:
-    """Copy a node's small files (no weights, no streams) into the results folder."""
-    folder = node_dir(out, key)
-    record = store.read_node(key)
+def copy_files(out: Path, record: NodeRecord, store: Store) -> None:
+    """Copy a node's record and small files (no weights) into the results folder."""
+    folder = node_dir(out, record.key)
     for name in COPIED:
         if name in record.files and not (folder / name).exists():
-            write_bytes(folder / name, store.read_file(key, name))
+            write_bytes(folder / name, store.read_file(record.key, name))
     if not (folder / "record.json").exists():
         record.save(folder / "record.json")
-    for spec in specs:
-        metrics = store.read_metrics(key, spec)
-        if metrics is not None:
-            metrics.save(folder / "metrics" / f"{spec}.json")
 
 
-def copy_dataset(out: Path, lineage: PlannedLineage, store: Store) -> None:
+def copy_dataset(out: Path, key: str, store: Store) -> None:
     """Copy a data set's card and preview (no pixels) into the results folder."""
-    key = lineage.card.key
     folder = out / "datasets" / key
     if store.has_dataset(key) and not (folder / "card.json").exists():
         write_bytes(folder / "preview.png", store.read_dataset_file(key, "preview.png"))

@@ -5,6 +5,7 @@
     <url>/records/datasets/<key>.json   one prepared data set, and files/datasets/<key>/ likewise
     <url>/metrics/<key>/<spec>.json     a node's numbers
     <url>/streams|features|selections/  immutable blocks
+    <url>/sweeps/<key>.json             what a sweep asks for
     <url>/claims/<key>.json             who works on a key
     <url>/scratch/<key>/                checkpoints of unfinished trainings
     <url>/corrupt/                      records of what was found damaged
@@ -15,7 +16,7 @@ is kept in a cache on this machine. Must not know how a key is made, what an ima
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from sweep.records import (
     MetricsRecord,
     NodeRecord,
     RecordError,
+    SweepRecord,
     dump_json,
     parse_json,
 )
@@ -89,6 +91,10 @@ class ObjectStore:
     def has_node(self, key: str) -> bool:
         """See Store."""
         return self._nodes.has(key)
+
+    def done_nodes(self, keys: Collection[str]) -> set[str]:
+        """See Store; one listing answers for all."""
+        return self._nodes.keys() & set(keys)
 
     def read_node(self, key: str) -> NodeRecord:
         """See Store."""
@@ -164,6 +170,20 @@ class ObjectStore:
         except RecordError as error:
             raise CorruptError(str(error)) from None
         return MetricsRecord.of_json(data, place)
+
+    def note_sweep(self, key: str, record: SweepRecord) -> None:
+        """See Store."""
+        self.bucket.write(f"sweeps/{checked_name(key)}.json", dump_json(asdict(record)))
+
+    def read_sweeps(self) -> dict[str, SweepRecord]:
+        """See Store."""
+        found = {}
+        for entry in self.bucket.list("sweeps/"):
+            if (read := self.bucket.read(entry.path)) is not None:
+                place = f"{self.bucket}/{entry.path}"
+                key = entry.path.removeprefix("sweeps/").removesuffix(".json")
+                found[key] = SweepRecord.of_json(parse_json(read[0], place), place)
+        return found
 
     def claim(self, key: str, *, owner: str | None = None) -> BucketClaim | None:
         """See Store."""

@@ -6,6 +6,7 @@ the network. Must not know lineages or Ray.
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -20,6 +21,9 @@ PREVIEW_IMAGES = 64
 
 IMAGES = "images.npy"
 """All images, in a file that a trial maps instead of reading: it may be larger than memory."""
+
+ATTEMPTS = 3
+"""To map a file of a cache before another process deletes it."""
 
 ARRAYS = "arrays.npz"
 """Labels and the split's indices; the images too in data sets prepared before IMAGES was."""
@@ -162,6 +166,16 @@ def load_prepared(card: DatasetCard, store: Store) -> Dataset:
 
 
 def map_images(key: str, store: Store) -> np.ndarray:
-    """The images of a data set as an array whose pages are read when they are needed."""
-    path = store.locate_dataset_file(key, IMAGES)
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    """The images of a data set as an array whose pages are read when they are needed.
+
+    Raises:
+        FileNotFoundError: Other trials pushed the file out of a cache again and again.
+    """
+    for _ in range(ATTEMPTS):
+        path = store.locate_dataset_file(key, IMAGES)
+        with suppress(FileNotFoundError):  # once it is mapped, it may go
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    raise FileNotFoundError(
+        f"{path} must stay until it is read, got a cache that is too full; "
+        "raise --resources.cache-gigabytes"
+    )

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweep.claims import ClaimInfo
-from sweep.config import SweepConfig, to_json
+from sweep.config import EXTENDABLE, SweepConfig, flatten, to_json
 from sweep.files import StoreError, sha256
 from sweep.folder import read_sweep
 from sweep.heartbeat import Heartbeat
@@ -31,12 +31,14 @@ PATIENCE_SECONDS = 180.0
 
 
 def run_key(out: Path, sweep: SweepConfig) -> str:
-    """Name, in a store, of the runs of a sweep: the same on every machine with a copy of it."""
+    """Name, in a store, of a sweep and its runs: the same on every machine with a copy of it.
+
+    An extended sweep is the same one, so that whoever started before the extension is found.
+    """
     facts = {
         "out": out.absolute().name,
         "name": sweep.name,
-        "base": to_json(sweep.base),
-        "grids": [dict(grid) for grid in sweep.grids],
+        "base": [each for each in flatten(to_json(sweep.base)) if each[0] not in EXTENDABLE],
     }
     return f"run-{sha256(dump_json(facts))[:32]}"
 

@@ -13,6 +13,7 @@ Standard library only: must not know torch, ray, numpy or the rest of sweep.
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -276,11 +277,16 @@ def dump_json(data: Json) -> bytes:
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file atomically (a reader sees the old file or the new one), and durably."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file so, a part at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

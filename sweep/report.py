@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import DataConfig, MetricsConfig, check
@@ -12,6 +13,7 @@ from model.metrics import needed
 from model.size import ModelSize, model_size
 from model.training_length import ema_init_left
 from sweep.blocks import block_size, blocks_of
+from sweep.claims import ClaimInfo
 from sweep.config import SweepConfig
 from sweep.costs import add_own, cost_lines, read_prices
 from sweep.entering import streams_of
@@ -20,7 +22,9 @@ from sweep.places import existing_store, open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
+from sweep.presence import run_key, running
 from sweep.records import DatasetCard, LineageRecord, load_lineages
+from sweep.seen import look_up
 from sweep.store import Store
 from sweep.timings import Timings, read_timings
 from sweep.tracking import Snapshot, Tracker
@@ -73,7 +77,8 @@ def print_plan(
         kept.read_claims()  # raises where there is no such bucket
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     tree = unique_nodes(lineage.nodes for lineage in lineages)
-    missing = [n for n in tree.values() if kept is None or not kept.has_node(n.key)]
+    seen = None if kept is None else look_up(kept, lineages)
+    missing = [n for n in tree.values() if seen is None or not seen.has_node(n.key)]
     naive = sum(len(lineage.nodes) for lineage in lineages)
     note_idle_settings(lineages)
     print(f"{sweep.name}: {sweep.description}\n")
@@ -98,8 +103,8 @@ def print_plan(
         f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
         f"largest pool {format_bytes(largest)} in memory"
     )
-    if kept is not None:
-        add_own(timed, lineages, kept)
+    if seen is not None:
+        add_own(timed, lineages, seen)
     print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
     if missing and sweep.base.train.precision == "auto":
         print("  train.precision=auto is timed as fp32; --train.precision bf16 plans for such GPUs")
@@ -240,20 +245,39 @@ def print_status(out: Path, *, store: str | None) -> None:
     Raises:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
-    name, tracker = track(out, store=store)
-    snapshot = tracker.look()
-    print_lineages(name, tracker, snapshot, out=out)
+    followed = track(out, store=store)
+    snapshot = followed.tracker.look()
+    print_lineages(followed.name, followed.tracker, snapshot, out=out)
     if lines := snapshot.lines():
         print("\nrunning now:")
         print("\n".join(f"  {line}" for line in lines))
 
 
-def track(out: Path, *, store: str | None) -> tuple[str, Tracker]:
-    """A results folder's sweep, by name, and what follows it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Followed:
+    """A sweep whose progress is looked at."""
+
+    name: str
+    key: str
+    store: Store
+    tracker: Tracker
+
+    def drivers(self) -> list[ClaimInfo]:
+        """Those who run it now."""
+        return running(self.store, self.key)
+
+
+def track(out: Path, *, store: str | None) -> Followed:
+    """A results folder's sweep."""
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
-    lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
-    return sweep.name, Tracker(lineages, kept)
+    return follow(sweep, kept, run_key(out, sweep))
+
+
+def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
+    """A sweep in a store, where its runs have a key."""
+    lineages = plan_sweep(sweep, card_finder(store), on_gpu=sweep.base.train.precision == "bf16")
+    return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
 
 def print_lineages(

@@ -33,10 +33,11 @@ from ray.tune.execution import class_cache  # noqa: E402
 
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display  # noqa: E402
-from sweep.plan import PlannedLineage, unique_nodes  # noqa: E402
+from sweep.plan import PlannedLineage  # noqa: E402
 from sweep.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
 from sweep.schedule import Schedule, chains_of  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
+from sweep.seen import done_keys  # noqa: E402
 from sweep.store import Store  # noqa: E402
 from sweep.timings import format_seconds  # noqa: E402
 from sweep.trial import TrialJob, measure_generation, run_trial  # noqa: E402
@@ -73,10 +74,7 @@ def run_lineages(
     resources = sweep.resources
     with started_ray(resources, address, tune_dir) as total:
         device, per_trial = trial_resources(resources, total)
-        schedule = Schedule(
-            chains_of(lineages),
-            {key for key in unique_nodes(x.nodes for x in lineages) if store.has_node(key)},
-        )
+        schedule = Schedule(chains_of(lineages), done_keys(store, lineages))
         job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
         side_by_side = num_members(resources, per_trial, total, lineages)
         if side_by_side > 1:

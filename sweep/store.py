@@ -5,6 +5,7 @@
     <root>/streams/<stream>/       immutable blocks of images
     <root>/features/<key>/         immutable blocks of features of images
     <root>/selections/<key>/       which of its candidates a filter keeps, and their scores
+    <root>/sweeps/<key>.json       what a sweep asks for whose results folder is elsewhere
     <root>/work/<key>/             the claim, and one folder of scratch per owner
 
 Store is what the rest of sweep uses; LocalStore keeps it in a folder that machines may share, as
@@ -12,7 +13,7 @@ above, sweep.object_store in a bucket. Must not know how a key is made, what an 
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -36,6 +37,7 @@ from sweep.records import (
     MetricsRecord,
     NodeRecord,
     RecordError,
+    SweepRecord,
     read_json,
 )
 
@@ -51,6 +53,10 @@ class Store(Protocol):
 
     def has_node(self, key: str) -> bool:
         """Whether a node is done."""
+        ...
+
+    def done_nodes(self, keys: Collection[str]) -> set[str]:
+        """Those of so many keys whose nodes are done."""
         ...
 
     def read_node(self, key: str) -> NodeRecord:
@@ -114,6 +120,14 @@ class Store(Protocol):
 
     def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
         """A node's numbers under a metric specification, or None where it was not evaluated."""
+        ...
+
+    def note_sweep(self, key: str, record: SweepRecord) -> None:
+        """Keep what a sweep asks for, replacing what was noted under the key."""
+        ...
+
+    def read_sweeps(self) -> dict[str, SweepRecord]:
+        """Every sweep that was noted, by key."""
         ...
 
     def claim(self, key: str, *, owner: str | None = None) -> Claim | None:
@@ -206,6 +220,10 @@ class LocalStore:
         """See Store."""
         return self._nodes.has(key)
 
+    def done_nodes(self, keys: Collection[str]) -> set[str]:
+        """See Store."""
+        return {key for key in keys if self._nodes.has(key)}
+
     def read_node(self, key: str) -> NodeRecord:
         """See Store."""
         return self._nodes.read(key)
@@ -278,6 +296,17 @@ class LocalStore:
             raise CorruptError(str(error)) from None
         return MetricsRecord.of_json(data, path)
 
+    def note_sweep(self, key: str, record: SweepRecord) -> None:
+        """See Store."""
+        path = self.root / "sweeps" / f"{checked_name(key)}.json"
+        with explained(path):
+            record.save(path)
+
+    def read_sweeps(self) -> dict[str, SweepRecord]:
+        """See Store."""
+        paths = sorted((self.root / "sweeps").glob("*.json"))
+        return {path.stem: SweepRecord.load(path) for path in paths}
+
     def claim(self, key: str, *, owner: str | None = None) -> Claim | None:
         """See Store."""
         return claims.acquire(
@@ -302,14 +331,12 @@ class LocalStore:
 
     def has_file(self, key: str, name: str) -> bool:
         """See Store."""
-        path = self._nodes.path(key) / checked_name(name)
-        with explained(path):
+        with explained(path := self._nodes.path(key) / checked_name(name)):
             return path.exists()
 
     def has_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> bool:
         """See Store."""
-        path = self._block_path(shelf, stream, index)
-        with explained(path):
+        with explained(path := self._block_path(shelf, stream, index)):
             return path.exists()
 
     def write_block(
@@ -340,8 +367,7 @@ class LocalStore:
 
     def discard_block(self, stream: str, index: int, *, shelf: BlockShelf = "streams") -> None:
         """See Store."""
-        path = self._block_path(shelf, stream, index)
-        with explained(path):
+        with explained(path := self._block_path(shelf, stream, index)):
             path.unlink(missing_ok=True)
 
     def items(self) -> list[Item]:

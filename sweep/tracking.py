@@ -5,7 +5,6 @@ and `sweep status` in another terminal see the same, also where a store is far a
 import torch or ray.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,14 +18,12 @@ from sweep.makespan import longest_chain, total_seconds
 from sweep.plan import NodePlan, PlannedLineage, by_generation, unique_nodes
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.schedule import chains_of
+from sweep.seen import Place, Seen, look_up
 from sweep.store import Store
 from sweep.timings import Timings, format_seconds
 
 MOST_ASKED = 16
 """Models and metrics that a look asks for, but for the first one."""
-
-Place = tuple[str, str]
-"""A node's key, and a metric specification, or "" for the model itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,12 +122,17 @@ class Tracker:
         return self._metrics.get((key, spec))
 
     def look(self) -> Snapshot:
-        """Ask for what may be new: a call for all claims, and one each for a few places."""
+        """Ask for what may be new: a call for all claims, and one each for a few places.
+
+        The first time everything is asked for.
+        """
         claims = {k: v for k, v in self._store.read_claims().items() if k in self._ours}
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
+        left = MOST_ASKED if self._num_looks else 0
+        if not self._num_looks:
+            self._keep(look_up(self._store, self.lineages))
         self._num_looks += 1
-        left = MOST_ASKED if self._num_looks > 1 else sys.maxsize
         while left and (due := self._due(live, released)):
             for place in due[:left]:
                 self._ask(place)
@@ -152,7 +154,10 @@ class Tracker:
         return sorted(places, key=lambda p: (p[0] not in released, self._asked.get(p, 0), p))
 
     def _next_places(self, lineage: PlannedLineage) -> Iterator[Place]:
-        """The first model that a lineage lacks, and the first numbers of those it has."""
+        """The first model that a lineage lacks, and the first numbers of those it has.
+
+        For the model itself the specification is empty.
+        """
         if lineage.id in self.ended:
             return
         measured = True
@@ -170,18 +175,26 @@ class Tracker:
 
     def _ask(self, place: Place) -> None:
         key, spec = place
-        node, shape = self._tree[key], self._shapes[key]
         if not spec:
             with suppress(FileNotFoundError):
-                self._nodes[key] = self._store.read_node(key)
-                self._timings.add_node(self._nodes[key], node.inputs, shape=shape, metrics=())
+                self._keep(Seen(nodes={key: self._store.read_node(key)}, metrics={}))
         else:
             with suppress(CorruptError):  # it will be measured again
                 found = self._store.read_metrics(key, spec)
                 if found is not None:
-                    self._metrics[place] = found
-                    self._timings.add_metrics(found, node.inputs, shape=shape)
+                    self._keep(Seen(nodes={}, metrics={place: found}))
         self._asked[place] = self._num_looks
+
+    def _keep(self, seen: Seen) -> None:
+        """Remember what was seen, and how long it took."""
+        for key, record in seen.nodes.items():
+            node, shape = self._tree[key], self._shapes[key]
+            self._nodes[key] = record
+            self._timings.add_node(record, node.inputs, shape=shape, metrics=())
+        for place, found in seen.metrics.items():
+            node, shape = self._tree[place[0]], self._shapes[place[0]]
+            self._metrics[place] = found
+            self._timings.add_metrics(found, node.inputs, shape=shape)
 
     def _snapshot(self, claims: Mapping[str, ClaimInfo]) -> Snapshot:
         live = {key: claim.progress for key, claim in claims.items() if claim.live}

@@ -18,9 +18,6 @@ from sweep.records import load_lineages, load_sweep
 from sweep.report import print_lineages, track
 from sweep.tracking import Snapshot, Tracker
 
-QUIET_SECONDS = 20.0
-"""Without any claim, until nobody is said to work: measuring, and Ray's start, hold none."""
-
 
 def watch(out: Path, *, store: str | None, period: float) -> int:
     """Show a sweep until it is finished; returns 0, or 1 where lineages failed or diverged.
@@ -36,20 +33,21 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
     """
     check_finite("--watch", period, 0.1)
     load_sweep(out)  # whose error says more than that of a missing file
-    quiet, planned = _Quiet(), 0
+    planned = 0
     with _Screen() as screen:
         while True:
             if planned != (changed := (out / "sweep.json").stat().st_mtime_ns):
                 planned = changed  # new, or extended meanwhile
-                name, tracker = track(out, store=store)
+                followed = track(out, store=store)
+                name, tracker = followed.name, followed.tracker
             try:
-                snapshot = tracker.look()
+                snapshot, drivers = tracker.look(), followed.drivers()
             except StoreError as error:  # a far store may be back at the next look
                 screen.show([f"cannot look: {error}"], news=str(error))
             else:
-                if is_finished(out, tracker, snapshot):
+                dead = not (snapshot.at_work or drivers)
+                if is_finished(out, tracker, dead=dead):
                     break
-                dead = quiet.lasts(snapshot)
                 lines = resuming(out) if dead else snapshot.lines()
                 news = (snapshot.num_ended, snapshot.num_done, dead)
                 screen.show([f"{name}: {describe(tracker, snapshot)}", *lines], news=news)
@@ -58,10 +56,10 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
     return 1 if any(record.status != "done" for record in records) else 0
 
 
-def is_finished(out: Path, tracker: Tracker, snapshot: Snapshot) -> bool:
-    """Whether every lineage is done or diverged, or has failed and nobody is at work."""
+def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
+    """Whether every lineage is done or diverged, or has failed and nobody works on it."""
     open_ones = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
-    if not open_ones or snapshot.at_work:
+    if not open_ones or not dead:
         return not open_ones
     return open_ones <= {record.id for record in load_lineages(out) if record.status == "failed"}
 
@@ -76,25 +74,6 @@ def resuming(out: Path) -> list[str]:
     commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
     command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
     return [f"nobody works on it; to resume: {command}"]
-
-
-class _Quiet:
-    """Tells for how long nobody has been at work."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._num_done = 0
-
-    def lasts(self, snapshot: Snapshot) -> bool:
-        """Whether nobody works: the holder of a claim is dead, or there was none for a while."""
-        now, before = time.monotonic(), self._num_done
-        self._num_done = snapshot.num_done
-        if snapshot.at_work:
-            self._since = None
-            return False
-        if self._since is None or snapshot.num_done > before:
-            self._since = now
-        return bool(snapshot.claims) or now - self._since >= QUIET_SECONDS
 
 
 class _Screen:

@@ -12,6 +12,7 @@ from sweep.config import SweepConfig
 from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
 from sweep.plan import NodePlan, PlannedLineage, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
+from sweep.seen import look_up
 from sweep.store import LocalStore
 from sweep.timings import Machine, Timings, read_timings
 
@@ -261,7 +262,7 @@ def test_a_folder_and_its_store_tell_the_same(tmp_path: Path) -> None:
     compute(make_lineage(), store)
     read, own = Timings(), Timings()
     read_timings(tmp_path, read)
-    add_own(own, lineages, store)
+    add_own(own, lineages, look_up(store, lineages))
     assert read == own
 
 

@@ -1,7 +1,9 @@
 """Facts of the store in a bucket, on an S3 server: the same promises as in a folder."""
 
 import multiprocessing
+import os
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +37,12 @@ def damage(bucket: Bucket, path: str) -> None:
 def node_file(store: ObjectStore, name: str) -> str:
     """Path in the bucket of a file of the node."""
     return store._nodes.file_path(KEY, name, store.read_node(KEY).files[name])
+
+
+def dataset_file(store: ObjectStore) -> str:
+    """Path in the bucket of the images of data set d1."""
+    digest = store.read_card("d1").files["images.npy"]
+    return store._datasets.file_path("d1", "images.npy", digest)
 
 
 def test_a_node_is_read_as_it_was_published_on_another_machine(store, tmp_path):
@@ -136,6 +144,38 @@ def test_a_data_set_is_located_on_this_machine(store, tmp_path):
     assert other.locate_dataset_file("d1", "images.npy").read_bytes() == b"pixels"
     assert replace(other.read_card("d1"), files={}) == CARD
     assert other.verify_dataset("d1") == []
+
+
+def test_a_file_larger_than_a_part_is_fetched_in_parts(store, tmp_path, monkeypatch):
+    """Never whole in memory, and whole on disk; then it is found there, used, and not evicted."""
+    data = bytes(range(256)) * 41
+    store.publish_dataset("d1", {"images.npy": data}, CARD)
+    monkeypatch.setattr("sweep.bucket.PART_BYTES", 1000)
+    other = elsewhere(store, tmp_path)
+    sizes = [len(part) for part in other.bucket.read_parts(dataset_file(other), len(data))]
+    assert sizes == [1000] * 10 + [496]
+    place = other.locate_dataset_file("d1", "images.npy")
+    assert place.read_bytes() == data
+    os.utime(place, (0, 0))
+    other.bucket.delete([dataset_file(other)])
+    assert other.locate_dataset_file("d1", "images.npy") == place
+    assert time.time() - place.stat().st_mtime < 60
+
+
+def test_a_damaged_large_file_is_an_error_and_not_kept(store, tmp_path, monkeypatch):
+    """Seen at its last part: what came before it is not left as the file."""
+    monkeypatch.setattr("sweep.bucket.PART_BYTES", 1000)
+    store.publish_dataset("d1", {"images.npy": b"pixels" * 1000}, CARD)
+    other = elsewhere(store, tmp_path)
+    damage(store.bucket, dataset_file(store))
+    with pytest.raises(CorruptError, match="got 6000 damaged bytes"):
+        other.locate_dataset_file("d1", "images.npy")
+    assert [path for path in other.cache.root.rglob("*") if path.is_file()] == []
+    assert other.verify_dataset("d1") == ["images.npy"]
+    store.bucket.delete([dataset_file(store)])
+    with pytest.raises(CorruptError, match="got no file"):
+        other.locate_dataset_file("d1", "images.npy")
+    assert other.verify_dataset("d1") == ["images.npy"]
 
 
 def test_a_block_is_written_once_and_read_as_written(store, tmp_path):

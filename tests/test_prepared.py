@@ -139,6 +139,25 @@ def test_images_are_mapped_and_not_to_be_written(store: LocalStore) -> None:
         images[0] = 0
 
 
+def test_images_that_leave_the_cache_before_they_are_mapped_are_fetched_again(tmp_path) -> None:
+    """Another trial needs the room; a cache that never holds them is an error."""
+
+    class FullCache(LocalStore):
+        num_lost = 2
+
+        def locate_dataset_file(self, key: str, name: str) -> Path:
+            found = super().locate_dataset_file(key, name)
+            self.num_lost -= 1
+            return found if self.num_lost < 0 else tmp_path / "gone"
+
+    store = FullCache(tmp_path / "store")
+    card = prepare_dataset(DataConfig(name="digits"), store)
+    assert len(load_prepared(card, store).images) == card.num_train + card.num_reference
+    store.num_lost = 3
+    with pytest.raises(FileNotFoundError, match=r"raise --resources\.cache-gigabytes"):
+        load_prepared(card, store)
+
+
 def test_data_prepared_as_one_file_are_read(store: LocalStore) -> None:
     """As earlier versions prepared them: the images among the other arrays."""
     card, data = prepare_dataset(DIGITS, store), load_dataset(DIGITS)

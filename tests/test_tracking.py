@@ -12,7 +12,7 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 from sweep.config import SweepConfig
 from sweep.folder import lineage_status
 from sweep.plan import NodePlan
-from sweep.store import LocalStore
+from sweep.store import LocalStore, Store
 from sweep.tracking import MOST_ASKED, Tracker
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> CountingStore:
     return CountingStore(tmp_path)
 
 
-def publish(store: LocalStore, node: NodePlan, *, seconds: float = 320.0, **changes: Any) -> None:
+def publish(store: Store, node: NodePlan, *, seconds: float = 320.0, **changes: Any) -> None:
     """Publish a model of a plan with its numbers, as a trial does."""
     store.publish_node(node.key, {}, replace(node_record(node, seconds=seconds), **changes))
     record = metrics_record(node, seconds=70.0, num_drawn=128, draw_seconds=64.0)

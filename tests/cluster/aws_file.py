@@ -5,7 +5,8 @@ python aws_file.py KEY > aws.yaml
 What is changed: machines are reached at their inner addresses and as root, in one zone, whose
 addresses the server gives out in order; commands that need the internet or a GPU are left out, or
 told to use uv's cache. Node types, images, profiles, spot options, resources and Ray's commands are
-those of cluster.yaml. Environment: AWS_ENDPOINT_URL and fake keys; VENV, as for local_file.py.
+those of cluster.yaml. Environment: AWS_ENDPOINT_URL and fake keys; VENV, as for local_file.py;
+IDLE_MINUTES, where the file's own time until idle machines go is too long.
 """
 
 import os
@@ -46,6 +47,8 @@ def aws_file(key: str) -> dict[str, Any]:
     region = config["provider"]["region"]
     config["provider"] |= {"availability_zone": f"{region}a", "use_internal_ips": True}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": key}
+    if minutes := os.environ.get("IDLE_MINUTES"):
+        config["idle_timeout_minutes"] = float(minutes)
     words = " ".join(f"{name}={os.environ[name]}" for name in NAMES)
     # The file's own commands come after these, so that they have no say in who asks which server.
     config["setup_commands"].insert(0, f"echo 'export {words}' >> ~/.bashrc")

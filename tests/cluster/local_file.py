@@ -27,18 +27,13 @@ def local_file(key: str, head: str, workers: list[str]) -> dict[str, Any]:
     config["auth"] = {"ssh_user": "root", "ssh_private_key": key}
     config["head_start_ray_commands"] = [
         # Ray 2.60's second autoscaler does not know what a local head was started with.
-        small(command, before="RAY_enable_autoscaler_v2=0 ", after=f"--num-cpus=0 {address(head)}")
+        small(command, before="RAY_enable_autoscaler_v2=0 ", after="--num-cpus=0")
         for command in config["head_start_ray_commands"]
     ]
     config["worker_start_ray_commands"] = [
         small(command, after="--num-cpus=1") for command in config["worker_start_ray_commands"]
     ]
     return config
-
-
-def address(head: str) -> str:
-    """The option that names a node's own address."""
-    return f"--node-ip-address={head}"
 
 
 def installing(config: dict[str, Any]) -> dict[str, Any]:

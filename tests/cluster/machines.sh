@@ -2,6 +2,7 @@
 # Machines out of namespaces: each has its own processes, network, /tmp, /dev/shm and sshd, and this
 # machine's files below a layer of its own that is gone with it. As root:
 #
+#   machines.sh check      say what is missing for that; exit 1 if anything is
 #   machines.sh start N    boot the machines 1 ... N; machine I has the address NET.(FIRST + I - 1)
 #   machines.sh cut I      power loss: no process ends in order, no connection is closed
 #   machines.sh stop       end all of them, and remove what they left
@@ -10,14 +11,27 @@
 # of processes each is a must: `ray stop` ends every process of Ray that it sees.
 set -euo pipefail
 
-FOLDER=${FOLDER:?a folder for the layers}
-SHARED=${SHARED:?a folder that every machine sees}
+[ "${1:-}" = check ] || FOLDER=${FOLDER:?a folder for the layers}
+[ "${1:-}" = check ] || SHARED=${SHARED:?a folder that every machine sees}
 BRIDGE=csbridge
 NET=${NET:-10.91.0} # the machines' network; .1 in it is this machine
 PREFIX=${PREFIX:-24}
 FIRST=${FIRST:-11} # the last number of machine 1's address
 
 address() { echo "$NET.$((FIRST - 1 + $1))"; }
+
+check() {
+  local name found
+  [ "$(id -u)" = 0 ] || { echo "it takes root" && return 1; }
+  for name in ip sshd ssh ssh-keygen rsync curl unshare setsid; do
+    PATH=$PATH:/usr/sbin command -v $name > /dev/null || { echo "there is no $name" && return 1; }
+  done
+  found=$(unshare --mount --net --pid --fork --uts --ipc bash -e -c '
+    mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir upper work root
+    mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+    ip link add one type veth peer name two' 2>&1) ||
+    { echo "no machine can be made here: $found" && return 1; }
+}
 
 boot() { # boot I: inside the new namespaces, the last command is the machine's own sshd
   local layer=$FOLDER/machines/$1 root=$FOLDER/machines/$1/root
@@ -54,6 +68,9 @@ start_one() {
   ip -n "$space" addr add "$(address "$i")/$PREFIX" dev eth0
   ip -n "$space" link set lo up
   ip -n "$space" link set eth0 up
+  # Ray finds a machine's address by its way to the internet, which leads no further than here.
+  ip -n "$space" route add default via $NET.1
+  ip -n "$space" route add unreachable 169.254.0.0/16
   setsid ip netns exec "$space" unshare --mount --propagation private --pid --fork --uts --ipc \
     --kill-child "$0" boot "$i" > "$layer/log" 2>&1 < /dev/null &
   echo $! > "$layer/pid"
@@ -63,7 +80,7 @@ await_ssh() {
   local try
   for try in $(seq 100); do
     ssh -i "$FOLDER/key" -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR \
-      -o UserKnownHostsFile=/dev/null -o ConnectTimeout=2 "root@$(address "$1")" true && return 0
+      -o UserKnownHostsFile=/dev/null -o ConnectTimeout=2 "root@$(address "$1")" true 2> /dev/null && return 0
     sleep 0.3
   done
   echo "machine $1 must answer ssh, got no answer; its log is $FOLDER/machines/$1/log" >&2
@@ -101,15 +118,18 @@ stop() {
   done
   sleep 1
   for space in $(ip netns list | awk '/^csweep/ { print $1 }'); do ip netns del "$space"; done
+  # A space goes with its last process, and its cable after that: what a new one would collide with.
+  for space in $(ip -o link | grep -o 'csweep[0-9]*@' | tr -d @); do ip link del "$space" || true; done
   ip link del $BRIDGE 2> /dev/null || true
   umount -l "$FOLDER/machines" 2> /dev/null || true
   rmdir "$FOLDER/machines" 2> /dev/null || true
 }
 
 case "${1:-}" in
+  check) check ;;
   start) start "$2" ;;
   cut) cut "$2" ;;
   stop) stop ;;
   boot) boot "$2" ;;
-  *) echo "usage: machines.sh start N | cut I | stop" >&2 && exit 2 ;;
+  *) echo "usage: machines.sh check | start N | cut I | stop" >&2 && exit 2 ;;
 esac
