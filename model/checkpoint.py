@@ -63,6 +63,8 @@ class Checkpoint:
             length = int.from_bytes(data[:8], "little")
             header = json.loads(data[8 : 8 + length])
             settings = json.loads(header["__metadata__"]["settings"])
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            if not isinstance(settings, dict):
+                raise TypeError(f"{type(settings).__name__} for its settings")
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{source} must be a whole checkpoint of ours, got {error}") from None
         return cls(tensors=tensors, settings=settings)

@@ -1,14 +1,20 @@
-"""An array as the bytes of one file that tells, when read, whether it is what was written.
+"""Arrays as the bytes of files: blocks that tell whether they are what was written, .npy and .npz.
 
-Must not know what the array shows, or where the file lies.
+Files may be a stranger's: nothing in them is run, and what is no plain array is an error. Must not
+know what an array shows.
 """
 
+import io
 import json
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sweep.files import sha256
+from sweep.files import CorruptError, sha256
 
 
 def dump_array(array: np.ndarray) -> bytes:
@@ -28,9 +34,62 @@ def load_array(data: bytes) -> np.ndarray | None:
         array = load(data)["images"]
         # Layout of a safetensors file: 8 bytes of length, little-endian, then a JSON header.
         header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, KeyError, TypeError):
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return array if header.get("__metadata__") == _describe(array) else None
+
+
+def dump_arrays(**arrays: np.ndarray) -> bytes:
+    """An .npz file of named arrays."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+    return file.getvalue()
+
+
+def read_arrays(data: bytes, source: object) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file of ours, which compresses nothing: none outgrows its file.
+
+    Raises:
+        CorruptError: It is damaged, compressed, or holds anything but arrays of numbers and text.
+    """
+    with _plain(source), zipfile.ZipFile(io.BytesIO(data)) as file:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+            raise ValueError("compressed entries")
+        return {
+            name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name)), allow_pickle=False)
+            for name in file.namelist()
+        }
+
+
+def map_array(path: Path) -> np.ndarray:
+    """The array of an .npy file, read-only, whose pages are read when they are needed.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        CorruptError: It is damaged, or holds anything but numbers.
+    """
+    with _plain(path):
+        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray):
+            raise TypeError(f"{type(mapped).__name__} instead of an array")
+        return np.asarray(mapped)
+
+
+@contextmanager
+def _plain(source: object) -> Generator[None]:
+    """Turn the errors of reading what is no plain array into one that says no more than that.
+
+    numpy's own advise to load such a file without protection.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile):
+        raise CorruptError(
+            f"{source} must hold plain arrays, got damaged or foreign ones; "
+            "delete it and run the same sweep command again"
+        ) from None
 
 
 def _describe(array: np.ndarray) -> dict[str, str]:

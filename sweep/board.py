@@ -5,7 +5,6 @@ never twice: a shared V_1 appears in every lineage, a resume repeats nothing. Ne
 not torch.
 """
 
-import io
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep.arrays import read_arrays
 from sweep.config import flatten
 from sweep.plan import NodePlan, PlannedLineage
 from sweep.records import NodeRecord
@@ -145,12 +145,12 @@ def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
     """Add the training curves of a curves.npz."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
 
-    with np.load(io.BytesIO(data)) as curves:
-        for name in curves.files:
-            if name != "step":
-                for step, value in zip(curves["step"], curves[name], strict=True):
-                    tag = f"curve_{name}/V{generation}"
-                    add(int(step), Summary.Value(tag=tag, simple_value=float(value)))
+    curves = read_arrays(data, "curves.npz")
+    steps = curves.pop("step", np.empty(0))
+    for name, values in curves.items():
+        for step, value in zip(steps, values, strict=True):
+            tag = f"curve_{name}/V{generation}"
+            add(int(step), Summary.Value(tag=tag, simple_value=float(value)))
 
 
 def add_preview(add: AddFunction, generation: int, png: bytes) -> None:

@@ -4,7 +4,6 @@ Every step looks in the store first and computes only what is missing, so that a
 being run again and shares its past with others. Must not import ray or tyro.
 """
 
-import io
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from model.selection import validation_score
 from model.streams import draw_preview
 from model.training import Diverged, Fit, TrainingJob
 from model.training_length import ema_init_left
+from sweep.arrays import dump_arrays
 from sweep.config import LineageConfig
 from sweep.files import CorruptError
 from sweep.heartbeat import NodeScratch
@@ -366,9 +366,7 @@ def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
         name: np.add.reduceat(values.astype(np.float64), edges[:-1]) / np.diff(edges)
         for name, values in curves.items()
     }
-    file = io.BytesIO()
-    np.savez(file, **{name: values.astype(np.float32) for name, values in binned.items()})
-    return file.getvalue()
+    return dump_arrays(**{name: values.astype(np.float32) for name, values in binned.items()})
 
 
 def device_name(device: str) -> str:

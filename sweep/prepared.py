@@ -13,6 +13,8 @@ import numpy as np
 from model.config import DataConfig
 from model.datasets import Dataset, dataset_key, describe, load_dataset
 from model.images import encode_png, tile, to_bytes
+from sweep.arrays import dump_arrays, map_array, read_arrays
+from sweep.files import CorruptError
 from sweep.records import DatasetCard
 from sweep.store import Store
 
@@ -21,6 +23,9 @@ PREVIEW_IMAGES = 64
 
 IMAGES = "images.npy"
 """All images, in a file that a trial maps instead of reading: it may be larger than memory."""
+
+INDICES = ("train", "reference", "validation")
+"""Arrays that say which images are which."""
 
 ATTEMPTS = 3
 """To map a file of a cache before another process deletes it."""
@@ -98,7 +103,7 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
             pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
             bounded=data.bounded,
         )
-        indices = {name: getattr(data, name) for name in ("train", "reference", "validation")}
+        indices = {name: getattr(data, name) for name in INDICES}
         labels = {} if data.labels is None else {"labels": data.labels}
         preview = preview_png(data.images[data.train[:PREVIEW_IMAGES]], preview_limits(data))
         files = {
@@ -136,33 +141,27 @@ def dump_images(images: np.ndarray) -> memoryview:
     return file.getbuffer()
 
 
-def dump_arrays(**arrays: np.ndarray) -> bytes:
-    """Arrays as the bytes of an .npz file."""
-    file = io.BytesIO()
-    np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
-    return file.getvalue()
-
-
 def load_prepared(card: DatasetCard, store: Store) -> Dataset:
     """A prepared data set, its images read-only in a memory map that the machine's trials share.
 
     Raises:
         CorruptError: A file is damaged.
     """
-    with np.load(
-        io.BytesIO(store.read_dataset_file(card.key, ARRAYS)), allow_pickle=False
-    ) as arrays:
-        images = arrays["images"] if "images" in arrays else map_images(card.key, store)
-        return Dataset(
-            name=card.name,
-            images=images,
-            labels=arrays.get("labels"),
-            class_names=tuple(card.class_names),
-            train=arrays["train"],
-            reference=arrays["reference"],
-            validation=arrays["validation"],
-            bounded=card.bounded,
-        )
+    source = f"{ARRAYS} of data set {card.key}"
+    arrays = read_arrays(store.read_dataset_file(card.key, ARRAYS), source)
+    if lacking := [name for name in INDICES if name not in arrays]:
+        raise CorruptError(f"{source} must hold {', '.join(lacking)}, got none")
+    images = arrays["images"] if "images" in arrays else map_images(card.key, store)
+    return Dataset(
+        name=card.name,
+        images=images,
+        labels=arrays.get("labels"),
+        class_names=tuple(card.class_names),
+        train=arrays["train"],
+        reference=arrays["reference"],
+        validation=arrays["validation"],
+        bounded=card.bounded,
+    )
 
 
 def map_images(key: str, store: Store) -> np.ndarray:
@@ -174,7 +173,7 @@ def map_images(key: str, store: Store) -> np.ndarray:
     for _ in range(ATTEMPTS):
         path = store.locate_dataset_file(key, IMAGES)
         with suppress(FileNotFoundError):  # once it is mapped, it may go
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            return map_array(path)
     raise FileNotFoundError(
         f"{path} must stay until it is read, got a cache that is too full; "
         "raise --resources.cache-gigabytes"

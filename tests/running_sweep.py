@@ -201,6 +201,11 @@ def marked_processes(mark: str) -> dict[int, str]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Parent of a process: field 4 of /proc/<pid>/stat, proc(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def saved_steps(out: Path, key: str) -> dict[str, int]:
     """File and step of every state that the training of a node keeps in scratch."""
     found = {}

@@ -60,6 +60,27 @@ def test_status_is_read_from_the_bucket(runs):
     assert "3 of 3 models done" in status.stdout
 
 
+def test_the_quickstart_is_computed_once_for_two_machines(tmp_path):
+    """The README's own command, with its store in a bucket: the second time nothing is left."""
+    with running_server() as server:
+        words = ("run", "quickstart", "--store", server.make_bucket("bucket"))
+        first, second = (
+            run_sweep(
+                *(*words, "--out", f"out{i}", "--resources.cache-dir", f"cache{i}"),
+                cwd=tmp_path,
+                **server.environment,
+            )
+            for i in range(2)
+        )
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    assert "nothing to compute" not in first.stderr
+    assert "nothing to compute" in second.stderr
+    assert results(tmp_path / "out0") == results(tmp_path / "out1")
+    assert "**kid/" in first.stdout
+    assert first.stdout.replace("out0", "") == second.stdout.replace("out1", "")
+
+
 def test_a_secret_is_in_no_file(runs):
     """Neither in results, nor in Ray's logs and files of the run."""
     folder, _, _, sessions = runs

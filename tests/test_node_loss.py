@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from running_sweep import Running, finished_nodes, results, wait_for, write_sweep
+from running_sweep import Running, finished_nodes, parent, results, wait_for, write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -20,11 +20,6 @@ class Survived:
     code: int
     output: str
     finished_before: dict[str, tuple[int, int]]
-
-
-def parent(pid: int) -> int:
-    """Parent of a process: field 4 of /proc/<pid>/stat, proc(5)."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,243 @@
+"""What chaos.py does to a running sweep, and what it sees of it."""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # for chaos.py too, which imports this module first
+
+from faulty_proxy import FaultyProxy  # noqa: E402
+from running_sweep import Running, digest, find, finished_nodes, parent  # noqa: E402
+
+from sweep.bucket import Bucket  # noqa: E402
+
+LEASE_SECONDS = 3.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Fault:
+    """One fault and what it cost."""
+
+    sweep: int
+    kind: str
+    at_seconds: float
+    """Since its sweep began."""
+    hit: str = ""
+    """The file that was damaged."""
+    lost_seconds: float | None = None
+    """Training since the last saved state, where a training was killed."""
+
+
+@dataclass(kw_only=True)
+class Round:
+    """A sweep under way, and what was seen of it."""
+
+    index: int
+    out: Path
+    words: tuple[str, ...]
+    rng: random.Random
+    kinds: "Kinds"
+    """The faults that it may have."""
+    environment: dict[str, str] = field(default_factory=dict)
+    proxy: FaultyProxy | None = None
+    bucket: Bucket | None = None
+    cluster: Any = None
+    """Ray's, whose nodes the trials run on; None where the driver starts Ray."""
+    damaged: set[str] = field(default_factory=set)
+    """Keys of models whose files a fault touched."""
+    damaged_files: dict[str, str] = field(default_factory=dict)
+    """Path and SHA-256 of each file as a fault left it."""
+    seen: dict[str, object] = field(default_factory=dict)
+    redone: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    num_runs: int = 0
+    equal: bool = False
+    unread: int = 0
+    """Damaged files that nothing has asked for since."""
+
+    def finished(self) -> dict[str, object]:
+        """What tells the record of each finished model from one written later."""
+        if self.bucket is None:
+            return dict(finished_nodes(self.out))
+        entries = self.bucket.list("records/nodes/")
+        return {entry.path: (entry.version, entry.modified) for entry in entries}
+
+    def note_finished(self) -> None:
+        """Keep in mind which models are done, and whether one is so for the second time."""
+        for key, identity in self.finished().items():
+            if key in self.seen and self.seen[key] != identity and key not in self.damaged:
+                self.redone.append(key)
+            self.seen[key] = identity
+
+
+def training(run: Running) -> dict[str, dict]:
+    """Claims of trials that have taken a step."""
+    return {
+        key: claim
+        for key, claim in run.claims().items()
+        if claim.get("stage") == "train"
+        and claim.get("step")
+        and Path(f"/proc/{claim['pid']}").exists()
+    }
+
+
+def lost_seconds(run: Running, key: str) -> float | None:
+    """Age of the newest state that a training saved; None where it has not saved one."""
+    times = []
+    for path in find(run.out, f"work/{key}/*/training.safetensors.*"):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return time.time() - max(times) if times else None
+
+
+def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
+    """SIGKILL to a trial in the middle of a training."""
+    claims = training(run)
+    if not claims:
+        return False
+    key = round_.rng.choice(sorted(claims))
+    fault.lost_seconds = lost_seconds(run, key)
+    with suppress(ProcessLookupError):
+        os.kill(claims[key]["pid"], signal.SIGKILL)
+    return True
+
+
+def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
+    """SIGKILL to the driver; what Ray leaves behind ends by itself, or goes on a while."""
+    if round_.bucket is None and not training(run):
+        return False
+    fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.wait()
+    return True
+
+
+def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
+    """SIGKILL to every process, as when a machine loses power."""
+    if round_.bucket is None and not training(run):
+        return False
+    fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
+    run.kill_all()
+    return True
+
+
+def kill_node(round_: Round, run: Running, fault: Fault) -> bool:
+    """A node of the cluster is killed in the middle of a training; a new one joins."""
+    claims = training(run)
+    if not claims:
+        return False
+    key = round_.rng.choice(sorted(claims))
+    raylets = {
+        node.all_processes["raylet"][0].process.pid: node for node in round_.cluster.worker_nodes
+    }
+    try:
+        node = raylets[parent(claims[key]["pid"])]
+    except (OSError, KeyError):  # the trial has ended meanwhile
+        return False
+    fault.lost_seconds = lost_seconds(run, key)
+    round_.cluster.remove_node(node, allow_graceful=False)
+    round_.cluster.add_node(num_cpus=1)
+    return True
+
+
+def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
+    """A trial sleeps beyond its lease and wakes up again."""
+    claims = training(run)
+    if not claims:
+        return False
+    pid = claims[round_.rng.choice(sorted(claims))]["pid"]
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(LEASE_SECONDS + 2.0)
+        os.kill(pid, signal.SIGCONT)
+    return True
+
+
+def fill_disk(round_: Round, run: Running, fault: Fault) -> bool:
+    """The disk of the store has no room for three seconds."""
+    if not round_.out.is_mount():
+        return False
+    filler = round_.out / ".filler"
+    try:
+        with filler.open("wb") as file:
+            while True:
+                file.write(b"\0" * 65536)
+                file.flush()
+    except OSError:
+        pass
+    time.sleep(3.0)
+    filler.unlink(missing_ok=True)
+    return True
+
+
+def damage(round_: Round, run: Running, fault: Fault) -> bool:
+    """A file of the store is cut short, or one of its bits is turned."""
+    patterns = ("generations/*/model.safetensors", "generations/*/pool.json", "streams/*/*")
+    patterns += ("work/*/*/training.safetensors.*", "features/*/*")
+    found = sorted(path for pattern in patterns for path in find(round_.out, pattern))
+    if not found:
+        return False
+    path = round_.rng.choice(found)
+    try:
+        data = bytearray(path.read_bytes())
+        if fault.kind == "cut_file":
+            data = data[: round_.rng.randrange(len(data))]
+        else:
+            data[round_.rng.randrange(len(data))] ^= 1 << round_.rng.randrange(8)
+        identity = path.stat()
+        path.write_bytes(data)
+        os.utime(path, ns=(identity.st_atime_ns, identity.st_mtime_ns))
+    except (OSError, ValueError, IndexError):  # gone, or empty, meanwhile
+        return False
+    round_.damaged_files[str(path.relative_to(round_.out))] = digest(path)
+    fault.hit = "/".join(part[:24] for part in path.relative_to(round_.out).parts)
+    if path.parts[-3] == "generations":
+        round_.damaged.add(path.parts[-2])
+    return True
+
+
+def break_server(round_: Round, run: Running, fault: Fault) -> bool:
+    """The bucket's server is out of order for three seconds."""
+    if round_.proxy is None:
+        return False
+    round_.proxy.mode = fault.kind
+    time.sleep(3.0)
+    round_.proxy.mode = "well"
+    return True
+
+
+Kinds = dict[str, Callable[[Round, Running, Fault], bool]]
+"""Each does a fault, or returns False where it cannot be done now."""
+
+ON_DISK: Kinds = {
+    "kill_trial": kill_trial,
+    "kill_driver": kill_driver,
+    "kill_all": kill_all,
+    "stop_trial": stop_trial,
+    "full_disk": fill_disk,
+    "cut_file": damage,
+    "turn_bit": damage,
+}
+ON_CLUSTER: Kinds = {
+    "kill_trial": kill_trial,
+    "kill_driver": kill_driver,
+    "kill_node": kill_node,
+    "stop_trial": stop_trial,
+}
+IN_BUCKET: Kinds = {
+    "kill_driver": kill_driver,
+    "kill_all": kill_all,
+    "answer_500": break_server,
+    "drop": break_server,
+    "hang": break_server,
+    "lose_answer": break_server,
+}
