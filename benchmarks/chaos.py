@@ -6,9 +6,10 @@
 Faults, drawn in turn of a seed: SIGKILL to a trial, to the driver, to all processes; SIGSTOP of a
 trial beyond its lease; a disk that is full for seconds; a file of the store cut short, or with one
 bit turned; on a bucket, a server that answers 500, drops connections, or does not answer at all;
-on a cluster of three nodes, SIGKILL to all processes of a node, and another in its place. A sweep
-that ends, or dies, is run again by the same command until it is done; then the next one begins.
-Prints a line for each fault and writes benchmarks/results/chaos_<date>.json:
+on a cluster of three nodes, SIGKILL to all processes of a node, or of the head and the driver on
+it, and another in its place. A sweep that ends, or dies, is run again by the same command until it
+is done; then the next one begins. Prints a line for each fault and writes
+benchmarks/results/chaos_<date>.json:
 
 - whether every sweep ended with the weights, samples and numbers of the undisturbed one (but for
   damaged files that nothing has asked for since: `analysis check` tells of those),
@@ -34,7 +35,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chaos_faults import IN_BUCKET, LEASE_SECONDS, ON_CLUSTER, ON_DISK, Fault, Round
+from chaos_faults import (
+    IN_BUCKET,
+    LEASE_SECONDS,
+    ON_CLUSTER,
+    ON_DISK,
+    Fault,
+    Round,
+    start_cluster,
+)
 from faulty_proxy import FaultyProxy
 from running_sweep import Running, digest, results, run_sweep, write_sweep
 from s3_server import Server, running_server
@@ -65,7 +74,10 @@ def play(round_: Round, num_faults: int) -> None:
     with ExitStack() as runs:
         while round_.num_runs < MOST_RUNS:
             round_.num_runs += 1
-            run = runs.enter_context(Running(out=round_.out, words=round_.words))
+            words = round_.words
+            if round_.cluster is not None:
+                words += ("--address", round_.cluster.address)
+            run = runs.enter_context(Running(out=round_.out, words=words))
             disturb(round_, run, left)
             if not (round_.faults and round_.faults[-1].kind == "kill_driver"):
                 run.kill_all()  # what a killed driver leaves behind overlaps with the next one
@@ -113,7 +125,6 @@ def set_up(
     elif index % 4 == 3:
         round_.kinds = ON_CLUSTER
         round_.cluster = start_cluster()
-        round_.words += ("--address", round_.cluster.address)
     elif os.geteuid() == 0:
         round_.out.mkdir()
         size = f"size={DISK_MEGABYTES}m"
@@ -121,20 +132,11 @@ def set_up(
     return round_
 
 
-def start_cluster() -> Any:
-    """A head without CPUs, and two nodes of one each."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    return cluster
-
-
 def tear_down(round_: Round) -> None:
     """End what set_up began; the results are compared by then."""
-    if round_.cluster is not None:
-        round_.cluster.shutdown()
+    for cluster in (*round_.lost_clusters, round_.cluster):
+        if cluster is not None:
+            cluster.shutdown()
     if round_.out.is_mount():
         subprocess.run(["umount", "-l", round_.out], check=False)
 

@@ -51,6 +51,8 @@ class Round:
     bucket: Bucket | None = None
     cluster: Any = None
     """Ray's, whose nodes the trials run on; None where the driver starts Ray."""
+    lost_clusters: list[Any] = field(default_factory=list)
+    """Those whose head is gone: their nodes go on for a while."""
     damaged: set[str] = field(default_factory=set)
     """Keys of models whose files a fault touched."""
     damaged_files: dict[str, str] = field(default_factory=dict)
@@ -149,6 +151,28 @@ def kill_node(round_: Round, run: Running, fault: Fault) -> bool:
     return True
 
 
+def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
+    """The cluster's head is killed with the driver on it, and another cluster is started."""
+    if not training(run):
+        return False
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.wait()
+    round_.cluster.remove_node(round_.cluster.head_node, allow_graceful=False)
+    round_.lost_clusters.append(round_.cluster)
+    round_.cluster = start_cluster()
+    return True
+
+
+def start_cluster() -> Any:
+    """A head without CPUs, and two nodes of one each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    return cluster
+
+
 def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
     """A trial sleeps beyond its lease and wakes up again."""
     claims = training(run)
@@ -230,6 +254,7 @@ ON_DISK: Kinds = {
 ON_CLUSTER: Kinds = {
     "kill_trial": kill_trial,
     "kill_driver": kill_driver,
+    "kill_head": kill_head,
     "kill_node": kill_node,
     "stop_trial": stop_trial,
 }
