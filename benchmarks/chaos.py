@@ -14,7 +14,8 @@ benchmarks/results/chaos_<date>.json:
 - whether every sweep ended with the weights, samples and numbers of the undisturbed one (but for
   damaged files that nothing has asked for since: `analysis check` tells of those),
 - how many finished models were computed again though no fault had touched their files,
-- how much training each fault cost: the time since the state that its trial last saved.
+- how much training each fault cost, where the store is a folder: the time since the trial's newest
+  saved state, or since it took up the model where it has saved none.
 """
 
 import argparse
@@ -91,6 +92,7 @@ def disturb(round_: Round, run: Running, left: list[str]) -> None:
     """Faults on one run, until it ends or none is left."""
     until, looked = time.monotonic() + round_.rng.uniform(4.0, 8.0), 0.0
     while run.process.poll() is None:
+        round_.note_begun(run)
         if time.monotonic() - looked > LOOK_SECONDS:
             round_.note_finished()
             looked = time.monotonic()

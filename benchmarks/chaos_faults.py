@@ -33,7 +33,7 @@ class Fault:
     hit: str = ""
     """The file that was damaged."""
     lost_seconds: float | None = None
-    """Training since the last saved state, where a training was killed."""
+    """Training since the last saved state, or since it began; None where none was killed."""
 
 
 @dataclass(kw_only=True)
@@ -61,6 +61,9 @@ class Round:
     redone: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)
+    began: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When each trial was first seen to hold a key, by key and process."""
     num_runs: int = 0
     equal: bool = False
     unread: int = 0
@@ -72,6 +75,11 @@ class Round:
             return dict(finished_nodes(self.out))
         entries = self.bucket.list("records/nodes/")
         return {entry.path: (entry.version, entry.modified) for entry in entries}
+
+    def note_begun(self, run: Running) -> None:
+        """Keep in mind who works on what, for trials that have saved nothing yet."""
+        for key, claim in run.claims().items():
+            self.began.setdefault((key, claim["pid"]), time.time())
 
     def note_finished(self) -> None:
         """Keep in mind which models are done, and whether one is so for the second time."""
@@ -92,13 +100,13 @@ def training(run: Running) -> dict[str, dict]:
     }
 
 
-def lost_seconds(run: Running, key: str) -> float | None:
-    """Age of the newest state that a training saved; None where it has not saved one."""
-    times = []
+def lost_seconds(round_: Round, run: Running, key: str) -> float:
+    """Training that is gone if a trial ends now: since its newest state, or since it began."""
+    times = [round_.began.get((key, run.claims().get(key, {}).get("pid")), round_.started_at)]
     for path in find(run.out, f"work/{key}/*/training.safetensors.*"):
         with suppress(OSError):
             times.append(path.stat().st_mtime)
-    return time.time() - max(times) if times else None
+    return time.time() - max(times)
 
 
 def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
@@ -107,7 +115,7 @@ def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
     if not claims:
         return False
     key = round_.rng.choice(sorted(claims))
-    fault.lost_seconds = lost_seconds(run, key)
+    fault.lost_seconds = lost_seconds(round_, run, key)
     with suppress(ProcessLookupError):
         os.kill(claims[key]["pid"], signal.SIGKILL)
     return True
@@ -117,7 +125,7 @@ def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to the driver; what Ray leaves behind ends by itself, or goes on a while."""
     if round_.bucket is None and not training(run):
         return False
-    fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
+    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait()
     return True
@@ -127,7 +135,7 @@ def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to every process, as when a machine loses power."""
     if round_.bucket is None and not training(run):
         return False
-    fault.lost_seconds = max((lost_seconds(run, k) or 0.0 for k in training(run)), default=None)
+    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
     run.kill_all()
     return True
 
@@ -145,7 +153,7 @@ def kill_node(round_: Round, run: Running, fault: Fault) -> bool:
         node = raylets[parent(claims[key]["pid"])]
     except (OSError, KeyError):  # the trial has ended meanwhile
         return False
-    fault.lost_seconds = lost_seconds(run, key)
+    fault.lost_seconds = lost_seconds(round_, run, key)
     round_.cluster.remove_node(node, allow_graceful=False)
     round_.cluster.add_node(num_cpus=1)
     return True
