@@ -5,7 +5,7 @@
 
 Faults, drawn in turn of a seed: SIGKILL to a trial, to the driver, to all processes; SIGSTOP of a
 trial beyond its lease; a disk that is full for seconds; a file of the store cut short, or with one
-bit turned; on a bucket, a server that answers 500, drops connections, or does not answer at all;
+bit turned; on a bucket, a server that for seconds answers 500, drops connections, or says nothing;
 on a cluster of three nodes, SIGKILL to all processes of a node, or of the head and the driver on
 it, and another in its place. A sweep that ends, or dies, is run again by the same command until it
 is done; then the next one begins. Prints a line for each fault and writes
@@ -49,7 +49,8 @@ from faulty_proxy import FaultyProxy
 from running_sweep import Running, digest, results, run_sweep, write_sweep
 from s3_server import Server, running_server
 
-from sweep.bucket import open_bucket
+from sweep.bucket import Bucket, open_bucket
+from sweep.files import sha256
 
 RESULTS = Path(__file__).parent / "results"
 CHECKPOINT_SECONDS = 1.0
@@ -145,14 +146,9 @@ def tear_down(round_: Round) -> None:
 
 def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     """Whether a sweep ended as the undisturbed one; what differs is printed."""
-    wanted = expected
-    if round_.bucket is not None:  # samples and weights are not in the results folder
-        wanted = {
-            name: value
-            for name, value in expected.items()
-            if not (name.startswith("streams/") or name.endswith(".safetensors"))
-        }
     end = {name: value for name, value in results(round_.out).items() if name in expected}
+    if round_.bucket is not None:
+        end |= in_bucket(round_.bucket, expected)
     unread = {
         name
         for name, found in round_.damaged_files.items()
@@ -161,10 +157,22 @@ def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     round_.unread = len(unread)
     for name in unread & {*expected}:  # nobody has asked for them
         end[name] = expected[name]
-    for name in sorted({*end} | {*wanted}):
-        if end.get(name) != wanted.get(name):
+    for name in sorted({*end} | {*expected}):
+        if end.get(name) != expected.get(name):
             print(f"  differs: {name}", flush=True)
-    return end == wanted
+    return end == expected
+
+
+def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of what a results folder lacks where its store is a bucket: samples and weights."""
+    paths = {name: name for name in expected if name.startswith("streams/")}
+    for name in expected:
+        if name.startswith("generations/") and name.endswith(".safetensors"):
+            _, key, file = name.split("/")
+            stored = [entry.path for entry in bucket.list(f"files/nodes/{key}/")]
+            paths[name] = next((path for path in stored if path.endswith(f"-{file}")), "none")
+    found = {name: bucket.read(path) for name, path in paths.items()}
+    return {name: sha256(read[0]) for name, read in found.items() if read is not None}
 
 
 def summary(rounds: list[Round], seed: int) -> dict[str, Any]:

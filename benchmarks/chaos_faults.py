@@ -81,6 +81,13 @@ class Round:
         for key, claim in run.claims().items():
             self.began.setdefault((key, claim["pid"]), time.time())
 
+    def sleep(self, run: Running, seconds: float) -> None:
+        """Wait, with an eye on who begins meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.note_begun(run)
+            time.sleep(0.05)
+
     def note_finished(self) -> None:
         """Keep in mind which models are done, and whether one is so for the second time."""
         for key, identity in self.finished().items():
@@ -163,6 +170,7 @@ def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
     """The cluster's head is killed with the driver on it, and another cluster is started."""
     if not training(run):
         return False
+    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait()
     round_.cluster.remove_node(round_.cluster.head_node, allow_graceful=False)
@@ -189,7 +197,7 @@ def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
     pid = claims[round_.rng.choice(sorted(claims))]["pid"]
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(LEASE_SECONDS + 2.0)
+        round_.sleep(run, LEASE_SECONDS + 2.0)
         os.kill(pid, signal.SIGCONT)
     return True
 
@@ -206,7 +214,7 @@ def fill_disk(round_: Round, run: Running, fault: Fault) -> bool:
                 file.flush()
     except OSError:
         pass
-    time.sleep(3.0)
+    round_.sleep(run, 3.0)
     filler.unlink(missing_ok=True)
     return True
 
@@ -242,7 +250,7 @@ def break_server(round_: Round, run: Running, fault: Fault) -> bool:
     if round_.proxy is None:
         return False
     round_.proxy.mode = fault.kind
-    time.sleep(3.0)
+    round_.sleep(run, 3.0)
     round_.proxy.mode = "well"
     return True
 

@@ -17,9 +17,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 from tabulate import tabulate
 
+from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared
 from sweep.records import load_card, load_lineages, load_metrics, load_node
-from sweep.store import LocalStore
 
 
 def flat(images: np.ndarray) -> np.ndarray:

@@ -27,9 +27,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
+from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import load_prepared, prepare_dataset
-from sweep.store import LocalStore
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="trials at once")
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    steps = calibrate(options.seconds)
+    steps = calibrate(options.seconds, options.cpus)
     ways = {"with_ray": with_ray, "without_ray": without_ray}
     pairs: list[dict[str, Times]] = []
     for i in range(options.pairs):
@@ -102,9 +102,9 @@ def main() -> None:
     print(f"wrote {path}")
 
 
-def calibrate(seconds: float) -> int:
-    """Steps that take so long on one of as many busy CPUs as there are."""
-    probe = without_ray(os.cpu_count() or 1, 300, os.cpu_count() or 1)
+def calibrate(seconds: float, cpus: int) -> int:
+    """Steps that take so long on one of so many busy CPUs."""
+    probe = without_ray(cpus, 300, cpus)
     return max(100, round(300 * seconds / probe.work))
 
 
@@ -132,7 +132,7 @@ def with_ray(trials: int, steps: int, cpus: int) -> Times:
     data: dict = {"name": "overhead", "grids": [{"seed": list(range(trials))}]}
     for name, value in (settings | {"base.train.steps": steps}).items():
         data = merge(data, nest(name, value))
-    file.write_text(json.dumps(data | {"resources": {"num_cpus": cpus}}))
+    file.write_text(json.dumps(data | {"resources": {"num_cpus": cpus, "device": "cpu"}}))
     store = LocalStore(root / "out")
     command = [sys.executable, "-P", "-m", "sweep", "run", str(file), "--out", str(root / "out")]
     started = time.time()

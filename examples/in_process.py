@@ -5,8 +5,8 @@ from tempfile import TemporaryDirectory
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from sweep.config import LineageConfig, PoolConfig
 from sweep.lineage import Generation, LineageRun
+from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared, prepare_dataset
-from sweep.store import LocalStore
 
 TINY = LineageConfig(
     generations=3,

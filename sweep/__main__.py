@@ -110,7 +110,10 @@ class _Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stop:
-    """Stop a running sweep, also one on a cluster: as Ctrl-C does where it runs."""
+    """Stop a running sweep, also one on a cluster: as Ctrl-C does where it runs.
+
+    All runs are meant whose folder has this name and whose settings, but for the grid, are these.
+    """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run), or a copy of it with the same name."""

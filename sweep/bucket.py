@@ -31,6 +31,8 @@ SILENCE_SECONDS = 30.0
 """After which an answer that does not come, or comes no further, has failed."""
 LONGEST_SECONDS = 3600.0
 """Of one request, however large the object."""
+QUESTIONS = 16
+"""Asked of a far store at a time."""
 PART_BYTES = 16 * 2**20
 """Of a large object that is read a part at a time."""
 UPLOADS = 4

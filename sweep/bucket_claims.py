@@ -9,12 +9,13 @@ import json
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from sweep.bucket import Bucket, Entry, Version
+from sweep.bucket import QUESTIONS, Bucket, Entry, Version
 from sweep.claims import ClaimInfo, ClaimLost
 from sweep.leases import Lease, is_live, parse_lease, this_process
 from sweep.records import dump_json
@@ -132,8 +133,9 @@ def read_claims(bucket: Bucket, *, ttl_seconds: float) -> dict[str, ClaimInfo]:
     held = [entry for entry in bucket.list(FOLDER) if entry.size > 0]
     now = bucket.now() if held else 0.0
     found: dict[str, ClaimInfo] = {}
-    for entry in held:
-        content = bucket.read(entry.path)
+    with ThreadPoolExecutor(QUESTIONS) as pool:
+        contents = list(pool.map(lambda entry: bucket.read(entry.path), held))
+    for entry, content in zip(held, contents, strict=True):
         if content is None or content[0] == FREE:  # released meanwhile
             continue
         lease = _lease(*content)

@@ -128,6 +128,10 @@ class BucketShelf(Generic[R]):
         found = self.bucket.read(self.record_path(key))
         if found is None or found[0] == NONE or not self.damaged_files(key):
             return False
+        # A card of the same data has the same bytes and version, so a second look comes last: it
+        # may have been withdrawn and published anew during the first.
+        if not self.damaged_files(key):
+            return False
         self.bucket.write(f"corrupt/{self.kind}/{key}-{uuid.uuid4().hex[:8]}.json", found[0])
         self._known.pop(key, None)
         # Only the version that was looked at: another process may have published anew meanwhile.

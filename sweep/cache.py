@@ -6,6 +6,8 @@ download only. Must not know what a file holds.
 
 import hashlib
 import os
+import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ GIGABYTE = 10**9
 SLACK = 0.01
 """Share of the limit that a process writes before it looks again how full the cache is."""
 
+OLD_SECONDS = 3600.0
+"""Age from which an unfinished file counts as one that nobody will finish."""
+
 _unseen: dict[Path, float] = {}
 """Bytes that this process wrote into a cache since it looked."""
 
@@ -25,6 +30,11 @@ _unseen: dict[Path, float] = {}
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/collapse-sweep, or ~/.cache/collapse-sweep."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"
+
+
+def is_old(name: str, modified: float) -> bool:
+    """Whether a file may be deleted: one that is being written may not."""
+    return not re.fullmatch(r"\..*\.tmp", name) or time.time() - modified > OLD_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +93,12 @@ class Cache:
 
     def locate(self, path: str) -> Path:
         """Where a file is, or would be."""
-        return self.root / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
+        return self._folder / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
+
+    @property
+    def _folder(self) -> Path:
+        """All that is ours to delete: beside it may lie data sets, weights, a user's files."""
+        return self.root / "buckets"
 
     def _make_room(self, needed: int) -> None:
         _unseen[self.root] = _unseen.get(self.root, float("inf")) + needed
@@ -91,12 +106,13 @@ class Cache:
             return
         _unseen[self.root] = 0.0
         found = []
-        for folder, _, names in os.walk(self.root):
+        for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = Path(folder) / name
                 with suppress(OSError):  # another process was faster
                     status = path.stat()
-                    found.append((status.st_mtime, status.st_size, path))
+                    if is_old(name, status.st_mtime):
+                        found.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in found) + needed - self.limit_bytes
         for _, size, path in sorted(found):
             if excess <= 0:

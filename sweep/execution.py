@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from sweep.config import SweepConfig
-from sweep.folder import check_out, extend, fill, write_sweep
+from sweep.folder import check_out, extend, fill, fill_part, write_sweep
 from sweep.places import open_store
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
@@ -107,10 +108,21 @@ def compute(
     command: str,
 ) -> dict[str, str]:
     """Run the trials; on Ctrl-C say how to resume."""
+    from sweep.board import write_boards
     from sweep.runner import run_lineages
 
+    known = {lineage.id: lineage for lineage in lineages}
+
+    def show(name: str) -> None:
+        """Show a lineage that has got further: in the results folder, and in TensorBoard."""
+        with suppress(OSError, ValueError):  # it is shown at the end again, and must not end a run
+            fill_part(out, [known[name]], store)
+            write_boards(out, [known[name]], store)
+
     try:
-        return run_lineages(lineages, store, sweep, tune_dir=out / "tune", address=address)
+        return run_lineages(
+            lineages, store, sweep, tune_dir=out / "tune", address=address, show=show
+        )
     except KeyboardInterrupt:
         fill(out, lineages, store)
         print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)

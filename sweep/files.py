@@ -139,6 +139,8 @@ def remove_empty(*folders: Path) -> None:
 
 def record_of(record_type: type[R], key: str, data: Json, place: object, *, way_out: str) -> R:
     """The record of a key in a JSON object; CorruptError where it is another key's, or none."""
+    if "schema" not in data:
+        raise CorruptError(f"{place} must be a record, got one without a schema; {way_out}")
     record = record_type.of_json(data, place)
     if record.key != key or not isinstance(record.files, dict):
         raise CorruptError(f"{place} must be the record of {key}, got {record.key!r}; {way_out}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model.config import MetricsConfig
+from sweep.bucket import QUESTIONS
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,
@@ -41,7 +42,7 @@ from sweep.records import (
     node_dir,
     write_bytes,
 )
-from sweep.seen import QUESTIONS, look_up
+from sweep.seen import look_up
 from sweep.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
@@ -272,11 +273,29 @@ def fill(
     *,
     errors: Mapping[str, str] | None = None,
 ) -> list[LineageRecord]:
+    """Fill the folder from the store: all lineages of the sweep, and no others.
+
+    Args and returns as fill_part, of which this is the whole.
+    """
+    records = fill_part(out, lineages, store, errors=errors)
+    stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
+    for name in stale:
+        (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
+    return records
+
+
+def fill_part(
+    out: Path,
+    lineages: list[PlannedLineage],
+    store: Store,
+    *,
+    errors: Mapping[str, str] | None = None,
+) -> list[LineageRecord]:
     """Write each lineage's record, and copy what analysis needs from a store elsewhere.
 
     Args:
         out: The results folder.
-        lineages: Of the sweep.
+        lineages: Some of the sweep.
         store: Where nodes are.
         errors: Why lineages failed, by id.
 
@@ -298,9 +317,6 @@ def fill(
             list(pool.map(lambda record: copy_files(out, record, store), seen.nodes.values()))
         for (key, spec), metrics in seen.metrics.items():
             metrics.save(node_dir(out, key) / "metrics" / f"{spec}.json")
-    stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
-    for name in stale:
-        (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
     return records
 
 

@@ -5,7 +5,7 @@
     <url>/records/datasets/<key>.json   one prepared data set, and files/datasets/<key>/ likewise
     <url>/metrics/<key>/<spec>.json     a node's numbers
     <url>/streams|features|selections/  immutable blocks
-    <url>/sweeps/<key>.json             what a sweep asks for
+    <url>/sweeps/<name>.json            what the runs of sweeps ask for
     <url>/claims/<key>.json             who works on a key
     <url>/scratch/<key>/                checkpoints of unfinished trainings
     <url>/corrupt/                      records of what was found damaged
@@ -171,19 +171,20 @@ class ObjectStore:
             raise CorruptError(str(error)) from None
         return MetricsRecord.of_json(data, place)
 
-    def note_sweep(self, key: str, record: SweepRecord) -> None:
+    def note_sweep(self, name: str, record: SweepRecord) -> None:
         """See Store."""
-        self.bucket.write(f"sweeps/{checked_name(key)}.json", dump_json(asdict(record)))
+        self.bucket.write(f"sweeps/{checked_name(name)}.json", dump_json(asdict(record)))
 
-    def read_sweeps(self) -> dict[str, SweepRecord]:
+    def list_sweeps(self) -> list[str]:
         """See Store."""
-        found = {}
-        for entry in self.bucket.list("sweeps/"):
-            if (read := self.bucket.read(entry.path)) is not None:
-                place = f"{self.bucket}/{entry.path}"
-                key = entry.path.removeprefix("sweeps/").removesuffix(".json")
-                found[key] = SweepRecord.of_json(parse_json(read[0], place), place)
-        return found
+        paths = sorted(entry.path for entry in self.bucket.list("sweeps/"))
+        return [path.removeprefix("sweeps/").removesuffix(".json") for path in paths]
+
+    def read_sweep(self, name: str) -> SweepRecord:
+        """See Store."""
+        path = f"sweeps/{checked_name(name)}.json"
+        place, found = f"{self.bucket}/{path}", self.bucket.read(path)
+        return SweepRecord.of_json(parse_json(b"" if found is None else found[0], place), place)
 
     def claim(self, key: str, *, owner: str | None = None) -> BucketClaim | None:
         """See Store."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from sweep.bucket import open_bucket
 from sweep.cache import GIGABYTE, Cache, default_cache
 from sweep.config import ResourcesConfig
+from sweep.local_store import LocalStore
 from sweep.object_store import ObjectStore
-from sweep.store import LocalStore, Store
+from sweep.store import Store
 
 
 def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> Store:

@@ -33,7 +33,8 @@ PATIENCE_SECONDS = 180.0
 def run_key(out: Path, sweep: SweepConfig) -> str:
     """Name, in a store, of a sweep and its runs: the same on every machine with a copy of it.
 
-    An extended sweep is the same one, so that whoever started before the extension is found.
+    An extended sweep is the same one, so that whoever started before the extension is found; and
+    so are the parts of one that several machines run.
     """
     facts = {
         "out": out.absolute().name,
@@ -46,8 +47,9 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
 @contextmanager
 def present(store: Store, key: str) -> Generator[None]:
     """Hold a claim as one who runs a sweep; a request to stop is as SIGTERM to this process."""
-    store.drop_scratch(key)  # a request from before
     _sweep_up(store, key)
+    if not running(store, key):
+        store.drop_scratch(key)  # a request from before
     claim = store.claim(f"{key}-{uuid.uuid4().hex[:8]}")
     assert claim is not None
     done = threading.Event()

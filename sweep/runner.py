@@ -28,6 +28,7 @@ for _name, _value in RAY_ENVIRONMENT.items():
 
 import ray  # noqa: E402  (after the environment it reads)
 from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
@@ -57,6 +58,7 @@ def run_lineages(
     *,
     tune_dir: Path,
     address: str | None = None,
+    show: Callable[[str], None],
 ) -> dict[str, str]:
     """Compute what is missing of the lineages, in parallel; returns failures' messages by id.
 
@@ -66,6 +68,7 @@ def run_lineages(
         sweep: What a trial may use, and what is measured beside the lineages' own metrics.
         tune_dir: For Ray Tune's own files; also where Ray is started from.
         address: Of a running Ray cluster, or None to start Ray here.
+        show: Called with a lineage's id whenever it has got further.
 
     Raises:
         ValueError: GPUs are asked for and there are none.
@@ -81,7 +84,7 @@ def run_lineages(
             job = replace(job, member_resources=per_trial)
         bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
         with Display(lineages, store) as display:
-            failures = TrialEvents(display)
+            failures = TrialEvents(display, show)
             tuner = tune.Tuner(
                 tune.with_resources(
                     functools.partial(run_trial, job=job),
@@ -215,6 +218,10 @@ def started_ray(
             "num_gpus": resources.num_gpus,
         }
     previous = signal.signal(signal.SIGTERM, raise_interrupt)
+    reached = ray_constants.ENABLE_RAY_CLUSTER
+    if address is None:
+        # Else Ray takes the address that we give it for a mistake, and listens on all there are.
+        ray_constants.ENABLE_RAY_CLUSTER = False
     os.chdir(directory)
     try:
         ray.init(address=address, **options)
@@ -223,6 +230,7 @@ def started_ray(
         yield there if address is None else cluster_total(resources, there)
     finally:
         ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = reached
         os.chdir(here)
         signal.signal(signal.SIGTERM, previous)
 
@@ -233,11 +241,11 @@ def raise_interrupt(signum: int, frame: object) -> None:
 
 
 class TrialEvents(tune.Callback):
-    """Says when generations are done and lineages fail."""
+    """Says and shows when generations are done, and says when lineages fail."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Display, show: Callable[[str], None]) -> None:
         self.errors: dict[str, str] = {}
-        self._display = display
+        self._display, self._show = display, show
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -254,6 +262,7 @@ class TrialEvents(tune.Callback):
         if result.get("member") is not None:
             which += f", member {result['member']},"
         self._display.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
+        self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Keep the last line of a failed trial's error."""

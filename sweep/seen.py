@@ -8,13 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sweep.bucket import QUESTIONS
 from sweep.files import CorruptError
 from sweep.plan import PlannedLineage
 from sweep.records import MetricsRecord, NodeRecord
 from sweep.store import Store
-
-QUESTIONS = 16
-"""Asked of a store at a time."""
 
 Place = tuple[str, str]
 """A node's key and a metric specification."""

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from running_sweep import Running, find, wait_for, write_sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 
 from sweep.board import png_size, write_boards
+from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage
-from sweep.records import MetricsRecord, NodeRecord
-from sweep.store import LocalStore
+from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 STEPS = 6
@@ -168,3 +169,18 @@ def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:
     events.Reload()
     assert scalars(events, "pool/num_images") == [(1, 40.0)]
     assert events.Tags()["images"] == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_generation_is_shown_when_it_is_done(tmp_path: Path) -> None:
+    """In TensorBoard and in the results folder, while the next one trains."""
+    write_sweep(tmp_path, alphas=(1.0,), base__train__steps=3000)
+    out = tmp_path / "out"
+    words = ("tiny.toml", "--store", str(tmp_path / "store"))
+    with Running(out=out, words=words) as run:
+        wait_for(lambda: find(out, "tensorboard/*/events.*.V1-*"), "V_1 in TensorBoard")
+        assert run.process.poll() is None
+        (record,) = find(out, "lineages/*.json")
+        assert LineageRecord.load(record).num_done == 1
+        assert len(find(out, "generations/*/metrics/*.json")) == 1

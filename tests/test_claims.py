@@ -13,7 +13,7 @@ import pytest
 from test_store import FILES, KEY, RECORD, claimed
 
 from sweep.claims import ClaimLost
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -24,7 +24,7 @@ from tiny_sweep import compute, make_lineage
 
 from model.families import FAMILIES
 from model.training import Fit, TrainingJob
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 K = 4
 STEP = 10.0

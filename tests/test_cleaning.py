@@ -12,9 +12,9 @@ from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.cleaning import clean
 from sweep.folder import fill, write_sweep
+from sweep.local_store import LocalStore
 from sweep.plan import unique_nodes
 from sweep.records import LineageRecord
-from sweep.store import LocalStore
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 

@@ -10,10 +10,10 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 from model.size import SAMPLE_BATCH
 from sweep.config import SweepConfig
 from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
+from sweep.local_store import LocalStore
 from sweep.plan import NodePlan, PlannedLineage, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
 from sweep.seen import look_up
-from sweep.store import LocalStore
 from sweep.timings import Machine, Timings, read_timings
 
 GPU = Machine(device="NVIDIA A10G", num_threads=4)

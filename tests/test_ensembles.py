@@ -21,11 +21,11 @@ from sweep.config import SweepConfig
 from sweep.evaluation import missing_measurements
 from sweep.folder import fill, lineage_status, write_sweep
 from sweep.lineage import LineageRun
+from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, by_generation, plan_sweep
 from sweep.prepared import find_card
 from sweep.records import LineageRecord
 from sweep.report import print_plan, print_status
-from sweep.store import LocalStore
 
 MEMBERS = {
     "model.family": "gaussian",

@@ -11,7 +11,7 @@ import pytest
 from test_store import FILES, KEY, RECORD, claimed
 
 from sweep.files import StoreError
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 
 @pytest.fixture

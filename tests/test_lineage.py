@@ -18,8 +18,8 @@ from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
 from model.sampling import SAMPLE_BATCH
 from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
+from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage, plan_metrics
-from sweep.store import LocalStore
 
 GOLDEN_SETTINGS = {
     "train.steps": 20,

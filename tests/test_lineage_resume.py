@@ -10,9 +10,9 @@ from every_family import EVERY_FAMILY
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
 from sweep.lineage import WEIGHTS
+from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage
 from sweep.records import Json
-from sweep.store import LocalStore
 
 SPAWN = multiprocessing.get_context("spawn")
 STEPS = {"train.steps": 40}

@@ -20,8 +20,8 @@ from model.generation import Training
 from model.images import decode_png, untile
 from sweep.config import LineageConfig, PoolConfig
 from sweep.lineage import LineageRun
+from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared, prepare_dataset
-from sweep.store import LocalStore
 
 DATA = DataConfig(train_limit=64)
 MODEL = ModelConfig(widths=(4, 8), block_depth=1, stem_width=4, embedding_dim=4)

@@ -27,7 +27,7 @@ from model.families import draw_images
 from model.randomness import Purpose
 from sweep.config import LineageConfig
 from sweep.lineage import WEIGHTS
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 N0 = 20
 SHAPE = (3, 8, 8)

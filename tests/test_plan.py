@@ -12,9 +12,9 @@ from model.families import FAMILIES
 from model.training_length import CLOSED_FORM
 from sweep.config import SweepConfig
 from sweep.keys import digest
+from sweep.local_store import LocalStore
 from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
 from sweep.prepared import expected_card
-from sweep.store import LocalStore
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
 

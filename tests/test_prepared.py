@@ -12,6 +12,7 @@ from tiny_sweep import write_noise
 from model.config import DataConfig
 from model.datasets import Dataset, load_dataset
 from sweep.files import CorruptError
+from sweep.local_store import LocalStore
 from sweep.prepared import (
     ARRAYS,
     IMAGES,
@@ -24,7 +25,6 @@ from sweep.prepared import (
     preview_png,
 )
 from sweep.records import DatasetCard
-from sweep.store import LocalStore
 
 DIGITS = DataConfig(train_limit=50, validation_fraction=0.1)
 LEARNED = ("train_labels", "fingerprint", "pixel_std", "files")

@@ -9,8 +9,8 @@ from running_sweep import Running, find, finished_nodes, run_sweep, wait_for, wr
 from tiny_sweep import make_sweep
 
 from sweep.folder import write_sweep as write_record
+from sweep.local_store import LocalStore
 from sweep.presence import present, run_key, running, stop
-from sweep.store import LocalStore
 
 
 @pytest.fixture

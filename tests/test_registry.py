@@ -12,10 +12,11 @@ from tiny_sweep import make_sweep, plan_in
 
 from sweep.__main__ import main
 from sweep.config import to_json
+from sweep.local_store import LocalStore
 from sweep.presence import present, run_key
 from sweep.records import SweepRecord
-from sweep.registry import note, print_sweeps
-from sweep.store import LocalStore
+from sweep.registry import joined, note, print_sweeps
+from sweep.store import Store
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -38,23 +39,45 @@ def test_what_is_noted_is_read_back_from_either_kind_of_store(s3, tmp_path, monk
     """By another machine."""
     bucket = new_store(s3, tmp_path, monkeypatch)
     for store in (LocalStore(tmp_path / "store"), bucket):
-        assert store.read_sweeps() == {}
-        store.note_sweep("run-a", record_of(*GRIDS))
-        store.note_sweep("run-a", record_of(*GRIDS, name="again"))
-        assert store.read_sweeps() == {"run-a": record_of(*GRIDS, name="again")}
-    assert elsewhere(bucket, tmp_path).read_sweeps() == bucket.read_sweeps()
+        assert store.list_sweeps() == []
+        for name in ("run-a.1", "run-a.2", "run-b.1"):
+            store.note_sweep(name, record_of(*GRIDS, name=name))
+        store.note_sweep("run-b.1", record_of(name="again"))
+        assert store.list_sweeps() == ["run-a.1", "run-a.2", "run-b.1"]
+        assert store.read_sweep("run-a.2") == record_of(*GRIDS, name="run-a.2")
+        assert store.read_sweep("run-b.1") == record_of(name="again")
+    assert elsewhere(bucket, tmp_path).read_sweep("run-a.1") == bucket.read_sweep("run-a.1")
 
 
 def test_two_machines_with_a_part_of_the_grid_each_are_one_sweep(tmp_path) -> None:
-    """Neither forgets what the other asks for."""
+    """Neither forgets what the other asks for, in whatever order they note it, or at once."""
     store = LocalStore(tmp_path)
     parts = ({"pool.alpha": [0.5]}, {"pool.alpha": [2.0]})
     key, other = (run_key(OUT, make_sweep((part,))) for part in parts)
     assert key == other
     for part in (*parts, *parts):
         note(store, key, record_of(part))
-    (noted,) = store.read_sweeps().values()
+    names = store.list_sweeps()
+    assert len(names) == 2
+    noted = joined([store.read_sweep(name) for name in names])
     assert sorted(grid["pool.alpha"] for grid in noted.grids) == [[0.5], [2.0]]
+
+
+def test_a_joined_sweep_has_all_generations_evaluations_and_commands() -> None:
+    """Of a run, its extension, and a later evaluation."""
+    short, longer, evaluated = (
+        replace(record_of(*GRIDS), base={"generations": n}, evaluations=e, commands=c)
+        for n, e, c in (
+            (2, [], ["sweep run a"]),
+            (5, [], ["sweep run a", "sweep run b"]),
+            (2, [{"names": ["recall"]}], ["sweep run a", "sweep evaluate out"]),
+        )
+    )
+    found = joined([short, longer, evaluated])
+    assert found.base == {"generations": 5}
+    assert found.evaluations == [{"names": ["recall"]}]
+    assert found.commands == ["sweep run a", "sweep run b", "sweep evaluate out"]
+    assert found.grids == list(GRIDS)
 
 
 def test_an_extended_sweep_is_the_same_one_and_another_is_not() -> None:
@@ -67,22 +90,57 @@ def test_an_extended_sweep_is_the_same_one_and_another_is_not() -> None:
     assert run_key(OUT, sweep) != run_key(Path("other"), sweep)
 
 
-def test_each_sweep_is_shown_with_how_far_it_is_and_who_runs_it(tmp_path, capsys) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path, monkeypatch) -> Store:
+    """One of each kind."""
+    if request.param == "folder":
+        return LocalStore(tmp_path / "store")
+    return new_store(request.getfixturevalue("s3"), tmp_path, monkeypatch)
+
+
+def test_each_sweep_is_shown_with_how_far_it_is_and_who_runs_it(store, capsys) -> None:
     """One that is run now, and one that nobody runs."""
-    store = LocalStore(tmp_path / "store")
     sweep = make_sweep(GRIDS)
     key = run_key(OUT, sweep)
     note(store, key, record_of(*GRIDS))
     note(store, run_key(Path("other"), sweep), record_of({"pool.alpha": [0.5]}, name="small"))
     publish(store, plan_in(sweep, store)[0].nodes[0])
     with present(store, key):
-        print_sweeps(str(tmp_path / "store"))
+        print_sweeps(store.place)
     small, tiny = capsys.readouterr().out.split("tiny: ")
     assert small.startswith("small: 1 of 2 models done")
     assert "run by nobody" in small
     assert tiny.startswith("1 of 3 models done")
     assert "run by nobody" not in tiny
     assert tiny.endswith("sweep run tiny.toml --out out\n")
+
+
+def test_the_commands_shown_are_all_that_fill_a_folder(store, capsys) -> None:
+    """Of an extended and evaluated sweep."""
+    commands = ["sweep run a --out out", "sweep run b --out out", "sweep evaluate out"]
+    note(store, "run-a", replace(record_of(*GRIDS), commands=commands))
+    print_sweeps(store.place)
+    assert capsys.readouterr().out.splitlines()[2:] == ["  " + line for line in commands[:2]]
+
+
+def test_a_sweep_that_cannot_be_read_or_planned_does_not_hide_the_others(store, capsys) -> None:
+    """A damaged note, and one whose data only another machine has; and it stops no run."""
+    base = to_json(make_sweep().base)
+    data = {"name": "folder", "path": "/none"}
+    absent = replace(record_of({"seed": [0]}, name="absent"), base=base | {"data": data})
+    note(store, "run-a", absent)
+    note(store, "run-b", record_of(*GRIDS))
+    if isinstance(store, LocalStore):
+        (store.root / "sweeps" / "run-c.1.json").write_bytes(b"{")
+    else:
+        store.bucket.write("sweeps/run-c.1.json", b"{")
+    note(store, "run-b", record_of(*GRIDS))
+    print_sweeps(store.place)
+    damaged, hidden, *shown = capsys.readouterr().out.splitlines()
+    assert "must be a whole JSON file" in damaged
+    assert hidden.startswith("absent: ")
+    assert "/none" in hidden
+    assert shown[0].startswith("tiny: 0 of 3 models done")
 
 
 def test_a_store_without_sweeps_says_so(tmp_path, capsys) -> None:

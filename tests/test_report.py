@@ -13,6 +13,7 @@ from model.sampling import SAMPLE_BATCH
 from sweep.blocks import block_size
 from sweep.config import SweepConfig
 from sweep.folder import fill, write_sweep
+from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep
@@ -23,7 +24,6 @@ from sweep.report import (
     print_plan,
     print_status,
 )
-from sweep.store import LocalStore
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 

@@ -19,11 +19,11 @@ from running_sweep import (
     write_sweep,
 )
 
+from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import prepare_dataset
 from sweep.records import load_lineages
 from sweep.request import load_sweep_file
-from sweep.store import LocalStore
 
 pytestmark = pytest.mark.ray
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_store import KEY, SPAWN, claimed, flip_bit, one_file
 
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
+from sweep.local_store import LocalStore
 from sweep.schedule import Chain, Schedule
 from sweep.searcher import LineageSearcher
-from sweep.store import LocalStore
 
 pytestmark = pytest.mark.ray
 

@@ -5,10 +5,12 @@ import ipaddress
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import struct
 import sys
+import zipfile
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
@@ -26,9 +28,9 @@ from sweep.board import write_boards
 from sweep.files import CorruptError, sha256
 from sweep.folder import fill
 from sweep.folder import write_sweep as write_record
+from sweep.local_store import LocalStore
 from sweep.prepared import ARRAYS, IMAGES, load_prepared
 from sweep.records import dump_json
-from sweep.store import LocalStore
 
 PROGRAMS = {"sweep": sweep_program.main, "analysis": lambda: sys.exit(analysis_program.main())}
 DEEP = b'{"a":' * 100_000
@@ -83,6 +85,26 @@ def huge_array(mark: Path) -> bytes:
     return file.getvalue()
 
 
+def npz(npy: bytes, **changes: int) -> bytes:
+    """An .npz file with one file by every name that is read, its flags perhaps changed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("images", "labels", "train", "reference", "validation", "step", "loss"):
+            archive.writestr(f"{name}.npy", npy)
+    data = bytearray(file.getvalue())
+    if "flag" in changes:  # bit 0 of the flags of each entry, behind its signature and versions
+        for at in [m.start() for m in re.finditer(b"PK\x03\x04", data)]:
+            data[at + 6] |= changes["flag"]
+        for at in [m.start() for m in re.finditer(b"PK\x01\x02", data)]:
+            data[at + 8] |= changes["flag"]
+    return bytes(data)
+
+
+def npy(header: bytes) -> bytes:
+    """An .npy file with a header of one's own."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
 def tensors(header: bytes, length: int | None = None) -> bytes:
     """A safetensors file with a header of one's own."""
     return struct.pack("<Q", len(header) if length is None else length) + header
@@ -93,6 +115,11 @@ HOSTILE: dict[str, Callable[[Path], bytes]] = {
     "objects.npy": pickled_array,
     "objects.npz": pickled_arrays,
     "huge.npy": huge_array,
+    "endless.npz": lambda _: npz(
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d,)}\n" % 10**30)
+    ),
+    "open header.npz": lambda _: npz(npy(b"{'descr': '<f4', 'shape': (1,\n")),
+    "encrypted.npz": lambda _: npz(npy(b""), flag=1),
     "deep header": lambda _: tensors(DEEP),
     "endless header": lambda _: tensors(b"{}", length=2**62),
     "tensor beyond the file": lambda _: tensors(
@@ -228,15 +255,23 @@ def listening(pids: set[int]) -> set[str]:
             with suppress(OSError):
                 inodes.add(str(link.readlink()).removeprefix("socket:[").rstrip("]"))
     found = set()
-    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+    tables = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}
+    for path, family in ((Path("/proc/net") / name, each) for name, each in tables.items()):
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
             _, local, _, state, *rest = line.split()
             if state != "0A" or rest[5] not in inodes:  # 0A: listening
                 continue
             words = local.split(":")[0]
             raw = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
             found.add(socket.inet_ntop(family, raw))
-    return {address for address in found if not ipaddress.ip_address(address).is_loopback}
+    return {address for address in found if not is_loopback(address)}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own, also one of IPv4 written in IPv6."""
+    known = ipaddress.ip_address(address)
+    inner = known.ipv4_mapped if isinstance(known, ipaddress.IPv6Address) else None
+    return (inner or known).is_loopback
 
 
 def test_one_that_listens_to_all_is_seen() -> None:
@@ -246,6 +281,8 @@ def test_one_that_listens_to_all_is_seen() -> None:
         assert listening({os.getpid()}) == set()
     with socket.create_server(("0.0.0.0", 0)):  # noqa: S104 - the point
         assert listening({os.getpid()}) == {"0.0.0.0"}  # noqa: S104 - the point
+    if not Path("/proc/net/tcp6").exists():
+        pytest.skip("a machine without IPv6")
     with socket.create_server(("::", 0), family=socket.AF_INET6):
         assert listening({os.getpid()}) == {"::"}
 

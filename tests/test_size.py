@@ -17,7 +17,7 @@ from model.objectives import OBJECTIVES
 from model.size import SIZES, model_size
 from sweep.heartbeat import STATE
 from sweep.lineage import WEIGHTS
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 
 OTHERS = {
     "flow": (ModelConfig(family="flow", widths=(4, 8), stem_width=4), (1, 8, 8)),

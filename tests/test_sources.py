@@ -19,10 +19,10 @@ from model.probe import fit_probe
 from sweep.blocks import store_key
 from sweep.files import CorruptError
 from sweep.lineage import LineageRun
+from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage
 from sweep.pool import Segment, Selected, Source, random_positions
 from sweep.sources import selection_key
-from sweep.store import LocalStore
 
 GAUSSIAN = {
     "model.family": "gaussian",

@@ -11,8 +11,9 @@ import pytest
 
 from sweep.claims import Claim
 from sweep.files import CorruptError
+from sweep.local_store import LocalStore
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord, RecordError
-from sweep.store import LocalStore, Store
+from sweep.store import Store
 
 SPAWN = multiprocessing.get_context("spawn")
 KEY = "a1"

@@ -16,8 +16,8 @@ from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.__main__ import main
 from sweep.folder import fill, write_sweep
+from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage
-from sweep.store import LocalStore
 from sweep.watching import watch
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -25,7 +25,7 @@ COMMAND = "sweep run tiny.toml --out out"
 
 HOLD = """
 import sys, time
-from sweep.store import LocalStore
+from sweep.local_store import LocalStore
 claim = LocalStore(sys.argv[1]).claim(sys.argv[2])
 print("held", flush=True)
 time.sleep(60)

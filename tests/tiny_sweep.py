@@ -10,10 +10,10 @@ import numpy as np
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
 from sweep.folder import complete
 from sweep.lineage import Generation, LineageRun
+from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, plan_sweep
 from sweep.prepared import load_prepared, prepare_dataset
 from sweep.records import DatasetCard, Json
-from sweep.store import LocalStore
 
 CARD = DatasetCard(
     key="digits",

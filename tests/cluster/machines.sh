@@ -21,15 +21,29 @@ FIRST=${FIRST:-11} # the last number of machine 1's address
 address() { echo "$NET.$((FIRST - 1 + $1))"; }
 
 check() {
-  local name found
+  local name found folder
   [ "$(id -u)" = 0 ] || { echo "it takes root" && return 1; }
-  for name in ip sshd ssh ssh-keygen rsync curl unshare setsid; do
+  for name in ip sshd ssh ssh-keygen rsync curl unshare setsid flock pgrep hostname uv pip; do
     PATH=$PATH:/usr/sbin command -v $name > /dev/null || { echo "there is no $name" && return 1; }
+  done
+  pip show -q uv || { echo "pip must have uv, as the machines ask it" && return 1; }
+  # A machine sees this one's root file system, and has a /tmp of its own.
+  for folder in /var/tmp "${UV_CACHE_DIR:-$HOME/.cache}" "$(command -v uv)" "$(command -v pip)"; do
+    [[ $(realpath "$folder") != /tmp/* && $(stat -L -c %d "$folder") = $(stat -c %d /) ]] ||
+      { echo "$folder must lie on the root file system, outside of /tmp" && return 1; }
+  done
+  [ "$(df --output=avail -B G /var/tmp | tail -n 1 | tr -dc 0-9)" -ge 10 ] ||
+    { echo "there must be 10 GB free in /var/tmp" && return 1; }
+  for name in 10.91.0 172.31.0; do
+    found=$(ip -4 route show | grep -m 1 "^${name%.*}.*") &&
+      { echo "the machines' addresses must be free, got the route $found" && return 1; }
   done
   found=$(unshare --mount --net --pid --fork --uts --ipc bash -e -c '
     mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir upper work root
     mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
-    ip link add one type veth peer name two' 2>&1) ||
+    ip link add bridge type bridge
+    ip link add one type veth peer name two
+    mkdir pts && mount -t devpts -o newinstance devpts pts' 2>&1) ||
     { echo "no machine can be made here: $found" && return 1; }
 }
 
@@ -54,6 +68,7 @@ boot() { # boot I: inside the new namespaces, the last command is the machine's 
   mount --bind "$SHARED" "$root$SHARED"
   install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
   hostname "cluster-$1"
+  chroot "$root" ssh-keygen -A > /dev/null
   # Namespaces keep the nice value of who started them, so the machines do not push others aside.
   exec chroot "$root" /usr/sbin/sshd -D -e -o PermitRootLogin=prohibit-password \
     -o PasswordAuthentication=no -o StrictModes=no -o UsePAM=no -o PidFile=none -o PrintMotd=no
@@ -108,6 +123,7 @@ start() {
 cut() { # the cable first: the processes' end must send nothing
   ip link set "csweep$1" down
   kill -9 "$(cat "$FOLDER/machines/$1/pid")"
+  rm "$FOLDER/machines/$1/pid" # the number may be another's by the time of `stop`
   ip netns del "csweep$1"
 }
 

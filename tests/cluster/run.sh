@@ -60,7 +60,10 @@ submit "${SWEEP[@]}"
 await "the first models are done" 1 has_models 2
 [ -z "$NOTICE" ] || give_notice
 on "${WORKERS[0]}" "cat /tmp/ray/watch-spot.log" > "$LOG/watcher" || true
+await "${WORKERS[0]} trains a model" 0.2 trains 2
 "$MACHINES" cut 2
+trains 2 && pass "power is cut in the middle of a training" ||
+  fail "power is cut in the middle of a training"
 say "power of ${WORKERS[0]} cut, with $(num_models) models done"
 job_succeeded "the job succeeds after the loss"
 on $HEAD "sweep status /root/runs/sweep --store $SHARED/store" > "$LOG/state" 2>&1 ||

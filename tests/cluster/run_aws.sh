@@ -43,7 +43,7 @@ PYTHON
 worker_runs() { on $HEAD "ray status" 2> /dev/null | tee "$LOG/status" | grep -q "/4.0 CPU"; }
 is_replaced() { [ "$(aws 'len(workers)')" = 1 ] && [ "$(aws 'workers[0]["InstanceId"]')" != "$1" ]; }
 has_no_worker() { [ "$(aws 'len(workers)')" = 0 ]; }
-is_working() { on $HEAD "ray status" 2> /dev/null | tee "$LOG/status" | grep -q "1.0/4.0 CPU"; }
+is_working() { on $HEAD "ray status" 2> /dev/null | tee "$LOG/status" | grep -qE "[1-9]\.0/4\.0 CPU"; }
 
 prepare
 uv venv -q "$BASE/moto" --allow-existing
@@ -73,8 +73,10 @@ ray exec "$FILE" "python -P -c \"import ray; from ray.autoscaler.sdk import requ
   ray.init('auto'); request_resources(bundles=[])\"" >> "$LOG/request" 2>&1
 lost=$(aws 'workers[0]["InstanceId"]')
 address=$(aws 'workers[0]["PrivateIpAddress"]')
+machine=$((${address##*.} - FIRST + 1))
+await "$address trains a model" 0.2 trains $machine
+"$MACHINES" cut $machine
 aws 'ec2.terminate_instances(InstanceIds=[workers[0]["InstanceId"]])' > /dev/null
-"$MACHINES" cut $((${address##*.} - FIRST + 1))
 say "$lost at $address terminated, with $(num_models) models done"
 await "another worker is requested" 5 is_replaced "$lost"
 pass "another worker is requested: $(aws 'workers[0]["InstanceId"]')"

@@ -23,7 +23,7 @@ fail() { say "FAIL $*" && failed=1; }
 give_up() { say "FAIL $*" && exit 1; }
 
 on() { # on ADDRESS COMMAND: in a login shell, as Ray does it
-  ssh -i "$FOLDER/key" "${REMOTE[@]}" -o ConnectTimeout=10 "root@$1" "bash --login -c 'source ~/.bashrc; $2'"
+  ssh -i "$FOLDER/key" "${REMOTE[@]}" -o ConnectTimeout=10 "root@$1" "bash --login -c -i 'source ~/.bashrc; $2'" 2>> "$LOG/on"
 }
 
 await() { # await WHAT SECONDS COMMAND...: until the command succeeds, asked every so many seconds
@@ -50,7 +50,7 @@ prepare() { # an empty folder, the environment, a token
 }
 
 open_tunnel() { # open_tunnel HEAD
-  ssh -i "$FOLDER/key" "${REMOTE[@]}" -N -L $PORT:127.0.0.1:8265 "root@$1" &
+  ssh -i "$FOLDER/key" "${REMOTE[@]}" -N -L $PORT:127.0.0.1:8265 "root@$1" 9>&- &
   tunnel=$!
   sleep 2
 }
@@ -71,6 +71,14 @@ job_succeeded() {
   await "the job ends" 5 job_has_ended
   ray job logs --address $JOBS sweep > "$LOG/job" 2>&1 || true
   grep -q "' succeeded" "$LOG/job-status" && pass "$*" || fail "$* (see $LOG/job)"
+}
+
+trains() { # trains I: whether a trial on machine I is in the middle of a training
+  local claim
+  for claim in $(grep -ls "\"host\": \"cluster-$1\"" "$SHARED"/store/work/*/claim.json); do
+    grep -qs '"stage": "train"' "${claim%claim.json}progress.json" && return 0
+  done
+  return 1
 }
 
 num_models() { find "$SHARED/store/generations" -name record.json 2> /dev/null | wc -l; }
