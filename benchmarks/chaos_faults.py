@@ -116,6 +116,11 @@ def lost_seconds(round_: Round, run: Running, key: str) -> float:
     return time.time() - max(times)
 
 
+def most_lost(round_: Round, run: Running) -> float | None:
+    """The most that any training loses if all end now; None where there is none."""
+    return max((lost_seconds(round_, run, key) for key in training(run)), default=None)
+
+
 def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to a trial in the middle of a training."""
     claims = training(run)
@@ -132,7 +137,7 @@ def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to the driver; what Ray leaves behind ends by itself, or goes on a while."""
     if round_.bucket is None and not training(run):
         return False
-    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
+    fault.lost_seconds = most_lost(round_, run)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait()
     return True
@@ -142,7 +147,7 @@ def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
     """SIGKILL to every process, as when a machine loses power."""
     if round_.bucket is None and not training(run):
         return False
-    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
+    fault.lost_seconds = most_lost(round_, run)
     run.kill_all()
     return True
 
@@ -170,7 +175,7 @@ def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
     """The cluster's head is killed with the driver on it, and another cluster is started."""
     if not training(run):
         return False
-    fault.lost_seconds = max((lost_seconds(round_, run, k) for k in training(run)), default=None)
+    fault.lost_seconds = most_lost(round_, run)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait()
     round_.cluster.remove_node(round_.cluster.head_node, allow_graceful=False)

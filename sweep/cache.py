@@ -6,7 +6,6 @@ download only. Must not know what a file holds.
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.files import explained
+from sweep.inventory import OLD_SECONDS, is_unfinished
 from sweep.records import write_parts
 
 GIGABYTE = 10**9
 SLACK = 0.01
 """Share of the limit that a process writes before it looks again how full the cache is."""
-
-OLD_SECONDS = 3600.0
-"""Age from which an unfinished file counts as one that nobody will finish."""
 
 _unseen: dict[Path, float] = {}
 """Bytes that this process wrote into a cache since it looked."""
@@ -30,11 +27,6 @@ _unseen: dict[Path, float] = {}
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/collapse-sweep, or ~/.cache/collapse-sweep."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"
-
-
-def is_old(name: str, modified: float) -> bool:
-    """Whether a file may be deleted: one that is being written may not."""
-    return not re.fullmatch(r"\..*\.tmp", name) or time.time() - modified > OLD_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +103,8 @@ class Cache:
                 path = Path(folder) / name
                 with suppress(OSError):  # another process was faster
                     status = path.stat()
-                    if is_old(name, status.st_mtime):
+                    # One that is being written stays.
+                    if not is_unfinished(name) or time.time() - status.st_mtime > OLD_SECONDS:
                         found.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in found) + needed - self.limit_bytes
         for _, size, path in sorted(found):

@@ -37,6 +37,11 @@ class Item:
     """Where it is, below the store's root."""
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is that of one that is being written, or was when its writer died."""
+    return re.fullmatch(r"\..*\.tmp", name) is not None
+
+
 def folder_items(root: Path) -> list[Item]:
     """All items of a store in a folder."""
     with explained(root):
@@ -132,7 +137,7 @@ def _unfinished(root: Path) -> Iterator[Path]:
     """Files that were being written, which all have such names."""
     for folder, _, names in os.walk(root):
         for name in names:
-            if re.fullmatch(r"\..*\.tmp", name):
+            if is_unfinished(name):
                 yield Path(folder) / name
 
 
