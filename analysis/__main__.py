@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from model.errors import UsageError
+
 Dirs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 Dir = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
@@ -57,7 +59,7 @@ def table(
 
     check_confidence(confidence)
     if tidy and (metric or by or format not in (None, "csv")):
-        raise ValueError(
+        raise UsageError(
             "--tidy must stand without --metric, --by and a --format other than csv, got one of "
             "them; it is the whole table"
         )

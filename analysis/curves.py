@@ -30,6 +30,7 @@ from analysis.results import grouped, measured_sizes, setting_axes
 from analysis.settings import BASE, SETTING, find_usual
 from analysis.statistics import summarize_seeds
 from analysis.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
+from model.errors import UsageError
 
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
@@ -84,10 +85,10 @@ def draw_curves(
         The paths written.
 
     Raises:
-        ValueError: The metric has no values, or mixes different numbers of images.
+        UsageError: The metric has no values, or mixes different numbers of images.
     """
     if frame[metric].dropna().empty:
-        raise ValueError(
+        raise UsageError(
             f"{metric} must have a value to be drawn, got none; finish a generation first"
         )
     axes = setting_axes(frame)

@@ -21,6 +21,7 @@ from analysis.labels import describe_setting, file_stem
 from analysis.results import MIXTURE, grouped, run_names, setting_axes
 from analysis.settings import BASE, Usual, find_usual
 from analysis.style import DPI, FAINT, save_figure, styled
+from model.errors import UsageError
 from sweep.records import LineageRecord, load_card, load_lineages
 
 ROWS, COLUMNS = 3, 6
@@ -66,11 +67,11 @@ def draw_grids(
         The paths written.
 
     Raises:
-        ValueError: No lineage has the seed, or a preview is no sheet of images of the set size.
+        UsageError: No lineage has the seed, or a preview is no sheet of images of the set size.
     """
     seeds = sorted(frame["seed"].dropna().unique())
     if seed is not None and seed not in seeds:
-        raise ValueError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
+        raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
     runs = run_names(dirs)
     records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
     chosen = []
@@ -178,17 +179,17 @@ def read_tiles(path: Path, size: int) -> np.ndarray:
         (N, size, size, 3) uint8, N at most ROWS x COLUMNS; grey is repeated to three channels.
 
     Raises:
-        ValueError: The file is no PNG, or its sides are no multiples of the image's.
+        UsageError: The file is no PNG, or its sides are no multiples of the image's.
     """
     try:
         sheet = matplotlib.image.imread(path)
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} must be a whole PNG file, got a damaged one ({error})") from None
+        raise UsageError(f"{path} must be a whole PNG file, got a damaged one ({error})") from None
     if sheet.ndim == 2:
         sheet = np.repeat(sheet[:, :, None], 3, axis=2)
     H, W = sheet.shape[:2]
     if H % size or W % size:
-        raise ValueError(
+        raise UsageError(
             f"{path} must have sides that are multiples of data.image_size={size}, got {W} x {H}"
         )
     pixels = np.rint(255 * sheet[:, :, :3]).astype(np.uint8)

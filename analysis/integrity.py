@@ -46,7 +46,7 @@ def inspect_folder(out: Path) -> Findings:
         What was found, damaged records among the problems.
 
     Raises:
-        ValueError: The folder has no readable sweep.json or lineage.
+        UsageError: The folder has no readable sweep.json or lineage.
     """
     load_sweep(out)
     lineages = load_lineages(out)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import pandas as pd
 
 from analysis.contraction import has_closed_form
+from model.errors import UsageError
 from sweep.records import (
     Json,
     LineageRecord,
@@ -77,7 +78,7 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
         The table described above; numbers that do not exist (yet) are missing values.
 
     Raises:
-        ValueError: A folder is no results folder, or a file in it is damaged.
+        UsageError: A folder is no results folder, or a file in it is damaged.
     """
     return _load(dirs, _lineage_rows, ())
 
@@ -92,11 +93,11 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
         dirs: The --out folders of sweeps, or copies of them.
 
     Raises:
-        ValueError: As load_results, and where no metric per class was measured.
+        UsageError: As load_results, and where no metric per class was measured.
     """
     frame = _load(dirs, _class_rows, (CLASS,))
     if frame.empty:
-        raise ValueError(
+        raise UsageError(
             "--classes needs metrics per class, got none; "
             "`sweep evaluate DIR --metrics.names classes` measures some"
         )
@@ -106,7 +107,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
 def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
     """The tidy table of the rows that a function makes of a folder's lineage."""
     if not dirs:
-        raise ValueError("DIR must be given at least once, got none; name the --out of a sweep run")
+        raise UsageError("DIR must be given at least once, got none; name the --out of a sweep run")
     runs = run_names(dirs)
     lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
     # A record older than a setting means what the program did before it.
@@ -177,7 +178,7 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
         `names` is empty.
 
     Raises:
-        ValueError: No column has that name.
+        UsageError: No column has that name.
     """
     found = metric_columns(frame)
     if not names:
@@ -187,7 +188,7 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
     for name in names:
         matches = [c for c in choices if c == name] or [c for c in found if c.split("/")[0] == name]
         if not matches:
-            raise ValueError(must_be_one_of("--metric", name, choices))
+            raise UsageError(must_be_one_of("--metric", name, choices))
         columns += matches
     return list(dict.fromkeys(columns))
 
@@ -201,7 +202,7 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
         (generated, reference), or None for a column that is no metric or has no value.
 
     Raises:
-        ValueError: The rows differ in one of the numbers.
+        UsageError: The rows differ in one of the numbers.
     """
     if metric not in metric_columns(frame):
         return None
@@ -210,7 +211,7 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
         sizes = sizes.assign(**{METRIC_COLUMNS[0]: int(metric.split(AT)[1])}).drop_duplicates()
     if len(sizes) > 1:
         got = " and ".join(f"{int(n)}/{int(m)}" for n, m in sizes.itertuples(index=False))
-        raise ValueError(
+        raise UsageError(
             f"{metric} must have the same numbers of generated/reference images in one table or "
             f"figure, got {got}; show the runs apart, or leave the setting that differs out of --by"
         )
@@ -262,7 +263,7 @@ def _read(folder: Path) -> list[LineageRecord]:
     load_sweep(folder)
     records = load_lineages(folder)
     if not records:
-        raise ValueError(
+        raise UsageError(
             f"{folder / 'lineages'} must hold at least one lineage, got none; "
             "run the sweep that belongs to this folder first"
         )

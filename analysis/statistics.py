@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.results import grouped
+from model.errors import UsageError
 
 
 def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, int]:
@@ -25,7 +26,7 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
         (mean, half_width, n); the half-width is nan for n = 1, the mean too for n = 0.
 
     Raises:
-        ValueError: The confidence is not in (0, 1).
+        UsageError: The confidence is not in (0, 1).
     """
     check_confidence(confidence)
     n = len(values)
@@ -39,9 +40,9 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise ValueError unless a confidence is in (0, 1)."""
+    """Raise UsageError unless a confidence is in (0, 1)."""
     if not 0 < confidence < 1:
-        raise ValueError(f"--confidence must be in (0, 1), got {confidence!r}; 0.95 is usual")
+        raise UsageError(f"--confidence must be in (0, 1), got {confidence!r}; 0.95 is usual")
 
 
 def summarize_seeds(
@@ -62,7 +63,7 @@ def summarize_seeds(
         n (seeds averaged), num_diverged and num_lineages.
 
     Raises:
-        ValueError: One seed has two different nodes at the same place.
+        UsageError: One seed has two different nodes at the same place.
     """
     check_confidence(confidence)
     rows = []
@@ -81,7 +82,7 @@ def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]
     if len(twice):
         runs = ", ".join(sorted(set(twice["run"])))
         place = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
-        raise ValueError(
+        raise UsageError(
             f"{place} must have one V{values['generation']} for each seed, got two nodes of seed "
             f"{twice['seed'].iloc[0]} ({runs}); they differ in what is no setting, such as the "
             "data or the version of the code: show the runs apart"

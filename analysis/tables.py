@@ -27,6 +27,7 @@ from analysis.results import (
 )
 from analysis.settings import BASE, SETTING, Usual, find_usual
 from analysis.statistics import summarize_seeds
+from model.errors import UsageError
 
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
@@ -66,7 +67,7 @@ def build_tables(
         The tables, metric by metric.
 
     Raises:
-        ValueError: A name in `by` is no setting, or a table would mix different numbers of images.
+        UsageError: A name in `by` is no setting, or a table would mix different numbers of images.
     """
     rows_by, split_by = _choose_axes(frame, by)
     usual = None if by else find_usual(frame, rows_by)
@@ -125,7 +126,7 @@ def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], lis
     choices = [*axis_columns(frame), "seed", "member"]
     for name in by:
         if name not in choices:
-            raise ValueError(must_be_one_of("--by", name, choices))
+            raise UsageError(must_be_one_of("--by", name, choices))
     return list(dict.fromkeys(by)), [axis for axis in varying if axis not in by]
 
 

@@ -27,9 +27,9 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     check,
-    check_finite,
     restored_model,
 )
+from model.errors import check_finite
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
@@ -54,7 +56,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, source: str = "checkpoint") -> "Checkpoint":
-        """Read a safetensors file; raises ValueError, naming `source`, where it is damaged."""
+        """Read a safetensors file; raises UsageError, naming `source`, where it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -66,5 +68,5 @@ class Checkpoint:
             if not isinstance(settings, dict):
                 raise TypeError(f"{type(settings).__name__} for its settings")
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"{source} must be a whole checkpoint of ours, got {error}") from None
+            raise UsageError(f"{source} must be a whole checkpoint of ours, got {error}") from None
         return cls(tensors=tensors, settings=settings)

@@ -15,16 +15,14 @@ from difflib import get_close_matches
 from textwrap import TextWrapper
 from typing import Any, TextIO, TypeVar
 
+from model.errors import UsageError
+
 T = TypeVar("T")
 Command = Callable[[list[str]], int | None]
 """A command: its words to its exit code, None being 0."""
 
 USAGE = 2
 """Exit code for a user's mistake."""
-
-
-class UsageError(ValueError):
-    """A mistake in a command's words; the message is the whole story."""
 
 
 def parse(kind: Callable[..., T] | type[T], args: list[str], *, prog: str) -> T:

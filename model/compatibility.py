@@ -6,6 +6,7 @@ A single setting's own rule is in model/config.py. Imports no torch, so that a p
 from importlib.util import find_spec
 
 from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig, check
+from model.errors import UsageError
 
 NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
 """Families whose network halves the image len(model.widths) - 1 times."""
@@ -16,16 +17,16 @@ GUIDED_FAMILIES = ("ddim", "flow", "edm", "unet2d")
 
 
 def check_package(family: str) -> None:
-    """Raise ValueError where a family's optional package is not installed."""
+    """Raise UsageError where a family's optional package is not installed."""
     if family == "unet2d" and find_spec("diffusers") is None:
-        raise ValueError(
+        raise UsageError(
             "model.family must not be unet2d without the package diffusers, got 'unet2d'; "
             'pip install "collapse-sweep[diffusers]" installs it'
         )
 
 
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
-    """Raise ValueError where settings of data, model and training do not fit each other."""
+    """Raise UsageError where settings of data, model and training do not fit each other."""
     check_conditional(model)
     halvings = len(model.widths) - 1
     if model.family in NETWORK_FAMILIES:
@@ -52,7 +53,7 @@ def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> 
 
 
 def check_conditional(model: ModelConfig) -> None:
-    """Raise ValueError where a family that cannot be told classes is asked to be."""
+    """Raise UsageError where a family that cannot be told classes is asked to be."""
     check(
         not model.conditional or model.family in CONDITIONAL_FAMILIES,
         "model.family",
@@ -63,7 +64,7 @@ def check_conditional(model: ModelConfig) -> None:
 
 
 def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
-    """Raise ValueError where the family's sampler does not have a setting, or guidance none."""
+    """Raise UsageError where the family's sampler does not have a setting, or guidance none."""
     for name, default in (("stochasticity", 0), ("multistep", 1)):
         value = getattr(sample, name)
         rule = f"be {default} with model.family={model.family}; it is for ddim and unet2d"
@@ -73,7 +74,7 @@ def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
 
 
 def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
-    """Raise ValueError where the model is not one that guidance other than 1 applies to."""
+    """Raise UsageError where the model is not one that guidance other than 1 applies to."""
     if sample.guidance == 1:
         return
     guided = model.family in GUIDED_FAMILIES

@@ -13,6 +13,7 @@ from torch import Tensor
 from model.checkpoint import Checkpoint
 from model.compatibility import check_conditional, check_sampler
 from model.config import SampleConfig, check, restored_model
+from model.errors import UsageError
 from model.size import SAMPLE_BATCH
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def training_labels(
     """The labels that a job's model learns: (N,) int64, or None for an unconditional one.
 
     Raises:
-        ValueError: The model is conditional and its family, the labels or the classes do not fit.
+        UsageError: The model is conditional and its family, the labels or the classes do not fit.
     """
     if not job.model.conditional:
         return None
@@ -51,7 +52,7 @@ def asked_labels(
     """The classes of images to be drawn: (N,) int64, or None of an unconditional model.
 
     Raises:
-        ValueError: Labels are missing, do not fit or have no effect, or guidance has none.
+        UsageError: Labels are missing, do not fit or have no effect, or guidance has none.
     """
     model = restored_model(checkpoint.settings["model"])
     check_sampler(model, config)
@@ -63,9 +64,9 @@ def asked_labels(
 
 
 def checked_labels(labels: np.ndarray | None, num_images: int, num_classes: int) -> np.ndarray:
-    """Labels as they are; raises ValueError unless they are (N,) int64 in [0, num_classes)."""
+    """Labels as they are; raises UsageError unless they are (N,) int64 in [0, num_classes)."""
     if labels is None:
-        raise ValueError(f"labels must be ({num_images},) int64 for a conditional model, got None")
+        raise UsageError(f"labels must be ({num_images},) int64 for a conditional model, got None")
     whole = labels.shape == (num_images,) and labels.dtype == np.int64
     rule = f"be ({num_images},) int64 for as many images"
     check(whole, "labels", rule, f"{labels.shape} {labels.dtype}")

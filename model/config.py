@@ -10,11 +10,10 @@ A field's metadata may hold
     in_key       False for a field that cannot change a number (logging, memory).
 """
 
-import math
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any, Literal
+
+from model.errors import UsageError, check_finite
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
@@ -24,21 +23,7 @@ ImagesOn = Literal["auto", "device", "host"]
 def check(holds: bool, field: str, rule: str, value: object, way_out: str = "") -> None:
     """Raise the one-line ValueError `<field> must <rule>, got <value>` unless `holds`."""
     if not holds:
-        raise ValueError(f"{field} must {rule}, got {value!r}{'; ' + way_out if way_out else ''}")
-
-
-def check_choice(field: str, value: object, choices: Collection[str]) -> None:
-    """Raise ValueError, with a suggestion, unless `value` is one of the choices."""
-    close = get_close_matches(str(value), choices, 1, 0.5)
-    rule = f"be one of {', '.join(choices)}"
-    check(value in choices, field, rule, value, f"did you mean {close[0]!r}?" if close else "")
-
-
-def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:
-    """Raise ValueError unless `value` is finite and at least (or above) `minimum`."""
-    rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
-    enough = value > minimum if above else value >= minimum
-    check(math.isfinite(value) and enough, field, rule, value)
+        raise UsageError(f"{field} must {rule}, got {value!r}{'; ' + way_out if way_out else ''}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

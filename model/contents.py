@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from model.config import DataConfig, check
+from model.errors import UsageError
 from model.images import resize_image
 
 GREY_MODES = ("1", "L", "LA")
@@ -81,7 +82,7 @@ def decode_image(source: Path | io.BytesIO, mode: str) -> np.ndarray:
 
 
 def check_mode(source: object, mode: str) -> None:
-    """Raise ValueError for a Pillow mode of more than 8 bits, which is not cut in silence."""
+    """Raise UsageError for a Pillow mode of more than 8 bits, which is not cut in silence."""
     check(mode not in DEEP_MODES, str(source), "be an 8-bit image", mode, "convert it")
 
 
@@ -90,7 +91,7 @@ def reading(source: object, what: str) -> Generator[None]:
     """Turn whatever a damaged file makes its reader raise into one line that names the file.
 
     Raises:
-        ValueError: `<source> must be <what>, got a damaged one (...)`.
+        UsageError: `<source> must be <what>, got a damaged one (...)`.
     """
     damage = (
         OSError,
@@ -105,7 +106,7 @@ def reading(source: object, what: str) -> Generator[None]:
     try:
         yield
     except damage as error:
-        raise ValueError(
+        raise UsageError(
             f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
         ) from None
 
@@ -118,7 +119,7 @@ def one_line(error: Exception) -> str:
 def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
     """Raise the one-line ValueError that names a data set's missing package."""
     if importlib.util.find_spec(module) is None:
-        raise ValueError(
+        raise UsageError(
             f"data.name must be a data set whose package is installed, got {config.name!r} "
             f"without {package}; {install}"
         )

@@ -36,7 +36,7 @@ def keep_rewarded(candidates: Candidates) -> Selection:
     images' classes, of filter.reward_class, or else of the class asked for, or of the likeliest.
 
     Raises:
-        ValueError: For fewer than m K candidates.
+        UsageError: For fewer than m K candidates.
     """
     keep, config = candidates.keep, candidates.config
     num_images, num_offered = len(candidates.features), keep * config.choices
@@ -79,7 +79,7 @@ def _rewarded_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
 
 
 def _fit_probe(candidates: Candidates) -> Probe:
-    """A probe of the real images; raises ValueError where it cannot be fitted."""
+    """A probe of the real images; raises UsageError where it cannot be fitted."""
     assert candidates.real_labels is not None
     return fit_probe(
         candidates.real,

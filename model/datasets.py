@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from model import huggingface_data, public_data, torchvision_data, user_data
-from model.config import DataConfig, check_choice
+from model.config import DataConfig
 from model.contents import Contents
+from model.errors import check_choice
 from model.splits import check_split, split_images
 from model.torchvision_sets import TORCHVISION_SETS
 
@@ -116,7 +117,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     """Load, resize and split a data set.
 
     Raises:
-        ValueError: For settings or files that do not fit; the message names the field or file.
+        UsageError: For settings or files that do not fit; the message names the field or file.
         FileNotFoundError: Where data.path is missing, or the data cannot be downloaded.
     """
     images, contents = _loader(config).load(config)

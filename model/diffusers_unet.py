@@ -49,7 +49,7 @@ def new_diffusers_unet(
         num_classes: Classes it can be told; 0 makes an unconditional network.
 
     Raises:
-        ValueError: diffusers is not installed.
+        UsageError: diffusers is not installed.
     """
     check_package(config.family)
     UNet2DModel = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel

@@ -15,6 +15,7 @@ from model.distances import (
     gaussian_statistics,
 )
 from model.diversity import vendi_score
+from model.errors import UsageError
 from model.resampling import bootstrap
 
 KID_SUBSET_PURPOSE = 0x6B6964
@@ -31,7 +32,7 @@ def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
         alone, which says nothing of other images.
 
     Raises:
-        ValueError: For subsets larger than a set of images.
+        UsageError: For subsets larger than a set of images.
     """
     generated, reference = comparison.generated, comparison.real.reference
     if config.kid_subset_size is not None:
@@ -51,7 +52,7 @@ def compute_subset_kid(
     """Mean of the KID over `num_subsets` fixed random subsets of `size` images of either set."""
     smaller = min(len(generated), len(reference))
     if size > smaller:
-        raise ValueError(
+        raise UsageError(
             f"metrics.kid_subset_size must be at most the number of images ({smaller}), "
             f"got {size}; set it to None for one estimate on all images"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
 from model.outputs import write_file, write_folder
 
@@ -27,7 +28,7 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
         bounded: Whether pixels lie in [0, 1] (in unit scale), so that a PNG can show them.
 
     Raises:
-        ValueError: A PNG of images without a fixed range is asked for.
+        UsageError: A PNG of images without a fixed range is asked for.
     """
     if out.suffix == ".npz":
         file = io.BytesIO()
@@ -43,21 +44,21 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
 
 
 def check_range(out: Path, *, bounded: bool) -> None:
-    """Raise ValueError where PNGs of images without a fixed range are asked for."""
+    """Raise UsageError where PNGs of images without a fixed range are asked for."""
     if not bounded and out.suffix != ".npz":
-        raise ValueError(
+        raise UsageError(
             f"--out must end in .npz for images without a fixed range of pixels, got {str(out)!r}"
         )
 
 
 def check_class_folders(out: Path, names: Sequence[str]) -> None:
-    """Raise ValueError where classes are to be folders and a name can be none."""
+    """Raise UsageError where classes are to be folders and a name can be none."""
     if out.suffix in (".npz", ".png"):
         return
     for name in names:
         good = name and not name.startswith(".") and not set(name) & set("/\\\0")
         if not good:
-            raise ValueError(
+            raise UsageError(
                 f"class names must be names of folders for such an --out, got {name!r}; "
                 "let --out end in .npz"
             )

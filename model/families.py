@@ -12,7 +12,8 @@ import numpy as np
 
 from model.checkpoint import Checkpoint
 from model.compatibility import CONDITIONAL_FAMILIES
-from model.config import SampleConfig, check_choice
+from model.config import SampleConfig
+from model.errors import check_choice
 from model.gaussian import fit_gaussian, sample_gaussian
 from model.objectives import OBJECTIVES
 from model.randomness import Purpose, Seed, image_noise
@@ -60,7 +61,7 @@ class Family:
 
 
 def family_of(name: str) -> Family:
-    """The family called `name`; raises ValueError with a suggestion."""
+    """The family called `name`; raises UsageError with a suggestion."""
     check_choice("model.family", name, FAMILIES)
     return FAMILIES[name]
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from model.config import MetricsConfig, check, check_choice
+from model.config import MetricsConfig, check
+from model.errors import UsageError, check_choice
 from model.inception import INCEPTION_SHA256, load_inception, resize_clean
 from model.vision_transformers import (
     CLIP_MEAN,
@@ -80,7 +81,7 @@ def extract_features(
         (N, D) float32.
 
     Raises:
-        ValueError: For an unknown extractor or one whose package is missing, for settings it does
+        UsageError: For an unknown extractor or one whose package is missing, for settings it does
             not have, weights it cannot take, and images of a shape, type or range it does not take.
         FileNotFoundError: Where its weights are not to be had.
     """
@@ -126,7 +127,7 @@ def extractor_label(config: MetricsConfig) -> str:
     Imports no torch; reads the file of metrics.weights where one is given.
 
     Raises:
-        ValueError: For an unknown extractor, and settings it does not have.
+        UsageError: For an unknown extractor, and settings it does not have.
         FileNotFoundError: For weights that are not there.
     """
     extractor = check_extractor(config)
@@ -144,7 +145,7 @@ def weights_digest(config: MetricsConfig) -> str | None:
     None where the weights are the packaged or published ones, however they came here.
 
     Raises:
-        ValueError: For weights given to an extractor that takes none.
+        UsageError: For weights given to an extractor that takes none.
         FileNotFoundError: For weights that are not there.
     """
     extractor = check_extractor(config)
@@ -179,13 +180,13 @@ def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
 
 
 def find_extractor(name: str) -> Extractor:
-    """The entry of EXTRACTORS; raises ValueError with a suggestion for an unknown name."""
+    """The entry of EXTRACTORS; raises UsageError with a suggestion for an unknown name."""
     check_choice("metrics.extractor", name, EXTRACTORS)
     return EXTRACTORS[name]
 
 
 def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
-    """The extractor of `config`; raises ValueError where it is unknown or lacks a setting given.
+    """The extractor of `config`; raises UsageError where it is unknown or lacks a setting given.
 
     Args:
         config: Its extractor, with its weights and precision; the rest has no effect.
@@ -219,11 +220,11 @@ def build_network(
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raise ValueError unless `images` are (N >= 1, C, H, W) uint8 or float32."""
+    """Raise UsageError unless `images` are (N >= 1, C, H, W) uint8 or float32."""
     if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(f"images must be (N, C, H, W) without a zero, got {images.shape}")
+        raise UsageError(f"images must be (N, C, H, W) without a zero, got {images.shape}")
     if images.dtype not in (np.uint8, np.float32):
-        raise ValueError(f"images must be uint8 or float32, got {images.dtype}")
+        raise UsageError(f"images must be uint8 or float32, got {images.dtype}")
 
 
 def build_pixels(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
@@ -304,15 +305,15 @@ def keep_images(images: "Tensor", resolution: int) -> "Tensor":
 
 
 def check_colour(images: "Tensor") -> None:
-    """Raise ValueError unless (B, C, H, W) images are grey or RGB and in [0, 1]."""
+    """Raise UsageError unless (B, C, H, W) images are grey or RGB and in [0, 1]."""
     C = images.shape[1]
     if C not in (1, 3):
-        raise ValueError(
+        raise UsageError(
             f"images must have 1 or 3 channels, got {C}; metrics.extractor pixels takes any number"
         )
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
-        raise ValueError(
+        raise UsageError(
             f"images must be in [0, 1], got {low:g} to {high:g}; "
             "metrics.extractor pixels takes unbounded ones"
         )
@@ -332,7 +333,7 @@ def resize_colour(images: "Tensor", resolution: int) -> "Tensor":
         (B, 3, resolution, resolution) float32 in [0, 1].
 
     Raises:
-        ValueError: For another number of channels, or values outside [0, 1].
+        UsageError: For another number of channels, or values outside [0, 1].
     """
     import torch.nn.functional as F
 

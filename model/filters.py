@@ -12,8 +12,9 @@ from decimal import ROUND_CEILING, Decimal
 import numpy as np
 
 from model.candidates import MORE, OTHER, Candidates, Selection, lowest
-from model.config import FilterConfig, MetricsConfig, check, check_choice
+from model.config import FilterConfig, MetricsConfig, check
 from model.curation import keep_confident, keep_rewarded
+from model.errors import UsageError, check_choice
 from model.features import check_extractor
 from model.neighbours import nearest_kth, nearest_two
 from model.probe import check_labels
@@ -67,7 +68,7 @@ def unused_settings(config: FilterConfig) -> tuple[str, ...]:
 
 
 def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) -> None:
-    """Raise ValueError, with a suggestion, for filter settings that cannot be; imports no torch.
+    """Raise UsageError, with a suggestion, for filter settings that cannot be; imports no torch.
 
     filter.reward_class is checked by `check_reward_class`, where the classes are known.
 
@@ -97,7 +98,7 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
 
 
 def check_reward_class(config: FilterConfig, class_names: Sequence[str]) -> None:
-    """Raise ValueError, with a suggestion, unless filter.reward_class is None or a class."""
+    """Raise UsageError, with a suggestion, unless filter.reward_class is None or a class."""
     if config.name == "reward" and config.reward_class is not None:
         check_choice("filter.reward_class", config.reward_class, class_names)
 
@@ -133,7 +134,7 @@ def select(
         config: The filter's settings.
 
     Raises:
-        ValueError: For an unknown name, fewer candidates than are to be kept, too few that pass,
+        UsageError: For an unknown name, fewer candidates than are to be kept, too few that pass,
             features that are not finite or do not fit, and classes that no probe can learn.
     """
     check_choice("filter.name", name, FILTERS)
@@ -173,12 +174,12 @@ def select(
 
 
 def _check_features(name: str, features: np.ndarray) -> None:
-    """Raise ValueError unless features are a finite (N >= 1, D >= 1) matrix."""
+    """Raise UsageError unless features are a finite (N >= 1, D >= 1) matrix."""
     if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(f"{name} features must be (N, D) without a zero, got {features.shape}")
+        raise UsageError(f"{name} features must be (N, D) without a zero, got {features.shape}")
     num_bad = features.size - int(np.isfinite(features).sum())
     if num_bad:
-        raise ValueError(
+        raise UsageError(
             f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
             "did the model diverge?"
         )
@@ -227,7 +228,7 @@ def keep_by_decaying_threshold(candidates: Candidates) -> Selection:
     the nearest other kept candidate, 0 where none is.
 
     Raises:
-        ValueError: Where not so many candidates differ.
+        UsageError: Where not so many candidates differ.
     """
     config = candidates.config
     spread = decaying_threshold(
@@ -245,12 +246,12 @@ def drop_near_duplicates(candidates: Candidates) -> Selection:
     are distances to the nearest real image or other kept candidate, divided by the typical one.
 
     Raises:
-        ValueError: Where too few candidates are left, and where all real images are equal.
+        UsageError: Where too few candidates are left, and where all real images are equal.
     """
     typical = float(np.median(nearest_two(candidates.real, candidates.real)[:, 1]))
     if not np.isfinite(typical):
         num_real = len(candidates.real)
-        raise ValueError(f"real features must differ, got {num_real} equal ones; {OTHER}")
+        raise UsageError(f"real features must differ, got {num_real} equal ones; {OTHER}")
     threshold = candidates.config.threshold
     least = (NEAR_DUPLICATE if threshold is None else threshold) * typical
     to_real = nearest_two(candidates.features, candidates.real)[:, 0]
@@ -268,7 +269,7 @@ def _spread_selection(spread: Spread) -> Selection:
 
 
 def _check_enough(spread: Spread, candidates: Candidates, which: str) -> None:
-    """Raise ValueError where fewer candidates are accepted than are to be kept."""
+    """Raise UsageError where fewer candidates are accepted than are to be kept."""
     keep, found = candidates.keep, spread.num_accepted
     check(found >= keep, f"candidates {which}", f"be at least {keep}", found, MORE)
 

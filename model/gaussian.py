@@ -24,7 +24,7 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
     forms. A conditional model has both for each class that has images.
 
     Raises:
-        ValueError: The model is conditional and the labels or job.num_classes do not fit.
+        UsageError: The model is conditional and the labels or job.num_classes do not fit.
         Diverged: The images are not finite.
     """
     started = perf_counter()
@@ -64,7 +64,7 @@ def sample_gaussian(
     """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU.
 
     Raises:
-        ValueError: Labels or guidance do not fit the checkpoint.
+        UsageError: Labels or guidance do not fit the checkpoint.
         Diverged: An image is not finite, or a class had no images.
     """
     asked = asked_labels(checkpoint, labels, len(noise), config)

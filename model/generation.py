@@ -20,9 +20,9 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     check,
-    check_choice,
 )
 from model.datasets import Dataset
+from model.errors import UsageError, check_choice
 from model.families import FAMILIES, family_of
 from model.outputs import StateFile
 from model.randomness import Seed
@@ -53,7 +53,7 @@ class Length:
 def plan_length(
     num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
 ) -> Length:
-    """The length of a training on `num_images`; raises ValueError where they are too few."""
+    """The length of a training on `num_images`; raises UsageError where they are too few."""
     if not family_of(model.family).iterative:
         return Length(
             num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
@@ -96,7 +96,7 @@ class Training:
         """Train, from where `state` left off.
 
         Raises:
-            ValueError: The settings do not fit the data, which may have no classes for a
+            UsageError: The settings do not fit the data, which may have no classes for a
                 conditional model, or the saved state is another's.
             Diverged: The loss is not finite.
         """
@@ -139,16 +139,16 @@ class Training:
 
 
 def check_labelled(model: ModelConfig, data: Dataset) -> None:
-    """Raise ValueError where a conditional model is to be trained on images without classes."""
+    """Raise UsageError where a conditional model is to be trained on images without classes."""
     has_classes = data.labels is not None and len(data.class_names) > 0
     rule = f"be False for data without classes ({data.name})"
     check(has_classes or not model.conditional, "model.conditional", rule, model.conditional)
 
 
 def use_device(device: str, threads: int) -> None:
-    """Set torch's threads; raises ValueError for a GPU that is not there."""
+    """Set torch's threads; raises UsageError for a GPU that is not there."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device must be cpu on a machine without a CUDA GPU, got 'cuda'")
+        raise UsageError("--device must be cpu on a machine without a CUDA GPU, got 'cuda'")
     torch.set_num_threads(threads)
 
 
@@ -157,7 +157,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or not a model of ours.
+        UsageError: It is damaged, or not a model of ours.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -170,7 +170,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         missing = {"num_classes", "class_names"} - set(checkpoint.settings)
     if missing or checkpoint.family not in FAMILIES:
         lacks = ", ".join(sorted(missing)) or f"no family of {', '.join(FAMILIES)}"
-        raise ValueError(f"{path} must be a trained model of ours, got one that lacks {lacks}")
+        raise UsageError(f"{path} must be a trained model of ours, got one that lacks {lacks}")
     return checkpoint
 
 
@@ -186,7 +186,7 @@ def chosen_classes(words: Sequence[str], checkpoint: Checkpoint) -> list[int]:
     A number is taken for one where no class has a number as its name; else it is a name.
 
     Raises:
-        ValueError: The model is unconditional, a word is no class, or a class stands twice.
+        UsageError: The model is unconditional, a word is no class, or a class stands twice.
     """
     if not checkpoint.settings["model"].get("conditional"):
         rule = "be left out for an unconditional model"

@@ -25,6 +25,7 @@ from model.contents import (
     one_line,
     reading,
 )
+from model.errors import UsageError
 from model.images import crop_square
 from model.splits import SPLIT_NAMES, check_split
 
@@ -49,7 +50,7 @@ def describe_huggingface(config: DataConfig) -> Contents:
     It is grey if its first image is.
 
     Raises:
-        ValueError: A column cannot be found, or labels do not number classes.
+        UsageError: A column cannot be found, or labels do not number classes.
         FileNotFoundError: There is no such data set, or it cannot be downloaded.
     """
     return _contents(_open(config), config)
@@ -207,7 +208,7 @@ def _decode(file: dict[str, Any] | None, what: str, channels: int) -> tuple[np.n
     from PIL import Image
 
     if file is None:
-        raise ValueError(f"{what} must be an image, got none; save the data set without it")
+        raise UsageError(f"{what} must be an image, got none; save the data set without it")
     content = io.BytesIO(file["bytes"]) if file["bytes"] is not None else file["path"]
     with reading(what, "a readable image"), Image.open(content) as picture:
         mode = picture.mode

@@ -25,7 +25,7 @@ def to_unit(images: "Tensor") -> "Tensor":
     """Map 8-bit images to float32 in [0, 1]; float32 images are passed through unchanged.
 
     Raises:
-        ValueError: For any other dtype.
+        UsageError: For any other dtype.
     """
     import torch
 
@@ -127,7 +127,7 @@ def to_bytes(images: np.ndarray, *, limits: tuple[float, float] = (0.0, 1.0)) ->
         (N, C, H, W) uint8, rounded half to even.
 
     Raises:
-        ValueError: If the upper limit is not above the lower one.
+        UsageError: If the upper limit is not above the lower one.
     """
     if images.dtype == np.uint8:
         return images
@@ -166,7 +166,7 @@ def untile(sheet: np.ndarray, size: int) -> np.ndarray:
         (rows * columns, C, size, size) uint8.
 
     Raises:
-        ValueError: If the sheet's sides are not multiples of `size`.
+        UsageError: If the sheet's sides are not multiples of `size`.
     """
     height, width, C = sheet.shape
     check(height % size == 0 and width % size == 0, "size", f"divide {height}x{width} pixels", size)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.contents import one_line
+from model.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,7 @@ def load_inception(
         device: Where the network runs.
 
     Raises:
-        ValueError: For a file of another checksum, or one that holds no such network, and where
+        UsageError: For a file of another checksum, or one that holds no such network, and where
             clean-fid is not installed.
         FileNotFoundError: Where the weights are neither there nor can be downloaded.
     """
@@ -83,7 +84,7 @@ def load_inception(
             with torch.inference_mode(), torch.jit.optimized_execution(False):
                 network(torch.zeros(1, 3, INCEPTION_SIZE, INCEPTION_SIZE, device=device))
         except (RuntimeError, AttributeError) as error:
-            raise ValueError(
+            raise UsageError(
                 "metrics.weights must be a TorchScript Inception (its `layers` give 2048 numbers), "
                 f"got {str(path)!r} ({last_sentence(error)}); leave metrics.weights out for the "
                 "published one"
@@ -110,7 +111,7 @@ def ensure_published() -> Path:
 
     Raises:
         FileNotFoundError: Where it cannot be downloaded.
-        ValueError: Where something else was downloaded.
+        UsageError: Where something else was downloaded.
     """
     path = cached_path()
     if path.exists():
@@ -133,10 +134,10 @@ def ensure_published() -> Path:
 
 
 def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
-    """Raise ValueError unless `data` hash to `sha256`."""
+    """Raise UsageError unless `data` hash to `sha256`."""
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise ValueError(f"{name} must have SHA-256 {sha256}, got {found}; {way_out}")
+        raise UsageError(f"{name} must have SHA-256 {sha256}, got {found}; {way_out}")
 
 
 def last_sentence(error: Exception) -> str:
@@ -146,10 +147,10 @@ def last_sentence(error: Exception) -> str:
 
 
 def _cleanfid(module: str) -> Any:
-    """A module of clean-fid; raises ValueError where it is not installed."""
+    """A module of clean-fid; raises UsageError where it is not installed."""
     try:
         return importlib.import_module(f"cleanfid.{module}")
     except ModuleNotFoundError:
-        raise ValueError(
+        raise UsageError(
             "metrics.extractor inception needs the package clean-fid; install collapse-sweep[all]"
         ) from None

@@ -15,6 +15,7 @@ import numpy as np
 from model.config import DataConfig, check
 from model.contents import GREY_MODES, check_mode, reading
 from model.datasets import load_dataset
+from model.errors import UsageError
 from model.metrics import RealImages
 from model.user_data import (
     check_finite_images,
@@ -155,7 +156,7 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: There are no images, a file is damaged or no image, or an image differs.
+        UsageError: There are no images, a file is damaged or no image, or an image differs.
     """
     if path.suffix == ".npz" and path.is_file():
         return _read_npz(path, form)
@@ -222,7 +223,7 @@ def _decode(file: Path) -> np.ndarray:
                 mode = picture.mode
                 pixels = np.asarray(picture.convert("L" if mode in GREY_MODES else "RGB"))
         except Image.DecompressionBombError as error:  # of no kind that reading() knows
-            raise ValueError(error) from None
+            raise UsageError(error) from None
     check_mode(file, mode)
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
@@ -234,7 +235,7 @@ def _read_npz(path: Path, form: Form | None) -> ImageSet:
             names = list(file.files)
             arrays = {n: file[n] for n in ("images", "labels", "class_names") if n in names}
     if "images" not in arrays:
-        raise ValueError(f"{path} must hold an array 'images', got {names}")
+        raise UsageError(f"{path} must hold an array 'images', got {names}")
     images = _channels_first(path, arrays["images"])
     if form is not None:
         check_shape(path, images.shape[1:], form)
@@ -289,17 +290,17 @@ def _as_type(images: np.ndarray, form: Form | None) -> np.ndarray:
 
 
 def check_shape(path: Path, shape: tuple[int, ...], form: Form) -> None:
-    """Raise ValueError, which tells both, unless a file's images have the form's shape."""
+    """Raise UsageError, which tells both, unless a file's images have the form's shape."""
     if tuple(shape) != tuple(form.shape):
         wanted, got = ("x".join(map(str, (H, W, C))) for C, H, W in (form.shape, shape))
-        raise ValueError(
+        raise UsageError(
             f"{path} must be {wanted} (height, width, channels) as {form.owner} is, got {got}; "
             f"{form.way_out}"
         )
 
 
 def check_number(found: ImageSet, flag: str) -> None:
-    """Raise ValueError unless there are two images, the fewest that can be measured."""
+    """Raise UsageError unless there are two images, the fewest that can be measured."""
     count = len(found.images)
     check(count >= 2, flag, "hold at least 2 images", count)
 
@@ -308,7 +309,7 @@ def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tu
     """The class names of the real images, in the reference's order; empty where none has classes.
 
     Raises:
-        ValueError: Both have names, and not the same.
+        UsageError: Both have names, and not the same.
     """
     labelled = [s for s in (reference, train) if s is not None and s.labels is not None]
     named = [s.class_names for s in labelled if s.class_names is not None]
@@ -325,7 +326,7 @@ def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.nd
     """A set's labels as (N,) int64 numbers of the classes `names`; None where it has none.
 
     Raises:
-        ValueError: A class that has images is none of them.
+        UsageError: A class that has images is none of them.
     """
     if found.labels is None:
         return None
@@ -351,7 +352,7 @@ def num_measured(num_images: int, num_reference: int, asked: int | None) -> int:
     """How many of the images are measured: as many as asked for, or as the reference has.
 
     Raises:
-        ValueError: More are asked for than there are.
+        UsageError: More are asked for than there are.
     """
     if asked is not None:
         rule = f"be at most the number of images ({num_images})"

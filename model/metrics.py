@@ -20,8 +20,9 @@ from model.class_metrics import (
     compute_conditional_accuracy,
 )
 from model.comparison import Comparison, RealFeatures
-from model.config import MetricsConfig, check_choice
+from model.config import MetricsConfig
 from model.distribution_metrics import compute_fid, compute_kid, compute_vendi
+from model.errors import UsageError, check_choice
 from model.features import check_extractor, check_images, extract_features, extractor_label
 from model.memorization import CLOSEST_SHARE, compute_memorization
 from model.neighbour_metrics import (
@@ -42,7 +43,7 @@ class Metric:
     """One entry of metrics.names."""
 
     compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
-    """Raises ValueError where there are too few images to mean anything."""
+    """Raises UsageError where there are too few images to mean anything."""
     needs: tuple[str, ...] = ()
     """Parts of a Comparison and its RealFeatures that may be None but not for this metric."""
     probe: Literal["never", "always", "unasked", "with_train"] = "never"
@@ -81,7 +82,7 @@ class RealImages:
 
 
 def validate_metrics(config: MetricsConfig) -> None:
-    """Raise ValueError, with a suggestion, for an unknown metric or extractor; imports no torch."""
+    """Raise UsageError, with a suggestion, for an unknown metric or extractor; imports no torch."""
     for name in config.names:
         check_choice("metrics.names", name, METRICS)
     check_extractor(config)
@@ -93,7 +94,7 @@ def needed(config: MetricsConfig) -> set[str]:
 
 
 def check_needs(config: MetricsConfig, available: set[str]) -> None:
-    """Raise ValueError, naming the metric, where a part it needs is not to be had.
+    """Raise UsageError, naming the metric, where a part it needs is not to be had.
 
     Args:
         config: Its names are known to exist.
@@ -108,7 +109,7 @@ def check_needs(config: MetricsConfig, available: set[str]) -> None:
     for name in config.names:
         for part in METRICS[name].needs:
             if part not in available and part in reasons:
-                raise ValueError(
+                raise UsageError(
                     f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
                 )
 
@@ -122,7 +123,7 @@ def check_probe(
     class_names: Sequence[str] = (),
     asked: bool = False,
 ) -> None:
-    """Raise ValueError, naming a metric, where it needs a probe and none can be fitted.
+    """Raise UsageError, naming a metric, where it needs a probe and none can be fitted.
 
     Args:
         config: Its names are known to exist.
@@ -141,7 +142,7 @@ def check_probe(
                 class_counts, num_images=num_train, num_classes=num_classes, names=class_names
             )
         except ValueError as error:
-            raise ValueError(f"metrics.names must not have {name!r} here: {error}") from None
+            raise UsageError(f"metrics.names must not have {name!r} here: {error}") from None
 
 
 def evaluate_images(
@@ -162,7 +163,7 @@ def evaluate_images(
         device: Where the extractor runs.
 
     Raises:
-        ValueError: For unknown names, fewer than two images, images that differ in shape, features
+        UsageError: For unknown names, fewer than two images, images that differ in shape, features
             that are not finite, and metrics that need what is not there.
     """
     validate_metrics(config)
@@ -193,7 +194,7 @@ def extract_real(real: RealImages, config: MetricsConfig, *, device: str = "cpu"
     """Features of the real images, of the training images where the metrics of `config` need them.
 
     Raises:
-        ValueError: As evaluate_images, for the real images.
+        UsageError: As evaluate_images, for the real images.
     """
     check_comparable("reference", real.reference, real.reference)
     train = real.train if "train" in needed(config) else None
@@ -233,12 +234,12 @@ def present(parts: object) -> set[str]:
 
 
 def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
-    """Raise ValueError unless there are two images or more, of the reference's shape and type."""
+    """Raise UsageError unless there are two images or more, of the reference's shape and type."""
     if len(images) < 2:
-        raise ValueError(f"{name} images must be at least 2, got {len(images)}")
+        raise UsageError(f"{name} images must be at least 2, got {len(images)}")
     check_images(images)
     if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
-        raise ValueError(
+        raise UsageError(
             f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} as the "
             f"reference is, got {images.dtype} of shape {images.shape[1:]}"
         )
@@ -255,7 +256,7 @@ def measure(
         pixels: Numbers of the images themselves, passed on.
 
     Raises:
-        ValueError: For features that are not finite or not of one extractor, and metrics that need
+        UsageError: For features that are not finite or not of one extractor, and metrics that need
             what is not there.
     """
     check_features(comparison)
@@ -309,7 +310,7 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
 
 
 def check_features(comparison: Comparison) -> None:
-    """Raise ValueError unless all features are finite (N >= 2, D) matrices of one D."""
+    """Raise UsageError unless all features are finite (N >= 2, D) matrices of one D."""
     real = comparison.real
     D = real.reference.shape[-1]
     sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}
@@ -317,17 +318,17 @@ def check_features(comparison: Comparison) -> None:
         if features is None:
             continue
         if features.ndim != 2 or len(features) < 2:
-            raise ValueError(
+            raise UsageError(
                 f"{name} features must be (N, D) with N at least 2, got {features.shape}"
             )
         finite = np.isfinite(features)
         if not finite.all():
-            raise ValueError(
+            raise UsageError(
                 f"{name} features must be finite, got {finite.size - finite.sum()} nan or inf of "
                 f"{finite.size}; did the model diverge?"
             )
         if features.shape[1] != D:
-            raise ValueError(
+            raise UsageError(
                 f"{name} features must have the reference's {D} dimensions, got "
                 f"{features.shape[1]}; are both of one extractor?"
             )

@@ -9,6 +9,7 @@ neighbourhoods held fixed. Must not know images or extractors.
 
 from model.comparison import Comparison
 from model.config import MetricsConfig
+from model.errors import UsageError
 from model.neighbours import Neighbours
 from model.resampling import average
 
@@ -58,7 +59,7 @@ def find(comparison: Comparison, config: MetricsConfig) -> Neighbours:
     if fewest <= config.nearest_k + 1:
         way_out = f"take at most {fewest - 2}, or" if fewest > 2 else "leave"
         more = "measure more images" if fewest > 2 else "precision, recall, density, coverage out"
-        raise ValueError(
+        raise UsageError(
             f"metrics.nearest_k must be at most the number of images ({fewest}) less 2, "
             f"got {config.nearest_k}; {way_out} {more}"
         )

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.errors import UsageError
+
 
 def check_new(path: Path, *, folder: bool = False) -> None:
     """Make sure that a command's --out can be written, before any work is done for it.
@@ -21,12 +23,12 @@ def check_new(path: Path, *, folder: bool = False) -> None:
     Its parent folder is made if it is missing.
 
     Raises:
-        ValueError: It exists (an empty folder may, with `folder`), or its place cannot be written.
+        UsageError: It exists (an empty folder may, with `folder`), or its place cannot be written.
     """
     is_empty_folder = path.is_dir() and not any(path.iterdir())
     if path.exists() and not (folder and is_empty_folder):
         rule = "be new or an empty folder" if folder else "be a new file"
-        raise ValueError(
+        raise UsageError(
             f"--out must {rule}, got {str(path)!r}, which exists; delete it or name another"
         )
     try:
@@ -34,7 +36,7 @@ def check_new(path: Path, *, folder: bool = False) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise ValueError(
+        raise UsageError(
             f"--out must be in a folder that can be written, got {str(path)!r} ({error.strerror})"
         ) from None
 
@@ -94,7 +96,7 @@ class StateFile:
         """The saved state, or None.
 
         Raises:
-            ValueError: The file is damaged, or of a training with other settings.
+            UsageError: The file is damaged, or of a training with other settings.
         """
         if not self.path.exists():
             return None
@@ -106,13 +108,13 @@ class StateFile:
         except (ValueError, KeyError, TypeError):
             saved, digest = {}, None
         if hashlib.sha256(state).hexdigest() != digest:
-            raise ValueError(
+            raise UsageError(
                 f"{self.path} must be a whole saved training, got a damaged one; {way_out}"
             )
         for name in sorted(saved.keys() | self._settings.keys()):
             old, new = saved.get(name), self._settings.get(name)
             if old != new:
-                raise ValueError(
+                raise UsageError(
                     f"{name} must be {old!r}, as in the training to be resumed, got {new!r}; "
                     f"{way_out}"
                 )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.errors import UsageError
+
 CONSTANT = 1e-12
 """Deviation, as a share of the mean, of a feature that is taken for constant."""
 NO_VARIANCE = 1e-20
@@ -87,7 +89,7 @@ def fit_probe(
         way_out: What an error advises.
 
     Raises:
-        ValueError: For labels that do not fit the features, fewer than two classes, a class
+        UsageError: For labels that do not fit the features, fewer than two classes, a class
             without an image, and no more images than classes.
     """
     from scipy.linalg import solve
@@ -118,7 +120,7 @@ def _check_fit(
     class_names: Sequence[str],
     way_out: str,
 ) -> None:
-    """Raise ValueError, naming classes where it can, unless a probe can be fitted."""
+    """Raise UsageError, naming classes where it can, unless a probe can be fitted."""
     check_labels("labels", labels, num_images=len(features), num_classes=num_classes)
     counts = np.bincount(labels, minlength=num_classes)
     check_counts(
@@ -138,7 +140,7 @@ def check_counts(
     names: Sequence[str] = (),
     way_out: str = WAY_OUT,
 ) -> None:
-    """Raise ValueError unless a probe can be fitted to so many images.
+    """Raise UsageError unless a probe can be fitted to so many images.
 
     Args:
         counts: (C,) images of each class; empty where they are not known.
@@ -148,29 +150,29 @@ def check_counts(
         way_out: What an error advises.
     """
     if num_classes < 2:
-        raise ValueError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
+        raise UsageError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
     absent = [names[c] if names else str(c) for c, count in enumerate(counts) if count == 0]
     if absent:
-        raise ValueError(
+        raise UsageError(
             f"a probe's images must include every class, got none of {', '.join(absent)}; "
             f"give more images, or {way_out}"
         )
     if num_images <= num_classes:
-        raise ValueError(
+        raise UsageError(
             f"a probe's images must be more than its {num_classes} classes, got {num_images}; "
             f"give more images, or {way_out}"
         )
 
 
 def check_labels(name: str, labels: np.ndarray, *, num_images: int, num_classes: int) -> None:
-    """Raise ValueError unless `labels` are (num_images,) integers in [0, num_classes)."""
+    """Raise UsageError unless `labels` are (num_images,) integers in [0, num_classes)."""
     if labels.shape != (num_images,):
-        raise ValueError(f"{name} must be one per image, ({num_images},), got {labels.shape}")
+        raise UsageError(f"{name} must be one per image, ({num_images},), got {labels.shape}")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{name} must be integers, got {labels.dtype}")
+        raise UsageError(f"{name} must be integers, got {labels.dtype}")
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
-        raise ValueError(
+        raise UsageError(
             f"{name} must be in [0, {num_classes}), the classes there are, got {labels[outside][0]}"
         )
 

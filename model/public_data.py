@@ -100,7 +100,7 @@ def read_flower_photograph(name: str, config: DataConfig) -> np.ndarray:
     """The (H, W, 3) uint8 photograph of a class of flower-crops.
 
     Raises:
-        ValueError: For a package mvtb-data that is missing or of another version.
+        UsageError: For a package mvtb-data that is missing or of another version.
     """
     need_package("mvtbdata", "mvtb-data", config)
     data = (importlib.resources.files("mvtbdata") / "images" / f"{name}.png").read_bytes()

@@ -62,7 +62,7 @@ def sample_network(
         (N, C, H, W) uint8 or float32, as the training images were.
 
     Raises:
-        ValueError: Labels or guidance do not fit the checkpoint.
+        UsageError: Labels or guidance do not fit the checkpoint.
         Diverged: An image is not finite.
     """
     asked = asked_labels(checkpoint, labels, len(noise), config)

@@ -54,7 +54,7 @@ def model_size(
         num_classes: Of the data; counts for a conditional model only.
 
     Raises:
-        ValueError: The model is conditional and there are no classes.
+        UsageError: The model is conditional and there are no classes.
     """
     if not config.conditional:
         return SIZES[config.family](config, shape, num_images, 0)

@@ -37,7 +37,7 @@ def split_choices(parts: Collection[int]) -> tuple[str, ...]:
 
 
 def check_split(config: DataConfig, parts: Collection[int]) -> None:
-    """Raise ValueError where data.split needs official splits that the data do not have."""
+    """Raise UsageError where data.split needs official splits that the data do not have."""
     choices = split_choices(parts)
     allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
     rule = f"be {allowed} for data.name={config.name}"
@@ -116,7 +116,7 @@ def split_images(
             official splits only.
 
     Raises:
-        ValueError: If no image is left to train on.
+        UsageError: If no image is left to train on.
     """
     random = np.random.Philox(sequence((config.split_seed,), Purpose.SPLIT)).random_raw(num_images)
     order = np.argsort(random, kind="stable")

@@ -43,7 +43,7 @@ def draw_class_blocks(
         The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
 
     Raises:
-        ValueError: The checkpoint is unconditional, or a class is none of its own.
+        UsageError: The checkpoint is unconditional, or a class is none of its own.
         Diverged: Images are not finite, or all of a block are the same.
     """
     for start in range(0, len(blocks), BLOCKS_PER_CALL):

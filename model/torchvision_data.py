@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config import DataConfig, check, check_choice
+from model.config import DataConfig, check
 from model.contents import (
     Contents,
     cache_dir,
@@ -30,6 +30,7 @@ from model.contents import (
     one_line,
     reading,
 )
+from model.errors import UsageError, check_choice
 from model.images import crop_square
 from model.torchvision_sets import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
 
@@ -43,7 +44,7 @@ def describe_torchvision(config: DataConfig) -> Contents:
     """Contents of a set by its official sizes; a data.path must hold its files.
 
     Raises:
-        ValueError: data.attribute is none of the set's.
+        UsageError: data.attribute is none of the set's.
         FileNotFoundError: data.path lacks its files.
     """
     entry = TORCHVISION_SETS[config.name]
@@ -65,7 +66,7 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a set, centre-cropped and resized, one official split after another.
 
     Raises:
-        ValueError: The files are not the official ones.
+        UsageError: The files are not the official ones.
         FileNotFoundError: They are neither there nor can be downloaded.
     """
     entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
@@ -130,7 +131,7 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
     try:
         reader = getattr(datasets, entry.reader)(root, **split.arguments, **loader)
     except (*damage, csv.Error, json.JSONDecodeError, pickle.UnpicklingError) as error:
-        raise ValueError(
+        raise UsageError(
             f"{folder} must hold the official files of {config.name}, got others "
             f"({one_line(error)}); {way_out}"
         ) from None

@@ -20,6 +20,7 @@ from model.batches import batch_indices
 from model.checkpoint import Checkpoint
 from model.conditioning import class_settings, drop_labels, training_labels
 from model.config import ImagesOn, ModelConfig, TrainConfig, stored_model
+from model.errors import UsageError
 from model.images import channel_statistics, to_unit
 from model.objectives import OBJECTIVES, make_call
 from model.optimizer import make_optimizer, set_rate
@@ -129,7 +130,7 @@ def use_bf16(train: TrainConfig, device: str) -> bool:
     """Whether the network runs under bf16 autocast.
 
     Raises:
-        ValueError: bf16 is asked for on a device that has it not.
+        UsageError: bf16 is asked for on a device that has it not.
     """
     if train.precision == "fp32":
         return False
@@ -138,7 +139,7 @@ def use_bf16(train: TrainConfig, device: str) -> bool:
     if train.precision == "auto":
         return on_gpu and supported
     if not supported:
-        raise ValueError("train.precision must be fp32 on a GPU without bf16, got 'bf16'")
+        raise UsageError("train.precision must be fp32 on a GPU without bf16, got 'bf16'")
     return True
 
 
@@ -259,7 +260,7 @@ class Trainer:
         return Checkpoint(tensors=tensors, settings=settings).to_bytes()
 
     def restore(self, data: bytes) -> None:
-        """Take up a saved `state`; raises ValueError where it is damaged or of another network."""
+        """Take up a saved `state`; raises UsageError where it is damaged or of another network."""
         saved = Checkpoint.from_bytes(data, source="training state")
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -300,7 +301,7 @@ def fit_network(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob)
         job: Settings, seed, device, and where state and progress go.
 
     Raises:
-        ValueError: The model is conditional and the labels or job.num_classes do not fit.
+        UsageError: The model is conditional and the labels or job.num_classes do not fit.
         Diverged: The loss is not finite.
     """
     trainer = Trainer(images, job, labels)

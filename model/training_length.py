@@ -6,6 +6,7 @@ Plain arithmetic on settings, so that a plan needs no torch.
 import math
 
 from model.config import TrainConfig, check
+from model.errors import UsageError
 
 CLOSED_FORM = {"gaussian"}
 """Families that are fitted at once: no steps, each image seen once."""
@@ -23,7 +24,7 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
     """Optimiser steps on a pool of `num_images`, where the lineage's first pool has `first_pool`.
 
     Raises:
-        ValueError: The pool is smaller than one batch.
+        UsageError: The pool is smaller than one batch.
     """
     if train.steps is not None:
         return train.steps
@@ -32,7 +33,7 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
     counted = num_images if train.scaling == "epochs" else first_pool
     steps = (train.epochs or 0) * steps_per_epoch(counted, train)
     if steps < 1:
-        raise ValueError(
+        raise UsageError(
             f"train.batch_size must be at most the pool's {counted} images x train.repetitions, "
             f"got {train.batch_size}; make it smaller or set train.drop_last to False"
         )
@@ -73,7 +74,7 @@ def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
 def check_last_batch(
     num_images: int, train: TrainConfig, *, widths: tuple[int, ...], image_size: int
 ) -> None:
-    """Raise ValueError where BatchNorm would meet one image of one pixel: it has no variance."""
+    """Raise UsageError where BatchNorm would meet one image of one pixel: it has no variance."""
     one_pixel = image_size == 2 ** (len(widths) - 1)
     last = 0 if train.drop_last else num_images * train.repetitions % train.batch_size
     check(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import ModelConfig
+from model.errors import UsageError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -200,13 +201,13 @@ def place(net: Network, device: str | torch.device) -> Network:
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the network; raises ValueError where names or shapes are not its own.
+    """Copy `tensors` into the network; raises UsageError where names or shapes are not its own.
 
     (load_state_dict would add BatchNorm's counter, which this network leaves out.)
     """
     own = net.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
-        raise ValueError("weights must be those of this network, got other names or shapes")
+        raise UsageError("weights must be those of this network, got other names or shapes")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

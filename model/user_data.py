@@ -23,6 +23,7 @@ from model.contents import (
     labelled,
     reading,
 )
+from model.errors import UsageError
 from model.images import crop_square
 from model.splits import SPLIT_NAMES, TRAIN, check_split
 
@@ -149,7 +150,7 @@ def describe_npz(config: DataConfig) -> Contents:
             if f"{name}.npy" in names
         }
     if header is None:
-        raise ValueError(f"{path} must hold an array 'images', got {[n[:-4] for n in names]}")
+        raise UsageError(f"{path} must hold an array 'images', got {[n[:-4] for n in names]}")
     shape, dtype = header
     count, channels, _ = _npz_layout(path, shape, config)
     _check_npz_dtype(path, dtype, config)
@@ -244,7 +245,7 @@ def _npz_labels(
 
 
 def check_finite_images(path: Path, images: np.ndarray) -> None:
-    """Raise ValueError where one of a file's (N, C, H, W) images has a nan or inf."""
+    """Raise UsageError where one of a file's (N, C, H, W) images has a nan or inf."""
     if images.dtype == np.uint8:
         return
     broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.contents import one_line
+from model.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +49,7 @@ def load_dinov2(
         (B, 3, 224, 224) float32 standardised images to (B, 384).
 
     Raises:
-        ValueError: Without transformers, and for a folder of another or a damaged model.
+        UsageError: Without transformers, and for a folder of another or a damaged model.
         FileNotFoundError: Where the cache does not hold the model.
     """
     del sha256
@@ -71,7 +72,7 @@ def load_clip(
     architecture = "CLIPVisionModelWithProjection"
     network: Any = load_pretrained("clip", architecture, model=CLIP_MODEL, weights=weights)
     if network.config.image_size != VIT_SIZE:
-        raise ValueError(
+        raise UsageError(
             f"metrics.weights must be a CLIP for images of {VIT_SIZE} pixels, got one for "
             f"{network.config.image_size}"
         )
@@ -92,7 +93,7 @@ def load_pretrained(
             cache for `model`, whose weights may be in torch's older format there.
 
     Raises:
-        ValueError: Without transformers, and for files of another or a damaged model. A model some
+        UsageError: Without transformers, and for files of another or a damaged model. A model some
             of whose weights are missing is one: transformers would draw these at random.
         FileNotFoundError: Where the cache does not hold the model.
     """
@@ -105,7 +106,7 @@ def load_pretrained(
             transformers = importlib.import_module("transformers")
             from safetensors import SafetensorError
     except ImportError:
-        raise ValueError(
+        raise UsageError(
             f"metrics.extractor {extractor} needs the package transformers; install "
             "collapse-sweep[vit]"
         ) from None
@@ -122,14 +123,14 @@ def load_pretrained(
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         if weights is None:
             raise FileNotFoundError(missing_model(extractor, model, architecture)) from None
-        raise ValueError(
+        raise UsageError(
             f"metrics.weights must be a folder of a {architecture} for metrics.extractor "
             f"{extractor}, got {weights!r} ({one_line(error)}); "
             f"{save_command(model, architecture)} makes one"
         ) from None
     missing = sorted(report["missing_keys"])
     if missing:
-        raise ValueError(
+        raise UsageError(
             f"metrics.weights must hold all weights of a {architecture} for metrics.extractor "
             f"{extractor}, got {source!r} without {len(missing)} of them ({missing[0]}, ...); "
             f"{save_command(model, architecture)} makes a folder that does"

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from model.command_line import UsageError, parse, run_program
+from model.command_line import parse, run_program
 from model.config import MetricsConfig
+from model.errors import UsageError
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 from sweep.request import read_request
 

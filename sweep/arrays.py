@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import UsageError
 from sweep.files import CorruptError, sha256
 
 
@@ -54,7 +55,7 @@ def read_arrays(data: bytes, source: object) -> dict[str, np.ndarray]:
     """
     with _plain(source), zipfile.ZipFile(io.BytesIO(data)) as file:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
-            raise ValueError("compressed entries")
+            raise UsageError("compressed entries")
         return {
             name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name)), allow_pickle=False)
             for name in file.namelist()

@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import Any, TypeVar
 
+from model.errors import UsageError
 from sweep.files import StoreError
 
 T = TypeVar("T")
@@ -120,7 +121,7 @@ class Bucket:
             return time.time()
 
     def check(self, name: str) -> None:
-        """Raise ValueError, naming the option, unless the bucket can be written to conditionally.
+        """Raise UsageError, naming the option, unless the bucket can be written to conditionally.
 
         A server that ignores the conditions would let two machines publish one key.
         """
@@ -132,9 +133,9 @@ class Bucket:
             old = None if version is None else self.replace(path, b"4", version)
             self.delete([path])
         except StoreError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise UsageError(f"{name}: {error}") from None
         if version is None or again is not None or new is None or old is not None:
-            raise ValueError(
+            raise UsageError(
                 f"{name} must be on a server that obeys If-None-Match and If-Match, got {self}; "
                 "use another bucket, or a folder on NFS"
             )
@@ -198,13 +199,13 @@ def open_bucket(url: str) -> Bucket:
     """A bucket by its URL, with the region and endpoint of this process's environment.
 
     Raises:
-        ValueError: The URL is none of a bucket, or the region is not known.
+        UsageError: The URL is none of a bucket, or the region is not known.
     """
     parts = urllib.parse.urlsplit(url)
     more = "@" in parts.netloc or parts.query or parts.fragment  # credentials, perhaps
     if parts.scheme not in SCHEMES or not parts.netloc or more:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise ValueError(
+        raise UsageError(
             f"--store must be a folder, or a URL such as s3://bucket/prefix, got {shown!r}"
             f"{' and more' if more else ''}; "
             f"the schemes are {', '.join(SCHEMES)}"
@@ -214,7 +215,7 @@ def open_bucket(url: str) -> Bucket:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and endpoint is None:
-        raise ValueError(
+        raise UsageError(
             f"--store {url} needs the region of its bucket, got none; export AWS_REGION=..."
         )
     return Bucket(url=url, endpoint=endpoint, region=region)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from model.errors import UsageError
 from sweep.bucket import Bucket
 from sweep.cache import Cache
 from sweep.files import CorruptError, checked_name, record_of, sha256
@@ -91,7 +92,7 @@ class BucketShelf(Generic[R]):
     def publish(self, key: str, files: Mapping[str, bytes | memoryview], *, record: R) -> bool:
         """Publish files and their record at once; False where another process was first."""
         if record.key != key:
-            raise ValueError(f"record.key must be {key!r}, got {record.key!r}")
+            raise UsageError(f"record.key must be {key!r}, got {record.key!r}")
         hashes = {checked_name(name): sha256(data) for name, data in files.items()}
         record = replace(record, files=hashes)
         before = self.bucket.read(self.record_path(key))

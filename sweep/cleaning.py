@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.errors import UsageError
 from sweep.folder import read_sweep
 from sweep.inventory import OLD_SECONDS, Item
 from sweep.places import existing_store
@@ -36,19 +37,19 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         dry_run: Only say what would be deleted.
 
     Raises:
-        ValueError: With `force`, the store is shared, or something is at work on it.
+        UsageError: With `force`, the store is shared, or something is at work on it.
     """
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
     own = kept.place == str(out.absolute())
     live = {key for key, claim in kept.read_claims().items() if claim.live}
     if force and not own:
-        raise ValueError(
+        raise UsageError(
             f"--force must be used on a store that belongs to one sweep, got {kept.place}; "
             "what other sweeps need of it cannot be told"
         )
     if force and live:
-        raise ValueError(
+        raise UsageError(
             f"--force must wait until nobody works on {kept.place}, got {len(live)} at work; "
             f"sweep stop {out} ends them"
         )
@@ -56,7 +57,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         sweep, lambda data: find_card(data, kept), on_gpu=sweep.base.train.precision == "bf16"
     )
     if any(lineage.card.fingerprint is None for lineage in lineages):
-        raise ValueError(
+        raise UsageError(
             f"{kept.place} must hold the sweep's data set, got none, so that its models cannot be "
             "told; run the same sweep command again first"
         )

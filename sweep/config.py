@@ -24,9 +24,8 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     check,
-    check_choice,
-    check_finite,
 )
+from model.errors import UsageError, check_choice, check_finite
 
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended: they change no existing node."""
@@ -190,7 +189,7 @@ class SweepConfig:
         """The lineages as (axis values, settings), de-duplicated, in the grids' order.
 
         Raises:
-            ValueError: A value is not allowed, or an axis is not a setting.
+            UsageError: A value is not allowed, or an axis is not a setting.
         """
         seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
         axes = self.axes()
@@ -274,19 +273,19 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
     """A copy of the settings with the nested values of `data`, each of its field's type.
 
     Raises:
-        ValueError: An unknown name (with a suggestion), a value of a wrong type, or one not
+        UsageError: An unknown name (with a suggestion), a value of a wrong type, or one not
             allowed.
     """
     if not isinstance(data, Mapping):
         name = prefix.rstrip(".") or "settings"
-        raise ValueError(f"{name} must be a table of settings, got {data!r}")
+        raise UsageError(f"{name} must be a table of settings, got {data!r}")
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     names = [f.name for f in fields(typing.cast(Any, config))]
     for name, value in data.items():
         dotted = prefix + str(name)
         if name not in names:
-            raise ValueError(unknown(dotted, str(name), names))
+            raise UsageError(unknown(dotted, str(name), names))
         old = getattr(config, name)
         if is_dataclass(old):
             changes[name] = updated(old, value, f"{dotted}.")
@@ -311,7 +310,7 @@ def coerce(value: Any, hint: Any, dotted: str) -> Any:
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             if type(None) in options:
                 return None
-            raise ValueError(f"{dotted} must be set, got {value!r}")
+            raise UsageError(f"{dotted} must be set, got {value!r}")
         (hint,) = [option for option in options if option is not type(None)]
         options = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
@@ -330,4 +329,4 @@ def coerce(value: Any, hint: Any, dotted: str) -> Any:
     if hint in (bool, str) and isinstance(value, hint):
         return value
     kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    raise ValueError(f"{dotted} must be {kinds[hint]}, got {value!r}")
+    raise UsageError(f"{dotted} must be {kinds[hint]}, got {value!r}")

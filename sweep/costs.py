@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.config import SampleConfig, check, check_finite
+from model.config import SampleConfig, check
+from model.errors import UsageError, check_finite
 from model.metrics import needed
 from model.size import SAMPLE_BATCH
 from sweep.blocks import block_size, blocks_of
@@ -54,14 +55,14 @@ def read_prices(path: Path) -> Prices:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no TOML, or holds something else.
+        UsageError: It is no TOML, or holds something else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--prices must be a .toml file, got {path}, which does not exist")
     try:
         data = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be TOML: {error}") from None
+        raise UsageError(f"{path} must be TOML: {error}") from None
     for name in data:
         known = name in ("currency", "price_per_hour")
         check(known, f"{path}", "hold currency and [price_per_hour] alone", name)

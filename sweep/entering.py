@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from model.compatibility import check_sampler
 from model.config import check
+from model.errors import UsageError
 from model.features import weights_digest
 from model.filters import FILTERS, check_filter, feature_settings, num_candidates
 from model.probe import check_counts
@@ -66,7 +67,7 @@ class Entry:
 
 
 def check_entering(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
-    """Raise ValueError unless classes, filters and members fit the data and each other."""
+    """Raise UsageError unless classes, filters and members fit the data and each other."""
     num_classes = card.num_classes
     focal_numbers(config, card)
     check_random_parts(config, members, card)
@@ -95,7 +96,7 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
 
 
 def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
-    """Raise ValueError where a part of the train images, as they lie, would be no random one."""
+    """Raise UsageError where a part of the train images, as they lie, would be no random one."""
     whole = config.pool.initial_images in (None, card.num_train)
     part = "" if whole else f"pool.initial_images={config.pool.initial_images}"
     if any(member.data == "shard" for member in members):
@@ -106,7 +107,7 @@ def check_random_parts(config: LineageConfig, members: Sequence[Member], card: D
 
 
 def check_judges(entry: Entry) -> None:
-    """Raise ValueError unless D_1 has images enough, of each class, for what judges by them."""
+    """Raise UsageError unless D_1 has images enough, of each class, for what judges by them."""
     card, size = entry.card, pool_size(entry.first)
     counts: list[int] = []
     if card.train_labels:
@@ -135,7 +136,7 @@ def class_number(name: str, field: str, card: DatasetCard) -> int:
     """The number of a class given by its name, or by its number.
 
     Raises:
-        ValueError: There is no such class.
+        UsageError: There is no such class.
     """
     if name in card.class_names:
         return card.class_names.index(name)
@@ -144,7 +145,7 @@ def class_number(name: str, field: str, card: DatasetCard) -> int:
         return int(name)
     has = ", ".join(card.class_names[:12]) if card.class_names else f"{num_classes or 'no'} classes"
     more = ", ..." if len(card.class_names) > 12 else ""
-    raise ValueError(f"{field} must name classes of {card.name}, got {name!r}; it has {has}{more}")
+    raise UsageError(f"{field} must name classes of {card.name}, got {name!r}; it has {has}{more}")
 
 
 def class_name(name: str, field: str, card: DatasetCard) -> str:
@@ -165,7 +166,7 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
     """The part of D_n that a member sees.
 
     Raises:
-        ValueError: It sees nothing.
+        UsageError: It sees nothing.
     """
     member = entry.members[number]
     seen = pool

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from model.config import MetricsConfig
+from model.errors import UsageError
 from model.features import extractor_label
 from model.metrics import METRICS, validate_metrics
 from sweep.blocks import blocks_of, store_key
@@ -84,7 +85,7 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
     """What of `metrics` the sweep does not measure yet; None where it measures all of it.
 
     Raises:
-        ValueError: A metric of the same name would be measured in two ways.
+        UsageError: A metric of the same name would be measured in two ways.
     """
     label = extractor_label(metrics)
     names = metrics.names
@@ -96,7 +97,7 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
         for setting, value in asdict(metrics).items():
             before = getattr(other, setting)
             if shared and setting not in NAMED and value != before:
-                raise ValueError(
+                raise UsageError(
                     f"metrics.{setting} must be {before!r}, as where {shared[0]}/{label} was "
                     f"measured before, got {value!r}; leave it out, or evaluate a copy of the run"
                 )
@@ -108,7 +109,7 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     """(lineage, generation) of finished models that lack a metric, each metric of each model once.
 
     Raises:
-        ValueError: Its samples are not in the store and cannot be drawn.
+        UsageError: Its samples are not in the store and cannot be drawn.
     """
     seen = look_up(store, lineages)
     found: dict[tuple[str, int], None] = {}
@@ -137,14 +138,14 @@ def is_drawn(images: Pool, store: Store) -> bool:
 
 
 def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, drawn: bool) -> None:
-    """Raise ValueError where neither samples nor weights are there, or the real images are not."""
+    """Raise UsageError where neither samples nor weights are there, or the real images are not."""
     way_out = "name the folder of the run, or the run's --store"
     if not store.has_dataset(lineage.card.key):
-        raise ValueError(
+        raise UsageError(
             f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"
         )
     if not drawn and not store.has_file(node.key, WEIGHTS):
-        raise ValueError(
+        raise UsageError(
             f"{store.place} must hold the samples or weights of {lineage.id}'s "
             f"V_{node.generation}, got neither; {way_out}"
         )

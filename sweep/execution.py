@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from model.errors import UsageError
 from sweep.config import SweepConfig
 from sweep.folder import check_out, extend, fill, fill_part, write_sweep
 from sweep.places import open_store
@@ -62,12 +63,12 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
     """The sweep with `auto` settings decided by this machine; on a cluster they must be set.
 
     Raises:
-        ValueError: train.precision is auto and the sweep runs on a cluster.
+        UsageError: train.precision is auto and the sweep runs on a cluster.
     """
     if sweep.base.train.precision != "auto":
         return sweep
     if address is not None:
-        raise ValueError(
+        raise UsageError(
             "train.precision must be fp32 or bf16 with --address, got 'auto'; "
             "this machine cannot see the workers' GPUs"
         )
@@ -87,12 +88,12 @@ def without_capacity(sweep: SweepConfig) -> SweepConfig:
 
 
 def check_space(lineages: list[PlannedLineage], store: Store) -> None:
-    """Raise ValueError unless the store has room for what is missing."""
+    """Raise UsageError unless the store has room for what is missing."""
     done = done_keys(store, lineages)
     missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
     needed, free = planned_bytes(lineages, missing), store.free_bytes()
     if free is not None and needed > free:
-        raise ValueError(
+        raise UsageError(
             f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
             f"{format_bytes(free)} free; free some or use another --out or --store"
         )

@@ -19,12 +19,13 @@ from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from model.errors import OneLineError, UsageError
 from sweep.records import DatasetCard, Json, NodeRecord, RecordError, dump_json, read_json
 
 R = TypeVar("R", NodeRecord, DatasetCard)
 
 
-class StoreError(OSError):
+class StoreError(OneLineError, OSError):
     """The disk refused: no room, no permission, read-only; the message is one sentence."""
 
 
@@ -65,9 +66,9 @@ def explained(path: Path) -> Generator[None]:
 
 
 def checked_name(name: str) -> str:
-    """The key or file name itself; raises ValueError where it could leave its folder."""
+    """The key or file name itself; raises UsageError where it could leave its folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
-        raise ValueError(
+        raise UsageError(
             f"a key or file name must be letters, digits, '.', '_' and '-', got {name!r}; "
             "it becomes a file of the store"
         )
@@ -110,12 +111,12 @@ def create_file(path: Path, data: bytes) -> bool:
 
 
 def check_folder(path: Path, name: str) -> None:
-    """Raise ValueError, naming the option, unless a folder can be written, or can be made."""
+    """Raise UsageError, naming the option, unless a folder can be written, or can be made."""
     there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir():
-        raise ValueError(f"{name} must be a folder, got the file {there}; choose another name")
+        raise UsageError(f"{name} must be a folder, got the file {there}; choose another name")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
+        raise UsageError(
             f"{name} must be in a folder that can be written, got {path}; choose another folder"
         )
 
@@ -228,9 +229,9 @@ class Shelf(Generic[R]):
         """
         target = self.path(key)
         if record.key != key:
-            raise ValueError(f"record.key must be {key!r}, got {record.key!r}")
+            raise UsageError(f"record.key must be {key!r}, got {record.key!r}")
         if self.index in files:
-            raise ValueError(f"files must leave {self.index} to the record, got it among them")
+            raise UsageError(f"files must leave {self.index} to the record, got it among them")
         hashes = {checked_name(name): sha256(data) for name, data in files.items()}
         index = dump_json(asdict(replace(record, files=hashes)))
         if self.has(key):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model.config import MetricsConfig
+from model.errors import UsageError
 from sweep.bucket import QUESTIONS
 from sweep.config import (
     EXTENDABLE,
@@ -68,13 +69,13 @@ def check_out(out: Path) -> None:
     """Raise unless `out` is a folder that can be written, or can be made.
 
     Raises:
-        ValueError: It is a file, holds something else than a sweep, or cannot be written.
+        UsageError: It is a file, holds something else than a sweep, or cannot be written.
     """
     check_folder(out, "--out")
     if out.is_dir() and not (out / "sweep.json").exists():
         foreign = [path.name for path in out.iterdir() if path.name not in OURS]
         if foreign:
-            raise ValueError(
+            raise UsageError(
                 f"--out must be new, empty or a sweep's folder, got {out} holding {foreign[0]!r}; "
                 "choose another folder"
             )
@@ -84,7 +85,7 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     """The sweep joined with what `out` holds already: its grids and the new ones together.
 
     Raises:
-        ValueError: A base setting differs from the folder's, named with both values.
+        UsageError: A base setting differs from the folder's, named with both values.
         RecordError: Its sweep.json is damaged.
     """
     if not (out / "sweep.json").exists():
@@ -93,7 +94,7 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     changed = differing(old, sweep)
     if changed:
         name, before, now = changed
-        raise ValueError(
+        raise UsageError(
             f"{name} must be {before!r} as in {out / 'sweep.json'}, got {now!r}; "
             f"use another --out, or --axis {name}=... to add points beside the old ones"
         )
@@ -162,10 +163,10 @@ def complete(base: Mapping[str, Any]) -> Json:
     """A file's base settings; where it sets train.steps or train.images, epochs are None.
 
     Raises:
-        ValueError: They are no table.
+        UsageError: They are no table.
     """
     if not isinstance(base, Mapping):
-        raise ValueError(f"base must be a table of settings, got {base!r}")
+        raise UsageError(f"base must be a table of settings, got {base!r}")
     data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
     train = data.get("train")
     if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.errors import UsageError
 
 NUMERICS_VERSION = 1
 """Raised whenever the same settings would train or sample to other numbers."""
@@ -70,7 +71,7 @@ def node_inputs(
         first_recipe: With model.normalization=first_pool, that pool's segments.
     """
     if train.precision == "auto":
-        raise ValueError("train.precision must be resolved before keys are made, got 'auto'")
+        raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
     inputs = {
         "numerics": NUMERICS_VERSION,
         "recipe": recipe,

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from model.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
@@ -125,7 +127,7 @@ def parse_lease(text: bytes, *, modified: float, token_of_garbage: str) -> Lease
     try:
         data = json.loads(text)
         if not re.fullmatch(r"[0-9a-f]{32}", data["token"]):
-            raise ValueError("no token")
+            raise UsageError("no token")
         return Lease(
             token=data["token"],
             owner=str(data["owner"]),

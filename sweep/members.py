@@ -10,14 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.config import (
-    FilterConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    check,
-    check_choice,
-)
+from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig, check
+from model.errors import check_choice
 from sweep.config import LineageConfig, MemberData, get_hint, merge, nest, updated
 
 OWN = ("share", "data")
@@ -51,7 +45,7 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
     """The members of a lineage's generations, in order.
 
     Raises:
-        ValueError: A word of ensemble.members is no setting, or not allowed.
+        UsageError: A word of ensemble.members is no setting, or not allowed.
     """
     texts = config.ensemble.members or ("",) * config.ensemble.size
     members = tuple(_member(config, text, number) for number, text in enumerate(texts))
@@ -64,7 +58,7 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
 
 
 def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
-    """Raise ValueError unless shares are given for none of the members, or sum to 1."""
+    """Raise UsageError unless shares are given for none of the members, or sum to 1."""
     given = [any(word.startswith("share=") for word in text.split()) for text in texts]
     if not any(given):
         return

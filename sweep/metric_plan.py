@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from model.config import MetricsConfig, SampleConfig, check
+from model.errors import UsageError
 from model.features import weights_digest
 from model.metrics import check_needs, check_probe
 from sweep.config import LineageConfig
@@ -75,14 +76,14 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     """The metric specification of all generations of a lineage; None without metrics.
 
     Raises:
-        ValueError: There is no reference to measure against, or not enough of it, or a metric
+        UsageError: There is no reference to measure against, or not enough of it, or a metric
             needs what is not there.
     """
     metrics = config.metrics
     if not metrics.names:
         return None
     if card.num_reference < 2:
-        raise ValueError(
+        raise UsageError(
             f"data.split must leave a reference for the metrics, got {config.data.split!r} with "
             f"{card.num_reference} reference images; use another split or --metrics.names with none"
         )
@@ -153,7 +154,7 @@ def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
     """What selects a checkpoint beside the data, for keys; None where nothing does.
 
     Raises:
-        ValueError: There are not enough validation images.
+        UsageError: There are not enough validation images.
     """
     if config.train.select != "best_kid":
         return None

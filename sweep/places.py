@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from model.errors import UsageError
 from sweep.bucket import open_bucket
 from sweep.cache import GIGABYTE, Cache, default_cache
 from sweep.config import ResourcesConfig
@@ -15,11 +16,11 @@ def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> 
     """The store of a run: at `store`, or in its results folder.
 
     Raises:
-        ValueError: There is no such folder or bucket.
+        UsageError: There is no such folder or bucket.
     """
     place = store or str(out)
     if "://" not in place and not Path(place).is_dir():
-        raise ValueError(f"--store must be the one of the run, got {place}, where there is none")
+        raise UsageError(f"--store must be the one of the run, got {place}, where there is none")
     found = open_store(place, resources)
     found.read_claims()  # raises where there is no such bucket
     return found
@@ -33,12 +34,12 @@ def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> S
         resources: How long a silent claim is live, and the cache of what is read from a bucket.
 
     Raises:
-        ValueError: The URL is none of a bucket, or its region is not known.
+        UsageError: The URL is none of a bucket, or its region is not known.
     """
     resources = resources or ResourcesConfig()
     ttl_seconds = resources.lease_seconds
     if re.match(r"[a-z0-9]+:/(?!/)", str(place)):
-        raise ValueError(f"--store must have two slashes in a URL, got {str(place)!r}")
+        raise UsageError(f"--store must have two slashes in a URL, got {str(place)!r}")
     if "://" not in str(place):
         return LocalStore(place, ttl_seconds=ttl_seconds)
     bucket, folder = open_bucket(str(place)), resources.cache_dir

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from model.compatibility import check_package
-from model.config import DataConfig, MetricsConfig, check, check_choice
+from model.config import DataConfig, MetricsConfig, check
+from model.errors import UsageError, check_choice
 from model.features import weights_digest
 from model.filters import feature_settings
 from model.metrics import validate_metrics
@@ -109,7 +110,7 @@ def plan_lineage(
         evaluations: What is measured beside the lineage's own metrics.
 
     Raises:
-        ValueError: The settings do not fit the data or each other.
+        UsageError: The settings do not fit the data or each other.
     """
     rule, members = rule_of(config.pool), members_of(config)
     check_entering(config, members, card)
@@ -216,12 +217,12 @@ def plan_node(
         parent: Key of the member's model of the generation before; empty in the first.
 
     Raises:
-        ValueError: It sees too few images.
+        UsageError: It sees too few images.
     """
     (generation, number), size = place, pool_size(pool)
     if size < 2:
         who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
-        raise ValueError(
+        raise UsageError(
             f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
             "use more data, a larger pool.alpha or another ensemble.data"
         )
@@ -341,7 +342,7 @@ def plan_sweep(
         on_gpu: How `auto` settings are decided.
 
     Raises:
-        ValueError: A setting is not allowed, alone or with others.
+        UsageError: A setting is not allowed, alone or with others.
         FileNotFoundError: A data set's files are missing.
     """
     cards: dict[DataConfig, DatasetCard] = {}
@@ -362,7 +363,7 @@ def plan_sweep(
 
 
 def check_variants(config: LineageConfig) -> None:
-    """Raise ValueError for a family, rule, metric or extractor that does not exist."""
+    """Raise UsageError for a family, rule, metric or extractor that does not exist."""
     for member in members_of(config):
         check_choice("model.family", member.model.family, list(SIZES))
         check_package(member.model.family)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.errors import UsageError
 from sweep import questions
 from sweep.config import LineageConfig, PoolConfig, SweepConfig
 
@@ -115,11 +116,11 @@ def first_line(function: Callable[[], SweepConfig]) -> str:
 
 
 def preset_of(name: str) -> SweepConfig:
-    """The preset called `name`; raises ValueError with a suggestion."""
+    """The preset called `name`; raises UsageError with a suggestion."""
     if name not in PRESETS:
         close = get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {close[0]!r}?" if close else "`sweep presets` lists them"
-        raise ValueError(
+        raise UsageError(
             f"the preset must be one of {', '.join(PRESETS)} or a .toml or .json file, "
             f"got {name!r}; {hint}"
         )

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from model.errors import OneLineError
+
 SCHEMA_VERSION = 1
 
 WEIGHTS = "model.safetensors"
@@ -26,7 +28,7 @@ WEIGHTS = "model.safetensors"
 Json = dict[str, Any]
 
 
-class RecordError(ValueError):
+class RecordError(OneLineError, ValueError):
     """A file of a results folder that is missing, damaged or of another version."""
 
 

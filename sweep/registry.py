@@ -39,7 +39,7 @@ def print_sweeps(place: str) -> None:
         place: The store: a folder, or the URL of a bucket.
 
     Raises:
-        ValueError: There is no such store.
+        UsageError: There is no such store.
     """
     store = existing_store(Path(place), place, ResourcesConfig())
     parts: dict[str, list[SweepRecord]] = {}

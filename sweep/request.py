@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.command_line import UsageError, parse
+from model.command_line import parse
+from model.errors import UsageError
 from sweep.config import (
     LineageConfig,
     ResourcesConfig,
@@ -38,7 +39,7 @@ def read_request(kind: type, name: str, args: list[str], *, prog: str) -> tuple[
         prog: The command, for messages.
 
     Raises:
-        ValueError: Anything in them is not understood or not allowed.
+        UsageError: Anything in them is not understood or not allowed.
     """
     sweep = load_sweep_file(Path(name)) if is_file(name) else preset_of(name)
     options: Any = parse(with_defaults(kind, sweep), args, prog=prog)
@@ -78,7 +79,7 @@ def with_defaults(kind: type, sweep: SweepConfig) -> type:
 
 
 def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:
-    """Raise ValueError for a changed base setting that every grid's axis overrides in turn."""
+    """Raise UsageError for a changed base setting that every grid's axis overrides in turn."""
     old = dict(flatten(to_json(before)))
     for name, value in flatten(to_json(sweep.base)):
         if value != old[name] and all(name in grid for grid in sweep.grids):
@@ -94,7 +95,7 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     Values that are lists stand in brackets: `model.widths=[16,32],[32,64]`.
 
     Raises:
-        ValueError: The text or a value is not understood, or the setting does not exist.
+        UsageError: The text or a value is not understood, or the setting does not exist.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
@@ -114,7 +115,7 @@ def split_values(text: str) -> list[str]:
 
 
 def axis_value(base: LineageConfig, name: str, word: str) -> Any:
-    """One value of an axis, of the setting's type; raises ValueError."""
+    """One value of an axis, of the setting's type; raises UsageError."""
     check_axis(base, name)
     listed = re.fullmatch(r"\[(.*)\]", word.strip())
     if not isinstance(get_value(base, name), tuple):
@@ -147,7 +148,7 @@ def plain_value(word: str) -> Any:
 
 
 def check_axis(base: LineageConfig, name: str) -> None:
-    """Raise ValueError unless `name` is a dotted setting (not a group of them)."""
+    """Raise UsageError unless `name` is a dotted setting (not a group of them)."""
     names = [dotted for dotted, _ in flatten(to_json(base))]
     if name not in names:
         raise UsageError(unknown(name, name, names))
@@ -159,7 +160,7 @@ def load_sweep_file(path: Path) -> SweepConfig:
     A run's own sweep.json is one.
 
     Raises:
-        ValueError: The file is missing, damaged, or holds what is not a setting.
+        UsageError: The file is missing, damaged, or holds what is not a setting.
     """
     if path.suffix == ".json":
         data = read_json(path)

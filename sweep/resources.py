@@ -6,6 +6,7 @@ Must not import ray, nor torch unless GPUs are asked for.
 import math
 import os
 
+from model.errors import UsageError
 from sweep.config import ResourcesConfig
 
 
@@ -13,12 +14,12 @@ def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[s
     """`CPU` and `GPU` of a running cluster, or what it may grow to where the settings say that.
 
     Raises:
-        ValueError: It has no machine for trials yet, and nothing says what it may grow to.
+        UsageError: It has no machine for trials yet, and nothing says what it may grow to.
     """
     asked = {"CPU": resources.num_cpus, "GPU": resources.num_gpus}
     total = there | {name: float(count) for name, count in asked.items() if count is not None}
     if not total.get("CPU"):
-        raise ValueError(
+        raise UsageError(
             "resources.num_cpus must say what the cluster may grow to where it has no machine for "
             "trials yet, got none; use for example --resources.num-cpus 32 --resources.num-gpus 8"
         )
@@ -31,7 +32,7 @@ def trial_resources(
     """The device of a trial and what it reserves, of all `CPU` and `GPU` there are.
 
     Raises:
-        ValueError: There are fewer CPUs or GPUs than one trial asks for.
+        UsageError: There are fewer CPUs or GPUs than one trial asks for.
     """
     num_gpus, num_cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
     on_gpu = resources.device == "cuda" or (resources.device == "auto" and num_gpus > 0)
@@ -43,7 +44,7 @@ def trial_resources(
         cpus = max(1.0, num_cpus * gpus // max(num_gpus, 1)) if on_gpu else 1.0
     for name, share, there in (("gpus", gpus, num_gpus), ("cpus", cpus, num_cpus)):
         if share > there:
-            raise ValueError(
+            raise UsageError(
                 f"resources.{name}_per_trial must be at most the {there:g} there are, "
                 f"got {share:g}; use fewer" + (", or --resources.device cpu" if on_gpu else "")
             )
@@ -67,7 +68,7 @@ def num_at_once(
 
 
 def check_machine(resources: ResourcesConfig) -> None:
-    """Raise ValueError, before Ray starts, where this machine cannot hold one trial."""
+    """Raise UsageError, before Ray starts, where this machine cannot hold one trial."""
     num_gpus = resources.num_gpus or 0
     if resources.device == "cuda" or resources.gpus_per_trial or num_gpus:
         import torch
@@ -76,7 +77,7 @@ def check_machine(resources: ResourcesConfig) -> None:
         if usable == 0 and (
             resources.device == "cuda" or (resources.device == "auto" and num_gpus)
         ):
-            raise ValueError(
+            raise UsageError(
                 "resources.device must be cpu on a machine without a GPU that torch can use, "
                 f"got {resources.device!r}"
             )

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from model.config import check, check_choice
+from model.config import check
+from model.errors import UsageError, check_choice
 from sweep.config import PoolConfig
 from sweep.pool import RANDOM, Pool, Segment, pool_size, select
 
@@ -50,15 +51,15 @@ def rule_of(config: PoolConfig) -> PoolRule:
     """The pool rule of the settings, which must fit it.
 
     Raises:
-        ValueError: The rule is unknown, alpha is missing or has no meaning for it, or a setting of
+        UsageError: The rule is unknown, alpha is missing or has no meaning for it, or a setting of
             fresh images is given to a rule that takes none.
     """
     check_choice("pool.rule", config.rule, POOL_RULES)
     rule = POOL_RULES[config.rule]
     if rule.uses_alpha and config.alpha is None:
-        raise ValueError(f"pool.alpha must be set with pool.rule={config.rule}, got None")
+        raise UsageError(f"pool.alpha must be set with pool.rule={config.rule}, got None")
     if not rule.uses_alpha and config.alpha is not None:
-        raise ValueError(
+        raise UsageError(
             f"pool.alpha must be None with pool.rule={config.rule}, where it has no meaning, "
             f"got {config.alpha}; pass --pool.alpha None"
         )
@@ -79,7 +80,7 @@ def first_pool(config: PoolConfig, *, source: str, num_train: int) -> Pool:
     """D_1: the first pool.initial_images of the train images, or all of them.
 
     Raises:
-        ValueError: There are not so many, or none is left in reserve where the rule needs some.
+        UsageError: There are not so many, or none is left in reserve where the rule needs some.
     """
     count = num_train if config.initial_images is None else config.initial_images
     rule = f"be at most the {num_train} train images"
@@ -95,14 +96,14 @@ def fresh_images(step: Step) -> Pool:
     """The next real images of the reserve.
 
     Raises:
-        ValueError: They are exhausted, and pool.exhausted is error.
+        UsageError: They are exhausted, and pool.exhausted is error.
     """
     config, start = step.config, pool_size(step.first)
     each = num_fresh(step)
     reserve = step.num_train - start
     begin = (step.generation - 1) * each
     if begin + each > reserve and config.exhausted == "error":
-        raise ValueError(
+        raise UsageError(
             f"pool.fresh_images must leave real images for every generation, got {each} for "
             f"{step.generation} generations of a reserve of {reserve}; take fewer, lower "
             "pool.initial_images or generations, or set pool.exhausted to recycle"

@@ -71,7 +71,7 @@ def run_lineages(
         show: Called with a lineage's id whenever it has got further.
 
     Raises:
-        ValueError: GPUs are asked for and there are none.
+        UsageError: GPUs are asked for and there are none.
         KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
     """
     resources = sweep.resources

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http.client import HTTPException
 
+from model.errors import UsageError
+
 AWS_METADATA = "http://169.254.169.254"
 GCP_METADATA = "http://metadata.google.internal"
 GCP_WAIT_SECONDS = 60
@@ -76,7 +78,7 @@ def gcp_look(metadata: str = GCP_METADATA, *, wait_seconds: int = GCP_WAIT_SECON
             timeout=wait_seconds + 10,
         )
         if text not in ("TRUE", "FALSE"):
-            raise ValueError(f"instance/preempted must be TRUE or FALSE, got {text[:80]!r}")
+            raise UsageError(f"instance/preempted must be TRUE or FALSE, got {text[:80]!r}")
         return "preempted" if text == "TRUE" else None
 
     return look
@@ -153,10 +155,10 @@ def watch_here(cloud: str, address: str, *, pause_seconds: float = 5.0) -> None:
     """Watch the metadata service of the machine that this runs on; the log goes to stderr.
 
     Raises:
-        ValueError: There is no command `ray` to call.
+        UsageError: There is no command `ray` to call.
     """
     if shutil.which("ray") is None:
-        raise ValueError("ray must be a command on PATH, got none; activate its environment")
+        raise UsageError("ray must be a command on PATH, got none; activate its environment")
     say_with_time(f"watching {cloud} for a spot notice to this machine, for Ray at {address}")
     watch(CLOUDS[cloud](), address, say=say_with_time, pause_seconds=pause_seconds)
 

@@ -175,7 +175,7 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise ValueError, naming --store, unless it can be written to."""
+        """Raise UsageError, naming --store, unless it can be written to."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from model.errors import UsageError
 from sweep.records import Json, MetricsRecord, NodeRecord, read_json
 
 Activity = Literal["train", "draw", "measure"]
@@ -151,7 +152,7 @@ def read_timings(root: Path, timings: Timings) -> None:
     """Add every finished model of a results folder or store.
 
     Raises:
-        ValueError: It is no such folder, or holds no finished model.
+        UsageError: It is no such folder, or holds no finished model.
         RecordError: A file of it is damaged.
     """
     folders = sorted((root / "generations").glob("*/"))
@@ -172,7 +173,7 @@ def read_timings(root: Path, timings: Timings) -> None:
             metrics=[MetricsRecord.load(p) for p in sorted(folder.glob("metrics/*.json"))],
         )
     if not found:
-        raise ValueError(
+        raise UsageError(
             f"--timings must name a results folder or store with finished models, got {root}; "
             "run a short sweep on the machine in question, and name its --out"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from model.config import check_finite
+from model.errors import check_finite
 from sweep.display import PLAIN_SECONDS
 from sweep.files import StoreError
 from sweep.records import load_lineages, load_sweep
@@ -28,7 +28,7 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
         period: Seconds between looks.
 
     Raises:
-        ValueError: `period` is no time, or `out` is not a results folder.
+        UsageError: `period` is no time, or `out` is not a results folder.
         KeyboardInterrupt: Ctrl-C; the sweep is not touched.
     """
     check_finite("--watch", period, 0.1)

@@ -140,7 +140,7 @@ def test_tables_and_figures_import_neither_torch_nor_ray(tmp_path):
         "from analysis.__main__ import main\n"
         "main(['table', sys.argv[1]])\n"
         "main(['figure', sys.argv[1], '--out', sys.argv[2]])\n"
-        "print([m for m in ('torch', 'ray', 'sweep.store', 'model') if m in sys.modules])\n"
+        "print([m for m in ('torch', 'ray', 'sweep.store', 'model.config') if m in sys.modules])\n"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "figures")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -10,7 +10,8 @@ from typing import Annotated
 import pytest
 import tyro
 
-from model.command_line import UsageError, find_command, parse, run_command
+from model.command_line import find_command, parse, run_command
+from model.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

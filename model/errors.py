@@ -1,0 +1,42 @@
+"""Errors that a user can mend: a command prints one as a single line and exits with code 2.
+
+Every other exception is a fault of this program, and a command shows its traceback.
+"""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from math import isfinite
+
+
+class OneLineError(Exception):
+    """An error whose message is one sentence that tells the user what to change."""
+
+
+class UsageError(OneLineError, ValueError):
+    """A setting, an argument or a file that breaks a rule.
+
+    It is a ValueError because tyro shows only those as messages.
+    """
+
+
+class MissingFileError(UsageError, FileNotFoundError):
+    """A file or folder that the user named and that does not exist."""
+
+    def __str__(self) -> str:
+        """The message, without the errno that an OSError would put before it."""
+        return str(self.args[0]) if self.args else ""
+
+
+def check_choice(field: str, value: object, choices: Collection[str]) -> None:
+    """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
+    if value not in choices:
+        close = get_close_matches(str(value), choices, 1, 0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"{field} must be one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:
+    """Raise UsageError unless `value` is finite and at least (or above) `minimum`."""
+    if not (isfinite(value) and (value > minimum if above else value >= minimum)):
+        rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
+        raise UsageError(f"{field} must {rule}, got {value!r}")
