@@ -47,15 +47,11 @@ def table(
         confidence: Coverage of the intervals over seeds, in (0, 1).
         out: File to write instead of printing.
     """
-    from analysis.results import load_class_results, load_results, resolve_metrics
-    from analysis.statistics import check_confidence
-    from analysis.tables import (
-        COMPOSITION,
-        CONTRACTION,
-        build_tables,
-        render_tables,
-        render_tidy,
-    )
+    from analysis.reading.columns import resolve_metrics
+    from analysis.reading.results import load_class_results, load_results
+    from analysis.statistics.seeds import check_confidence
+    from analysis.tables.build import COMPOSITION, CONTRACTION, build_tables
+    from analysis.tables.render import render_tables, render_tidy
 
     check_confidence(confidence)
     if tidy and (metric or by or format not in (None, "csv")):
@@ -102,9 +98,10 @@ def figure(
         seed: Seed of the image grids; none takes the lowest.
         confidence: Coverage of the intervals over seeds, in (0, 1).
     """
-    from analysis.figures import FIGURES, FigureRequest, draw_figures
-    from analysis.results import load_results, resolve_metrics
-    from analysis.statistics import check_confidence
+    from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
+    from analysis.reading.columns import resolve_metrics
+    from analysis.reading.results import load_results
+    from analysis.statistics.seeds import check_confidence
 
     check_confidence(confidence)
     frame = load_results(dirs)
@@ -129,7 +126,7 @@ def check(folder: Dir, /) -> int:
     Args:
         folder: A results folder (--out of sweep run), or a copy of one.
     """
-    from analysis.integrity import inspect_folder
+    from analysis.reading.integrity import inspect_folder
 
     found = inspect_folder(folder)
     for problem in found.problems:

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from tabulate import tabulate
 
-from analysis.statistics import t_interval
-from analysis.style import PALETTE, save_figure, styled
+from analysis.figures.style import PALETTE, save_figure, styled
+from analysis.statistics.seeds import t_interval
 from model.config import DataConfig, MetricsConfig
 from model.datasets import load_dataset
 from model.metrics import RealImages, compare_images, extract_real, measure

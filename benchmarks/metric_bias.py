@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from analysis.statistics import t_interval
-from analysis.style import PALETTE, save_figure, styled
+from analysis.figures.style import PALETTE, save_figure, styled
+from analysis.statistics.seeds import t_interval
 from model.comparison import Comparison, RealFeatures
 from model.config import DataConfig, MetricsConfig
 from model.datasets import load_dataset

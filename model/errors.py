@@ -32,7 +32,9 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
     if value not in choices:
         close = get_close_matches(str(value), choices, 1, 0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"{field} must be one of {', '.join(choices)}, got {value!r}{hint}")
+        raise UsageError(
+            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}{hint}"
+        )
 
 
 def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:

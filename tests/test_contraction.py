@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from results_folder import write_folder
 
-from analysis.contraction import LEFT, NULL, has_closed_form, with_contraction
-from analysis.results import load_results
-from analysis.tables import CONTRACTION, build_tables
+from analysis.reading.closed_form import has_closed_form
+from analysis.reading.results import load_results
+from analysis.statistics.contraction import LEFT, NULL, with_contraction
+from analysis.tables.build import CONTRACTION, build_tables
 
 
 def lineage(sizes: list[int], real: list[int], stds: list[float]) -> pd.DataFrame:

@@ -10,10 +10,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_run, make_sweep, numbers_of, plan_in
 
-from analysis.grids import draw_grids
-from analysis.integrity import inspect_folder
-from analysis.results import MIXTURE, load_results
-from analysis.tables import COMPOSITION, build_tables
+from analysis.figures.grids import draw_grids
+from analysis.reading.columns import MIXTURE
+from analysis.reading.integrity import inspect_folder
+from analysis.reading.results import load_results
+from analysis.tables.build import COMPOSITION, build_tables
 from model.config import MetricsConfig
 from model.metrics import RealImages, evaluate_images
 from sweep.board import write_boards

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from running_sweep import copy_results, finished_nodes, results, run_sweep
 
-from analysis.results import load_class_results, load_results
+from analysis.reading.results import load_class_results, load_results
 from model.config import MetricsConfig
 from sweep.config import SweepConfig
 from sweep.evaluation import additional

@@ -9,11 +9,20 @@ import pytest
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
-from analysis.curves import _encode
-from analysis.figures import FIGURES, FigureRequest, draw_figures
-from analysis.grids import COLUMNS, GAP, LEFT, ROWS, block_top, lay_out, read_tiles, tile_side
-from analysis.results import load_results
-from analysis.style import styled
+from analysis.figures.curves import _encode
+from analysis.figures.grids import (
+    COLUMNS,
+    GAP,
+    LEFT,
+    ROWS,
+    block_top,
+    lay_out,
+    read_tiles,
+    tile_side,
+)
+from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
+from analysis.figures.style import styled
+from analysis.reading.results import load_results
 
 SIDE = tile_side(IMAGE_SIZE)
 

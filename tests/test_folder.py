@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
-from analysis.results import load_results
+from analysis.reading.results import load_results
 from sweep.config import SweepConfig
 from sweep.folder import check_out, complete, extend, fill, lineage_status, read_sweep, write_sweep
 from sweep.local_store import LocalStore

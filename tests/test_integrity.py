@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from results_folder import SPEC, node_key, write_folder
 
-from analysis.integrity import inspect_folder
+from analysis.reading.integrity import inspect_folder
 from sweep.records import load_lineages
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from results_folder import node_key, write_folder
 
-from analysis.results import (
+from analysis.reading.columns import (
     axis_columns,
-    load_results,
     measured_sizes,
     metric_columns,
     resolve_metrics,
     varying_axes,
 )
+from analysis.reading.results import load_results
 from sweep.records import LineageRecord
 
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from results_folder import write_folder
 
-from analysis.curves import draw_curves
-from analysis.results import load_results
-from analysis.settings import find_usual
-from analysis.tables import build_tables
+from analysis.figures.curves import draw_curves
+from analysis.reading.results import load_results
+from analysis.reading.settings import find_usual
+from analysis.tables.build import build_tables
 
 AXES = ("sample.steps", "train.loss", "train.steps")
 BASE = (20, "mae", 1000)

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.statistics import summarize_seeds, t_interval
+from analysis.statistics.seeds import summarize_seeds, t_interval
 
 
 def test_t_interval_of_1_to_5_is_3_plus_minus_1_963():

@@ -9,15 +9,9 @@ import pandas as pd
 import pytest
 from results_folder import write_folder
 
-from analysis.results import load_results
-from analysis.tables import (
-    COMPOSITION,
-    Table,
-    build_tables,
-    format_interval,
-    render_tables,
-    render_tidy,
-)
+from analysis.reading.results import load_results
+from analysis.tables.build import COMPOSITION, build_tables, format_interval
+from analysis.tables.render import Table, render_tables, render_tidy
 
 
 def build(folder, *, metrics=("kid/pixels",), by=()) -> list[Table]:

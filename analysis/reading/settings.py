@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.labels import format_value
-from analysis.results import CLASS
+from analysis.reading.columns import CLASS
+from analysis.reading.labels import format_value
 
 SETTING = "setting"
 """Heading of the changes, in the place of the axes."""

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.labels import describe_setting, file_stem
-from analysis.results import MIXTURE, grouped, run_names, setting_axes
-from analysis.settings import BASE, Usual, find_usual
-from analysis.style import DPI, FAINT, save_figure, styled
+from analysis.figures.style import DPI, FAINT, save_figure, styled
+from analysis.reading.columns import MIXTURE, grouped, setting_axes
+from analysis.reading.labels import describe_setting, file_stem
+from analysis.reading.results import run_names
+from analysis.reading.settings import BASE, Usual, find_usual
 from model.errors import UsageError
 from sweep.records import LineageRecord, load_card, load_lineages
 
@@ -56,7 +57,7 @@ def draw_grids(
     """Draw the real images, V_1, and V_2 ... V_G of every setting, for one seed.
 
     Args:
-        frame: The table of analysis.results.load_results for the same `dirs`.
+        frame: The table of analysis.reading.results.load_results for the same `dirs`.
         dirs: Result folders.
         folder: Where the figures go.
         image_format: png, pdf or svg.

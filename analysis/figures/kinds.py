@@ -1,6 +1,6 @@
 """The kinds of figure that `analysis figure` draws; FIGURES at the foot lists them.
 
-Must not know how a kind is drawn (analysis.curves, analysis.grids).
+Must not know how a kind is drawn (analysis.figures.curves, analysis.figures.grids).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.curves import draw_curves
-from analysis.grids import draw_grids
+from analysis.figures.curves import draw_curves
+from analysis.figures.grids import draw_grids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class FigureRequest:
 
     dirs: Sequence[Path]
     frame: pd.DataFrame
-    """The table of analysis.results.load_results for `dirs`."""
+    """The table of analysis.reading.results.load_results for `dirs`."""
     folder: Path
     """Where the figures go."""
     metrics: Sequence[str]

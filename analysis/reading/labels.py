@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results import AT, is_missing
+from analysis.reading.columns import AT, is_missing
 
 METRIC_NAMES = {
     "kid": "KID",

@@ -3,31 +3,28 @@
 Rows are settings, columns generations. Must not know how results are stored, nor figures.
 """
 
-import io
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
-from analysis.contraction import LEFT, NULL, with_contraction
-from analysis.labels import describe_seeds, format_value, name_extractor
-from analysis.results import (
+from analysis.reading.columns import (
     METRIC_COLUMNS,
     MIXTURE,
     axis_columns,
     grouped,
     measured_sizes,
-    must_be_one_of,
     setting_axes,
     varying_axes,
 )
-from analysis.settings import BASE, SETTING, Usual, find_usual
-from analysis.statistics import summarize_seeds
-from model.errors import UsageError
+from analysis.reading.labels import describe_seeds, format_value, name_extractor
+from analysis.reading.settings import BASE, SETTING, Usual, find_usual
+from analysis.statistics.contraction import LEFT, NULL, with_contraction
+from analysis.statistics.seeds import summarize_seeds
+from analysis.tables.render import Table
+from model.errors import check_choice
 
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
@@ -37,30 +34,17 @@ CONTRACTION = "contraction"
 SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """One table as text cells, with the numbers they were made of."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    caption: str
-    summary: pd.DataFrame
-    """Columns metric, the axes of the rows and of the title, SUMMARY_COLUMNS, num_generated,
-    num_reference and confidence."""
-
-
 def build_tables(
     frame: pd.DataFrame, names: Sequence[str], *, by: Sequence[str], confidence: float
 ) -> list[Table]:
     """Build one table for each metric.
 
     Args:
-        frame: A table of analysis.results.load_results.
+        frame: A table of analysis.reading.results.load_results.
         names: Columns of numbers, COMPOSITION or CONTRACTION.
         by: Settings of the rows; none takes every setting that varies, in one column where they
-            do a few at a time (analysis.settings). A setting that varies and is not named splits
-            the table, so that nothing but seeds is ever averaged.
+            do a few at a time (analysis.reading.settings). A setting that varies and is not named
+            splits the table, so that only seeds are ever averaged.
         confidence: Coverage of the intervals over seeds, in (0, 1).
 
     Returns:
@@ -83,16 +67,6 @@ def build_tables(
             elif len(pools := part[part["member"] != MIXTURE]):
                 tables.append(_composition_table(pools, name, rows_by, split, confidence))
     return tables if usual is None else [_name_rows(t, rows_by, usual) for t in tables]
-
-
-def render_tables(tables: Sequence[Table], style: str) -> str:
-    """Render tables as text, in a format of TABLE_FORMATS."""
-    return TABLE_FORMATS[style](tables)
-
-
-def render_tidy(frame: pd.DataFrame) -> str:
-    """Render the whole tidy table as csv: one line per lineage, generation and member."""
-    return _to_csv(frame)
 
 
 def format_interval(mean: float, half_width: float, n: int) -> str:
@@ -125,8 +99,7 @@ def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], lis
         return setting_axes(frame), []
     choices = [*axis_columns(frame), "seed", "member"]
     for name in by:
-        if name not in choices:
-            raise UsageError(must_be_one_of("--by", name, choices))
+        check_choice("--by", name, choices)
     return list(dict.fromkeys(by)), [axis for axis in varying if axis not in by]
 
 
@@ -284,51 +257,3 @@ def _label_summary(
 
 
 _SIZE_COLUMNS = ("num_generated", "num_reference", "confidence")
-
-
-def _to_markdown(tables: Sequence[Table]) -> str:
-    parts = []
-    for table in tables:
-        text = tabulate(table.rows, table.header, tablefmt="pipe", disable_numparse=True)
-        parts.append(f"**{table.title}**\n\n{text}\n\n{table.caption}\n")
-    return "\n".join(parts)
-
-
-def _to_latex(tables: Sequence[Table]) -> str:
-    parts = []
-    for table in tables:
-        text = tabulate(table.rows, table.header, tablefmt="latex_booktabs", disable_numparse=True)
-        caption = _escape_latex(f"{table.title}. {table.caption}")
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_typeset(caption)}}}"]
-        parts.append("\n".join([*lines, _typeset(text), r"\end{table}"]) + "\n")
-    return "\n".join(parts)
-
-
-def _typeset(latex: str) -> str:
-    """Set intervals, V_n and D_n in mathematics."""
-    number = r"-?\d[\d.]*(?:e[+-]?\d+)?"
-    latex = re.sub(rf"(?<![\w.])({number}) \+- ({number})", r"$\1 \\pm \2$", latex)
-    latex = re.sub(r"(?<=[ &])(-\d[\d.]*(?:e[+-]?\d+)?)(?= )", r"$\1$", latex)
-    latex = latex.replace("+-", r"$\pm$")
-    latex = re.sub(r"\bV(\d+)\b", r"$V_{\1}$", latex)
-    return re.sub(r"\b([VD])\\_n\b", r"$\1_n$", latex)
-
-
-def _escape_latex(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)
-
-
-def _to_long_csv(tables: Sequence[Table]) -> str:
-    summaries = [table.summary for table in tables if len(table.summary)]
-    if not summaries:
-        return ""
-    return _to_csv(pd.concat([s.astype(object) for s in summaries], ignore_index=True))
-
-
-def _to_csv(frame: pd.DataFrame) -> str:
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
-
-
-TABLE_FORMATS = {"md": _to_markdown, "csv": _to_long_csv, "latex": _to_latex}

@@ -1,6 +1,6 @@
 """Curves: a metric against the generation, one line per setting, with intervals over seeds.
 
-Must not know result folders; draws the tidy table of analysis.results.
+Must not know result folders; draws the tidy table of analysis.reading.results.
 """
 
 import textwrap
@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.labels import (
+from analysis.figures.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
+from analysis.reading.columns import grouped, measured_sizes, setting_axes
+from analysis.reading.labels import (
     describe_seeds,
     describe_setting,
     file_stem,
@@ -26,10 +28,8 @@ from analysis.labels import (
     short_names,
     symbol,
 )
-from analysis.results import grouped, measured_sizes, setting_axes
-from analysis.settings import BASE, SETTING, find_usual
-from analysis.statistics import summarize_seeds
-from analysis.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
+from analysis.reading.settings import BASE, SETTING, find_usual
+from analysis.statistics.seeds import summarize_seeds
 from model.errors import UsageError
 
 SIZE = (6.6, 3.7)
@@ -75,7 +75,7 @@ def draw_curves(
     few at a time are one line each, in one figure.
 
     Args:
-        frame: A table of analysis.results.load_results.
+        frame: A table of analysis.reading.results.load_results.
         metric: A column of numbers.
         folder: Where the figures go.
         image_format: png, pdf or svg.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.results import grouped
+from analysis.reading.columns import grouped
 from model.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def summarize_seeds(
     Diverged lineages are counted and left out of the mean.
 
     Args:
-        frame: A table of analysis.results.load_results.
+        frame: A table of analysis.reading.results.load_results.
         column: A column of numbers.
         by: The settings that make a row; every other setting must be constant.
         confidence: Coverage of the intervals, in (0, 1).

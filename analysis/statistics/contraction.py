@@ -6,40 +6,12 @@ D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance, a 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 LEFT, NULL = "std_left", "std_left_null"
 """Columns: pixel_std of V_n over that of V_1, measured, and the closed form's."""
-
-
-GROWN = ("grow", "replace", "accumulate", "mix")
-"""Pool rules whose next pool is, at first or always, the last one and new images, or these alone;
-fresh begins with pools of the same sizes and shares, of other images."""
-
-
-def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
-    """Whether NULL is of what a member sees: the whole pool, as all others do, or its own past.
-
-    Members that see other images than each other fit other Gaussians, whose means differ, and so do
-    the classes of a conditional model.
-
-    Args:
-        config: A lineage's settings, nested; what is left out is as without members.
-        member: Its number.
-    """
-    ensemble = config.get("ensemble", {})
-    default = ensemble.get("data", "all")
-    words = [
-        dict(word.split("=", 1) for word in text.split()) for text in ensemble.get("members", ())
-    ]
-    data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
-    alike = data[member] == "own" or set(data) == {"all"}
-    conditional = config.get("model", {}).get("conditional", False)
-    told = conditional or any(own.get("model.conditional") == "true" for own in words)
-    return alike and not told and config.get("pool", {}).get("rule") in GROWN
 
 
 def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
