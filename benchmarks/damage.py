@@ -26,7 +26,7 @@ from tabulate import tabulate
 from analysis.figures.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
 from model.config import DataConfig, MetricsConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.metrics import RealImages, compare_images, extract_real, measure
 
 RESULTS = Path(__file__).parent / "results"

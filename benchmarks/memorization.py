@@ -20,10 +20,10 @@ import numpy as np
 from tabulate import tabulate
 
 from model.config import DataConfig, MetricsConfig
+from model.data.public import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
 from model.features import extractor_label
 from model.images import resize_image
 from model.metrics import RealImages, compare_images, extract_real, measure
-from model.public_data import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
 
 RESULTS = Path(__file__).parent / "results"
 DATA = DataConfig(name="flower-crops", image_size=32)

@@ -21,7 +21,7 @@ from analysis.figures.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
 from model.comparison import Comparison, RealFeatures
 from model.config import DataConfig, MetricsConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.features import extract_features
 from model.metrics import measure
 

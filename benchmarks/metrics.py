@@ -103,7 +103,7 @@ def measure_extraction(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from model.config import DataConfig, MetricsConfig
-    from model.datasets import load_dataset
+    from model.data.datasets import load_dataset
     from model.distances import frechet_distance, gaussian_statistics
     from model.features import extract_features
 

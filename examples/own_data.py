@@ -2,8 +2,8 @@
 
     uv run --extra all python -m examples.own_data
 
-To use it in sweeps, put the functions and the line into model/datasets.py. (Images that are files
-need no code: `--data.name folder --data.path DIR`.)
+To use it in sweeps, put the functions and the line into model/data/datasets.py. (Images that are
+files need no code: `--data.name folder --data.path DIR`.)
 """
 
 from dataclasses import replace
@@ -12,8 +12,8 @@ import numpy as np
 
 from examples.in_process import TINY, compute, show
 from model.config import DataConfig
-from model.contents import Contents, collect_pixels, labelled
-from model.datasets import DATASETS, Loader
+from model.data.datasets import DATASETS, Loader
+from model.data.reading import Contents, collect_pixels, labelled
 
 NUM_IMAGES = 300
 

@@ -33,9 +33,9 @@ from model.errors import check_finite
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
-    from model.datasets import Dataset
+    from model.commands.evaluate import Reference
+    from model.data.datasets import Dataset
     from model.generation import Length
-    from model.measured_images import Reference
     from model.training import Progress
 
 PROGRESS_SECONDS = 5.0
@@ -147,7 +147,7 @@ class _Evaluate:
 def train(args: list[str]) -> int:
     """Train a model into a file; 1 where it diverged."""
     options = parse(_Train, args, prog="model train")
-    from model.datasets import load_dataset
+    from model.data.datasets import load_dataset
     from model.generation import Training, check_labelled, plan_length, use_device
     from model.outputs import check_new, write_file
     from model.training import Diverged
@@ -288,9 +288,9 @@ def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int
 def evaluate(args: list[str]) -> int:
     """Measure images and print the numbers."""
     options = parse(_Evaluate, args, prog="model evaluate")
+    from model.commands.evaluate import read_generated
     from model.evaluation_table import table_lines
     from model.generation import use_device
-    from model.measured_images import read_generated
     from model.metrics import check_needs, evaluate_images, present, validate_metrics
 
     metrics = options.metrics
@@ -322,8 +322,8 @@ def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
     Raises:
         ValueError, FileNotFoundError: They contradict each other, or the images are not to be had.
     """
-    from model.datasets import DATASETS
-    from model.measured_images import load_reference, read_reference
+    from model.commands.evaluate import load_reference, read_reference
+    from model.data.datasets import DATASETS
     from model.metrics import needed
 
     with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})

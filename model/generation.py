@@ -21,7 +21,7 @@ from model.config import (
     TrainConfig,
     check,
 )
-from model.datasets import Dataset
+from model.data.datasets import Dataset
 from model.errors import UsageError, check_choice
 from model.families import FAMILIES, family_of
 from model.outputs import StateFile

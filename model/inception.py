@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.contents import one_line
+from model.data.reading import one_line
 from model.errors import UsageError
 
 if TYPE_CHECKING:

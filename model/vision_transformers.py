@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.contents import one_line
+from model.data.reading import one_line
 from model.errors import UsageError
 
 if TYPE_CHECKING:

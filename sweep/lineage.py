@@ -15,7 +15,7 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import ImagesOn, MetricsConfig, SampleConfig
-from model.datasets import Dataset
+from model.data.datasets import Dataset
 from model.families import family_of
 from model.features import weights_digest
 from model.filters import feature_settings

@@ -14,7 +14,7 @@ import numpy as np
 
 from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.datasets import Dataset
+from model.data.datasets import Dataset
 from model.features import extract_features, extractor_label, weights_digest
 from model.metrics import measure, needed
 from model.pixels import digest_images, find_copies, pixel_statistics

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 
 from model.config import DataConfig
-from model.datasets import Dataset, dataset_key, describe, load_dataset
+from model.data.datasets import Dataset, dataset_key, describe, load_dataset
 from model.images import encode_png, tile, to_bytes
 from sweep.arrays import dump_arrays, map_array, read_arrays
 from sweep.files import CorruptError
@@ -77,7 +77,7 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
     """The card of a data set, which is loaded and published first if the store lacks it.
 
     Raises:
-        ValueError, FileNotFoundError: As model.datasets.load_dataset.
+        ValueError, FileNotFoundError: As model.data.datasets.load_dataset.
         StoreError: The store cannot be written.
     """
     key = dataset_key(config)

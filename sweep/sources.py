@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from model.config import FilterConfig, MetricsConfig, SampleConfig
-from model.datasets import Dataset
+from model.data.datasets import Dataset
 from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator

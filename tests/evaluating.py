@@ -10,7 +10,7 @@ import pytest
 from model.__main__ import COMMANDS
 from model.command_line import run_command
 from model.config import DataConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.images import encode_png
 
 DIGITS = load_dataset(DataConfig())

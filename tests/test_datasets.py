@@ -1,4 +1,4 @@
-"""Facts about model.datasets: descriptions, splits in place, fingerprints and keys."""
+"""Facts about model.data.datasets: descriptions, splits in place, fingerprints and keys."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model.config import DataConfig
-from model.datasets import DATASETS, Dataset, Description, dataset_key, describe, load_dataset
+from model.data.datasets import DATASETS, Dataset, Description, dataset_key, describe, load_dataset
 
 DIGITS = DataConfig()
 CROPS = DataConfig(name="flower-crops", num_images=40, image_size=8)
@@ -75,8 +75,8 @@ def test_the_description_of_npz_is_what_loading_gives(tmp_path: Path) -> None:
 def test_descriptions_load_neither_torch_nor_sklearn() -> None:
     """`sweep plan` answers at once."""
     code = (
-        "import sys; from model.config import DataConfig; from model.datasets import describe;"
-        "from model.torchvision_sets import TORCHVISION_SETS as sets;"
+        "import sys; from model.config import DataConfig; from model.data.datasets import describe;"
+        "from model.data.torchvision_table import TORCHVISION_SETS as sets;"
         "[describe(DataConfig(name=n)) for n in ('digits', 'flower-crops', *sets)];"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'PIL') if m in sys.modules])"
     )

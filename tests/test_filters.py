@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from model import products, separation
 from model.config import DataConfig, FilterConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.filters import (
     FILTERS,
     check_filter,

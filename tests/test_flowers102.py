@@ -12,8 +12,8 @@ from torchvision.datasets import Flowers102
 from torchvision_files import serving
 
 from model.config import DataConfig
-from model.datasets import describe, load_dataset
-from model.torchvision_sets import TORCHVISION_SETS
+from model.data.datasets import describe, load_dataset
+from model.data.torchvision_table import TORCHVISION_SETS
 
 LABELS = (1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 3, 3, 3)
 """Classes (counted from 1) of the small folder's images, by image number from 1."""

@@ -6,7 +6,7 @@ from tiny_training import make_job, make_train
 
 from model.checkpoint import Checkpoint
 from model.config import DataConfig, ModelConfig, SampleConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.families import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, image_noise
 from model.streams import draw_preview

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model.config import DataConfig
-from model.datasets import dataset_key, describe, load_dataset
+from model.data.datasets import dataset_key, describe, load_dataset
 
 hub = pytest.importorskip("datasets")
 

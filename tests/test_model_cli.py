@@ -15,7 +15,7 @@ from model.__main__ import COMMANDS
 from model.checkpoint import Checkpoint
 from model.command_line import run_command
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.generation import Training
 from model.images import decode_png, untile
 from sweep.config import LineageConfig, PoolConfig

@@ -20,8 +20,8 @@ from evaluating import (
 )
 from PIL import Image
 
+from model.commands.evaluate import first_images
 from model.config import MetricsConfig
-from model.measured_images import first_images
 from model.metrics import Evaluation, RealImages, evaluate_images
 
 CONFIG = MetricsConfig(extractor="pixels")

@@ -7,9 +7,9 @@ import pytest
 
 from model.comparison import RealFeatures
 from model.config import DataConfig, MetricsConfig
+from model.data.public import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
 from model.images import resize_image
 from model.metrics import RealImages, compare_images, extract_real, measure
-from model.public_data import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
 
 DATA = DataConfig(name="flower-crops", image_size=32)
 CONFIG = MetricsConfig(names=("memorization",))

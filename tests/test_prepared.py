@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_sweep import write_noise
 
 from model.config import DataConfig
-from model.datasets import Dataset, load_dataset
+from model.data.datasets import Dataset, load_dataset
 from sweep.files import CorruptError
 from sweep.local_store import LocalStore
 from sweep.prepared import (

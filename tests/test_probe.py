@@ -7,7 +7,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from model.config import DataConfig, MetricsConfig
-from model.datasets import load_dataset
+from model.data.datasets import load_dataset
 from model.features import extract_features
 from model.probe import accuracy, class_accuracy, fit_probe
 

@@ -1,4 +1,4 @@
-"""Facts about model.public_data: digits and flower crops."""
+"""Facts about model.data.public: digits and flower crops."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 from sklearn import datasets as sklearn_datasets
 
 from model.config import DataConfig
-from model.datasets import describe, load_dataset
-from model.public_data import DIGITS_CLASS_COUNTS
+from model.data.datasets import describe, load_dataset
+from model.data.public import DIGITS_CLASS_COUNTS
 
 CROPS = DataConfig(name="flower-crops", num_images=18, image_size=8, split="all")
 

@@ -1,4 +1,4 @@
-"""Facts about model.splits: largest remainders, stratification, and the official sizes."""
+"""Facts about model.data.splits: largest remainders, stratification, and the official sizes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import DataConfig
-from model.splits import apportion, share_of, split_images, take
+from model.data.splits import apportion, share_of, split_images, take
 
 FLOWERS = np.repeat(np.arange(3), (1020, 1020, 6149))
 

@@ -11,8 +11,8 @@ import torchvision.datasets
 from torchvision_files import SIDE, WRITERS, draw, serving
 
 from model.config import DataConfig
-from model.datasets import describe, load_dataset
-from model.torchvision_sets import CELEBA_ATTRIBUTES, TORCHVISION_SETS
+from model.data.datasets import describe, load_dataset
+from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS
 
 NO_OFFICIAL_SPLIT = ("eurosat",)
 CHANNELS = {name: entry.channels for name, entry in TORCHVISION_SETS.items()}

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from model.torchvision_sets import CELEBA_ATTRIBUTES, TORCHVISION_SETS
+from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS
 
 SIDE = {"cifar10": 32, "cifar100": 32, "svhn": 32, "stl10": 96}
 """Image sides that a format does not let one choose; the others are written at 28."""

@@ -12,7 +12,7 @@ import io
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import Contents, collect_pixels, decode_image, labelled, need_package
+from model.data.reading import Contents, collect_pixels, decode_image, labelled, need_package
 from model.randomness import Purpose, sequence
 
 DIGITS_CLASS_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)

@@ -13,15 +13,15 @@ from zipfile import is_zipfile
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import GREY_MODES, check_mode, reading
-from model.datasets import load_dataset
-from model.errors import UsageError
-from model.metrics import RealImages
-from model.user_data import (
+from model.data.datasets import load_dataset
+from model.data.own_images import (
     check_finite_images,
     read_names,
     whole_labels,
 )
+from model.data.reading import GREY_MODES, check_mode, reading
+from model.errors import UsageError
+from model.metrics import RealImages
 
 IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 LISTED_CLASSES = 12

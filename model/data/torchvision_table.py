@@ -7,7 +7,7 @@ and classes. Must not know how files are read; imports no torchvision.
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from model.splits import TEST, TRAIN, VALIDATION
+from model.data.splits import TEST, TRAIN, VALIDATION
 
 
 def words(text: str) -> tuple[str, ...]:

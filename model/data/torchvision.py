@@ -1,4 +1,4 @@
-"""Labelled image sets that torchvision reads: what model.torchvision_sets tells of each, loaded.
+"""The image sets of model.data.torchvision_table, loaded by torchvision's readers.
 
 Each is downloaded on first use to the user's cache folder, or read below data.path in the layout
 of its torchvision class. torchvision is imported by the functions that need it. Must not know how
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import (
+from model.data.reading import (
     Contents,
     cache_dir,
     collect_pixels,
@@ -30,9 +30,9 @@ from model.contents import (
     one_line,
     reading,
 )
+from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
 from model.errors import UsageError, check_choice
 from model.images import crop_square
-from model.torchvision_sets import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
 
 PART_NAMES = ("train", "validation", "test")
 

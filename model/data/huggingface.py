@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import (
+from model.data.reading import (
     GREY_MODES,
     Contents,
     check_mode,
@@ -25,9 +25,9 @@ from model.contents import (
     one_line,
     reading,
 )
+from model.data.splits import SPLIT_NAMES, check_split
 from model.errors import UsageError
 from model.images import crop_square
-from model.splits import SPLIT_NAMES, check_split
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -1,4 +1,4 @@
-"""Facts about model.user_data: folders of images and .npz files, and what is wrong with them."""
+"""Facts about model.data.own_images: folders of images and .npz files as data sets."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from model.config import DataConfig, Split
-from model.datasets import describe, load_dataset
+from model.data.datasets import describe, load_dataset
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.config import DataConfig, check
-from model.contents import (
+from model.data.reading import (
     GREY_MODES,
     Contents,
     check_mode,
@@ -23,9 +23,9 @@ from model.contents import (
     labelled,
     reading,
 )
+from model.data.splits import SPLIT_NAMES, TRAIN, check_split
 from model.errors import UsageError
 from model.images import crop_square
-from model.splits import SPLIT_NAMES, TRAIN, check_split
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from model import huggingface_data, public_data, torchvision_data, user_data
 from model.config import DataConfig
-from model.contents import Contents
+from model.data import huggingface, own_images, public, torchvision
+from model.data.reading import Contents
+from model.data.splits import check_split, split_images
+from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import check_choice
-from model.splits import check_split, split_images
-from model.torchvision_sets import TORCHVISION_SETS
 
 OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
 """Settings that some data sets have no use for."""
@@ -208,41 +208,41 @@ def _loader(config: DataConfig) -> Loader:
 
 
 DATASETS: dict[str, Loader] = {
-    "digits": Loader(describe=public_data.describe_digits, load=public_data.load_digits),
+    "digits": Loader(describe=public.describe_digits, load=public.load_digits),
     "flower-crops": Loader(
-        describe=public_data.describe_flower_crops,
-        load=public_data.load_flower_crops,
+        describe=public.describe_flower_crops,
+        load=public.load_flower_crops,
         takes=("num_images",),
     ),
     **{
         name: Loader(
-            describe=torchvision_data.describe_torchvision,
-            load=torchvision_data.load_torchvision,
+            describe=torchvision.describe_torchvision,
+            load=torchvision.load_torchvision,
             takes=("path", "attribute") if entry.num_classes == 0 else ("path",),
             parts=entry.parts,
         )
         for name, entry in TORCHVISION_SETS.items()
     },
     "huggingface": Loader(
-        describe=huggingface_data.describe_huggingface,
-        load=huggingface_data.load_huggingface,
+        describe=huggingface.describe_huggingface,
+        load=huggingface.load_huggingface,
         takes=("path", "image_column", "label_column"),
         parts=None,
-        files=huggingface_data.huggingface_files,
+        files=huggingface.huggingface_files,
         on_hub=True,
     ),
     "folder": Loader(
-        describe=user_data.describe_folder,
-        load=user_data.load_folder,
+        describe=own_images.describe_folder,
+        load=own_images.load_folder,
         takes=("path",),
         parts=None,
-        files=user_data.folder_files,
+        files=own_images.folder_files,
     ),
     "npz": Loader(
-        describe=user_data.describe_npz,
-        load=user_data.load_npz,
+        describe=own_images.describe_npz,
+        load=own_images.load_npz,
         takes=("path",),
-        files=user_data.npz_files,
+        files=own_images.npz_files,
     ),
 }
 """Data set by data.name; adding one is a pair of functions and an entry here."""

@@ -1,0 +1,1 @@
+"""The command `model`: its subcommands and what they share."""
