@@ -13,14 +13,16 @@ import numpy as np
 from examples.in_process import TINY, compute, show
 from model.config import DataConfig
 from model.data.datasets import DATASETS, Loader
-from model.data.reading import Contents, collect_pixels, labelled
+from model.data.reading import Contents, collect_pixels
 
 NUM_IMAGES = 300
 
 
 def describe_bars(config: DataConfig) -> Contents:
     """Half of the bars are upright."""
-    return labelled(np.arange(NUM_IMAGES) % 2, ("upright", "lying"), channels=1)
+    labels = np.arange(NUM_IMAGES) % 2
+    names = ("upright", "lying")
+    return Contents(num_images=NUM_IMAGES, channels=1, labels=labels, class_names=names)
 
 
 def load_bars(config: DataConfig) -> tuple[np.ndarray, Contents]:

@@ -288,8 +288,7 @@ def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int
 def evaluate(args: list[str]) -> int:
     """Measure images and print the numbers."""
     options = parse(_Evaluate, args, prog="model evaluate")
-    from model.commands.evaluate import read_generated
-    from model.evaluation_table import table_lines
+    from model.commands.evaluate import read_generated, table_lines
     from model.generation import use_device
     from model.metrics import check_needs, evaluate_images, present, validate_metrics
 

@@ -42,3 +42,8 @@ def check_finite(field: str, value: float, minimum: float, *, above: bool = Fals
     if not (isfinite(value) and (value > minimum if above else value >= minimum)):
         rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
         raise UsageError(f"{field} must {rule}, got {value!r}")
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message without its line breaks."""
+    return " ".join(str(error).split())

@@ -1,7 +1,7 @@
 """Conversions of images: 8-bit and unit floats, statistics, crops and sizes, PNG sheets.
 
-The one place where pixels change their scale. Must not know data sets, networks or files; torch and
-Pillow are imported by the functions that need them only.
+The one place where pixels change their scale. Only the functions that need torch or Pillow import
+them.
 """
 
 import io
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.config import Resize, check
+from model.config import Resize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +25,14 @@ def to_unit(images: "Tensor") -> "Tensor":
     """Map 8-bit images to float32 in [0, 1]; float32 images are passed through unchanged.
 
     Raises:
-        UsageError: For any other dtype.
+        ValueError: For any other dtype.
     """
     import torch
 
     if images.dtype == torch.float32:
         return images
-    check(images.dtype == torch.uint8, "images.dtype", "be uint8 or float32", str(images.dtype))
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images.dtype must be uint8 or float32, got {images.dtype}")
     return images.to(torch.float32) / 255
 
 
@@ -47,7 +48,8 @@ def from_unit(images: "Tensor", dtype: str, *, bounded: bool) -> "Tensor":
 
     if dtype == "uint8":
         return (images.clamp(0, 1) * 255).round().to(torch.uint8)
-    check(dtype == "float32", "dtype", "be uint8 or float32", dtype)
+    if dtype != "float32":
+        raise ValueError(f"dtype must be uint8 or float32, got {dtype!r}")
     return images.clamp(0, 1) if bounded else images
 
 
@@ -85,8 +87,8 @@ def resize_image(image: np.ndarray, size: int, *, mode: Resize, dtype: str) -> n
         image: (H, W, C) uint8, C 1 or 3.
         size: Side of the result in pixels.
         mode: A DataConfig.resize; the float ones are clipped to [0, 1] (bicubic overshoots).
-        dtype: "uint8" (rounded half to even) or "float32" in [0, 1] (never rounded to 8 bits, but
-            for pil_bilinear_u8).
+        dtype: "uint8" (rounded half to even) or "float32" in [0, 1] (never rounded to 8 bits,
+            except by pil_bilinear_u8).
 
     Returns:
         (C, size, size) uint8 or float32.
@@ -127,12 +129,13 @@ def to_bytes(images: np.ndarray, *, limits: tuple[float, float] = (0.0, 1.0)) ->
         (N, C, H, W) uint8, rounded half to even.
 
     Raises:
-        UsageError: If the upper limit is not above the lower one.
+        ValueError: If the upper limit is not above the lower one.
     """
     if images.dtype == np.uint8:
         return images
     low, high = limits
-    check(high > low, "limits", "be (low, high) with low below high", limits)
+    if not high > low:
+        raise ValueError(f"limits must be (low, high) with low below high, got {limits}")
     scaled = np.clip((images.astype(np.float64) - low) / (high - low), 0, 1) * 255
     return np.rint(np.nan_to_num(scaled, nan=0.0)).astype(np.uint8)
 
@@ -155,25 +158,6 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     return np.ascontiguousarray(grid).reshape(rows * H, columns * W, C)
 
 
-def untile(sheet: np.ndarray, size: int) -> np.ndarray:
-    """Cut a sheet of `tile` into its square cells, the black ones of the last row included.
-
-    Args:
-        sheet: (rows * size, columns * size, C) uint8.
-        size: Side of a cell in pixels.
-
-    Returns:
-        (rows * columns, C, size, size) uint8.
-
-    Raises:
-        UsageError: If the sheet's sides are not multiples of `size`.
-    """
-    height, width, C = sheet.shape
-    check(height % size == 0 and width % size == 0, "size", f"divide {height}x{width} pixels", size)
-    cells = sheet.reshape(height // size, size, width // size, size, C).transpose(0, 2, 4, 1, 3)
-    return np.ascontiguousarray(cells).reshape(-1, C, size, size)
-
-
 def encode_png(image: np.ndarray) -> bytes:
     """An (H, W, C) uint8 image, C 1 or 3, as the bytes of a PNG file."""
     from PIL import Image
@@ -181,15 +165,6 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(_drop_grey_axis(image)).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> np.ndarray:
-    """The (H, W, C) uint8 image of a PNG file's bytes, C 1 (grey) or 3."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-        pixels = np.asarray(picture.convert("L" if picture.mode == "L" else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _drop_grey_axis(image: np.ndarray) -> np.ndarray:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.data.reading import one_line
-from model.errors import UsageError
+from model.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.data.reading import one_line
-from model.errors import UsageError
+from model.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sheets import untile
 
 from model.__main__ import COMMANDS
 from model.checkpoint import Checkpoint
 from model.command_line import run_command
 from model.config import SampleConfig
+from model.data.reading import decode_image
 from model.generation import chosen_classes
-from model.images import decode_png, untile
 from model.randomness import Purpose
 from model.streams import draw_labelled
 
@@ -36,7 +37,7 @@ def sampled(weights: Path, out: Path, count: int, *args: object) -> Path:
 
 def read_png(path: Path) -> np.ndarray:
     """(C, H, W) uint8."""
-    return decode_png(path.read_bytes()).transpose(2, 0, 1)
+    return decode_image(path).transpose(2, 0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_sheet_has_a_row_for_each_class(tmp_path, weights) -> None:
     sheet = sampled(weights, tmp_path / "x.png", 5, "--classes", 8, 3)
     with np.load(sampled(weights, tmp_path / "x.npz", 5, "--classes", 8, 3)) as file:
         images = file["images"]
-    cells = untile(decode_png(sheet.read_bytes()), 8)
+    cells = untile(decode_image(sheet), 8)
     assert len(cells) == 2 * 3
     np.testing.assert_array_equal(cells[:5], images[[0, 2, 4, 1, 3]])
     assert not cells[5].any()

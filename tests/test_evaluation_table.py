@@ -1,6 +1,6 @@
 """The table of an evaluation's numbers."""
 
-from model.evaluation_table import table_lines
+from model.commands.evaluate import table_lines
 from model.metrics import Evaluation
 
 

@@ -15,6 +15,7 @@ from evaluating import (
     TRAIN,
     error_of,
     measured,
+    run,
     save_arrays,
     write_folder,
     write_npz,
@@ -104,10 +105,6 @@ BROKEN = {
         lambda folder: save(folder / "000001.png", (9, 8)),
         "000001.png must be 8x8x1 (height, width, channels) as {owner} is, got 8x9x1",
     ),
-    "colour": (
-        lambda folder: save(folder / "000001.png", (8, 8), "RGB"),
-        "000001.png must be 8x8x1 (height, width, channels) as {owner} is, got 8x8x3",
-    ),
     "16 bits": (
         lambda folder: save(folder / "000002.png", (8, 8), "I;16"),
         "000002.png must be an 8-bit image, got 'I;16'",
@@ -116,19 +113,15 @@ BROKEN = {
         lambda folder: (folder / "000001.png").write_bytes(
             (folder / "000001.png").read_bytes()[:-30]
         ),
-        "000001.png must be a readable PNG image, got a damaged one",
+        "000001.png must be a readable image, got a damaged one",
     ),
     "more pixels than Pillow reads": (
         lambda folder: (folder / "000001.png").write_bytes(png_start(20000, 20000)),
-        "000001.png must be a readable PNG image, got a damaged one (Image size",
+        "000001.png must be an image of fewer pixels, got 'Image size (400000000 pixels) exceeds",
     ),
     "text named as an image": (
         lambda folder: (folder / "000001.jpg").write_text("no image"),
-        "000001.jpg must be a readable JPEG image, got a damaged one",
-    ),
-    "no image": (
-        lambda folder: (folder / "notes.txt").write_text("no image"),
-        "notes.txt must be a PNG or JPEG file, got '.txt'",
+        "000001.jpg must be a readable image, got a damaged one",
     ),
     "a class folder beside images": (
         lambda folder: (folder / "cat").mkdir(),
@@ -136,11 +129,11 @@ BROKEN = {
     ),
     "nothing": (
         lambda folder: [file.unlink() for file in folder.iterdir()],
-        "must hold PNG or JPEG files, got",
+        "must hold images, got none in",
     ),
     "an empty class": (
         lambda folder: [file.unlink() for file in folder.iterdir()] and (folder / "3").mkdir(),
-        "3 must hold images of its class, got 0; fill or delete it",
+        "broken/3'; images end in",
     ),
 }
 
@@ -156,6 +149,43 @@ def test_a_broken_folder_is_one_line_that_names_the_file(folders, capsys, name, 
     assert message.format(owner="the reference" if flag == "images" else "000000.png") in error
     if "png" in message:
         assert str(folders["broken"]) in error
+
+
+def test_a_file_in_colour_differs_from_a_grey_reference(folders, capsys):
+    save(folders["broken"] / "000001.png", (8, 8), "RGB")
+    error = error_of(capsys, "--images", folders["broken"], "--reference", folders["reference"])
+    assert (
+        f"{folders['broken'] / '000001.png'} must be 8x8x1 (height, width, channels) as the "
+        "reference is, got 8x8x3"
+    ) in error
+
+
+def test_a_file_in_colour_makes_a_reference_rgb(folders, capsys):
+    """As it makes a data set; grey images then differ from it."""
+    save(folders["broken"] / "000001.png", (8, 8), "RGB")
+    error = error_of(capsys, "--images", folders["images"], "--reference", folders["broken"])
+    assert (
+        f"{folders['images'] / '000000.png'} must be 8x8x3 (height, width, channels) as the "
+        "reference is, got 8x8x1"
+    ) in error
+
+
+def test_a_folder_of_several_splits_is_an_error(folders, tmp_path, capsys):
+    """Training images would be measured with the others."""
+    for name in ("train", "val"):
+        write_folder(tmp_path / "both" / name, REFERENCE, classes=True)
+    error = error_of(capsys, "--images", tmp_path / "both", "--reference", folders["reference"])
+    assert "--images must be the images of one split, got those of several in" in error
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_file_that_is_no_image_is_one_warning(folders, capsys):
+    (folders["images"] / "notes.txt").write_text("no image")
+    assert run("--images", folders["images"], "--reference", folders["reference"]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "read" in line]
+    assert warning.startswith(
+        "warning: --images has files that are not read: 1, the first is notes.txt; images end in "
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +207,8 @@ def test_a_broken_folder_is_one_line_that_names_the_file(folders, capsys, name, 
             "classes of --images must be among those of the reference (0, 1, 2, 3, 4, 5, 6, 7, 8, "
             "9), got 'cat'",
         ),
-        ({"images": np.array([{}])}, "must be a whole .npz file without pickled objects"),
+        ({"images": np.array([{}])}, "must be uint8 or float32, got 'object'"),
+        ({"labels": np.array([{}] * 3)}, "must be a whole .npz file without pickled objects"),
     ],
 )
 def test_a_broken_file_is_one_line(folders, tmp_path, capsys, arrays, message):
@@ -214,7 +245,7 @@ def test_eight_bits_are_not_compared_with_floats_of_any_range(folders, tmp_path,
     words = ["--metrics.names", "memorization"]
     for wrong, message in (
         (eight, f"images of {eight} must be float32 as the reference is, got 'uint8'"),
-        (folders["images"], f"--{flag} must be an .npz file for data of any range"),
+        (folders["images"], f"--{flag} {folders['images']} must be float32 as the reference is"),
     ):
         given = [w for k, v in (flags | {flag: wrong}).items() for w in (f"--{k}", v)]
         assert message in error_of(capsys, *given, *words)
@@ -283,4 +314,4 @@ def test_reference_and_training_images_have_the_same_classes(folders, tmp_path, 
     flags = ["--images", folders["images"], "--reference", folders["reference"], "--train", train]
     error = error_of(capsys, *flags, "--metrics.names", "classes")
     assert "class names must be the same in" in error
-    assert "got ['7', 'seven']; in one only" in error
+    assert "got ['7', 'seven'] in one of them only" in error

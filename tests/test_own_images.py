@@ -43,11 +43,11 @@ def message_of(function: Callable[[DataConfig], object], config: DataConfig) -> 
 
 
 def test_sub_folders_are_classes_in_sorted_order(tmp_path: Path) -> None:
-    """Files are sorted too, and suffixes of any case count."""
+    """Files are sorted too, suffixes of any case count, and hidden files do not."""
     save(tmp_path / "b" / "1.png", noise(4, 4, 3))
     save(tmp_path / "a" / "2.PNG", noise(4, 4, 3) // 2)
     save(tmp_path / "a" / "1.bmp", noise(4, 4, 3) // 4)
-    (tmp_path / "a" / "notes.txt").write_text("not an image")
+    (tmp_path / "a" / ".notes.txt").write_text("not an image")
     (tmp_path / ".cache").mkdir()
     dataset = load_dataset(folder(tmp_path))
     assert dataset.class_names == ("a", "b")
@@ -112,8 +112,11 @@ def test_a_folder_beside_the_class_folders_is_named(tmp_path: Path) -> None:
     """As where data.path is CUB's own root, one folder too high."""
     save(tmp_path / "images" / "001.Albatross" / "1.png", noise(4, 4, 3))
     message = message_of(describe, folder(tmp_path))
-    assert message.startswith(f"{tmp_path / 'images'} must hold images of its class, got 0; ")
-    assert message.endswith("or set data.path to the folder of the class folders")
+    inner = tmp_path / "images" / "001.Albatross"
+    assert message == (
+        f"data.path must hold only images in its class folders, got {str(inner)!r}; "
+        "move them up, or set data.path to the folder of the class folders"
+    )
 
 
 def split_tree(path: Path, *names: str) -> DataConfig:
@@ -176,7 +179,10 @@ def test_splits_of_loose_images_are_an_error(tmp_path: Path) -> None:
     for name in ("train", "val"):
         save(tmp_path / name / "1.png", noise(4, 4, 3))
     message = message_of(describe, folder(tmp_path))
-    assert message.startswith(f"{tmp_path / 'train'} must hold class folders, as a split, got")
+    image = tmp_path / "train" / "1.png"
+    assert message.startswith(
+        f"data.path must hold class folders in each split, got {str(image)!r}"
+    )
 
 
 def test_a_class_of_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
@@ -184,13 +190,15 @@ def test_a_class_of_val_that_train_lacks_is_an_error(tmp_path: Path) -> None:
     config = split_tree(tmp_path, "train", "val")
     save(tmp_path / "val" / "c" / "1.png", noise(4, 4, 3))
     message = message_of(describe, config)
-    assert message.startswith(f"{tmp_path / 'val' / 'c'} must be a class of {tmp_path / 'train'}")
+    extra = tmp_path / "val" / "c"
+    assert message == f"data.path must have each class in train/ too, got {str(extra)!r}"
 
 
 def test_two_folders_of_one_split_are_an_error(tmp_path: Path) -> None:
     """Neither is left out in silence."""
     message = message_of(describe, split_tree(tmp_path, "train", "val", "valid"))
-    assert message.startswith(f"{tmp_path} must be one folder for each split, got ['train', 'val'")
+    wanted = "data.path must have one folder for each split, got ['train', 'val', 'valid']"
+    assert message == wanted
 
 
 @pytest.mark.parametrize("function", [describe, load_dataset])
@@ -206,21 +214,53 @@ def test_a_missing_folder_is_an_error(
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     """It says which suffixes count."""
     message = message_of(describe, folder(tmp_path))
-    assert message.startswith(f"data.path must hold images, got {str(tmp_path)!r}; images end in")
+    wanted = f"data.path must hold images, got none in {str(tmp_path)!r}; images end in .bmp, "
+    assert message.startswith(wanted)
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     """It would be a class without images."""
     save(tmp_path / "a" / "1.png", noise(4, 4, 3))
     (tmp_path / "b").mkdir()
-    assert message_of(describe, folder(tmp_path)).startswith(f"{tmp_path / 'b'} must hold images")
+    message = message_of(describe, folder(tmp_path))
+    assert message.startswith(f"data.path must hold images, got none in {str(tmp_path / 'b')!r}; ")
 
 
 def test_loose_images_beside_class_folders_are_an_error(tmp_path: Path) -> None:
     """They would have no class."""
     save(tmp_path / "a" / "1.png", noise(4, 4, 3))
     save(tmp_path / "2.png", noise(4, 4, 3))
-    assert "class folders or loose images, not both" in message_of(describe, folder(tmp_path))
+    assert message_of(describe, folder(tmp_path)) == (
+        "data.path must hold class folders or loose images, not both, got '2.png' beside 'a' in "
+        f"{str(tmp_path)!r}"
+    )
+
+
+@pytest.mark.parametrize("function", [describe, load_dataset])
+def test_a_folder_inside_a_class_folder_is_an_error(
+    function: Callable[[DataConfig], object], tmp_path: Path
+) -> None:
+    """Its images would be left out."""
+    save(tmp_path / "cat" / "1.png", noise(4, 4, 3))
+    save(tmp_path / "cat" / "kittens" / "1.png", noise(4, 4, 3))
+    assert message_of(function, folder(tmp_path)) == (
+        "data.path must hold class folders or loose images, not both, got '1.png' beside "
+        f"'kittens' in {str(tmp_path / 'cat')!r}"
+    )
+
+
+def test_files_that_are_no_images_give_one_warning(tmp_path: Path) -> None:
+    """With their number and the name of the first; a link to nothing is one of them."""
+    save(tmp_path / "cat" / "1.png", noise(4, 4, 3))
+    (tmp_path / "cat" / "2.gif").write_bytes(b"GIF89a")
+    (tmp_path / "cat" / "3.png").symlink_to(tmp_path / "absent.png")
+    (tmp_path / "labels.csv").write_text("1.png,cat")
+    with pytest.warns(UserWarning, match=r"\.webp$") as warned:
+        assert len(load_dataset(folder(tmp_path)).images) == 1
+    assert len(warned) == 1
+    assert str(warned[0].message).startswith(
+        "data.path has files that are not read: 3, the first is labels.csv; images end in .bmp, "
+    )
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
@@ -289,15 +329,15 @@ def test_npz_classes_have_their_names_or_their_numbers(tmp_path: Path) -> None:
     [
         ({"pictures": noise(2, 1, 4, 4)}, "data.npz must hold an array 'images', got ['pictures']"),
         ({"images": np.zeros((2, 1, 4, 4))}, "must be uint8 or float32, got 'float64'"),
-        ({"images": noise(2, 2, 4, 4)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
-        ({"images": noise(2, 1, 4, 5)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
-        ({"images": noise(2)}, "be (N, C, S, S), (N, S, S, C) or (N, S, S)"),
+        ({"images": noise(2, 2, 4, 4)}, "be (N, C, H, W), (N, H, W, C) or (N, H, W)"),
+        ({"images": noise(2, 1, 4, 5)}, "must be square, got 4x5 (height, width)"),
+        ({"images": noise(2)}, "be (N, C, H, W), (N, H, W, C) or (N, H, W)"),
         ({"images": noise(2, 1, 8, 8)}, "got 4; set --data.image-size 8"),
         ({"images": np.zeros((2, 1, 4, 4), np.float32)}, "got 'uint8'; set --data.dtype float32"),
         ({"images": noise(2, 4, 4), "labels": np.array([0.0, 1.0])}, "must be 2 integers"),
         ({"images": noise(2, 4, 4), "labels": np.array([0])}, "must be 2 integers"),
         ({"images": noise(2, 4, 4), "labels": np.array([0, 2])}, "use each of the classes 0 to 2"),
-        ({"images": noise(2, 4, 4), "labels": np.array([-1, 0])}, "use each of the classes 0 to 0"),
+        ({"images": noise(2, 4, 4), "labels": np.array([-1, 0])}, "must be at least 0, got -1"),
         ({"images": np.full((2, 4, 4), None)}, "must be uint8 or float32, got 'object'"),
     ],
 )

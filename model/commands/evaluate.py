@@ -1,29 +1,29 @@
-"""Images that are measured and the real ones they are measured against: a data set, folders, .npz.
+"""Images to measure and the real ones they are measured against, and the numbers as a table.
 
-Nothing is resized, cropped or reordered here: images that differ from the reference are an error.
-Must not know metrics' names, extractors, or how a model is trained.
+Images come from a data set, from folders or from .npz files. Nothing is resized, cropped or
+reordered: images that differ from the reference in form are an error.
 """
 
 import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from zipfile import is_zipfile
 
 import numpy as np
 
-from model.config import DataConfig, check
+from model.config import DataConfig
 from model.data.datasets import load_dataset
 from model.data.own_images import (
-    check_finite_images,
-    read_names,
-    whole_labels,
+    ImageFolder,
+    folder_channels,
+    read_npz_head,
+    read_npz_images,
+    scan_folder,
 )
-from model.data.reading import GREY_MODES, check_mode, reading
-from model.errors import UsageError
-from model.metrics import RealImages
+from model.data.reading import decode_image
+from model.errors import MissingFileError, UsageError
+from model.metrics import METRICS, Evaluation, RealImages
 
-IMAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 LISTED_CLASSES = 12
 """Class names that an error lists at most."""
 
@@ -41,17 +41,34 @@ class Form:
     owner: str = "the reference"
     way_out: str = "images are compared as they are, never resized"
 
+    def check_shape(self, source: object, shape: tuple[int, ...]) -> None:
+        """Raise UsageError, which tells both shapes, unless a file's images have this one."""
+        if tuple(shape) != tuple(self.shape):
+            wanted, got = ("x".join(map(str, (H, W, C))) for C, H, W in (self.shape, shape))
+            raise UsageError(
+                f"{source} must be {wanted} (height, width, channels) as {self.owner} is, "
+                f"got {got}; {self.way_out}"
+            )
+
+    def check_dtype(self, source: object, dtype: np.dtype) -> None:
+        """Raise UsageError unless images are of this type, or 8-bit ones that can be scaled."""
+        if dtype != self.dtype and not (self.bounded and dtype == np.uint8):
+            raise UsageError(
+                f"{source} must be {self.dtype} as {self.owner} is, got {str(dtype)!r}; "
+                f"give an .npz file of {self.dtype}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
-    """The images of a folder or file, and their classes where it tells them."""
+    """All images of a folder or file, and their classes if it tells them."""
 
     images: np.ndarray
     """(N, C, H, W) uint8 or float32."""
-    labels: np.ndarray | None = None
+    labels: np.ndarray | None
     """(N,) int64, or None."""
-    class_names: tuple[str, ...] | None = None
-    """None where labels are bare numbers, or there are none."""
+    class_names: tuple[str, ...]
+    """Empty if labels are bare numbers, or there are none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,14 +80,16 @@ class Reference:
 
 
 def load_reference(config: DataConfig, *, with_train: bool) -> Reference:
-    """The held-out images of a data set and, if asked for, its train pool.
+    """The held-out images of a data set and, on request, its train pool.
 
     Raises:
-        ValueError, FileNotFoundError: As load_dataset, or the split leaves too small a reference.
+        UsageError: As load_dataset, or the split leaves too small a reference.
     """
     data = load_dataset(config)
-    few = len(data.reference) < 2
-    check(not few, "data.split", "leave a reference", config.split, "use another split")
+    if len(data.reference) < 2:
+        raise UsageError(
+            f"data.split must leave a reference, got {config.split!r}; use another split"
+        )
     labels = data.labels
     real = RealImages(
         reference=data.images[data.reference],
@@ -88,15 +107,12 @@ def read_reference(path: Path, train: Path | None) -> Reference:
     """All images of a folder or .npz file as the reference, and of another as training images.
 
     Raises:
-        ValueError, FileNotFoundError: As read_images, or the two differ in form or classes.
+        UsageError: As read_images, or the two differ in form or classes.
     """
     found = read_images(path, flag="--reference")
-    check_number(found, "--reference")
     dtype = found.images.dtype
     form = Form(shape=found.images.shape[1:], dtype=dtype, bounded=dtype == np.uint8)
     trained = None if train is None else read_images(train, flag="--train", form=form)
-    if trained is not None:
-        check_number(trained, "--train")
     names = _common_names(found, trained, f"{path} and {train}")
     real = RealImages(
         reference=found.images,
@@ -111,7 +127,7 @@ def read_reference(path: Path, train: Path | None) -> Reference:
 def read_generated(
     path: Path, reference: Reference, *, num_images: int | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images to be measured, of the reference's form, and the classes that were asked for.
+    """Images to measure, of the reference's form, and the classes that were requested.
 
     Args:
         path: As of read_images.
@@ -120,18 +136,22 @@ def read_generated(
 
     Returns:
         (N, C, H, W) images of the reference's type; (N,) int64 numbers of the reference's classes,
-        or None where the images, or those of the reference, have no classes.
+        or None if the images, or those of the reference, have no classes.
 
     Raises:
-        ValueError, FileNotFoundError: As read_images, there are fewer images than asked for, or a
-            class is none of the reference's.
+        UsageError: As read_images, there are fewer images than num_images, or a class is none of
+            the reference's.
     """
     found = read_images(path, flag="--images", form=reference.form)
-    check_number(found, "--images")
     names = reference.real.class_names
     labels = match_labels(found, names, flag="--images") if names else None
     total = len(found.images)
-    count = num_measured(total, len(reference.real.reference), num_images)
+    if num_images is not None and num_images > total:
+        raise UsageError(
+            f"metrics.num_images must be at most the number of images ({total}), got {num_images}; "
+            "give more images, or leave it out"
+        )
+    count = min(total, len(reference.real.reference)) if num_images is None else num_images
     if count == total:
         return found.images, labels
     first = f"the first {count:,}"
@@ -143,10 +163,10 @@ def read_generated(
 
 
 def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
-    """Images of a folder of PNG and JPEG files, by name, or of the array `images` of an .npz file.
+    """Images of a folder of image files, by name, or of the array `images` of an .npz file.
 
-    Sub-folders are classes, as are the arrays `labels` and, beside it, `class_names` of a file.
-    Transparency is dropped; grey images have one channel.
+    They are found and decoded as those of the data sets folder and npz. Sub-folders are classes,
+    as are the arrays `labels` and `class_names` of a file.
 
     Args:
         path: The folder or file.
@@ -155,217 +175,101 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
             in [0, 1] for float32.
 
     Raises:
-        FileNotFoundError: There is no such folder or file.
-        UsageError: There are no images, a file is damaged or no image, or an image differs.
+        UsageError: There is no such folder or file, there are fewer than two images, a file is
+            damaged or no image, or an image differs.
     """
+    path = path.expanduser()
     if path.suffix == ".npz" and path.is_file():
-        return _read_npz(path, form)
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"{flag} must be an existing folder or .npz file, got {str(path)!r}"
-        )
-    bounded = form is None or form.bounded
-    check(bounded, flag, "be an .npz file for data of any range", str(path))
-    return _read_folder(path, flag, form)
+        head = read_npz_head(path)
+        if form is not None:
+            form.check_shape(path, head.shape[1:])
+            form.check_dtype(f"images of {path}", head.dtype)
+        images, labels, class_names = read_npz_images(path), head.labels, head.class_names
+    elif path.is_dir():
+        folder = scan_folder(path, flag)
+        images = _decode_folder(folder, path, flag, form)
+        labels, class_names = folder.labels, folder.class_names
+    else:
+        raise MissingFileError(f"{flag} must be an existing folder or .npz file, got {str(path)!r}")
+    if len(images) < 2:
+        raise UsageError(f"{flag} must hold at least 2 images, got {len(images)}")
+    if form is not None and images.dtype != form.dtype:
+        images = images.astype(np.float32) / np.float32(255)
+    return ImageSet(images=images, labels=labels, class_names=class_names)
 
 
-def _read_folder(root: Path, flag: str, form: Form | None) -> ImageSet:
-    files, labels, class_names = _find_files(root, flag)
-    first = _decode(files[0])
-    if form is None:
-        form = Form(shape=first.shape, dtype=first.dtype, owner=files[0].name)
-    images = np.empty((len(files), *form.shape), np.uint8)
-    for number, file in enumerate(files):
-        pixels = _decode(file) if number else first
-        check_shape(file, pixels.shape, form)
-        images[number] = pixels
-    return ImageSet(images=_as_type(images, form), labels=labels, class_names=class_names)
-
-
-def _find_files(
-    root: Path, flag: str
-) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
-    """Image files by class and name, their labels and class names (None for a flat folder)."""
-    entries = _visible(root)
-    folders = [entry for entry in entries if entry.is_dir()]
-    loose = [entry for entry in entries if not entry.is_dir()]
-    if folders and loose:
-        rule = "hold class folders or loose images, not both"
-        check(False, flag, rule, str(root), f"move {loose[0].name} away")
-    way_out = "model sample --out DIR writes some" if flag == "--images" else ""
-    check(bool(entries), flag, "hold PNG or JPEG files", str(root), way_out)
-    members = [_visible(folder) for folder in folders]
-    for folder, files in zip(folders, members, strict=True):
-        check(bool(files), str(folder), "hold images of its class", 0, "fill or delete it")
-    files = loose or [file for files in members for file in files]
-    for file in files:
-        image = file.suffix.lower() in IMAGE_KINDS and not file.is_dir()
-        got = "a folder" if file.is_dir() else file.suffix
-        check(image, str(file), "be a PNG or JPEG file", got, "keep nothing else in the folder")
-    if loose:
-        return files, None, None
-    labels = np.repeat(np.arange(len(folders)), [len(files) for files in members])
-    return files, labels.astype(np.int64), tuple(folder.name for folder in folders)
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
-def _decode(file: Path) -> np.ndarray:
-    """(C, H, W) uint8 of a PNG or JPEG file: C is 1 for grey ones, else 3."""
-    from PIL import Image
-
-    what = f"a readable {IMAGE_KINDS[file.suffix.lower()]} image"
-    with reading(file, what):
-        try:
-            with Image.open(file, formats=("PNG", "JPEG")) as picture:
-                mode = picture.mode
-                pixels = np.asarray(picture.convert("L" if mode in GREY_MODES else "RGB"))
-        except Image.DecompressionBombError as error:  # of no kind that reading() knows
-            raise UsageError(error) from None
-    check_mode(file, mode)
-    return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
-
-
-def _read_npz(path: Path, form: Form | None) -> ImageSet:
-    with reading(path, "a whole .npz file without pickled objects"):
-        check(is_zipfile(path), "its content", "be an archive", "another")
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            arrays = {n: file[n] for n in ("images", "labels", "class_names") if n in names}
-    if "images" not in arrays:
-        raise UsageError(f"{path} must hold an array 'images', got {names}")
-    images = _channels_first(path, arrays["images"])
-    if form is not None:
-        check_shape(path, images.shape[1:], form)
-        same = images.dtype == form.dtype or (form.bounded and images.dtype == np.uint8)
-        rule = f"be {form.dtype} as {form.owner} is"
-        check(same, f"images of {path}", rule, str(images.dtype), f"save them as {form.dtype}")
-    check_finite_images(path, images)
-    labels, class_names = _npz_classes(path, len(images), arrays)
-    return ImageSet(images=_as_type(images, form), labels=labels, class_names=class_names)
-
-
-def _channels_first(path: Path, images: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) of an array (N, C, H, W), (N, H, W, C) or (N, H, W)."""
-    known = images.dtype in (np.uint8, np.float32)
-    rule, way_out = "be uint8 or float32", "save them as one of these"
-    check(known, f"images of {path}", rule, str(images.dtype), way_out)
-    full = images[:, None] if images.ndim == 3 else images
-    if full.ndim == 4 and full.shape[1] not in (1, 3):
-        full = full.transpose(0, 3, 1, 2)
-    check(
-        full.ndim == 4 and full.shape[1] in (1, 3) and 0 not in full.shape,
-        f"images of {path}",
-        "be (N, C, H, W), (N, H, W, C) or (N, H, W) with N at least 1 and C 1 or 3",
-        images.shape,
-    )
-    return np.ascontiguousarray(full)
-
-
-def _npz_classes(
-    path: Path, count: int, arrays: dict[str, np.ndarray]
-) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """Labels and class names of a file, None where it has none."""
-    if "labels" not in arrays:
-        return None, None
-    labels = whole_labels(path, count, labels=arrays["labels"])
-    lowest, highest = int(labels.min()), int(labels.max())
-    check(lowest >= 0, f"labels of {path}", "be at least 0", lowest)
-    if "class_names" not in arrays:
-        return labels, None
-    names = read_names(path, arrays["class_names"])
-    check(len(set(names)) == len(names), f"class_names of {path}", "differ", names)
-    rule = f"be below the number of class_names ({len(names)})"
-    check(highest < len(names), f"labels of {path}", rule, highest)
-    return labels, names
-
-
-def _as_type(images: np.ndarray, form: Form | None) -> np.ndarray:
-    """8-bit images as floats in [0, 1] where the others are floats."""
-    if form is None or images.dtype == form.dtype:
-        return images
-    return images.astype(np.float32) / np.float32(255)
-
-
-def check_shape(path: Path, shape: tuple[int, ...], form: Form) -> None:
-    """Raise UsageError, which tells both, unless a file's images have the form's shape."""
-    if tuple(shape) != tuple(form.shape):
-        wanted, got = ("x".join(map(str, (H, W, C))) for C, H, W in (form.shape, shape))
+def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None) -> np.ndarray:
+    """(N, C, H, W) uint8; grey files among others in colour become RGB, as in training."""
+    if folder.parts is not None:
         raise UsageError(
-            f"{path} must be {wanted} (height, width, channels) as {form.owner} is, got {got}; "
-            f"{form.way_out}"
+            f"{flag} must be the images of one split, got those of several in {str(path)!r}; "
+            "name one of its folders"
         )
-
-
-def check_number(found: ImageSet, flag: str) -> None:
-    """Raise UsageError unless there are two images, the fewest that can be measured."""
-    count = len(found.images)
-    check(count >= 2, flag, "hold at least 2 images", count)
+    channels = folder_channels(folder.files)
+    if form is None:
+        H, W, _ = decode_image(folder.files[0]).shape
+        form = Form(shape=(channels, H, W), dtype=np.dtype(np.uint8), owner=folder.files[0].name)
+    form.check_dtype(f"{flag} {path}", np.dtype(np.uint8))
+    images = np.empty((len(folder.files), *form.shape), np.uint8)
+    wanted = channels if channels == form.shape[0] else None
+    for number, file in enumerate(folder.files):
+        pixels = decode_image(file, wanted).transpose(2, 0, 1)
+        form.check_shape(file, pixels.shape)
+        images[number] = pixels
+    return images
 
 
 def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tuple[str, ...]:
-    """The class names of the real images, in the reference's order; empty where none has classes.
+    """The class names of the real images, in the reference's order; empty if none has classes.
 
     Raises:
         UsageError: Both have names, and not the same.
     """
     labelled = [s for s in (reference, train) if s is not None and s.labels is not None]
-    named = [s.class_names for s in labelled if s.class_names is not None]
+    named = [s.class_names for s in labelled if s.class_names]
     if named:
         differing = sorted(set(named[0]) ^ set(named[-1]))
-        rule = f"be the same in {where}"
-        check(not differing, "class names", rule, differing[:LISTED_CLASSES], "in one only")
+        if differing:
+            raise UsageError(
+                f"class names must be the same in {where}, got {differing[:LISTED_CLASSES]} "
+                "in one of them only"
+            )
         return named[0]
     numbers = [int(s.labels.max()) for s in labelled if s.labels is not None]
     return tuple(str(number) for number in range(max(numbers, default=-1) + 1))
 
 
 def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.ndarray | None:
-    """A set's labels as (N,) int64 numbers of the classes `names`; None where it has none.
+    """A set's labels as (N,) int64 numbers of the classes `names`; None if it has none.
 
     Raises:
         UsageError: A class that has images is none of them.
     """
     if found.labels is None:
         return None
-    if found.class_names is None:
-        highest = int(found.labels.max())
-        rule = f"be below the number of the reference's classes ({len(names)})"
-        check(highest < len(names), f"labels of {flag}", rule, highest)
+    used = np.unique(found.labels).tolist()
+    if not found.class_names:
+        if used[-1] >= len(names):
+            rule = f"be below the number of the reference's classes ({len(names)})"
+            raise UsageError(f"labels of {flag} must {rule}, got {used[-1]}")
         return found.labels
-    used = set(found.labels.tolist())
-    for number, name in enumerate(found.class_names):
-        if number in used and name not in names:
-            listed = ", ".join(names[:LISTED_CLASSES])
-            more = ", ..." if len(names) > LISTED_CLASSES else ""
+    for name in (found.class_names[number] for number in used):
+        if name not in names:
+            listed = ", ".join(names[:LISTED_CLASSES]) + (", ..." * (len(names) > LISTED_CLASSES))
             close = get_close_matches(name, names, 1, 0.5)
-            way_out = f"did you mean {close[0]!r}?" if close else ""
-            rule = f"be among those of the reference ({listed}{more})"
-            check(False, f"classes of {flag}", rule, name, way_out)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UsageError(
+                f"classes of {flag} must be among those of the reference ({listed}), "
+                f"got {name!r}{hint}"
+            )
     numbers = [names.index(name) if name in names else -1 for name in found.class_names]
     return np.asarray(numbers, np.int64)[found.labels]
-
-
-def num_measured(num_images: int, num_reference: int, asked: int | None) -> int:
-    """How many of the images are measured: as many as asked for, or as the reference has.
-
-    Raises:
-        UsageError: More are asked for than there are.
-    """
-    if asked is not None:
-        rule = f"be at most the number of images ({num_images})"
-        way_out = "give more images, or leave it out"
-        check(asked <= num_images, "metrics.num_images", rule, asked, way_out)
-        return asked
-    return min(num_images, num_reference)
 
 
 def first_images(count: int, num_images: int, labels: np.ndarray | None = None) -> np.ndarray:
     """Ascending indices of the `count` images that are measured: the first ones.
 
-    With labels the first ones of each class, so that each keeps its share: a folder stands class by
+    With labels the first ones of each class, so that each keeps its share: a folder is sorted by
     class, and its first images would be of its first classes only.
 
     Args:
@@ -380,3 +284,59 @@ def first_images(count: int, num_images: int, labels: np.ndarray | None = None) 
         members = np.flatnonzero(labels == label)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return np.sort(np.argsort(place, kind="stable")[:count])
+
+
+def table_lines(found: Evaluation, class_names: tuple[str, ...] = ()) -> list[str]:
+    """Each number beside its standard error and its numbers of images; below, those of classes.
+
+    Args:
+        found: The numbers.
+        class_names: The order of the classes.
+    """
+    lines = columns(value_rows(found))
+    if by_class := class_rows(found, class_names):
+        lines += ["", *columns(by_class)]
+    return lines
+
+
+def value_rows(found: Evaluation) -> list[list[str]]:
+    """A head, and a row for each number; `<metric>_se` is a column, without its metric a row."""
+    rows = [["metric", "value", "se", "images", "reference"]]
+    if found.num_train:
+        rows[0].append("train")
+    for key, value in found.values.items():
+        metric, slash, label = key.partition("/")
+        if metric.endswith("_se") and f"{metric[:-3]}{slash}{label}" in found.values:
+            continue
+        error = found.values.get(f"{metric}_se{slash}{label}")
+        numbers = [f"{value:.5g}", "-" if error is None else f"{error:.2g}"]
+        rows.append([key, *numbers, f"{found.num_images:,}", f"{found.num_reference:,}"])
+        if found.num_train:
+            rows[-1].append(f"{found.num_train:,}" if label and not without_train(metric) else "-")
+    return rows
+
+
+def without_train(metric: str) -> bool:
+    """Whether a number has the name of a metric that needs no training images."""
+    return metric in METRICS and "train" not in METRICS[metric].needs
+
+
+def class_rows(found: Evaluation, class_names: tuple[str, ...]) -> list[list[str]]:
+    """A head, and a row for each class that has numbers; empty where none has."""
+    keys = [key for key, numbers in found.classes.items() if numbers]
+    rows = []
+    for name in class_names:
+        numbers = [found.classes[key].get(name) for key in keys]
+        if any(number is not None for number in numbers):
+            rows.append([name, *("-" if n is None else f"{n:.5g}" for n in numbers)])
+    return [["class", *keys], *rows] if rows else []
+
+
+def columns(rows: list[list[str]]) -> list[str]:
+    """Rows of words as lines, the first column flush left and the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [f"{word:>{width}}" for word, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
+    return lines

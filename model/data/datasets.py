@@ -150,7 +150,7 @@ def describe(config: DataConfig) -> Description:
         dtype=config.dtype,
         bounded=contents.bounded,
         class_names=contents.class_names,
-        num_classes=contents.num_classes,
+        num_classes=contents.unnamed_classes or len(contents.class_names or ()),
         num_train=len(splits.train),
         num_reference=len(splits.reference),
         num_validation=len(splits.validation),

@@ -1,32 +1,21 @@
 """Data sets of the Hugging Face hub by name, or as its package `datasets` saved them to a folder.
 
-The package (an extra of its own) is imported by the functions that need it. Must not know other
-data sets, nor how images are split.
+The package (an extra of its own) is imported by the functions that need it.
 """
 
 import importlib
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.config import DataConfig, check
-from model.data.reading import (
-    GREY_MODES,
-    Contents,
-    check_mode,
-    collect_pixels,
-    labelled,
-    need_package,
-    one_line,
-    reading,
-)
+from model.config import DataConfig
+from model.data.reading import Contents, collect_pixels, decode_image, need_package
 from model.data.splits import SPLIT_NAMES, check_split
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError, one_line
 from model.images import crop_square
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -39,19 +28,19 @@ class _Source(NamedTuple):
 
     splits: dict[str, Any]
     parts: list[int] | None
-    """Official split of each; None where there is but one."""
+    """Official split of each; None if there is only one."""
     image: str
     label: str | None
 
 
 def describe_huggingface(config: DataConfig) -> Contents:
-    """Contents of a data set, which is downloaded first where it is a hub's and not here yet.
+    """Contents of a data set, which is downloaded first if it is on the hub and not here yet.
 
     It is grey if its first image is.
 
     Raises:
         UsageError: A column cannot be found, or labels do not number classes.
-        FileNotFoundError: There is no such data set, or it cannot be downloaded.
+        MissingFileError: There is no such data set, or it cannot be downloaded.
     """
     return _contents(_open(config), config)
 
@@ -60,8 +49,8 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a data set, centre-cropped and resized; transparency is dropped.
 
     Raises:
-        ValueError, FileNotFoundError: As describe_huggingface; or an image is damaged, or of more
-            than 8 bits, or in colour where the first is grey.
+        UsageError: As describe_huggingface; or an image is damaged, has more than 8 bits, or is in
+            colour although the first is grey.
     """
     source = _open(config)
     contents = _contents(source, config)
@@ -70,10 +59,7 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
         for name in source.splits:
             for i, row in enumerate(_encoded(source, name)):
                 what = f"image {i} (from 0) of {config.path} {name}".rstrip()
-                pixels, mode = _decode(row[source.image], what, contents.channels)
-                rule = "be grey, as the first image is"
-                check(contents.channels == 3 or mode in GREY_MODES, what, rule, mode, "convert it")
-                yield crop_square(pixels)
+                yield crop_square(_decode(row[source.image], what, contents.channels))
 
     return collect_pixels(crops(), contents, config), contents
 
@@ -85,32 +71,39 @@ def huggingface_files(config: DataConfig) -> list[Path]:
 
 
 def _open(config: DataConfig) -> _Source:
-    rule = "be set for data.name=huggingface"
-    check(config.path is not None, "data.path", rule, None, "set it to owner/name, or to a folder")
+    if config.path is None:
+        raise UsageError(
+            "data.path must be set for data.name=huggingface, got None; "
+            "set it to owner/name, or to a folder"
+        )
     need_package("datasets", "datasets", config, install=INSTALL)
-    found = _read(config.path or "")
+    found = _read(config.path)
     splits: dict[str, Any] = dict(found) if isinstance(found, dict) else {"": found}
     splits = {str(name): split for name, split in splits.items()}
     parts = None
     if len(splits) > 1:
-        known = [name for name in splits if name in SPLIT_NAMES]
-        rule = f"have no splits but {', '.join(SPLIT_NAMES)}"
-        check(len(known) == len(splits), "data.path", rule, list(splits), "save those you want")
+        if not set(splits) <= set(SPLIT_NAMES):
+            raise UsageError(
+                f"data.path must have only splits called {', '.join(SPLIT_NAMES)}, "
+                f"got {list(splits)}; save those you want"
+            )
         splits = dict(sorted(splits.items(), key=lambda item: SPLIT_NAMES[item[0]]))
         parts = [SPLIT_NAMES[name] for name in splits]
-        check(len(set(parts)) == len(parts), "data.path", "have each split once", list(splits))
+        if len(set(parts)) < len(parts):
+            raise UsageError(f"data.path must have each split once, got {list(splits)}")
     check_split(config, parts or ())
     features = [split.features for split in splits.values()]
     image, label = _image_column(features[0], config), _label_column(features[0], config)
     for other in features[1:]:
         for column in (image, *([] if label is None else [label])):
-            same = other.get(column) == features[0][column]
-            check(same, "data.path", f"have one type of {column} in all splits", other.get(column))
+            if other.get(column) != features[0][column]:
+                rule = f"have one type of {column} in all splits"
+                raise UsageError(f"data.path must {rule}, got {other.get(column)!r}")
     return _Source(splits, parts, image, label)
 
 
 def _package() -> Any:
-    """The package `datasets`, which is there: whoever opens a data set has asked for it."""
+    """The package `datasets`, whose presence is checked when a data set is opened."""
     return importlib.import_module("datasets")
 
 
@@ -121,13 +114,13 @@ def _read(path: str) -> Any:
     folder = Path(path).expanduser()
     what = "be owner/name of a data set of the Hugging Face hub, or a folder saved by save_to_disk"
     if not folder.is_dir() and not HUB_NAME.fullmatch(path):
-        raise FileNotFoundError(f"data.path must {what}, got {path!r}")
+        raise MissingFileError(f"data.path must {what}, got {path!r}")
     try:
         if folder.is_dir():
             return datasets.load_from_disk(folder)
         return datasets.load_dataset(path)
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, failure) as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"data.path must {what}, got {path!r} and {type(error).__name__} ({one_line(error)}); "
             "run once on a connected machine, or pass --data.path DIR"
         ) from None
@@ -136,82 +129,85 @@ def _read(path: str) -> Any:
 def _image_column(features: Any, config: DataConfig) -> str:
     datasets = _package()
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    check(bool(columns), "data.path", "have a column of images", list(features))
-    if config.image_column is None:
-        rule = f"be set for a data set with {len(columns)} columns of images"
-        check(len(columns) == 1, "data.image_column", rule, None, f"it has {', '.join(features)}")
-        return columns[0]
-    rule = f"be a column of images ({', '.join(columns)})"
-    check(config.image_column in columns, "data.image_column", rule, config.image_column)
-    return config.image_column
+    if not columns:
+        raise UsageError(f"data.path must have a column of images, got {list(features)}")
+    if config.image_column is None and len(columns) > 1:
+        raise UsageError(
+            f"data.image_column must be set for a data set with {len(columns)} columns of images, "
+            f"got None; it has {', '.join(features)}"
+        )
+    if config.image_column not in (None, *columns):
+        rule = f"be a column of images ({', '.join(columns)})"
+        raise UsageError(f"data.image_column must {rule}, got {config.image_column!r}")
+    return config.image_column or columns[0]
 
 
 def _label_column(features: Any, config: DataConfig) -> str | None:
-    """The column of classes; None where there is none of that type and none is named."""
+    """The column of classes; None if there is none of that type and none is named."""
     datasets = _package()
     named = [n for n, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     if config.label_column is None:
-        rule = "be set for a data set with several columns of classes"
-        check(len(named) <= 1, "data.label_column", rule, None, f"it has {', '.join(named)}")
+        if len(named) > 1:
+            rule = "be set for a data set with several columns of classes"
+            raise UsageError(f"data.label_column must {rule}, got None; it has {', '.join(named)}")
         return named[0] if named else None
     plain = [
         name
         for name, feature in features.items()
         if isinstance(feature, datasets.Value) and re.match("u?int|string|bool", feature.dtype)
     ]
-    rule = f"be a column of classes ({', '.join([*named, *plain]) or 'there are none'})"
-    known = config.label_column in (*named, *plain)
-    check(known, "data.label_column", rule, config.label_column)
+    if config.label_column not in (*named, *plain):
+        rule = f"be a column of classes ({', '.join([*named, *plain]) or 'there are none'})"
+        raise UsageError(f"data.label_column must {rule}, got {config.label_column!r}")
     return config.label_column
 
 
 def _contents(source: _Source, config: DataConfig) -> Contents:
     sizes = [split.num_rows for split in source.splits.values()]
-    check(sum(sizes) >= 1, "data.path", "hold images", sizes)
+    if sum(sizes) == 0:
+        raise UsageError(f"data.path must hold images, got {sizes}")
     name = next(name for name, size in zip(source.splits, sizes, strict=True) if size)
     first = next(iter(_encoded(source, name)))
-    _, mode = _decode(first[source.image], f"the first image of {config.path}", 3)
-    channels = 1 if mode in GREY_MODES else 3
+    channels = _decode(first[source.image], f"the first image of {config.path}").shape[2]
     parts = None if source.parts is None else np.repeat(source.parts, sizes)
-    if source.label is None:
-        return Contents(num_images=sum(sizes), channels=channels, parts=parts)
-    labels, names = _labels(source, source.label, config)
-    return replace(labelled(labels, names, channels=channels), parts=parts)
+    labels, names = None, ()
+    if source.label is not None:
+        labels, names = _labels(source, source.label, config)
+    return Contents(
+        num_images=sum(sizes), channels=channels, labels=labels, class_names=names, parts=parts
+    )
 
 
 def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarray, tuple[str, ...]]:
     """(N,) int64 classes and their names: the column's own, or its values in sorted order."""
     values = [value for split in source.splits.values() for value in split[column][:]]
     what, missing = f"{column} of {config.path}", sum(value is None for value in values)
-    check(missing == 0, what, "name a class for every image", f"{missing} without one")
+    if missing:
+        raise UsageError(f"{what} must name a class for every image, got {missing} without one")
     names = getattr(next(iter(source.splits.values())).features[column], "names", None)
     if names is None:
         names = sorted(set(values))
         values = np.unique(values, return_inverse=True)[1]
     labels = np.asarray(values, np.int64)
     present = sorted(set(labels.tolist()))
-    every = present == list(range(len(names)))
-    rule = f"use each of its {len(names)} classes, and no others"
-    check(every, what, rule, present[:12], "save it with the classes that it has")
+    if present != list(range(len(names))):
+        raise UsageError(
+            f"{what} must use each of its {len(names)} classes, and no others, got {present[:12]}; "
+            "save it with the classes that it has"
+        )
     return labels, tuple(str(name) for name in names)
 
 
 def _encoded(source: _Source, name: str) -> Any:
-    """A split's images as the files they are: decoding is our own, so that nothing is lost."""
+    """A split's images as the files that they are, to be decoded by our own rules."""
     datasets = _package()
     split = source.splits[name].select_columns([source.image])
     return split.cast_column(source.image, datasets.Image(decode=False))
 
 
-def _decode(file: dict[str, Any] | None, what: str, channels: int) -> tuple[np.ndarray, str]:
-    """(H, W, channels) uint8 of an image file, and its Pillow mode."""
-    from PIL import Image
-
+def _decode(file: dict[str, Any] | None, what: str, channels: int | None = None) -> np.ndarray:
+    """(H, W, C) uint8 of an encoded image."""
     if file is None:
         raise UsageError(f"{what} must be an image, got none; save the data set without it")
     content = io.BytesIO(file["bytes"]) if file["bytes"] is not None else file["path"]
-    with reading(what, "a readable image"), Image.open(content) as picture:
-        mode = picture.mode
-        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    check_mode(what, mode)
-    return pixels.reshape(*pixels.shape[:2], -1), mode
+    return decode_image(content, channels, name=what)

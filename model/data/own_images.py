@@ -1,196 +1,252 @@
 """The user's own images: a folder of image files, or the arrays of an .npz file.
 
-For each, its contents without pixels, and its pixels (N, C, S, S) with them: uint8, or float32 in
-[0, 1] for data.dtype=float32 (float arrays of an .npz stay unbounded). Must not know other
-data sets.
+What training and measuring both read of them: scan_folder, folder_channels, read_npz_head and
+read_npz_images. The other functions make data sets of it.
 """
 
-import io
+import contextlib
+import warnings
 import zipfile
-from dataclasses import replace
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from model.config import DataConfig, check
+from model.config import DataConfig
 from model.data.reading import (
-    GREY_MODES,
     Contents,
-    check_mode,
     collect_pixels,
     decode_image,
-    labelled,
+    num_channels,
+    open_image,
     reading,
 )
 from model.data.splits import SPLIT_NAMES, TRAIN, check_split
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError
 from model.images import crop_square
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""Endings, in lower case, of the files of a folder that are read as images."""
 
 
-class _Scan(NamedTuple):
-    """The image files of a folder data set, in order."""
+class ImageFolder(NamedTuple):
+    """The image files of a folder, sorted by split, class and name."""
 
     files: list[Path]
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    parts: np.ndarray | None
+    labels: np.ndarray | None = None
+    """(N,) int64, or None for a flat folder."""
+    class_names: tuple[str, ...] = ()
+    parts: np.ndarray | None = None
+    """(N,) official split of each image; None if the folder has no splits."""
+
+
+def scan_folder(root: Path, what: str) -> ImageFolder:
+    """Find the images of a folder: loose ones, or those of class folders.
+
+    A folder of train/ beside val/ or test/, each of class folders, has official splits; classes
+    are those of train/. Hidden files are ignored, other files that are no images give one warning.
+
+    Args:
+        root: The folder, which exists.
+        what: The setting that names it, for errors.
+
+    Raises:
+        UsageError: There are no images, or some that belong to no class.
+    """
+    others: list[Path] = []
+    loose, folders = _look_into(root, what, others)
+    splits = _split_folders(folders, what)
+    levels = {part: _class_folders(split, what, others) for part, split in splits.items()}
+    levels = levels or {TRAIN: folders}
+    names = [folder.name for folder in levels[TRAIN]]
+    files, labels, parts = loose, [], []
+    for part, level in levels.items():
+        for folder in level:
+            if folder.name not in names:
+                raise UsageError(
+                    f"{what} must have each class in {splits[TRAIN].name}/ too, got {str(folder)!r}"
+                )
+            members = _class_members(folder, what, others)
+            files += members
+            labels += [names.index(folder.name)] * len(members)
+            parts += [part] * len(members)
+    if others:
+        warnings.warn(
+            f"{what} has files that are not read: {len(others):,}, the first is "
+            f"{others[0].relative_to(root)}; images end in {', '.join(IMAGE_SUFFIXES)}",
+            stacklevel=1,
+        )
+    if not folders:
+        return ImageFolder(files)
+    return ImageFolder(files, np.array(labels), tuple(names), np.array(parts) if splits else None)
+
+
+def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The images, or else the sub-folders, of a folder; other files are added to `others`."""
+    images, folders = [], []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+            images.append(entry)
+        else:
+            (folders if entry.is_dir() else others).append(entry)
+    if images and folders:
+        raise UsageError(
+            f"{what} must hold class folders or loose images, not both, got "
+            f"{images[0].name!r} beside {folders[0].name!r} in {str(folder)!r}"
+        )
+    if not (images or folders):
+        raise UsageError(
+            f"{what} must hold images, got none in {str(folder)!r}; "
+            f"images end in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return images, folders
+
+
+def _split_folders(folders: list[Path], what: str) -> dict[int, Path]:
+    """The folders train/, val/ and test/ in this order; empty if the folder has no splits."""
+    names = [folder.name.lower() for folder in folders]
+    if "train" not in names or len(names) == 1 or not set(names) <= set(SPLIT_NAMES):
+        return {}
+    splits = {SPLIT_NAMES[name]: folder for name, folder in zip(names, folders, strict=True)}
+    if len(splits) < len(names):
+        raise UsageError(f"{what} must have one folder for each split, got {names}")
+    return dict(sorted(splits.items()))
+
+
+def _class_folders(split: Path, what: str, others: list[Path]) -> list[Path]:
+    """The folders of a split."""
+    images, folders = _look_into(split, what, others)
+    if images:
+        raise UsageError(
+            f"{what} must hold class folders in each split, got {str(images[0])!r}; "
+            "move the images into a folder of their class, or of one class for all"
+        )
+    return folders
+
+
+def _class_members(folder: Path, what: str, others: list[Path]) -> list[Path]:
+    """The images of a class folder."""
+    images, folders = _look_into(folder, what, others)
+    if folders:
+        raise UsageError(
+            f"{what} must hold only images in its class folders, got {str(folders[0])!r}; "
+            f"move them up, or set {what} to the folder of the class folders"
+        )
+    return images
+
+
+def folder_channels(files: list[Path]) -> int:
+    """Channels of the images of a folder: 3 if any has colour, else 1."""
+    for file in files:
+        with open_image(file) as picture:
+            if num_channels(picture) == 3:
+                return 3
+    return 1
 
 
 def describe_folder(config: DataConfig) -> Contents:
-    """Contents of a folder of images: sub-folders are classes; colour if any image has colour.
-
-    A folder of train/ beside val/ or test/, each of class folders, comes with official splits.
-    """
-    files, labels, names, parts = _scan_folder(config)
-    check_split(config, () if parts is None else np.unique(parts).tolist())
-    grey = all(_is_grey(file) for file in files)
-    channels = 1 if grey else 3
-    if labels is None:
-        return Contents(num_images=len(files), channels=channels)
-    return replace(labelled(labels, names, channels=channels), parts=parts)
+    """Contents of a folder of images: sub-folders are classes; colour if any image has colour."""
+    return _folder_contents(_scan(config), config)
 
 
 def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
-    contents = describe_folder(config)
-    mode = "L" if contents.channels == 1 else "RGB"
-    images = (crop_square(decode_image(file, mode)) for file in folder_files(config))
+    found = _scan(config)
+    contents = _folder_contents(found, config)
+    images = (crop_square(decode_image(file, contents.channels)) for file in found.files)
     return collect_pixels(images, contents, config), contents
 
 
 def folder_files(config: DataConfig) -> list[Path]:
     """Image files of a folder data set, sorted by split, class and name."""
-    return _scan_folder(config).files
+    return _scan(config).files
 
 
-def _scan_folder(config: DataConfig) -> _Scan:
+def _scan(config: DataConfig) -> ImageFolder:
     root = _given_path(config)
     if not root.is_dir():
-        raise FileNotFoundError(f"data.path must be an existing folder, got {config.path!r}")
-    loose, folders = _look_into(root, "data.path")
-    if loose:
-        return _Scan(loose, None, (), None)
-    names = [folder.name.lower() for folder in folders]
-    if "train" in names and len(names) > 1 and set(names) <= set(SPLIT_NAMES):
-        return _scan_splits(folders)
-    members = [_members(folder) for folder in folders]
-    labels = np.repeat(np.arange(len(folders)), [len(files) for files in members])
-    files = [file for files in members for file in files]
-    return _Scan(files, labels, tuple(folder.name for folder in folders), None)
+        raise MissingFileError(f"data.path must be an existing folder, got {config.path!r}")
+    return scan_folder(root, "data.path")
 
 
-def _scan_splits(folders: list[Path]) -> _Scan:
-    """The files of train/, val/ and test/, split after split; classes are those of train/."""
-    by_part = {SPLIT_NAMES[folder.name.lower()]: folder for folder in folders}
-    one = len(by_part) == len(folders)
-    rule = "be one folder for each split"
-    check(one, str(folders[0].parent), rule, [folder.name for folder in folders])
-    files, labels, parts, names = [], [], [], []
-    for part, folder in sorted(by_part.items()):
-        loose, classes = _look_into(folder, str(folder))
-        way_out = "move them into a folder of their class, or of one class for all"
-        check(not loose, str(folder), "hold class folders, as a split", loose[:1], way_out)
-        names = names or [member.name for member in classes]
-        for member in classes:
-            check(member.name in names, str(member), f"be a class of {by_part[TRAIN]} too", "none")
-            found = _members(member)
-            files += found
-            labels += [names.index(member.name)] * len(found)
-            parts += [part] * len(found)
-    return _Scan(files, np.array(labels), tuple(names), np.array(parts))
-
-
-def _look_into(folder: Path, what: str) -> tuple[list[Path], list[Path]]:
-    """The images, or else the sub-folders, of a folder; both or none of them are an error."""
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if entry.is_dir()]
-    loose = _image_files(entries)
-    check(
-        not (loose and folders),
-        what,
-        "hold class folders or loose images, not both",
-        str(folder),
-        f"move {loose[0].name} into a class folder" if loose else "",
+def _folder_contents(found: ImageFolder, config: DataConfig) -> Contents:
+    check_split(config, () if found.parts is None else np.unique(found.parts).tolist())
+    return Contents(
+        num_images=len(found.files),
+        channels=folder_channels(found.files),
+        labels=found.labels,
+        class_names=found.class_names,
+        parts=found.parts,
     )
-    way_out = f"images end in {', '.join(IMAGE_SUFFIXES)}"
-    check(bool(loose or folders), what, "hold images", str(folder), way_out)
-    return loose, folders
 
 
-def _members(folder: Path) -> list[Path]:
-    """The images of a class folder."""
-    files = _image_files(sorted(folder.iterdir()))
-    way_out = "fill or delete it, or set data.path to the folder of the class folders"
-    check(bool(files), str(folder), "hold images of its class", 0, way_out)
-    return files
+class NpzHead(NamedTuple):
+    """What an .npz file holds, apart from its pixels."""
+
+    shape: tuple[int, ...]
+    """(N, C, H, W), whatever the order in the file."""
+    dtype: np.dtype
+    """uint8 or float32."""
+    labels: np.ndarray | None
+    """(N,) int64, at least 0, or None."""
+    class_names: tuple[str, ...]
+    """Empty if labels are bare numbers, or there are none."""
 
 
-def _image_files(entries: list[Path]) -> list[Path]:
-    return [
-        entry
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES
-        and not entry.name.startswith(".")
-        and entry.is_file()
-    ]
+def read_npz_head(path: Path) -> NpzHead:
+    """Form, labels and class names of an .npz file, without its pixels.
 
-
-def describe_npz(config: DataConfig) -> Contents:
-    """Contents of an .npz file: the header of `images`, and `labels` and `class_names` if there."""
-    path = npz_files(config)[0]
-    with reading(path, "a whole .npz file without pickled objects"), zipfile.ZipFile(path) as file:
-        names = file.namelist()
-        header = _npy_header(file, "images.npy") if "images.npy" in names else None
-        small = {
-            name: np.load(io.BytesIO(file.read(f"{name}.npy")), allow_pickle=False)
-            for name in ("labels", "class_names")
-            if f"{name}.npy" in names
-        }
+    Raises:
+        UsageError: The file is damaged, or its arrays are none of images and their classes.
+    """
+    with _open_npz(path) as file:
+        names = [name.removesuffix(".npy") for name in file.namelist()]
+        header = _array_header(file, "images") if "images" in names else None
+        arrays = {name: _array(file, name) for name in ("labels", "class_names") if name in names}
     if header is None:
-        raise UsageError(f"{path} must hold an array 'images', got {[n[:-4] for n in names]}")
+        raise UsageError(f"{path} must hold an array 'images', got {names}")
     shape, dtype = header
-    count, channels, _ = _npz_layout(path, shape, config)
-    _check_npz_dtype(path, dtype, config)
-    bounded = dtype == np.uint8
-    if "labels" not in small:
-        return Contents(num_images=count, channels=channels, bounded=bounded)
-    labels, class_names = _npz_labels(path, count, **small)
-    return labelled(labels, class_names, channels=channels, bounded=bounded)
+    if dtype not in (np.uint8, np.float32):
+        raise UsageError(
+            f"images of {path} must be uint8 or float32, got {str(dtype)!r}; "
+            "save them as one of these"
+        )
+    shape = _channels_first(np.broadcast_to(np.uint8(0), shape), path).shape
+    if "labels" not in arrays:
+        return NpzHead(shape, dtype, None, ())
+    return NpzHead(shape, dtype, *_npz_classes(path, shape[0], **arrays))
 
 
-def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """The arrays of an .npz file, of their own size; floats must be finite, and stay unbounded."""
-    contents = describe_npz(config)
-    path = npz_files(config)[0]
-    with (
-        reading(path, "a whole .npz file without pickled objects"),
-        np.load(path, allow_pickle=False) as file,
-    ):
-        images = file["images"]
-    _, _, channels_last = _npz_layout(path, images.shape, config)
-    if images.ndim == 3:
-        images = images[:, None]
-    elif channels_last:
-        images = images.transpose(0, 3, 1, 2)
-    check_finite_images(path, images)
-    if images.dtype == np.uint8 and config.dtype == "float32":
-        images = images.astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(images), contents
+def read_npz_images(path: Path) -> np.ndarray:
+    """The (N, C, H, W) images of an .npz file that read_npz_head accepts; floats are finite."""
+    with _open_npz(path) as file:
+        images = _array(file, "images")
+    images = np.ascontiguousarray(_channels_first(images, path))
+    if images.dtype != np.uint8:
+        broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
+        if broken:
+            raise UsageError(f"{path} must hold no image with nan or inf, got {broken}")
+    return images
 
 
-def npz_files(config: DataConfig) -> list[Path]:
-    """The one file of an npz data set."""
-    path = _given_path(config)
-    if not path.is_file():
-        raise FileNotFoundError(f"data.path must be an existing .npz file, got {config.path!r}")
-    return [path]
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Generator[zipfile.ZipFile]:
+    with reading(path, "a whole .npz file without pickled objects"), zipfile.ZipFile(path) as file:
+        yield file
 
 
-def _npy_header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    with file.open(name) as member:
+def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    with file.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _array_header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    with file.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         if version == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
@@ -199,83 +255,90 @@ def _npy_header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.d
     return shape, dtype
 
 
-def _npz_layout(path: Path, shape: tuple[int, ...], config: DataConfig) -> tuple[int, int, bool]:
-    """(N, C, whether channels come last) of the shape (N, C, S, S), (N, S, S, C) or (N, S, S)."""
-    full = (shape[0], 1, *shape[1:]) if len(shape) == 3 else shape
-    channels_last = len(full) == 4 and full[1] not in (1, 3)
-    if channels_last:
-        full = (full[0], full[3], full[1], full[2])
-    check(
-        len(full) == 4 and full[0] >= 1 and full[1] in (1, 3) and full[2] == full[3],
-        f"images of {path}",
-        "be (N, C, S, S), (N, S, S, C) or (N, S, S) with N at least 1 and C 1 or 3",
-        shape,
-    )
-    way_out = f"set --data.image-size {full[2]}"
-    rule = f"be the size of the images of {path}"
-    check(config.image_size == full[2], "data.image_size", rule, config.image_size, way_out)
-    return full[0], full[1], channels_last
+def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
+    """(N, C, H, W) of an array (N, C, H, W), (N, H, W, C) or (N, H, W)."""
+    full = images[:, None] if images.ndim == 3 else images
+    if full.ndim == 4 and full.shape[1] not in (1, 3):
+        full = full.transpose(0, 3, 1, 2)
+    if full.ndim != 4 or full.shape[1] not in (1, 3) or 0 in full.shape:
+        raise UsageError(
+            f"images of {path} must be (N, C, H, W), (N, H, W, C) or (N, H, W) with N at least 1 "
+            f"and C 1 or 3, got {images.shape}"
+        )
+    return full
 
 
-def _check_npz_dtype(path: Path, dtype: np.dtype, config: DataConfig) -> None:
-    known = dtype in (np.dtype(np.uint8), np.dtype(np.float32))
-    check(known, f"images of {path}", "be uint8 or float32", str(dtype))
-    check(
-        dtype == np.uint8 or config.dtype == "float32",
-        "data.dtype",
-        f"be float32 for the float images of {path}",
-        config.dtype,
-        "set --data.dtype float32",
-    )
-
-
-def _npz_labels(
-    path: Path, count: int, *, labels: np.ndarray, class_names: np.ndarray | None = None
+def _npz_classes(
+    path: Path, count: int, labels: np.ndarray, class_names: np.ndarray | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    labels = whole_labels(path, count, labels=labels)
+    """The labels of a file as (count,) int64, and its class names."""
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        got = f"{labels.dtype} of shape {labels.shape}"
+        raise UsageError(f"labels of {path} must be {count} integers, got {got!r}")
+    if labels.min() < 0:
+        raise UsageError(f"labels of {path} must be at least 0, got {labels.min()}")
     if class_names is None:
-        names = tuple(str(label) for label in range(int(labels.max()) + 1))
-    else:
-        names = read_names(path, class_names)
-    present = sorted(set(labels.tolist()))
-    every = present == list(range(len(names)))
-    rule = f"use each of the classes 0 to {len(names) - 1}"
-    check(every, f"labels of {path}", rule, present[:12], "number the classes from 0 without gaps")
-    return labels, names
+        return labels.astype(np.int64), ()
+    if class_names.dtype.kind != "U" or class_names.ndim != 1:
+        got = str(class_names.dtype)
+        raise UsageError(f"class_names of {path} must be strings, got {got!r}")
+    names = tuple(class_names.tolist())
+    if len(set(names)) < len(names):
+        raise UsageError(f"class_names of {path} must differ, got {names}")
+    if labels.max() >= len(names):
+        rule = f"be below the number of class_names ({len(names)})"
+        raise UsageError(f"labels of {path} must {rule}, got {labels.max()}")
+    return labels.astype(np.int64), names
 
 
-def check_finite_images(path: Path, images: np.ndarray) -> None:
-    """Raise UsageError where one of a file's (N, C, H, W) images has a nan or inf."""
-    if images.dtype == np.uint8:
-        return
-    broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
-    check(broken == 0, str(path), "hold no image with nan or inf", broken)
+def describe_npz(config: DataConfig) -> Contents:
+    """Contents of an .npz file: the header of `images`, and `labels` and `class_names` if any."""
+    path = npz_files(config)[0]
+    head = read_npz_head(path)
+    N, C, H, W = head.shape
+    if H != W:
+        raise UsageError(f"images of {path} must be square, got {H}x{W} (height, width)")
+    if config.image_size != H:
+        raise UsageError(
+            f"data.image_size must be the size of the images of {path}, got {config.image_size}; "
+            f"set --data.image-size {H}"
+        )
+    bounded = head.dtype == np.uint8
+    if not bounded and config.dtype != "float32":
+        raise UsageError(
+            f"data.dtype must be float32 for the float images of {path}, got {config.dtype!r}; "
+            "set --data.dtype float32"
+        )
+    present = [] if head.labels is None else np.unique(head.labels).tolist()
+    names = head.class_names or tuple(map(str, range(max(present, default=-1) + 1)))
+    if present != list(range(len(names))):
+        raise UsageError(
+            f"labels of {path} must use each of the classes 0 to {len(names) - 1}, got "
+            f"{present[:12]}; number the classes from 0 without gaps"
+        )
+    return Contents(
+        num_images=N, channels=C, labels=head.labels, class_names=names, bounded=bounded
+    )
 
 
-def whole_labels(path: Path, count: int, *, labels: np.ndarray) -> np.ndarray:
-    """A file's labels as (count,) int64; ValueError unless they are so many integers."""
-    got = f"{labels.dtype} of shape {labels.shape}"
-    whole = labels.dtype.kind in "iu" and labels.shape == (count,)
-    check(whole, f"labels of {path}", f"be {count} integers", got)
-    return labels.astype(np.int64)
+def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:
+    """The arrays of an .npz file, of their own size; floats must be finite, and stay unbounded."""
+    contents = describe_npz(config)
+    images = read_npz_images(npz_files(config)[0])
+    if images.dtype == np.uint8 and config.dtype == "float32":
+        images = images.astype(np.float32) / np.float32(255)
+    return images, contents
 
 
-def read_names(path: Path, class_names: np.ndarray) -> tuple[str, ...]:
-    """A file's class names; ValueError unless they are an array of strings."""
-    named = class_names.dtype.kind == "U" and class_names.ndim == 1
-    check(named, f"class_names of {path}", "be strings", str(class_names.dtype))
-    return tuple(str(name) for name in class_names)
+def npz_files(config: DataConfig) -> list[Path]:
+    """The one file of an npz data set."""
+    path = _given_path(config)
+    if not path.is_file():
+        raise MissingFileError(f"data.path must be an existing .npz file, got {config.path!r}")
+    return [path]
 
 
 def _given_path(config: DataConfig) -> Path:
-    check(config.path is not None, "data.path", f"be set for data.name={config.name}", config.path)
-    return Path(config.path or "").expanduser()
-
-
-def _is_grey(path: Path) -> bool:
-    from PIL import Image
-
-    with reading(path, "a readable image"), Image.open(path) as picture:
-        mode = picture.mode
-    check_mode(path, mode)
-    return mode in GREY_MODES
+    if config.path is None:
+        raise UsageError(f"data.path must be set for data.name={config.name}, got None")
+    return Path(config.path).expanduser()

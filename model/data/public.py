@@ -1,8 +1,7 @@
 """Data sets from installed packages: scikit-learn's digits, crops of flower photographs.
 
 For each, its contents without pixels, and its pixels (N, C, S, S) with them: uint8, or float32 in
-[0, 1] for data.dtype=float32. sklearn is imported by the function that needs it. Must not know
-how images are split, nor what is trained on them.
+[0, 1] for data.dtype=float32. sklearn is imported by the function that needs it.
 """
 
 import hashlib
@@ -11,8 +10,9 @@ import io
 
 import numpy as np
 
-from model.config import DataConfig, check
-from model.data.reading import Contents, collect_pixels, decode_image, labelled, need_package
+from model.config import DataConfig
+from model.data.reading import Contents, collect_pixels, decode_image, need_package
+from model.errors import UsageError
 from model.randomness import Purpose, sequence
 
 DIGITS_CLASS_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
@@ -38,8 +38,12 @@ FLOWER_CROPS_SHA256 = {
 
 def describe_digits(config: DataConfig) -> Contents:
     """Contents of scikit-learn's digits, known by heart."""
-    labels = np.repeat(np.arange(10), DIGITS_CLASS_COUNTS)
-    return labelled(labels, tuple("0123456789"), channels=1)
+    return _digits(np.repeat(np.arange(10), DIGITS_CLASS_COUNTS))
+
+
+def _digits(labels: np.ndarray) -> Contents:
+    names = tuple("0123456789")
+    return Contents(num_images=len(labels), channels=1, labels=labels, class_names=names)
 
 
 def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
@@ -49,7 +53,7 @@ def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
     levels, labels = datasets.load_digits(return_X_y=True)
     grey = np.rint(levels.reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
-    contents = labelled(labels.astype(np.int64), tuple("0123456789"), channels=1)
+    contents = _digits(labels.astype(np.int64))
     return collect_pixels(grey, contents, config), contents
 
 
@@ -57,8 +61,12 @@ def describe_flower_crops(config: DataConfig) -> Contents:
     """Contents of the flower crops: image i is of photograph i modulo 9."""
     count = FLOWER_CROPS_NUM_IMAGES if config.num_images is None else config.num_images
     names = tuple(FLOWER_CROPS_SHA256)
-    check(count >= len(names), "data.num_images", "be at least 9, one for each photograph", count)
-    return labelled(np.arange(count) % len(names), names, channels=3)
+    if count < len(names):
+        raise UsageError(
+            f"data.num_images must be at least 9, one for each photograph, got {count}"
+        )
+    labels = np.arange(count) % len(names)
+    return Contents(num_images=count, channels=3, labels=labels, class_names=names)
 
 
 def load_flower_crops(config: DataConfig) -> tuple[np.ndarray, Contents]:
@@ -104,8 +112,10 @@ def read_flower_photograph(name: str, config: DataConfig) -> np.ndarray:
     """
     need_package("mvtbdata", "mvtb-data", config)
     data = (importlib.resources.files("mvtbdata") / "images" / f"{name}.png").read_bytes()
+    file, expected = f"{name}.png of mvtb-data", FLOWER_CROPS_SHA256[name]
     digest = hashlib.sha256(data).hexdigest()[:12]
-    expected = FLOWER_CROPS_SHA256[name]
-    way_out = "install mvtb-data==1.6.1"
-    check(digest == expected, f"{name}.png of mvtb-data", f"hash to {expected}", digest, way_out)
-    return decode_image(io.BytesIO(data), "RGB")
+    if digest != expected:
+        raise UsageError(
+            f"{file} must hash to {expected}, got {digest!r}; install mvtb-data==1.6.1"
+        )
+    return decode_image(io.BytesIO(data), 3, name=file)

@@ -1,27 +1,35 @@
 """What a data set is made of, and how its images become pixels: shared by all readers.
 
-Must not know any data set, nor how images are split; Pillow is imported by decode_image only.
+Every image file is opened and decoded here. Pillow is imported when the first one is.
 """
 
 import contextlib
+import errno
 import importlib.util
-import io
 import os
+import re
+import struct
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
-from model.config import DataConfig, check
-from model.errors import UsageError
+from model.config import DataConfig
+from model.errors import OneLineError, UsageError, one_line
 from model.images import resize_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of grey images, and of more than 8 bits."""
+DEEP_RAW_MODE = re.compile(r"\w+;(16|32)[A-Z]+")
+"""How Pillow calls more than 8 bits in a file whose mode does not show them, such as RGB;16B."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
@@ -30,7 +38,7 @@ INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 class Contents:
     """What a data set is made of, apart from its pixels.
 
-    In a description labels may stand in any order (only their counts matter), or be None where only
+    In a description labels may stand in any order (only their counts matter), or be None if only
     loading tells them.
     """
 
@@ -39,24 +47,13 @@ class Contents:
     labels: np.ndarray | None = None
     """(N,) int64, or None."""
     class_names: tuple[str, ...] | None = ()
-    num_classes: int = 0
+    """Empty if the data have no labels, None if only loading tells the names."""
+    unnamed_classes: int = 0
+    """Number of classes whose names only loading tells."""
     parts: np.ndarray | None = None
     """(N,) official split of each image: 0 train, 1 validation, 2 test."""
     bounded: bool = True
-
-
-def labelled(
-    labels: np.ndarray, class_names: tuple[str, ...], *, channels: int, bounded: bool = True
-) -> Contents:
-    """Contents with a class for every image."""
-    return Contents(
-        num_images=len(labels),
-        channels=channels,
-        labels=labels,
-        class_names=class_names,
-        num_classes=len(class_names),
-        bounded=bounded,
-    )
+    """Pixels lie in [0, 1] (in unit scale) by their nature."""
 
 
 def collect_pixels(
@@ -70,20 +67,71 @@ def collect_pixels(
     return pixels
 
 
-def decode_image(source: Path | io.BytesIO, mode: str) -> np.ndarray:
-    """An image file as (H, W, C) uint8, C 1 for mode L and 3 for mode RGB."""
+def decode_image(source: Any, channels: int | None = None, *, name: str = "") -> np.ndarray:
+    """An image file as (H, W, C) uint8; transparency is dropped.
+
+    Args:
+        source: Path or binary file object.
+        channels: C: 1, which only grey images have, or 3. None takes 1 for a grey image, else 3.
+        name: Its name in errors, if it is not the path.
+
+    Raises:
+        UsageError: It cannot be read or decoded, has more than 8 bits, or is not grey as it must.
+    """
+    with open_image(source, name) as picture:
+        own = num_channels(picture)
+        if channels == 1 and own != 1:
+            raise UsageError(
+                f"{name or source} must be grey as the other images are, got {picture.mode!r}; "
+                "convert it"
+            )
+        return to_pixels(picture, channels or own)
+
+
+@contextlib.contextmanager
+def open_image(source: Any, name: str = "") -> Generator["Image"]:
+    """Open an image file of 8 bits, whose pixels are not decoded yet.
+
+    Raises:
+        UsageError: As decode_image; also for what fails while it is open.
+    """
     from PIL import Image
 
-    with reading(source, "a readable image"), Image.open(source) as picture:
-        own_mode = picture.mode
-        pixels = np.asarray(picture if own_mode in DEEP_MODES else picture.convert(mode))
-    check_mode(source, own_mode)
-    return pixels.reshape(*pixels.shape[:2], -1)
+    name = name or str(source)
+    with reading(name, "a readable image"):
+        try:
+            with Image.open(source) as picture:
+                if deep := _deep_mode(picture):
+                    raise UsageError(f"{name} must be an 8-bit image, got {deep!r}; convert it")
+                yield picture
+        except Image.DecompressionBombError as error:
+            raise UsageError(
+                f"{name} must be an image of fewer pixels, got {one_line(error)!r}; "
+                "make it smaller or delete it"
+            ) from None
 
 
-def check_mode(source: object, mode: str) -> None:
-    """Raise UsageError for a Pillow mode of more than 8 bits, which is not cut in silence."""
-    check(mode not in DEEP_MODES, str(source), "be an 8-bit image", mode, "convert it")
+def num_channels(picture: "Image") -> int:
+    """1 for a grey image, 3 for any other."""
+    return 1 if picture.mode in GREY_MODES else 3
+
+
+def to_pixels(picture: "Image", channels: int) -> np.ndarray:
+    """An open image as (H, W, channels) uint8."""
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _deep_mode(picture: "Image") -> str | None:
+    """The mode of an image file of more than 8 bits, which Pillow would cut without a word."""
+    if picture.mode in DEEP_MODES:
+        return picture.mode
+    for codec, _, _, arguments in getattr(picture, "tile", ()):
+        if found := DEEP_RAW_MODE.search(str(arguments)):
+            return found[0]
+        if codec.startswith("ppm") and arguments[1] > 255:
+            return f"{arguments[0]} up to {arguments[1]}"
+    return None
 
 
 @contextlib.contextmanager
@@ -91,33 +139,28 @@ def reading(source: object, what: str) -> Generator[None]:
     """Turn whatever a damaged file makes its reader raise into one line that names the file.
 
     Raises:
-        UsageError: `<source> must be <what>, got a damaged one (...)`.
+        UsageError: `<source> must be <what>, got a damaged one (...)`; or the reason of the
+            operating system, such as a lack of permission or of file descriptors.
     """
     damage = (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        BadZipFile,
-        zlib.error,
+        *(OSError, ValueError, SyntaxError, EOFError, KeyError, RuntimeError),
+        *(BadZipFile, zlib.error, struct.error),
     )
     try:
         yield
+    except OneLineError:
+        raise
     except damage as error:
+        number = getattr(error, "errno", None)
+        if number not in (None, errno.EINVAL):  # EINVAL: a damaged file points before its start
+            raise UsageError(f"{source} cannot be read: {os.strerror(number)}") from None
         raise UsageError(
             f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
         ) from None
 
 
-def one_line(error: Exception) -> str:
-    """An exception's message without its line breaks."""
-    return " ".join(str(error).split())
-
-
 def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
-    """Raise the one-line ValueError that names a data set's missing package."""
+    """Raise the UsageError that names a data set's missing package."""
     if importlib.util.find_spec(module) is None:
         raise UsageError(
             f"data.name must be a data set whose package is installed, got {config.name!r} "

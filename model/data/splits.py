@@ -1,7 +1,7 @@
 """Which images train, which are the reference and which validate: index arithmetic alone.
 
 Splits are permutations seeded by data.split_seed, stratified by class. Only labels and counts
-enter, so that a plan and the loaded data set agree. Must not know files or pixels.
+enter, so that a plan and the loaded data set agree.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.config import DataConfig, check
+from model.config import DataConfig
+from model.errors import UsageError
 from model.randomness import Purpose, sequence
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -37,11 +38,13 @@ def split_choices(parts: Collection[int]) -> tuple[str, ...]:
 
 
 def check_split(config: DataConfig, parts: Collection[int]) -> None:
-    """Raise UsageError where data.split needs official splits that the data do not have."""
+    """Raise UsageError if data.split needs official splits that the data do not have."""
     choices = split_choices(parts)
-    allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
-    rule = f"be {allowed} for data.name={config.name}"
-    check(config.split in choices, "data.split", rule, config.split)
+    if config.split not in choices:
+        allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+        raise UsageError(
+            f"data.split must be {allowed} for data.name={config.name}, got {config.split!r}"
+        )
 
 
 class Splits(NamedTuple):
@@ -55,7 +58,7 @@ class Splits(NamedTuple):
 def apportion(weights: np.ndarray, total: int) -> np.ndarray:
     """Share out `total` in proportion to integer weights, by largest remainder.
 
-    Ties go to the lower index. No share exceeds its weight where total is at most their sum.
+    Ties go to the lower index. No share exceeds its weight if total is at most their sum.
 
     Args:
         weights: (K,) non-negative integers with a positive sum.
@@ -103,10 +106,10 @@ def split_images(
     """Split a data set as config.split says, then take out validation and keep train_limit.
 
     official_train trains on the official train split and is judged by the validation split, or by
-    the test split where there is no other; official_trainval trains on train and validation split
+    the test split if there is no other; official_trainval trains on train and validation split
     and is judged by the test split. keras_80_20 is 80 % of each official split, one official split
-    after the other (as the Keras example's reader has them). How many images each of the results
-    holds does not depend on labels.
+    after the other (as the Keras example's reader has them). The sizes of the results do not
+    depend on labels.
 
     Args:
         config: The data settings.
@@ -139,11 +142,10 @@ def split_images(
     validation, train = take(train, labels, share_of(config.validation_fraction, len(train)))
     if config.train_limit is not None:
         train, _ = take(train, labels, min(config.train_limit, len(train)))
-    check(
-        len(train) >= 1,
-        "data.reference_fraction and data.validation_fraction",
-        "leave at least 1 image to train on",
-        (config.reference_fraction, config.validation_fraction),
-        f"the data set has {num_images} images",
-    )
+    if len(train) == 0:
+        fractions = (config.reference_fraction, config.validation_fraction)
+        raise UsageError(
+            "data.reference_fraction and data.validation_fraction must leave at least 1 image to "
+            f"train on, got {fractions}; the data set has {num_images} images"
+        )
     return Splits(train, reference, validation)

@@ -1,8 +1,7 @@
 """The image sets of model.data.torchvision_table, loaded by torchvision's readers.
 
 Each is downloaded on first use to the user's cache folder, or read below data.path in the layout
-of its torchvision class. torchvision is imported by the functions that need it. Must not know how
-images are split, nor what is trained on them.
+of its torchvision class. torchvision is imported by the functions that need it.
 """
 
 import contextlib
@@ -14,30 +13,31 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.config import DataConfig, check
+from model.config import DataConfig
 from model.data.reading import (
     Contents,
     cache_dir,
     collect_pixels,
     decode_image,
     need_package,
-    one_line,
     reading,
+    to_pixels,
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
-from model.errors import UsageError, check_choice
+from model.errors import MissingFileError, UsageError, check_choice, one_line
 from model.images import crop_square
 
 PART_NAMES = ("train", "validation", "test")
 
 ARCHIVES = (".gz", ".tgz", ".zip")
-"""Suffixes of what a download leaves beside the files it was unpacked to."""
+"""Suffixes of the archives that a download leaves beside the files it was unpacked to."""
 
 
 def describe_torchvision(config: DataConfig) -> Contents:
@@ -45,7 +45,7 @@ def describe_torchvision(config: DataConfig) -> Contents:
 
     Raises:
         UsageError: data.attribute is none of the set's.
-        FileNotFoundError: data.path lacks its files.
+        MissingFileError: data.path lacks its files.
     """
     entry = TORCHVISION_SETS[config.name]
     if config.attribute is not None:
@@ -57,7 +57,7 @@ def describe_torchvision(config: DataConfig) -> Contents:
         num_images=sum(split.num_images for split in entry.splits),
         channels=entry.channels,
         class_names=names,
-        num_classes=entry.num_classes or len(names or ()),
+        unnamed_classes=entry.num_classes,
         parts=_parts(entry),
     )
 
@@ -67,7 +67,7 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
     Raises:
         UsageError: The files are not the official ones.
-        FileNotFoundError: They are neither there nor can be downloaded.
+        MissingFileError: They are missing and cannot be downloaded.
     """
     entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
     need_package("torchvision", "torchvision", config)
@@ -86,17 +86,11 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     names = described.class_names
     if names is None:
         names = tuple(str(name) for name in readers[0].classes)
-        rule = f"hold the {entry.num_classes} classes of {config.name}"
-        check(len(names) == entry.num_classes, str(root / entry.folder), rule, len(names))
-    is_labelled = described.num_classes > 0
-    return images, Contents(
-        num_images=len(images),
-        channels=entry.channels,
-        labels=np.array(labels, np.int64) if is_labelled else None,
-        class_names=names,
-        num_classes=described.num_classes,
-        parts=described.parts,
-    )
+        if len(names) != entry.num_classes:
+            rule = f"hold the {entry.num_classes} classes of {config.name}"
+            raise UsageError(f"{root / entry.folder} must {rule}, got {len(names)}")
+    classes = np.array(labels, np.int64) if names else None
+    return images, replace(described, labels=classes, class_names=names)
 
 
 def _parts(entry: TorchvisionSet) -> np.ndarray | None:
@@ -120,8 +114,8 @@ def _attribute(reader: Any, label: Any, config: DataConfig) -> int:
 def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -> Any:
     """A split's torchvision reader.
 
-    torchvision compares MD5 sums before it reads (and, for CIFAR, unpickles) where the set has
-    any; where it has none, the number of images must be the official one.
+    torchvision compares MD5 sums before it reads (and, for CIFAR, unpickles) if the set has any;
+    if it has none, the number of images must be the official one.
     """
     from torchvision import datasets
 
@@ -135,9 +129,10 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
             f"{folder} must hold the official files of {config.name}, got others "
             f"({one_line(error)}); {way_out}"
         ) from None
-    named = f"{PART_NAMES[split.part]} images" if entry.parts else "images"
-    rule = f"hold the {split.num_images} {named} of {config.name}"
-    check(len(reader) == split.num_images, str(folder), rule, len(reader), way_out)
+    if len(reader) != split.num_images:
+        named = f"{PART_NAMES[split.part]} images" if entry.parts else "images"
+        rule = f"hold the {split.num_images} {named} of {config.name}"
+        raise UsageError(f"{folder} must {rule}, got {len(reader)}; {way_out}")
     return reader
 
 
@@ -147,18 +142,17 @@ def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.nd
         return reader[i]
     with reading(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
         picture, label = reader[i]
-        pixels = np.asarray(picture.convert("L" if entry.channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], -1), label
+        return to_pixels(picture, entry.channels), label
 
 
 def _read_rgb(path: Any) -> np.ndarray:
-    return decode_image(Path(path), "RGB")
+    return decode_image(path, 3)
 
 
 def _given_root(entry: TorchvisionSet, config: DataConfig) -> Path:
     root = Path(config.path or "").expanduser()
     if lacking := _lacking(entry, root):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"data.path must be a folder that holds {entry.contents} for data.name={config.name}, "
             f"got {config.path!r} without {lacking[0]}; leave data.path out on a connected machine "
             "to download it"
@@ -191,7 +185,7 @@ def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
             zipfile.BadZipFile,
         ) as error:
             holds = entry.folder or entry.contents
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"data.path must be a folder that holds {holds} where it cannot be downloaded, "
                 f"got None and {type(error).__name__} ({one_line(error)}); run once on a connected "
                 f"machine, or pass --data.path DIR, with {holds} in DIR"
