@@ -14,7 +14,7 @@ from model.commands.evaluate import read_images, read_reference
 from model.config import DataConfig
 from model.data.datasets import Dataset, describe, load_dataset
 from model.data.own_images import IMAGE_SUFFIXES
-from model.data.reading import decode_image, reading
+from model.data.reading import decode_image, decoding
 from model.errors import UsageError
 
 LOSSY = (".jfif", ".jpeg", ".jpg", ".webp")
@@ -116,7 +116,7 @@ def test_an_npz_file_is_read_by_both_to_the_same_arrays(tmp_path: Path) -> None:
 
 
 def test_what_is_no_image_gives_the_same_warning_in_both(tmp_path: Path) -> None:
-    """But for the flag that names the folder."""
+    """Apart from the flag that names the folder."""
     write(tmp_path / "0.png", noise(8, 8))
     write(tmp_path / "1.png", noise(8, 8))
     (tmp_path / "2.heic").write_bytes(b"x")
@@ -179,8 +179,8 @@ def test_a_picture_too_large_for_pillow_is_one_line_of_a_plan(tmp_path: Path) ->
 def test_what_the_system_refuses_is_not_called_damage(number: int) -> None:
     """Nobody should delete a file because file descriptors ran out."""
     with (
-        pytest.raises(UsageError, match=r"^cat\.png cannot be read: ") as error,
-        reading("cat.png", "a readable image"),
+        pytest.raises(UsageError, match=r"^cat\.png must be readable, got ") as error,
+        decoding("cat.png", "a readable image"),
     ):
         raise OSError(number, "from the system")
     assert "delete" not in str(error.value)
@@ -188,11 +188,18 @@ def test_what_the_system_refuses_is_not_called_damage(number: int) -> None:
 
 def test_running_out_of_memory_stays_what_it_is() -> None:
     """It says nothing about the file."""
-    with pytest.raises(MemoryError), reading("cat.png", "a readable image"):
+    with pytest.raises(MemoryError), decoding("cat.png", "a readable image"):
         raise MemoryError
 
 
 def test_a_file_that_is_gone_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "gone.png"
-    with pytest.raises(UsageError, match=r"gone\.png cannot be read: No such file or directory$"):
+    with pytest.raises(UsageError) as error:
         decode_image(path)
+    assert str(error.value) == f"{path} must be readable, got 'No such file or directory'"
+
+
+def test_the_guide_lists_every_format() -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
+    *most, last = IMAGE_SUFFIXES
+    assert f"Images end in {', '.join(most)} or {last};" in " ".join(guide.split())

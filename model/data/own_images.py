@@ -18,9 +18,9 @@ from model.data.reading import (
     Contents,
     collect_pixels,
     decode_image,
+    decoding,
     num_channels,
     open_image,
-    reading,
 )
 from model.data.splits import SPLIT_NAMES, TRAIN, check_split
 from model.errors import MissingFileError, UsageError
@@ -57,14 +57,14 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
         UsageError: There are no images, or some that belong to no class.
     """
     others: list[Path] = []
-    loose, folders = _look_into(root, what, others)
+    files, folders = _look_into(root, what, others)
     splits = _split_folders(folders, what)
-    levels = {part: _class_folders(split, what, others) for part, split in splits.items()}
-    levels = levels or {TRAIN: folders}
-    names = [folder.name for folder in levels[TRAIN]]
-    files, labels, parts = loose, [], []
-    for part, level in levels.items():
-        for folder in level:
+    classes = {part: _class_folders(split, what, others) for part, split in splits.items()}
+    classes = classes or {TRAIN: folders}
+    names = [folder.name for folder in classes[TRAIN]]
+    labels, parts = [], []
+    for part, class_folders in classes.items():
+        for folder in class_folders:
             if folder.name not in names:
                 raise UsageError(
                     f"{what} must have each class in {splits[TRAIN].name}/ too, got {str(folder)!r}"
@@ -87,13 +87,12 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
 def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path], list[Path]]:
     """The images, or else the sub-folders, of a folder; other files are added to `others`."""
     images, folders = [], []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-            images.append(entry)
-        else:
-            (folders if entry.is_dir() else others).append(entry)
+    with decoding(folder, "a folder"):
+        for entry in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+            if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                images.append(entry)
+            else:
+                (folders if entry.is_dir() else others).append(entry)
     if images and folders:
         raise UsageError(
             f"{what} must hold class folders or loose images, not both, got "
@@ -236,7 +235,7 @@ def read_npz_images(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def _open_npz(path: Path) -> Generator[zipfile.ZipFile]:
-    with reading(path, "a whole .npz file without pickled objects"), zipfile.ZipFile(path) as file:
+    with decoding(path, "a whole .npz file without pickled objects"), zipfile.ZipFile(path) as file:
         yield file
 
 

@@ -98,7 +98,7 @@ def open_image(source: Any, name: str = "") -> Generator["Image"]:
     from PIL import Image
 
     name = name or str(source)
-    with reading(name, "a readable image"):
+    with decoding(name, "a readable image"):
         try:
             with Image.open(source) as picture:
                 if deep := _deep_mode(picture):
@@ -135,7 +135,7 @@ def _deep_mode(picture: "Image") -> str | None:
 
 
 @contextlib.contextmanager
-def reading(source: object, what: str) -> Generator[None]:
+def decoding(source: object, what: str) -> Generator[None]:
     """Turn whatever a damaged file makes its reader raise into one line that names the file.
 
     Raises:
@@ -153,7 +153,7 @@ def reading(source: object, what: str) -> Generator[None]:
     except damage as error:
         number = getattr(error, "errno", None)
         if number not in (None, errno.EINVAL):  # EINVAL: a damaged file points before its start
-            raise UsageError(f"{source} cannot be read: {os.strerror(number)}") from None
+            raise UsageError(f"{source} must be readable, got {os.strerror(number)!r}") from None
         raise UsageError(
             f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
         ) from None

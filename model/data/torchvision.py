@@ -26,8 +26,8 @@ from model.data.reading import (
     cache_dir,
     collect_pixels,
     decode_image,
+    decoding,
     need_package,
-    reading,
     to_pixels,
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
@@ -140,7 +140,7 @@ def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.nd
     """An image as (H, W, C) uint8, and its label."""
     if entry.takes_loader:
         return reader[i]
-    with reading(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
+    with decoding(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
         picture, label = reader[i]
         return to_pixels(picture, entry.channels), label
 
