@@ -322,7 +322,7 @@ def without_train(metric: str) -> bool:
 
 
 def class_rows(found: Evaluation, class_names: tuple[str, ...]) -> list[list[str]]:
-    """A head, and a row for each class that has numbers; empty where none has."""
+    """A head, and a row for each class that has numbers; empty if none has."""
     keys = [key for key, numbers in found.classes.items() if numbers]
     rows = []
     for name in class_names:

@@ -1,7 +1,7 @@
 """Real images in memory: a data set loaded, split and named, or described without loading it.
 
 A plan must answer at once, so each data set is a pair of functions: one tells what can be known
-without its pixels, one makes the pixels. Must not know networks, training or lineages.
+without its pixels, one makes the pixels.
 """
 
 import hashlib
@@ -34,11 +34,11 @@ class Dataset:
 
     name: str
     images: np.ndarray
-    """(N, C, H, W) uint8 or float32: all of them, whatever the split leaves out."""
+    """(N, C, H, W) uint8 or float32: all of them, including those that the split leaves out."""
     labels: np.ndarray | None
     """(N,) int64 classes, or None."""
     class_names: tuple[str, ...]
-    """Empty where the data have no labels."""
+    """Empty if the data have no labels."""
     train: np.ndarray
     """int64 indices of the train pool, in the order of a seeded permutation."""
     reference: np.ndarray
@@ -70,7 +70,7 @@ class Dataset:
         return digest.hexdigest()
 
     def class_counts(self, indices: np.ndarray) -> tuple[int, ...] | None:
-        """Images of each class among `indices`, or None where the data have no labels."""
+        """Images of each class among `indices`, or None if the data have no labels."""
         return _class_counts(self.labels, indices, self.class_names)
 
 
@@ -86,15 +86,15 @@ class Description:
     """uint8 or float32."""
     bounded: bool
     class_names: tuple[str, ...] | None
-    """Empty where the data have no labels, None where only loading tells the names."""
+    """Empty if the data have no labels, None if only loading tells the names."""
     num_classes: int
-    """0 where the data have no labels."""
+    """0 if the data have no labels."""
     num_train: int
     num_reference: int
     num_validation: int
     train_class_counts: tuple[int, ...] | None
     reference_class_counts: tuple[int, ...] | None
-    """None where the data have no labels, or where only loading tells them."""
+    """None if the data have no labels, or if only loading tells them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ class Loader:
     takes: tuple[str, ...] = ()
     """Which of OPTIONAL_FIELDS have an effect."""
     parts: tuple[int, ...] | None = ()
-    """Its official splits; None where only the files tell: then its functions check data.split."""
+    """Its official splits; None if only the files tell: then its functions check data.split."""
     files: Callable[[DataConfig], list[Path]] | None = None
     """The user's own files under data.path, which belong to the key."""
     on_hub: bool = False

@@ -136,7 +136,7 @@ def _deep_mode(picture: "Image") -> str | None:
 
 @contextlib.contextmanager
 def decoding(source: object, what: str) -> Generator[None]:
-    """Turn whatever a damaged file makes its reader raise into one line that names the file.
+    """Turn the errors that a damaged file causes into one line that names the file.
 
     Raises:
         UsageError: `<source> must be <what>, got a damaged one (...)`; or the reason of the

@@ -1,7 +1,7 @@
 """The labelled image sets that torchvision reads, as far as they are known without their files.
 
 One table: what each is called, where its files lie, its official splits and their sizes, channels
-and classes. Must not know how files are read; imports no torchvision.
+and classes. torchvision is not imported.
 """
 
 from dataclasses import dataclass
@@ -50,16 +50,16 @@ class TorchvisionSet:
     num_classes: int
     """0 for data.attribute to decide."""
     size: tuple[int, int] | None = None
-    """Height and width of its images; None where they differ."""
+    """Height and width of its images; None if they differ."""
     channels: int = 3
     class_names: tuple[str, ...] | None = None
-    """None where only the files (or torchvision) tell."""
+    """None if only the files (or torchvision) tell."""
     takes_loader: bool = False
     """Whether the class takes a function that reads an image file."""
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Its official splits; empty where it has but one."""
+        """Its official splits; empty if it has only one."""
         return tuple(split.part for split in self.splits) if len(self.splits) > 1 else ()
 
     @property
