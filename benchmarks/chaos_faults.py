@@ -15,7 +15,14 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # for chaos.py too, which imports this module first
 
 from faulty_proxy import FaultyProxy  # noqa: E402
-from running_sweep import Running, digest, find, finished_nodes, parent  # noqa: E402
+from running_sweep import (  # noqa: E402
+    Running,
+    digest,
+    find,
+    finished_nodes,
+    parent,
+    use_token,
+)
 
 from sweep.bucket import Bucket  # noqa: E402
 
@@ -186,6 +193,7 @@ def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
 
 def start_cluster() -> Any:
     """A head without CPUs, and two nodes of one each."""
+    use_token()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})

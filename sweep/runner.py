@@ -29,12 +29,18 @@ for _name, _value in RAY_ENVIRONMENT.items():
 import ray  # noqa: E402  (after the environment it reads)
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private.authentication.authentication_token_setup import (  # noqa: E402
+    AuthenticationTokenLoader,
+    Config,
+)
 from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
+from model.errors import UsageError  # noqa: E402
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display  # noqa: E402
 from sweep.plan import PlannedLineage  # noqa: E402
+from sweep.private_ray import private_folder, set_fresh_token  # noqa: E402
 from sweep.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
 from sweep.schedule import Schedule, chains_of  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
@@ -205,34 +211,55 @@ def started_ray(
 
     Ray puts the driver's working directory first on every worker's path, where a user's own
     model.py or analysis/ would shadow ours; so it is started from a folder of ours.
+
+    Raises:
+        UsageError: The address would have Ray start here with settings that are not ours.
     """
+    if address == "local":
+        raise UsageError(
+            "--address must be HOST:PORT or auto, got 'local'; leave it out to start Ray here"
+        )
     directory.mkdir(parents=True, exist_ok=True)
     here = Path.cwd()
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens on loopback only
-        options |= {
-            "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
-            "num_cpus": resources.num_cpus,
-            "num_gpus": resources.num_gpus,
-        }
     previous = signal.signal(signal.SIGTERM, raise_interrupt)
-    reached = ray_constants.ENABLE_RAY_CLUSTER
-    if address is None:
-        # Else Ray takes the address that we give it for a mistake, and listens on all there are.
-        ray_constants.ENABLE_RAY_CLUSTER = False
     os.chdir(directory)
     try:
-        ray.init(address=address, **options)
-        signal.signal(signal.SIGTERM, raise_interrupt)  # ray.init has put its own in the place
-        there = ray.cluster_resources()
-        yield there if address is None else cluster_total(resources, there)
+        with contextlib.ExitStack() as stack:
+            options: dict[str, Any] = {"address": address}
+            if address is None:
+                options = stack.enter_context(private_options(resources))
+            options |= {"log_to_driver": False, "logging_level": "CRITICAL"}
+            stack.callback(ray.shutdown)
+            ray.init(**options)
+            signal.signal(signal.SIGTERM, raise_interrupt)  # ray.init has replaced it
+            there = ray.cluster_resources()
+            yield there if address is None else cluster_total(resources, there)
     finally:
-        ray.shutdown()
-        ray_constants.ENABLE_RAY_CLUSTER = reached
         os.chdir(here)
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
+    """Options of ray.init that start Ray here, on loopback, for us alone: it needs our token."""
+    set_fresh_token()
+    Config.initialize("")  # Ray read the environment when it was imported; it reads it again
+    AuthenticationTokenLoader.instance().reset_cache()
+    reached = ray_constants.ENABLE_RAY_CLUSTER
+    # Otherwise Ray takes 127.0.0.1 for a mistake and listens on every address of the machine.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with private_folder() as folder:
+            yield {
+                "address": "local",  # None would join a cluster that RAY_ADDRESS or a file names
+                "include_dashboard": False,
+                "num_cpus": resources.num_cpus,
+                "num_gpus": resources.num_gpus,
+                "_node_ip_address": "127.0.0.1",
+                "_temp_dir": str(folder),
+            }
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = reached
 
 
 def raise_interrupt(signum: int, frame: object) -> None:
@@ -270,4 +297,6 @@ class TrialEvents(tune.Callback):
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         lineage = trial.config["lineage"]
         self.errors[lineage] = lines[-1] if lines else "unknown error"
-        self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {trial.error_file})")
+        # trial.error_file lies in Ray's folder, which is deleted; Tune keeps a copy in its own.
+        log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
+        self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")

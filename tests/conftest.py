@@ -10,13 +10,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from running_sweep import STRAY, Finished, run_sweep, write_sweep
+from running_sweep import STRAY, Finished, run_sweep, use_token, write_sweep
 from s3_server import Server, running_server
 
 # Read by torch, numpy and ray when they are first imported, in pytest-xdist's workers too.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # on loopback; otherwise ~/.ray is written to
+use_token()
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # A shell that starts the tests in the background has SIGINT ignored, in all that they start too.

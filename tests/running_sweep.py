@@ -4,13 +4,16 @@ import glob
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +43,12 @@ SETTINGS: dict[str, Any] = {
 
 STRAY = ("model.py", "sweep.py", "analysis/__init__.py")
 """Files that a user may have lying about, by the names of our packages."""
+
+
+def use_token() -> None:
+    """Have Ray ask for one token in all that this process starts; before Ray is imported."""
+    os.environ["RAY_AUTH_MODE"] = "token"  # without a token of ours Ray would write one to ~/.ray
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def write_sweep(folder: Path, alphas: tuple[float, ...] = (0.5, 1.0), **settings: Any) -> Path:
@@ -97,6 +106,7 @@ class Running:
     out: Path
     words: tuple[str, ...]
     in_terminal: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __enter__(self) -> "Running":
@@ -107,7 +117,7 @@ class Running:
             self.process = subprocess.Popen(
                 [*terminal, SWEEP, "run", *self.words, "--out", self.out],
                 cwd=self.out.parent,
-                env={**os.environ, MARK: self.mark},
+                env={**os.environ, **self.environment, MARK: self.mark},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -138,6 +148,11 @@ class Running:
     def processes(self) -> dict[int, str]:
         """Command lines of every process of this run that is alive, by process id."""
         return marked_processes(self.mark)
+
+    def ray_folder(self) -> Path | None:
+        """The folder of Ray's own files, where it has been started here."""
+        found = re.search(r"--log_dir=(\S+)/session_", " ".join(self.processes().values()))
+        return Path(found[1]) if found else None
 
     def kill_all(self) -> None:
         """SIGKILL to each of this run's processes, until none is left."""
@@ -176,6 +191,18 @@ def find(out: Path, pattern: str) -> list[Path]:
     """Files that match, also while others come and go."""
     # Path.glob raises where a folder vanishes (until Python 3.13).
     return [out / name for name in glob.iglob(pattern, root_dir=out)]  # noqa: PTH207
+
+
+def find_text(text: str, folder: Path) -> tuple[int, list[Path]]:
+    """Number of files in a folder that others may be writing to, and those that hold a text."""
+    num_files, holding = 0, []
+    for parent_folder, _, names in os.walk(folder):
+        for path in (Path(parent_folder, name) for name in names):
+            with suppress(OSError):  # deleted meanwhile, or a socket
+                num_files += 1
+                if text.encode() in path.read_bytes():
+                    holding.append(path)
+    return num_files, holding
 
 
 def kill(pids: dict[int, str]) -> dict[int, str]:

@@ -190,10 +190,11 @@ def test_two_trials_share_a_gpu_at_half_each(tmp_path):
 
 
 def test_ctrl_c_in_a_terminal_ends_within_seconds(tmp_path):
-    """Exit code 130, the command that resumes is printed, and no process is left."""
+    """Exit code 130, the command that resumes is printed, no process and no Ray folder is left."""
     path = write_sweep(tmp_path)
     with Running(out=tmp_path / "out", words=(str(path),), in_terminal=True) as run:
         wait_for(lambda: run.training(1, saved_step=20), "training")
+        ray_folder = run.ray_folder()
         pressed = time.monotonic()
         run.press(b"\x03")
         code = run.wait(60)
@@ -201,6 +202,8 @@ def test_ctrl_c_in_a_terminal_ends_within_seconds(tmp_path):
         left = run.processes()
 
     assert (code, left) == (130, {})
+    assert ray_folder is not None
+    assert not ray_folder.parent.exists()
     assert seconds < ENDS_WITHIN_SECONDS
     said = run.output().replace("\r\n", "\n")
     assert "stopped; finished models are kept. To resume:\n" in said
@@ -265,11 +268,13 @@ def test_status_says_why_a_lineage_failed(failed):
 
 @pytest.mark.slow
 def test_a_failure_is_said_without_a_traceback(failed):
-    """Its line names the log that has it."""
+    """Its line names the log that has it, which is still there after Ray's end."""
     _, run = failed
 
     assert "Traceback" not in run.stderr
-    assert re.search(rf"{LINEAGE} failed: .*must be inside folders only.*\(log: .*\)", run.stderr)
+    said = re.search(rf"{LINEAGE} failed: .*must be inside folders only.*\(log: (.*)\)", run.stderr)
+    assert said is not None
+    assert "must be inside folders only" in Path(said[1]).read_text()
 
 
 @pytest.mark.slow
