@@ -34,10 +34,10 @@ class CountOperations(TorchDispatchMode):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
         """Count one operation and run it."""
         self.count += 1
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def run(program: str, words: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def calls_of_plan(preset: str) -> int:
     run("sweep", ["plan", preset])
     profile = cProfile.Profile()
     profile.runcall(run, "sweep", ["plan", preset])
-    return int(pstats.Stats(profile).total_calls)  # ty: ignore[unresolved-attribute]
+    return int(pstats.Stats(profile).total_calls)  # ty: ignore[missing-attribute]
 
 
 def operations_per_step(family: str) -> float:
