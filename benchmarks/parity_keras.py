@@ -33,11 +33,11 @@ import numpy as np
 import torch
 
 from model.config import ModelConfig, TrainConfig
-from model.diffusion import diffusion_rates
-from model.objectives import error_loss
+from model.networks.ddim import diffusion_rates
+from model.networks.objective import error_loss
+from model.networks.unet import UNet
 from model.randomness import Purpose, integer_seed
-from model.training import Trainer, TrainingJob
-from model.unet import UNet
+from model.training.trainer import Trainer, TrainingJob
 
 os.environ["KERAS_BACKEND"] = "torch"
 # By name, as the type checker's environment is without the dependency group of Keras.

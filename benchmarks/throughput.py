@@ -32,9 +32,9 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.sampling import SAMPLE_BATCH, load_net, sample_network
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, load_net, sample_network
-from model.training import Trainer, TrainingJob
+from model.training.trainer import Trainer, TrainingJob
 
 Precision = Literal["fp32", "bf16"]
 

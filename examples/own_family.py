@@ -3,7 +3,8 @@
     uv run --extra all python -m examples.own_family
 
 To use it in sweeps, put the functions and the line into model/families.py, the size into
-model/size.py, and the name into CLOSED_FORM of model/training_length.py, as it trains in no steps.
+model/networks/size.py, and the name into CLOSED_FORM of model/training/length.py, as it trains in
+no steps.
 """
 
 from dataclasses import replace
@@ -12,13 +13,13 @@ import numpy as np
 import torch
 
 from examples.in_process import TINY, compute, show
-from model import training_length
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES, Family
 from model.images import from_unit, to_unit
-from model.size import SIZES, ModelSize
-from model.training import Fit, TrainingJob, checkpoint_settings
+from model.networks.size import SIZES, ModelSize
+from model.training import length
+from model.training.trainer import Fit, TrainingJob, checkpoint_settings
 
 NOISE = 0.05
 
@@ -62,7 +63,7 @@ def bootstrap_size(
 
 FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap, iterative=False)
 SIZES["bootstrap"] = bootstrap_size
-training_length.CLOSED_FORM.add("bootstrap")
+length.CLOSED_FORM.add("bootstrap")
 
 if __name__ == "__main__":
     show(compute(replace(TINY, model=ModelConfig(family="bootstrap"))))

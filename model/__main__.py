@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from model.command_line import parse, run_program
-from model.compatibility import check_guidance, check_together
 from model.config import (
     DataConfig,
     ImagesOn,
@@ -30,13 +29,14 @@ from model.config import (
     restored_model,
 )
 from model.errors import check_finite
+from model.family_facts import check_guidance, check_together
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.commands.evaluate import Reference
     from model.data.datasets import Dataset
     from model.generation import Length
-    from model.training import Progress
+    from model.training.trainer import Progress
 
 PROGRESS_SECONDS = 5.0
 """Time between lines of progress."""
@@ -150,7 +150,7 @@ def train(args: list[str]) -> int:
     from model.data.datasets import load_dataset
     from model.generation import Training, check_labelled, plan_length, use_device
     from model.outputs import check_new, write_file
-    from model.training import Diverged
+    from model.training.trainer import Diverged
 
     use_device(options.machine.device, options.machine.threads)
     check_new(options.out)
@@ -236,7 +236,7 @@ def sample(args: list[str]) -> int:
     from model.generation import chosen_classes, first_seed, read_checkpoint, use_device
     from model.outputs import check_new
     from model.randomness import Purpose
-    from model.training import Diverged
+    from model.training.trainer import Diverged
 
     checkpoint = read_checkpoint(options.checkpoint)
     use_device(options.machine.device, options.machine.threads)

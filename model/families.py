@@ -11,14 +11,14 @@ from typing import Protocol
 import numpy as np
 
 from model.checkpoint import Checkpoint
-from model.compatibility import CONDITIONAL_FAMILIES
 from model.config import SampleConfig
 from model.errors import check_choice
+from model.family_facts import CONDITIONAL_FAMILIES
 from model.gaussian import fit_gaussian, sample_gaussian
-from model.objectives import OBJECTIVES
+from model.networks.objective import OBJECTIVES
+from model.networks.sampling import SAMPLE_BATCH, noise_shape, sample_network
 from model.randomness import Purpose, Seed, image_noise
-from model.sampling import SAMPLE_BATCH, noise_shape, sample_network
-from model.training import Diverged, Fit, TrainingJob, fit_network
+from model.training.trainer import Diverged, Fit, TrainingJob, fit_network
 
 
 class FitFunction(Protocol):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.conditioning import asked_labels, training_labels
 from model.config import SampleConfig
 from model.images import from_unit, to_unit
-from model.training import Diverged, Fit, TrainingJob, checkpoint_settings
+from model.networks.conditioning import asked_labels, training_labels
+from model.training.trainer import Diverged, Fit, TrainingJob, checkpoint_settings
 
 
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:

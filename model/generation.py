@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import (
     DataConfig,
@@ -26,9 +27,8 @@ from model.errors import UsageError, check_choice
 from model.families import FAMILIES, family_of
 from model.outputs import StateFile
 from model.randomness import Seed
-from model.selection import validation_score
-from model.training import Fit, Progress, TrainingJob
-from model.training_length import check_last_batch, count_images, ema_init_left, training_steps
+from model.training.length import check_last_batch, count_images, ema_init_left, training_steps
+from model.training.trainer import Fit, Progress, TrainingJob
 
 CHECKPOINT_SETTINGS = {"family", "model", "shape", "dtype", "bounded", "precision"}
 

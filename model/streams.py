@@ -12,10 +12,10 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import draw_block, family_of
 from model.gaussian import empty_classes
+from model.networks.sampling import noise_shape
+from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.randomness import Purpose, Seed, image_noise
-from model.sampling import noise_shape
-from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
-from model.training import Diverged
+from model.training.trainer import Diverged
 
 BLOCKS_PER_CALL = SAMPLE_BATCH // CLASS_BLOCK
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
-from model.compatibility import check_together
 from model.config import (
     DataConfig,
     FilterConfig,
@@ -26,6 +25,7 @@ from model.config import (
     check,
 )
 from model.errors import UsageError, check_choice, check_finite
+from model.family_facts import check_together
 
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended: they change no existing node."""

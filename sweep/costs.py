@@ -13,7 +13,7 @@ from pathlib import Path
 from model.config import SampleConfig, check
 from model.errors import UsageError, check_finite
 from model.metrics import needed
-from model.size import SAMPLE_BATCH
+from model.networks.size import SAMPLE_BATCH
 from sweep.blocks import block_size, blocks_of
 from sweep.entering import streams_of
 from sweep.keys import canonical, stream_key

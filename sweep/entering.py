@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from model.compatibility import check_sampler
 from model.config import check
 from model.errors import UsageError
+from model.family_facts import check_sampler
 from model.features import weights_digest
 from model.filters import FILTERS, check_filter, feature_settings, num_candidates
 from model.probe import check_counts

@@ -74,7 +74,7 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
         )
     import torch
 
-    from model.training import use_bf16
+    from model.training.trainer import use_bf16
 
     device = "cuda" if torch.cuda.is_available() and sweep.resources.device != "cpu" else "cpu"
     precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"

@@ -13,16 +13,16 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import ImagesOn, MetricsConfig, SampleConfig
 from model.data.datasets import Dataset
 from model.families import family_of
 from model.features import weights_digest
 from model.filters import feature_settings
-from model.selection import validation_score
 from model.streams import draw_preview
-from model.training import Diverged, Fit, TrainingJob
-from model.training_length import ema_init_left
+from model.training.length import ema_init_left
+from model.training.trainer import Diverged, Fit, TrainingJob
 from sweep.arrays import dump_arrays
 from sweep.config import LineageConfig
 from sweep.files import CorruptError

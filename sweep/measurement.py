@@ -17,8 +17,8 @@ from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features import extract_features, extractor_label, weights_digest
 from model.metrics import measure, needed
+from model.networks.size import SAMPLE_BATCH
 from model.pixels import digest_images, find_copies, pixel_statistics
-from model.size import SAMPLE_BATCH
 from sweep.files import CorruptError
 from sweep.keys import digest
 from sweep.metric_plan import MetricsPlan

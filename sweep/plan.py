@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.compatibility import check_package
 from model.config import DataConfig, MetricsConfig, check
 from model.errors import UsageError, check_choice
+from model.family_facts import check_package
 from model.features import weights_digest
 from model.filters import feature_settings
 from model.metrics import validate_metrics
-from model.size import SIZES
-from model.training_length import (
+from model.networks.size import SIZES
+from model.training.length import (
     CLOSED_FORM,
     check_last_batch,
     count_images,

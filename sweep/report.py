@@ -10,8 +10,8 @@ from model.config import DataConfig, MetricsConfig, check
 from model.features import extractor_label, find_extractor
 from model.filters import feature_settings, unused_settings
 from model.metrics import needed
-from model.size import ModelSize, model_size
-from model.training_length import ema_init_left
+from model.networks.size import ModelSize, model_size
+from model.training.length import ema_init_left
 from sweep.blocks import block_size, blocks_of
 from sweep.claims import ClaimInfo
 from sweep.config import SweepConfig

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 from model.families import FAMILIES
-from model.objectives import OBJECTIVES
+from model.networks.objective import OBJECTIVES
 
 NEEDS_DIFFUSERS = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="diffusers is in the extra `diffusers` alone"

@@ -11,13 +11,13 @@ from tiny_training import MODEL, Memory, draw_pool, make_job, make_train
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.conditioning import drop_labels, guide, padded_labels
 from model.config import SampleConfig
-from model.objectives import OBJECTIVES
+from model.networks.conditioning import drop_labels, guide, padded_labels
+from model.networks.objective import OBJECTIVES
+from model.networks.sampling import SAMPLE_BATCH, sample_network
+from model.networks.unet import UNet
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, sample_network
-from model.training import REPORT_STEPS, Fit, Progress, TrainingJob, fit_network
-from model.unet import UNet
+from model.training.trainer import REPORT_STEPS, Fit, Progress, TrainingJob, fit_network
 
 CONDITIONAL = replace(MODEL, conditional=True)
 NUM_CLASSES = 3

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sweep import make_lineage, make_sweep
 
-from model.compatibility import check_conditional, check_guidance
 from model.config import (
     DataConfig,
     MetricsConfig,
@@ -21,6 +20,7 @@ from model.config import (
     restored_model,
     stored_model,
 )
+from model.family_facts import check_conditional, check_guidance
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,

@@ -8,13 +8,13 @@ import torch
 from every_family import EVERY_FAMILY, NETWORKS
 
 from model.checkpoint import Checkpoint
-from model.compatibility import CONDITIONAL_FAMILIES, GUIDED_FAMILIES
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
+from model.family_facts import CONDITIONAL_FAMILIES, GUIDED_FAMILIES
 from model.images import to_unit
+from model.networks.sampling import SAMPLE_BATCH, load_net, sample_network
 from model.randomness import Purpose, image_noise
-from model.sampling import SAMPLE_BATCH, load_net, sample_network
-from model.training import Diverged, Trainer, TrainingJob
+from model.training.trainer import Diverged, Trainer, TrainingJob
 
 SAMPLER = SampleConfig(steps=3)
 CLIPPED = ["ddim", "flow", "edm"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.flow import flow_sample, interpolate
+from model.networks.flow import flow_sample, interpolate
 
 GAUSSIANS = pytest.mark.parametrize(("mean", "variance"), [(0.0, 1.0), (0.7, 0.25), (-2.0, 9.0)])
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)

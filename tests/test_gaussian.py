@@ -10,7 +10,7 @@ from model.data.datasets import load_dataset
 from model.families import fit_gaussian, sample_gaussian
 from model.randomness import Purpose, image_noise
 from model.streams import draw_preview
-from model.training import Diverged
+from model.training.trainer import Diverged
 
 SAMPLER = SampleConfig()
 NUM_CLASSES = 4

@@ -15,8 +15,8 @@ from model.checkpoint import Checkpoint
 from model.families import draw_block
 from model.images import to_bytes
 from model.metrics import RealImages, evaluate_images
+from model.networks.sampling import SAMPLE_BATCH
 from model.randomness import Purpose
-from model.sampling import SAMPLE_BATCH
 from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
 from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage, plan_metrics

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
-from model.objectives import (
+from model.networks.objective import (
     OBJECTIVES,
     Draws,
     StepLoss,
@@ -23,9 +23,9 @@ from model.objectives import (
     make_call,
     vae_loss,
 )
-from model.training import Trainer
-from model.unet import draw_weights
-from model.vae import Autoencoder
+from model.networks.unet import draw_weights
+from model.networks.vae import Autoencoder
+from model.training.trainer import Trainer
 
 MSE = make_train(loss="mse")
 MAE = make_train(loss="mae")
@@ -84,7 +84,7 @@ def test_initial_weights_of_a_linear_layer_keep_their_rule(init):
 
 def test_unet2d_without_its_package_is_an_error_with_a_way_out(monkeypatch):
     """One line, which says what to install."""
-    monkeypatch.setattr("model.compatibility.find_spec", lambda name: None)
+    monkeypatch.setattr("model.family_facts.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"^model\.family must .*collapse-sweep\[diffusers\]"):
         new_network("unet2d")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.ode import euler, heun
+from model.networks.ode import euler, heun
 
 START = torch.ones(1, 1, 1, 1, dtype=torch.float64)
 

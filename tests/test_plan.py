@@ -9,7 +9,7 @@ from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from model.families import FAMILIES
-from model.training_length import CLOSED_FORM
+from model.training.length import CLOSED_FORM
 from sweep.config import SweepConfig
 from sweep.keys import digest
 from sweep.local_store import LocalStore

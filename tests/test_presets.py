@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from every_family import NEEDS_DIFFUSERS
 
-from model.training_length import ema_init_left
+from model.training.length import ema_init_left
 from sweep.config import SweepConfig, flatten, to_json, updated
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import expected_card

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import ModelConfig
 from model.families import FAMILIES
-from model.objectives import OBJECTIVES
-from model.size import SIZES, model_size
+from model.networks.objective import OBJECTIVES
+from model.networks.size import SIZES, model_size
 from sweep.heartbeat import STATE
 from sweep.lineage import WEIGHTS
 from sweep.local_store import LocalStore

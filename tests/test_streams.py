@@ -9,11 +9,11 @@ from tiny_training import MODEL, draw_pool, make_job, make_train
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES
+from model.networks.sampling import sample_network
+from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.randomness import Purpose, image_noise
-from model.sampling import sample_network
-from model.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.streams import draw_class_blocks, draw_labelled, labels_in_turn
-from model.training import Diverged
+from model.training.trainer import Diverged
 
 SEED = (0, 1, 0)
 NUM_CLASSES = 10

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
 
-from model.batches import batch_indices, epoch_order
 from model.config import ModelConfig, TrainConfig
-from model.objectives import error_loss
-from model.optimizer import make_optimizer, set_rate
+from model.networks.objective import error_loss
 from model.randomness import Purpose, generator
-from model.training import Trainer, use_bf16
-from model.training_length import ema_init_left
+from model.training.batches import batch_indices, epoch_order
+from model.training.length import ema_init_left
+from model.training.optimizer import make_optimizer, set_rate
+from model.training.trainer import Trainer, use_bf16
 
 
 def make_trainer(*, images: np.ndarray | None = None, model: ModelConfig = MODEL, **settings):

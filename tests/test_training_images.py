@@ -8,8 +8,8 @@ import torch
 from tiny_training import draw_pool, make_job, make_train
 
 from model.config import ImagesOn
-from model.training import fit_network
-from model.training_images import DEVICE_SHARE, Images, place_of
+from model.training.images import DEVICE_SHARE, Images, place_of
+from model.training.trainer import fit_network
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

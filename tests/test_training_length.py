@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.batches import batch_indices
 from model.config import TrainConfig
-from model.training_length import (
+from model.training.batches import batch_indices
+from model.training.length import (
     check_last_batch,
     count_images,
     ema_decay_at,

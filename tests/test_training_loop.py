@@ -9,11 +9,11 @@ import torch
 from every_family import NETWORKS
 from tiny_training import MODEL, SEED, Memory, draw_pool, make_job, make_train
 
+from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, ModelConfig, SampleConfig, TrainConfig
-from model.objectives import OBJECTIVES
-from model.selection import validation_score
-from model.training import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
+from model.networks.objective import OBJECTIVES
+from model.training.trainer import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
 
 
 class Stopped(Exception):

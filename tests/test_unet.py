@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import ModelConfig
-from model.unet import ResidualBlock, UNet, VarianceEmbedding, load_weights
+from model.networks.unet import ResidualBlock, UNet, VarianceEmbedding, load_weights
 
 CLEAR_2022 = ModelConfig(stem_width=64, stem_skip=True, embedding_max_frequency=200.0)
 """The network of the Keras author's KID table (clear-diffusion-keras, July 2022)."""

@@ -14,12 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
-from model.diffusers_unet import new_diffusers_unet
-from model.diffusion import ddim_sample, diffusion_rates
-from model.edm import edm_sample, preconditioning, sigma_data, training_levels
-from model.flow import flow_sample, interpolate
-from model.unet import UNet
-from model.vae import Autoencoder, divergence_from_prior, gaussian_surprise, laplace_surprise
+from model.networks.ddim import ddim_sample, diffusion_rates
+from model.networks.edm import edm_sample, preconditioning, sigma_data, training_levels
+from model.networks.flow import flow_sample, interpolate
+from model.networks.unet import UNet
+from model.networks.unet2d import new_diffusers_unet
+from model.networks.vae import (
+    Autoencoder,
+    divergence_from_prior,
+    gaussian_surprise,
+    laplace_surprise,
+)
 
 Call = Callable[..., Any]
 """A network as an objective sees it: see `make_call`."""

@@ -167,7 +167,7 @@ def attends(side: int) -> bool:
 def unet2d_size(
     config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
 ) -> ModelSize:
-    """Walk through the layers of diffusers' UNet2DModel, as model/diffusers_unet.py sets it up."""
+    """Walk through the layers of diffusers' UNet2DModel, as model/networks/unet2d.py sets it up."""
     channels, height, width = shape
     layers = Layers()
     pixels = height * width

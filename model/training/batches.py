@@ -10,7 +10,7 @@ import numpy as np
 
 from model.config import TrainConfig
 from model.randomness import Purpose, Seed, generator
-from model.training_length import steps_per_epoch
+from model.training.length import steps_per_epoch
 
 
 def batch_indices(

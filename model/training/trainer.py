@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.batches import batch_indices
 from model.checkpoint import Checkpoint
-from model.conditioning import class_settings, drop_labels, training_labels
 from model.config import ImagesOn, ModelConfig, TrainConfig, stored_model
 from model.errors import UsageError
 from model.images import channel_statistics, to_unit
-from model.objectives import OBJECTIVES, make_call
-from model.optimizer import make_optimizer, set_rate
+from model.networks.conditioning import class_settings, drop_labels, training_labels
+from model.networks.objective import OBJECTIVES, make_call
+from model.networks.unet import load_weights, place
 from model.randomness import Purpose, Seed, integer_seed
-from model.training_images import Images
-from model.training_length import count_images, ema_decay_at, steps_per_epoch
-from model.unet import load_weights, place
+from model.training.batches import batch_indices
+from model.training.images import Images
+from model.training.length import count_images, ema_decay_at, steps_per_epoch
+from model.training.optimizer import make_optimizer, set_rate
 
 REPORT_STEPS = 20
 """Steps between looks at the loss (progress, divergence, the clock)."""

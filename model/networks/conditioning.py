@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.compatibility import check_conditional, check_sampler
 from model.config import SampleConfig, check, restored_model
 from model.errors import UsageError
-from model.size import SAMPLE_BATCH
+from model.family_facts import check_conditional, check_sampler
+from model.networks.size import SAMPLE_BATCH
 
 if TYPE_CHECKING:
-    from model.training import TrainingJob
+    from model.training.trainer import TrainingJob
 
 
 def training_labels(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.diffusion import ddim_sample, diffusion_rates, estimate_images
+from model.networks.ddim import ddim_sample, diffusion_rates, estimate_images
 
 
 def rates(time: float, **limits: float) -> tuple[float, float]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.diffusion import clip_images
-from model.ode import heun
+from model.networks.ddim import clip_images
+from model.networks.ode import heun
 
 PAPER_DATA = 0.5
 """Deviation of the paper's images, which the levels below are for (sigma_data)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.unet import (
+from model.networks.unet import (
     ResidualBlock,
     class_table,
     class_vectors,

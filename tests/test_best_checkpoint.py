@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
 
+from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
-from model.selection import validation_score
 from model.streams import draw_labelled
-from model.training import fit_network
+from model.training.trainer import fit_network
 
 SAMPLER = SampleConfig(steps=3)
 METRICS = MetricsConfig(names=("kid",), extractor="pixels")

@@ -14,7 +14,7 @@ from model.families import draw_images
 from model.metrics import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
 from model.streams import draw_labelled
-from model.training import Diverged
+from model.training.trainer import Diverged
 
 
 def validation_score(

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from model.checkpoint import Checkpoint
-from model.conditioning import asked_labels, guide, padded_labels
 from model.config import SampleConfig, restored_model
 from model.images import from_unit
-from model.objectives import OBJECTIVES, make_call
-from model.size import SAMPLE_BATCH
-from model.training import Diverged
-from model.unet import load_weights, place
+from model.networks.conditioning import asked_labels, guide, padded_labels
+from model.networks.objective import OBJECTIVES, make_call
+from model.networks.size import SAMPLE_BATCH
+from model.networks.unet import load_weights, place
+from model.training.trainer import Diverged
 
 
 def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]:

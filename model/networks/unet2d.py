@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.compatibility import check_package
 from model.config import ModelConfig
-from model.size import GROUPS, HEAD_CHANNELS, attends
-from model.unet import draw_weights, set_zero
+from model.family_facts import check_package
+from model.networks.size import GROUPS, HEAD_CHANNELS, attends
+from model.networks.unet import draw_weights, set_zero
 
 TIME_SCALE = 1000.0
 """Time steps of the network's embedding per unit of noise variance."""

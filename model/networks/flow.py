@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.diffusion import clip_images
-from model.ode import euler
+from model.networks.ddim import clip_images
+from model.networks.ode import euler
 
 PredictVelocity = Callable[[Tensor, Tensor], Tensor]
 """(B, C, H, W) noisy images and (B, 1, 1, 1) times to (B, C, H, W) velocities."""

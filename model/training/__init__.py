@@ -1,0 +1,1 @@
+"""The training loop that all families of networks share, and its parts."""
