@@ -33,11 +33,12 @@ import numpy as np
 import torch
 
 from model.config import ModelConfig, TrainConfig
-from model.networks.ddim import diffusion_rates
+from model.job import TrainingJob
+from model.networks.ddim import DDIM, diffusion_rates
 from model.networks.objective import error_loss
 from model.networks.unet import UNet
 from model.randomness import Purpose, integer_seed
-from model.training.trainer import Trainer, TrainingJob
+from model.training.trainer import Trainer
 
 os.environ["KERAS_BACKEND"] = "torch"
 # By name, as the type checker's environment is without the dependency group of Keras.
@@ -171,7 +172,7 @@ def split(weights: Weights) -> tuple[Weights, Weights, Weights]:
 def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | None]]:
     """One forward and backward pass of the same network: differences and their limits."""
     config = ModelConfig()
-    ours = UNet(CHANNELS, config, torch.Generator().manual_seed(0))
+    ours = UNet((CHANNELS, SIZE, SIZE), config, torch.Generator().manual_seed(0))
     theirs = build_keras(config)
     randomize(ours, rng)
     set_keras(theirs, get_torch(ours))
@@ -282,7 +283,7 @@ def compare_training(
         ema_init="independent",
     )
     job = TrainingJob(model=ModelConfig(), train=train, num_steps=STEPS, seed=SEED)
-    trainer = Trainer(rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
+    trainer = Trainer(DDIM, rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
     randomize(trainer.net, rng)
     randomize(trainer.ema, rng)
     start, start_average = get_torch(trainer.net), get_torch(trainer.ema)

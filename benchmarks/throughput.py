@@ -30,11 +30,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
-from model.networks.sampling import SAMPLE_BATCH, load_net, sample_network
+from model.job import TrainingJob
+from model.networks.ddim import DDIM
+from model.networks.sampling import load_net, sample_network
 from model.randomness import Purpose, image_noise
-from model.training.trainer import Trainer, TrainingJob
+from model.training.trainer import Trainer
 
 Precision = Literal["fp32", "bf16"]
 
@@ -160,7 +163,7 @@ def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = 
     job = TrainingJob(
         model=ModelConfig(), train=train, num_steps=1_000_000, seed=(0, 1, 0), device=str(device)
     )
-    return Trainer(make_pool(1024, case.size) if pool is None else pool, job)
+    return Trainer(DDIM, make_pool(1024, case.size) if pool is None else pool, job)
 
 
 def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], int]:
@@ -175,7 +178,7 @@ def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], i
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(case.batch), shape)
     config = SampleConfig(steps=steps)
     return (
-        lambda: sample_network(checkpoint, noise, config, device=str(device)),
+        lambda: sample_network(DDIM, checkpoint, noise, config, device=str(device)),
         case.batch * steps,
     )
 
@@ -221,14 +224,14 @@ def check_numbers(device: torch.device, precisions: list[Precision]) -> list[dic
     variance = torch.linspace(0.1, 1, SAMPLE_BATCH).view(-1, 1, 1, 1)
 
     def predict(where: torch.device, precision: Precision) -> torch.Tensor:
-        net = load_net(reference, device=str(where))
+        net = load_net(DDIM, reference, device=str(where))
         with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
             return net(torch.from_numpy(noise).to(where), variance.to(where)).float().cpu()
 
     def sample(where: torch.device, precision: Precision) -> np.ndarray:
         settings = reference.settings | {"precision": precision}
         checkpoint = replace(reference, settings=settings)
-        images = sample_network(checkpoint, noise, SampleConfig(steps=20), device=str(where))
+        images = sample_network(DDIM, checkpoint, noise, SampleConfig(steps=20), device=str(where))
         return images.astype(np.float64)
 
     cpu = torch.device("cpu")

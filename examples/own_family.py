@@ -2,9 +2,8 @@
 
     uv run --extra all python -m examples.own_family
 
-To use it in sweeps, put the functions and the line into model/families.py, the size into
-model/networks/size.py, and the name into CLOSED_FORM of model/training/length.py, as it trains in
-no steps.
+To use it in sweeps, put the functions into a file in model/, the record into FAMILY_FACTS of
+model/family_facts.py, and the line into FAMILIES of model/families.py.
 """
 
 from dataclasses import replace
@@ -16,10 +15,10 @@ from examples.in_process import TINY, compute, show
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES, Family
+from model.family_facts import FAMILY_FACTS, FamilyFacts
 from model.images import from_unit, to_unit
-from model.networks.size import SIZES, ModelSize
-from model.training import length
-from model.training.trainer import Fit, TrainingJob, checkpoint_settings
+from model.job import Fit, TrainingJob, checkpoint_settings
+from model.networks.size import ModelSize, Shape
 
 NOISE = 0.05
 
@@ -52,7 +51,7 @@ def sample_bootstrap(
 
 
 def bootstrap_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+    config: ModelConfig, shape: Shape, num_images: int, num_classes: int
 ) -> ModelSize:
     """As many bytes as the images."""
     count = num_images * shape[0] * shape[1] * shape[2]
@@ -61,9 +60,8 @@ def bootstrap_size(
     )
 
 
-FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap, iterative=False)
-SIZES["bootstrap"] = bootstrap_size
-length.CLOSED_FORM.add("bootstrap")
+FAMILY_FACTS["bootstrap"] = FamilyFacts(size=bootstrap_size, iterative=False)
+FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap)
 
 if __name__ == "__main__":
     show(compute(replace(TINY, model=ModelConfig(family="bootstrap"))))

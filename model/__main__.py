@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from model.commands.evaluate import Reference
     from model.data.datasets import Dataset
     from model.generation import Length
-    from model.training.trainer import Progress
+    from model.job import Progress
 
 PROGRESS_SECONDS = 5.0
 """Time between lines of progress."""
@@ -149,8 +149,8 @@ def train(args: list[str]) -> int:
     options = parse(_Train, args, prog="model train")
     from model.data.datasets import load_dataset
     from model.generation import Training, check_labelled, plan_length, use_device
+    from model.job import Diverged
     from model.outputs import check_new, write_file
-    from model.training.trainer import Diverged
 
     use_device(options.machine.device, options.machine.threads)
     check_new(options.out)
@@ -232,11 +232,11 @@ def sample(args: list[str]) -> int:
     """Draw images into a folder, a sheet or an .npz file; 1 where they are not finite."""
     options = parse(_Sample, args, prog="model sample")
     from model.drawing import write_images
-    from model.families import draw_images
     from model.generation import chosen_classes, first_seed, read_checkpoint, use_device
+    from model.job import Diverged
     from model.outputs import check_new
     from model.randomness import Purpose
-    from model.training.trainer import Diverged
+    from model.streams import draw_images
 
     checkpoint = read_checkpoint(options.checkpoint)
     use_device(options.machine.device, options.machine.threads)

@@ -1,6 +1,6 @@
-"""Choosing the weights of the best epoch: a checkpoint's KID on the validation images.
+"""The score that chooses the best epoch's weights: a checkpoint's KID on the validation images.
 
-For train.select=best_kid. The reference selects nothing, and must not be known here.
+For train.select=best_kid. The reference images select nothing, and so are not passed in.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,10 @@ import numpy as np
 
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
-from model.families import draw_images
+from model.job import Diverged
 from model.metrics import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
-from model.streams import draw_labelled
-from model.training.trainer import Diverged
+from model.streams import draw_images, draw_labelled
 
 
 def validation_score(
@@ -26,19 +25,19 @@ def validation_score(
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Callable[[Checkpoint], float]:
-    """The function from a checkpoint to the KID of as many of its images as there are to compare.
+    """A function from a checkpoint to the KID of as many of its images as validation images.
 
     Args:
         validation: (N, C, H, W) uint8 or float32, N at least 2.
         sample: How images are drawn.
         metrics: Extractor and subsets of the KID; which metrics it names has no effect.
         seed: (lineage seed, generation, member).
-        labels: (N,) int64 classes of the validation images, of which a conditional model's images
-            are drawn too; None for an unconditional one.
+        labels: (N,) int64 classes of the validation images, which a conditional model draws too;
+            None for an unconditional one.
         device: Where images are drawn and features extracted.
 
     Returns:
-        A function whose value is nan where the checkpoint's images are not finite or all the same.
+        A function whose value is nan if the checkpoint's images are not finite or all the same.
     """
     metrics = replace(metrics, names=("kid",))
     real = extract_real(RealImages(reference=validation), metrics, device=device)

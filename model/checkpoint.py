@@ -5,6 +5,7 @@ Nothing here is pickled: a file from a stranger can be damaged, but runs no code
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,11 @@ import torch
 from torch import Tensor
 
 from model.errors import UsageError
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under their names with a prefix, which `Checkpoint.part` takes off again."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +42,11 @@ class Checkpoint:
         channels, height, width = self.settings["shape"]
         return channels, height, width
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix`, under the rest of their names."""
+        named = self.tensors.items()
+        return {name[len(prefix) :]: t for name, t in named if name.startswith(prefix)}
+
     def digest(self, prefix: str = "") -> str:
         """SHA-256 (hex) of the tensors that start with `prefix`: names, types, shapes, bytes."""
         digest = hashlib.sha256()
@@ -56,7 +67,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, source: str = "checkpoint") -> "Checkpoint":
-        """Read a safetensors file; raises UsageError, naming `source`, where it is damaged."""
+        """Read a safetensors file; raises UsageError, naming `source`, if it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 

@@ -1,11 +1,12 @@
 """Model families: pairs of functions that fit a model to images and draw images from it.
 
-Adding one is a pair of functions and a line in FAMILIES; those of networks share theirs, and are
-lines in OBJECTIVES. Must not know pools, lineages or files.
+A family is one module, one record in model/family_facts.py (what a plan may know of it without
+torch) and one line in FAMILIES. A family of networks is an Objective of model/networks/, which
+shares the training and sampling loops.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,12 +14,16 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.errors import check_choice
-from model.family_facts import CONDITIONAL_FAMILIES
 from model.gaussian import fit_gaussian, sample_gaussian
-from model.networks.objective import OBJECTIVES
-from model.networks.sampling import SAMPLE_BATCH, noise_shape, sample_network
-from model.randomness import Purpose, Seed, image_noise
-from model.training.trainer import Diverged, Fit, TrainingJob, fit_network
+from model.job import Fit, TrainingJob
+from model.networks.ddim import DDIM
+from model.networks.edm import EDM
+from model.networks.flow import FLOW
+from model.networks.objective import Objective
+from model.networks.sampling import sample_network
+from model.networks.unet2d import UNET2D
+from model.networks.vae import VAE
+from model.training.trainer import fit_network
 
 
 class FitFunction(Protocol):
@@ -43,7 +48,7 @@ class SampleFunction(Protocol):
     ) -> np.ndarray:
         """(N, C, H, W) float32 noise to (N, C, H, W) images of the training images' type.
 
-        A conditional checkpoint needs the (N,) int64 classes of the images, another none.
+        A conditional checkpoint needs the (N,) int64 classes of the images; others take none.
         """
         ...
 
@@ -54,10 +59,6 @@ class Family:
 
     fit: FitFunction
     sample: SampleFunction
-    iterative: bool
-    """Whether it trains in steps (else train.* has no effect)."""
-    conditional: bool = False
-    """Whether it can be told classes; as model.config.CONDITIONAL_FAMILIES says."""
 
 
 def family_of(name: str) -> Family:
@@ -66,71 +67,16 @@ def family_of(name: str) -> Family:
     return FAMILIES[name]
 
 
-def sample_images(
-    checkpoint: Checkpoint,
-    noise_of: Callable[[range], np.ndarray],
-    indices: range,
-    config: SampleConfig,
-    *,
-    device: str = "cpu",
-) -> np.ndarray:
-    """Images `indices` of a stream; raises Diverged where they are not finite or all the same."""
-    images = family_of(checkpoint.family).sample(
-        checkpoint, noise_of(indices), config, device=device
-    )
-    if len(images) > 1 and (images == images[:1]).all():
-        raise Diverged("all samples are the same image")
-    return images
-
-
-def draw_block(
-    checkpoint: Checkpoint,
-    block: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> np.ndarray:
-    """Block number `block` of a stream: SAMPLE_BATCH images, however many are needed of it.
-
-    Raises:
-        Diverged: As sample_images.
-    """
-    return sample_images(
-        checkpoint,
-        lambda indices: image_noise(seed, purpose, indices, noise_shape(checkpoint, config)),
-        range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH),
-        config,
-        device=device,
-    )
-
-
-def draw_images(
-    checkpoint: Checkpoint,
-    num_images: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> Iterator[np.ndarray]:
-    """The first `num_images` of a stream, in parts of at most SAMPLE_BATCH; raises Diverged."""
-    for start in range(0, num_images, SAMPLE_BATCH):
-        block = start // SAMPLE_BATCH
-        images = draw_block(checkpoint, block, config, seed=seed, purpose=purpose, device=device)
-        yield images[: num_images - start]
+def network_family(objective: Objective) -> Family:
+    """The family that trains and samples a network by the shared loops."""
+    return Family(fit=partial(fit_network, objective), sample=partial(sample_network, objective))
 
 
 FAMILIES: dict[str, Family] = {
-    **{
-        name: Family(
-            fit=fit_network,
-            sample=sample_network,
-            iterative=True,
-            conditional=name in CONDITIONAL_FAMILIES,
-        )
-        for name in OBJECTIVES
-    },
-    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, iterative=False, conditional=True),
+    "ddim": network_family(DDIM),
+    "flow": network_family(FLOW),
+    "edm": network_family(EDM),
+    "vae": network_family(VAE),
+    "unet2d": network_family(UNET2D),
+    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian),
 }

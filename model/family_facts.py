@@ -1,88 +1,179 @@
-"""Which settings of data, family, training and sampler go together.
+"""What a plan may know of each family, without torch: one record per family.
 
-A single setting's own rule is in model/config.py. Imports no torch, so that a plan can ask.
+Also the rules that follow from it: which settings of data, family, training and sampler go
+together. A single setting's own rule is in model/config.py.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
-from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig, check
-from model.errors import UsageError
+from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from model.errors import UsageError, check_choice
+from model.networks.size import ModelSize, Shape, gaussian_size, unet2d_size, unet_size, vae_size
 
-NETWORK_FAMILIES = ("ddim", "flow", "edm", "vae", "unet2d")
-"""Families whose network halves the image len(model.widths) - 1 times."""
-CONDITIONAL_FAMILIES = (*NETWORK_FAMILIES, "gaussian")
-"""Families whose model can be told the class of an image."""
-GUIDED_FAMILIES = ("ddim", "flow", "edm", "unet2d")
-"""Those of them that classifier-free guidance applies to."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyFacts:
+    """What a plan may know of a family."""
+
+    size: Callable[[ModelConfig, Shape, int, int], ModelSize]
+    """From settings, (C, H, W), the pool's number of images and the number of classes (0 for an
+    unconditional model)."""
+    iterative: bool
+    """Whether it trains in steps; if not, it sees each image once and train.* has no effect."""
+    halves_images: bool = False
+    """Whether its network halves the image len(model.widths) - 1 times."""
+    has_latent: bool = False
+    """Whether an image is made from model.latent_dim numbers."""
+    conditional: bool = False
+    """Whether it can learn the classes of images."""
+    guided: bool = False
+    """Whether classifier-free guidance applies to it."""
+    ddim_sampler: bool = False
+    """Whether sample.stochasticity and sample.multistep apply to it."""
+    package: str = ""
+    """The optional package that it needs; the extra that installs it has the same name."""
+    numerics: int = 1
+    """Version of its numbers. Raise it whenever the same settings would train or sample other
+    numbers for this family alone."""
+
+
+def facts_of(name: str) -> FamilyFacts:
+    """The facts of the family called `name`; raises UsageError with a suggestion."""
+    check_choice("model.family", name, FAMILY_FACTS)
+    return FAMILY_FACTS[name]
+
+
+def families_with(fact: str) -> list[str]:
+    """Names of the families of which a fact is true."""
+    return [name for name, facts in FAMILY_FACTS.items() if getattr(facts, fact)]
+
+
+def model_size(
+    config: ModelConfig, shape: Shape, num_images: int, num_classes: int = 0
+) -> ModelSize:
+    """Size of a family's model for images of `shape` (C, H, W), fitted to `num_images`.
+
+    Args:
+        config: Family and network.
+        shape: (C, H, W).
+        num_images: Of the pool.
+        num_classes: Of the data; has no effect on an unconditional model.
+
+    Raises:
+        UsageError: The model is conditional and there are no classes.
+    """
+    if config.conditional and num_classes < 1:
+        raise UsageError(
+            f"num_classes must be at least 1, got {num_classes}; "
+            "use data with classes or set model.conditional to False"
+        )
+    size = facts_of(config.family).size
+    return size(config, shape, num_images, num_classes if config.conditional else 0)
 
 
 def check_package(family: str) -> None:
-    """Raise UsageError where a family's optional package is not installed."""
-    if family == "unet2d" and find_spec("diffusers") is None:
+    """Raise UsageError if a family's optional package is not installed."""
+    package = facts_of(family).package
+    if package and find_spec(package) is None:
         raise UsageError(
-            "model.family must not be unet2d without the package diffusers, got 'unet2d'; "
-            'pip install "collapse-sweep[diffusers]" installs it'
+            f"model.family must not be {family} without the package {package}, got {family!r}; "
+            f'pip install "collapse-sweep[{package}]" installs it'
         )
 
 
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
-    """Raise UsageError where settings of data, model and training do not fit each other."""
+    """Raise UsageError if settings of data, model and training do not fit each other."""
+    facts = facts_of(model.family)
     check_conditional(model)
     halvings = len(model.widths) - 1
-    if model.family in NETWORK_FAMILIES:
-        check(
-            data.image_size % 2**halvings == 0,
-            "data.image_size",
-            f"be divisible by {2**halvings}, as model.widths halves it {halvings} times",
-            data.image_size,
+    if facts.halves_images and data.image_size % 2**halvings:
+        raise UsageError(
+            f"data.image_size must be divisible by {2**halvings}, as model.widths halves it "
+            f"{halvings} times, got {data.image_size}"
         )
-    if model.family == "vae":
-        check(
-            model.latent_dim <= data.image_size**2,
-            "model.latent_dim",
-            f"be at most the {data.image_size**2} pixels of an image, whose noise it is taken from",
-            model.latent_dim,
+    if facts.has_latent and model.latent_dim > data.image_size**2:
+        raise UsageError(
+            f"model.latent_dim must be at most the {data.image_size**2} pixels of an image, whose "
+            f"noise it is taken from, got {model.latent_dim}"
         )
-    if train.select == "best_kid":
-        check(
-            data.validation_fraction > 0,
-            "data.validation_fraction",
-            "be above 0 with train.select=best_kid, so that the reference selects nothing",
-            data.validation_fraction,
+    if train.select == "best_kid" and data.validation_fraction == 0:
+        raise UsageError(
+            "data.validation_fraction must be above 0 with train.select=best_kid, so that the "
+            f"reference selects nothing, got {data.validation_fraction}"
         )
 
 
 def check_conditional(model: ModelConfig) -> None:
-    """Raise UsageError where a family that cannot be told classes is asked to be."""
-    check(
-        not model.conditional or model.family in CONDITIONAL_FAMILIES,
-        "model.family",
-        f"be one of {', '.join(CONDITIONAL_FAMILIES)} with model.conditional",
-        model.family,
-        "set model.conditional to False",
-    )
+    """Raise UsageError if the model is conditional and its family cannot be."""
+    if model.conditional and not facts_of(model.family).conditional:
+        raise UsageError(
+            f"model.family must be one of {', '.join(families_with('conditional'))} with "
+            f"model.conditional, got {model.family!r}; set model.conditional to False"
+        )
 
 
 def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
-    """Raise UsageError where the family's sampler does not have a setting, or guidance none."""
+    """Raise UsageError if the sampler does not support a setting, or guidance is not available."""
     for name, default in (("stochasticity", 0), ("multistep", 1)):
         value = getattr(sample, name)
-        rule = f"be {default} with model.family={model.family}; it is for ddim and unet2d"
-        has = model.family in ("ddim", "unet2d") or value == default
-        check(has, f"sample.{name}", rule, value)
+        if value != default and not facts_of(model.family).ddim_sampler:
+            raise UsageError(
+                f"sample.{name} must be {default} with model.family={model.family}; "
+                f"it is for {' and '.join(families_with('ddim_sampler'))}, got {value}"
+            )
     check_guidance(model, sample)
 
 
 def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
-    """Raise UsageError where the model is not one that guidance other than 1 applies to."""
+    """Raise UsageError if the sampler is guided and the model does not allow it."""
     if sample.guidance == 1:
         return
-    guided = model.family in GUIDED_FAMILIES
-    rule = f"be 1 with model.family={model.family}"
-    families = f"guidance is for {', '.join(GUIDED_FAMILIES)}"
-    check(guided, "sample.guidance", rule, sample.guidance, families)
-    rule, way_out = "be 1 with an unconditional model", "set model.conditional to True"
-    check(model.conditional, "sample.guidance", rule, sample.guidance, way_out)
-    rule = "be 1 with model.label_dropout=0, which trains no unconditional half"
-    way_out = "train with model.label_dropout above 0"
-    check(model.label_dropout > 0, "sample.guidance", rule, sample.guidance, way_out)
+    if not facts_of(model.family).guided:
+        rule = f"be 1 with model.family={model.family}"
+        way_out = f"guidance is for {', '.join(families_with('guided'))}"
+    elif not model.conditional:
+        rule, way_out = "be 1 with an unconditional model", "set model.conditional to True"
+    elif model.label_dropout == 0:
+        rule = "be 1 with model.label_dropout=0, which trains no unconditional half"
+        way_out = "train with model.label_dropout above 0"
+    else:
+        return
+    raise UsageError(f"sample.guidance must {rule}, got {sample.guidance}; {way_out}")
+
+
+FAMILY_FACTS: dict[str, FamilyFacts] = {
+    "ddim": FamilyFacts(
+        size=unet_size,
+        iterative=True,
+        halves_images=True,
+        conditional=True,
+        guided=True,
+        ddim_sampler=True,
+    ),
+    "flow": FamilyFacts(
+        size=unet_size, iterative=True, halves_images=True, conditional=True, guided=True
+    ),
+    "edm": FamilyFacts(
+        size=unet_size,
+        iterative=True,
+        halves_images=True,
+        conditional=True,
+        guided=True,
+        numerics=2,
+    ),
+    "vae": FamilyFacts(
+        size=vae_size, iterative=True, halves_images=True, has_latent=True, conditional=True
+    ),
+    "unet2d": FamilyFacts(
+        size=unet2d_size,
+        iterative=True,
+        halves_images=True,
+        conditional=True,
+        guided=True,
+        ddim_sampler=True,
+        package="diffusers",
+    ),
+    "gaussian": FamilyFacts(size=gaussian_size, iterative=False, conditional=True),
+}

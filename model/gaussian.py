@@ -1,6 +1,6 @@
-"""The null model: mean and covariance of images, of each class where it is conditional.
+"""The null model: mean and covariance of the images, or of each class if it is conditional.
 
-Its lineages have closed forms, of estimation noise alone. Must not know pools, lineages or files.
+It makes no error but that of estimation, so that its lineages have closed forms.
 """
 
 from time import perf_counter
@@ -12,8 +12,8 @@ from torch import Tensor
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.images import from_unit, to_unit
-from model.networks.conditioning import asked_labels, training_labels
-from model.training.trainer import Diverged, Fit, TrainingJob, checkpoint_settings
+from model.job import Diverged, Fit, TrainingJob, checkpoint_settings, training_labels
+from model.networks.conditioning import asked_labels
 
 
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
@@ -89,7 +89,7 @@ def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
 
 
 def empty_classes(checkpoint: Checkpoint) -> list[int]:
-    """Classes that had no images; none of an unconditional model, or of another family."""
+    """Classes that had no images; none for an unconditional model and for other families."""
     if checkpoint.family != "gaussian":
         return []
     num_classes = checkpoint.settings.get("num_classes", 0)
@@ -97,9 +97,9 @@ def empty_classes(checkpoint: Checkpoint) -> list[int]:
 
 
 def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
-    """Raise Diverged, which names the class, where one that is asked for had no images.
+    """Raise Diverged, naming the class, if a class to be drawn had no images.
 
-    In a lineage a class can be lost from a pool: a result, as a loss that is not finite is.
+    In a lineage a pool can lose a class: a result, like a loss that is not finite.
     """
     empty = empty_classes(checkpoint)
     for label in [] if asked is None else np.unique(asked).tolist():

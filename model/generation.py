@@ -25,10 +25,11 @@ from model.config import (
 from model.data.datasets import Dataset
 from model.errors import UsageError, check_choice
 from model.families import FAMILIES, family_of
+from model.family_facts import facts_of
+from model.job import Fit, Progress, TrainingJob
 from model.outputs import StateFile
 from model.randomness import Seed
 from model.training.length import check_last_batch, count_images, ema_init_left, training_steps
-from model.training.trainer import Fit, Progress, TrainingJob
 
 CHECKPOINT_SETTINGS = {"family", "model", "shape", "dtype", "bounded", "precision"}
 
@@ -54,7 +55,7 @@ def plan_length(
     num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
 ) -> Length:
     """The length of a training on `num_images`; raises UsageError where they are too few."""
-    if not family_of(model.family).iterative:
+    if not facts_of(model.family).iterative:
         return Length(
             num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
         )

@@ -83,7 +83,7 @@ def _naming(path: Path) -> Generator[None]:
 
 
 class StateFile:
-    """A running training's saved state in a file (model.training.trainer.Scratch).
+    """A running training's saved state in a file (model.job.Scratch).
 
     The file begins with a line of JSON: the settings it belongs to, and the SHA-256 of the rest.
     """

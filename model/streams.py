@@ -1,23 +1,62 @@
-"""Streams of a conditional model's images: one for each class, in blocks that any call may mix.
+"""Streams of images: image i of a stream has noise of its own, whatever else is drawn.
 
-Image i of class c has noise of its own, whatever else is drawn. Must not know pools, lineages or
-files.
+A conditional model has a stream for each class, in blocks that any network call may mix.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
-from model.families import draw_block, family_of
+from model.families import family_of
 from model.gaussian import empty_classes
+from model.job import Diverged
 from model.networks.sampling import noise_shape
-from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.randomness import Purpose, Seed, image_noise
-from model.training.trainer import Diverged
 
 BLOCKS_PER_CALL = SAMPLE_BATCH // CLASS_BLOCK
+
+
+def sample_images(
+    checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
+) -> np.ndarray:
+    """Images of given noise; raises Diverged if they are not finite or all the same."""
+    images = family_of(checkpoint.family).sample(checkpoint, noise, config, device=device)
+    if len(images) > 1 and (images == images[:1]).all():
+        raise Diverged("all samples are the same image")
+    return images
+
+
+def draw_block(
+    checkpoint: Checkpoint,
+    block: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> np.ndarray:
+    """The SAMPLE_BATCH images of a stream's block; raises Diverged as sample_images does."""
+    indices = range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH)
+    noise = image_noise(seed, purpose, indices, noise_shape(checkpoint, config))
+    return sample_images(checkpoint, noise, config, device=device)
+
+
+def draw_images(
+    checkpoint: Checkpoint,
+    num_images: int,
+    config: SampleConfig,
+    *,
+    seed: Seed,
+    purpose: Purpose,
+    device: str = "cpu",
+) -> Iterator[np.ndarray]:
+    """The first `num_images` of a stream, in parts of at most SAMPLE_BATCH; raises Diverged."""
+    for block, start in enumerate(range(0, num_images, SAMPLE_BATCH)):
+        images = draw_block(checkpoint, block, config, seed=seed, purpose=purpose, device=device)
+        yield images[: num_images - start]
 
 
 def draw_class_blocks(
@@ -29,22 +68,22 @@ def draw_class_blocks(
     purpose: Purpose,
     device: str = "cpu",
 ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Blocks (class, number) of class streams, eight to a network call, in the order asked for.
+    """Blocks (class, number) of class streams, eight to a network call, in the given order.
 
     Args:
         checkpoint: Of a conditional model.
         blocks: Pairs of a class and a block of its stream.
         config: Sampler settings.
         seed: (lineage seed, generation, member); for previews without the generation.
-        purpose: What they are drawn for.
+        purpose: Why they are drawn.
         device: Where the network runs.
 
     Yields:
         The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
 
     Raises:
-        UsageError: The checkpoint is unconditional, or a class is none of its own.
-        Diverged: Images are not finite, or all of a block are the same.
+        UsageError: The checkpoint is unconditional, or does not know a class.
+        Diverged: Images are not finite, or all images of a block are the same.
     """
     for start in range(0, len(blocks), BLOCKS_PER_CALL):
         pairs = blocks[start : start + BLOCKS_PER_CALL]
@@ -78,7 +117,7 @@ def draw_labelled(
     purpose: Purpose,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Images of given classes: the k-th that is of class c is image k of that class's stream.
+    """Images of given classes: the k-th one of class c is image k of that class's stream.
 
     Args:
         checkpoint: Of a conditional model.
@@ -92,7 +131,7 @@ def draw_labelled(
         (N, C, H, W), of the training images' type.
 
     Raises:
-        ValueError, Diverged: As draw_class_blocks.
+        UsageError, Diverged: As draw_class_blocks.
     """
     places = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
     blocks = [
@@ -111,7 +150,7 @@ def draw_labelled(
 
 
 def labels_in_turn(classes: Sequence[int], num_images: int) -> np.ndarray:
-    """(num_images,) int64: the classes in turn, so that their shares differ by one at most."""
+    """(num_images,) int64: the classes in turn, so that their counts differ by at most one."""
     return np.resize(np.array(classes, np.int64), num_images)
 
 
@@ -123,9 +162,9 @@ def draw_preview(
     seed: Seed,
     device: str = "cpu",
 ) -> np.ndarray:
-    """(num_images, C, H, W) images of the preview noise; of a conditional model, classes in turn.
+    """(num_images, C, H, W) images of the preview noise, a conditional model's classes in turn.
 
-    Those of a class that the model's pool had no image of are zero.
+    Images of a class that was missing in the model's pool are zero.
 
     Args:
         checkpoint: The model.

@@ -3,7 +3,7 @@
 Must not import torch.
 """
 
-from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from sweep.keys import class_stream_key
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.blocks import SAMPLE_BATCH
 from model.config import SampleConfig, check
 from model.errors import UsageError, check_finite
 from model.metrics import needed
-from model.networks.size import SAMPLE_BATCH
 from sweep.blocks import block_size, blocks_of
 from sweep.entering import streams_of
 from sweep.keys import canonical, stream_key

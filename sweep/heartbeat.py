@@ -14,7 +14,7 @@ STATE = "training.safetensors"
 
 
 class NodeScratch:
-    """A training's saved state in the store (model.training.trainer.Scratch)."""
+    """A training's saved state in the store (model.job.Scratch)."""
 
     def __init__(self, store: Store, key: str) -> None:
         self.store, self.key = store, key

@@ -11,12 +11,11 @@ from typing import Any
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError
+from model.family_facts import FAMILY_FACTS
 
 NUMERICS_VERSION = 1
-"""Raised whenever the same settings would train or sample to other numbers."""
-
-FAMILY_NUMERICS = {"edm": 2}
-"""Raised whenever those of one family would; a family that is not here is at its first version."""
+"""Raised whenever the same settings would train or sample other numbers. If that is true of one
+family alone, raise `numerics` of its record in model/family_facts.py instead."""
 
 
 def canonical(config: Any) -> dict[str, Any]:
@@ -82,8 +81,8 @@ def node_inputs(
         "generation": generation,
         "member": member,
     }
-    if model.family in FAMILY_NUMERICS:
-        inputs["family_numerics"] = FAMILY_NUMERICS[model.family]
+    if (version := FAMILY_FACTS[model.family].numerics) > 1:
+        inputs["family_numerics"] = version
     inputs |= {"selection": selection} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     return inputs | ({"parent": parent} if parent else {})

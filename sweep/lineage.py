@@ -20,9 +20,9 @@ from model.data.datasets import Dataset
 from model.families import family_of
 from model.features import weights_digest
 from model.filters import feature_settings
+from model.job import Diverged, Fit, TrainingJob
 from model.streams import draw_preview
 from model.training.length import ema_init_left
-from model.training.trainer import Diverged, Fit, TrainingJob
 from sweep.arrays import dump_arrays
 from sweep.config import LineageConfig
 from sweep.files import CorruptError

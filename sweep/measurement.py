@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.blocks import SAMPLE_BATCH
 from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features import extract_features, extractor_label, weights_digest
 from model.metrics import measure, needed
-from model.networks.size import SAMPLE_BATCH
 from model.pixels import digest_images, find_copies, pixel_statistics
 from sweep.files import CorruptError
 from sweep.keys import digest

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from model.config import DataConfig, MetricsConfig, check
-from model.errors import UsageError, check_choice
-from model.family_facts import check_package
+from model.errors import UsageError
+from model.family_facts import FAMILY_FACTS, check_package
 from model.features import weights_digest
 from model.filters import feature_settings
 from model.metrics import validate_metrics
-from model.networks.size import SIZES
 from model.training.length import (
-    CLOSED_FORM,
     check_last_batch,
     count_images,
     training_steps,
@@ -226,11 +224,12 @@ def plan_node(
             f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
             "use more data, a larger pool.alpha or another ensemble.data"
         )
-    if config.model.family in CLOSED_FORM:
+    iterative = FAMILY_FACTS[config.model.family].iterative
+    if not iterative:
         rule = f"be scratch with model.family={config.model.family}, which is fitted in one step"
         check(config.train.start == "scratch", "train.start", rule, config.train.start)
     num_steps, images_seen = 0, size
-    if config.model.family not in CLOSED_FORM:
+    if iterative:
         num_steps = training_steps(size, config.train, first_pool=pool_size(first))
         images_seen = count_images(size, config.train, num_steps)
         check_last_batch(
@@ -365,7 +364,6 @@ def plan_sweep(
 def check_variants(config: LineageConfig) -> None:
     """Raise UsageError for a family, rule, metric or extractor that does not exist."""
     for member in members_of(config):
-        check_choice("model.family", member.model.family, list(SIZES))
         check_package(member.model.family)
     rule_of(config.pool)
     validate_metrics(config.metrics)

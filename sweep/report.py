@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import DataConfig, MetricsConfig, check
+from model.family_facts import model_size
 from model.features import extractor_label, find_extractor
 from model.filters import feature_settings, unused_settings
 from model.metrics import needed
-from model.networks.size import ModelSize, model_size
+from model.networks.size import ModelSize
 from model.training.length import ema_init_left
 from sweep.blocks import block_size, blocks_of
 from sweep.claims import ClaimInfo

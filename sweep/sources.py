@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH
 from model.config import FilterConfig, MetricsConfig, SampleConfig
 from model.data.datasets import Dataset
 from model.filters import FILTERS, select
-from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH
+from model.job import Diverged
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
-from model.training.trainer import Diverged
 from sweep.blocks import block_size, blocks_with, store_key
 from sweep.config import key_defaults, updated
 from sweep.entering import PROBE

@@ -12,9 +12,8 @@ import numpy as np
 
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
-from model.families import draw_block
 from model.randomness import Purpose
-from model.streams import draw_class_blocks
+from model.streams import draw_block, draw_class_blocks
 from sweep.blocks import block_size, blocks_with, store_key
 from sweep.files import CorruptError
 from sweep.keys import stream_key

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from model.training.trainer import Progress
+from model.job import Progress
 from sweep.claims import Claim, ClaimLost
 from sweep.heartbeat import Heartbeat
 from sweep.plan import NodePlan

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from every_family import fit_family
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
 
 from model.best_checkpoint import validation_score
@@ -12,7 +13,6 @@ from model.config import MetricsConfig, SampleConfig
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
 from model.streams import draw_labelled
-from model.training.trainer import fit_network
 
 SAMPLER = SampleConfig(steps=3)
 METRICS = MetricsConfig(names=("kid",), extractor="pixels")
@@ -23,7 +23,7 @@ LABELS = np.array([2, 0, 2, 2, 1, 0, 1, 2])
 def checkpoint() -> Checkpoint:
     model = replace(MODEL, conditional=True)
     job = make_job(make_train(), model=model, num_steps=20, num_classes=3)
-    return fit_network(draw_pool(), np.arange(32) % 3, job).checkpoint
+    return fit_family(draw_pool(), np.arange(32) % 3, job).checkpoint
 
 
 def test_conditional_score_is_the_kid_of_images_of_the_validation_images_classes(

@@ -23,7 +23,7 @@ from test_oracles import MEMORY, assert_mean, assert_sensitive
 from tiny_sweep import compute, make_lineage
 
 from model.families import FAMILIES
-from model.training.trainer import Fit, TrainingJob
+from model.job import Fit, TrainingJob
 from sweep.local_store import LocalStore
 
 K = 4

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from every_family import with_marks
+from every_family import OBJECTIVES, fit_family, sample_family, with_marks
 from tiny_training import MODEL, Memory, draw_pool, make_job, make_train
 from torch import Tensor
 
+from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
+from model.job import Fit, Progress, TrainingJob
 from model.networks.conditioning import drop_labels, guide, padded_labels
-from model.networks.objective import OBJECTIVES
-from model.networks.sampling import SAMPLE_BATCH, sample_network
 from model.networks.unet import UNet
 from model.randomness import Purpose, image_noise
-from model.training.trainer import REPORT_STEPS, Fit, Progress, TrainingJob, fit_network
+from model.training.trainer import REPORT_STEPS
 
 CONDITIONAL = replace(MODEL, conditional=True)
 NUM_CLASSES = 3
@@ -31,7 +31,7 @@ def conditional_job(*, num_steps: int = 3, **settings) -> TrainingJob:
 
 
 def fit(labels: np.ndarray | None = LABELS, **settings) -> Fit:
-    return fit_network(draw_pool(), labels, conditional_job(**settings))
+    return fit_family(draw_pool(), labels, conditional_job(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def draw(
     checkpoint: Checkpoint, labels: np.ndarray | None, *, count: int = 6, **settings
 ) -> np.ndarray:
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(count), (1, 8, 8))
-    return sample_network(checkpoint, noise, SampleConfig(steps=3, **settings), labels=labels)
+    return sample_family(checkpoint, noise, SampleConfig(steps=3, **settings), labels=labels)
 
 
 def network(num_classes: int = NUM_CLASSES) -> UNet:
-    return UNet(1, MODEL, torch.Generator().manual_seed(0), num_classes)
+    return UNet((1, 8, 8), MODEL, torch.Generator().manual_seed(0), num_classes)
 
 
 # The network
@@ -70,10 +70,10 @@ def test_class_vectors_are_drawn_last() -> None:
     """The stem's weights, whose shape does not change, are those of the unconditional network."""
     assert torch.equal(network().stem.weight, network(0).stem.weight)
     generator = torch.Generator().manual_seed(0)
-    net = UNet(1, MODEL, generator, NUM_CLASSES)
+    net = UNet((1, 8, 8), MODEL, generator, NUM_CLASSES)
     assert net.class_embedding is not None
     replayed = torch.Generator().manual_seed(0)
-    first = UNet(1, replace(MODEL, embedding_dim=2 * MODEL.embedding_dim), replayed)
+    first = UNet((1, 8, 8), replace(MODEL, embedding_dim=2 * MODEL.embedding_dim), replayed)
     assert torch.equal(first.down[0][0].conv1.weight, net.down[0][0].conv1.weight)  # ty: ignore[not-subscriptable] (ModuleList of ModuleLists)
     vectors = torch.empty(NUM_CLASSES + 1, MODEL.embedding_dim).normal_(generator=replayed)
     assert torch.equal(net.class_embedding.weight, vectors)
@@ -146,7 +146,7 @@ def test_conditional_checkpoint_holds_its_classes() -> None:
     ("labels", "settings", "message"),
     [
         (None, {}, r"^labels must be \(32,\) int64 for a conditional model, got None$"),
-        (LABELS[:-1], {}, r"^labels must be \(32,\) int64 for as many images, got '\(31,\) int64'"),
+        (LABELS[:-1], {}, r"^labels must be \(32,\) int64, one for each image, got \(31,\) int64"),
         (LABELS.astype(np.int32), {}, r"got '\(32,\) int32'$"),
         (LABELS, {"num_classes": 2}, r"^labels must lie in \[0, 2\), got \(0, 2\)$"),
         (LABELS - 1, {}, r"^labels must lie in \[0, 3\), got \(-1, 1\)$"),
@@ -208,7 +208,7 @@ def test_guidance_changes_images(trained: Checkpoint) -> None:
     [
         (None, r"^labels must be \(6,\) int64 for a conditional model, got None$"),
         (np.full(6, NUM_CLASSES), r"^labels must lie in \[0, 3\), got \(3, 3\)$"),
-        (np.zeros(5, np.int64), r"^labels must be \(6,\) int64 for as many images"),
+        (np.zeros(5, np.int64), r"^labels must be \(6,\) int64, one for each image"),
     ],
 )
 def test_classes_that_a_model_has_not_are_an_error(trained: Checkpoint, labels, message) -> None:
@@ -288,7 +288,7 @@ def test_every_family_learns_its_classes(of_family: Checkpoint) -> None:
     pool = (stripes[labels][:, None] + noise).astype(np.uint8)
     model = replace(CONDITIONAL, family=of_family.family)
     job = replace(conditional_job(num_steps=300, num_classes=2, model=model), train=LEARNING)
-    fitted = fit_network(pool, labels, job).checkpoint
+    fitted = fit_family(pool, labels, job).checkpoint
     drawn = [draw(fitted, np.full(16, label), count=16).mean(axis=(0, 1)) for label in (0, 1)]
     learned, real = drawn[0] - drawn[1], stripes[0] - stripes[1]
     assert (learned * real).sum() / (real * real).sum() > 0.1

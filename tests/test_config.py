@@ -20,7 +20,8 @@ from model.config import (
     restored_model,
     stored_model,
 )
-from model.family_facts import check_conditional, check_guidance
+from model.family_facts import FAMILY_FACTS, FamilyFacts, check_conditional, check_guidance
+from model.networks.size import gaussian_size
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,
@@ -253,6 +254,13 @@ def test_what_may_be_extended_is_a_setting(name: str) -> None:
 # Classes
 
 
+@pytest.fixture
+def other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that cannot be conditional."""
+    monkeypatch.setitem(FAMILY_FACTS, "other", FamilyFacts(size=gaussian_size, iterative=False))
+
+
+@pytest.mark.usefixtures("other")
 def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         check_conditional(ModelConfig(family="other", conditional=True))
@@ -262,6 +270,7 @@ def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
     )
 
 
+@pytest.mark.usefixtures("other")
 def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings() -> None:
     with pytest.raises(
         ValueError, match=r"^model\.family must be one of ddim, flow, edm, vae, unet2d, gaussian"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
-from model.networks.size import SAMPLE_BATCH
+from model.blocks import SAMPLE_BATCH
 from sweep.config import SweepConfig
 from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
 from sweep.local_store import LocalStore

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.config import ModelConfig, SampleConfig
 from model.networks.ddim import ddim_sample, diffusion_rates, estimate_images
+from model.networks.objective import Bounds
 
 
 def rates(time: float, **limits: float) -> tuple[float, float]:
@@ -20,6 +22,11 @@ def draw_noise(num_images: int = 4) -> Tensor:
     """(N, 2, 3, 3) float64."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(num_images, 2, 3, 3, generator=generator, dtype=torch.float64)
+
+
+def sample(predict_noise, noise: Tensor, *, bounds: Bounds = None, **settings) -> Tensor:
+    config = SampleConfig(**settings)
+    return ddim_sample(predict_noise, noise, model=ModelConfig(), config=config, bounds=bounds)
 
 
 def gaussian_predictor(mean: float, variance: float):
@@ -84,7 +91,7 @@ def test_images_are_estimated_from_their_own_noise():
 def test_sampler_of_gaussian_data_is_its_closed_form(mean, variance, steps):
     """Image = mean + slope x (noise - .02 mean), as the first step believes in a signal of .02."""
     noise = draw_noise()
-    images = ddim_sample(gaussian_predictor(mean, variance), noise, steps=steps)
+    images = sample(gaussian_predictor(mean, variance), noise, steps=steps)
     expected = mean + gaussian_slope(variance, steps) * (noise - rates(1.0)[0] * mean)
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-10)
 
@@ -100,7 +107,7 @@ def test_many_steps_sample_the_posterior_mean_at_time_0(mean, variance):
     limit = variance * 0.9025 * variance / (0.9025 * variance + 0.0975)
     limit /= 0.0004 * variance + 0.9996
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
-    at_zero, at_one = ddim_sample(gaussian_predictor(mean, variance), ends, steps=4000).flatten()
+    at_zero, at_one = sample(gaussian_predictor(mean, variance), ends, steps=4000).flatten()
     slope = (at_one - at_zero).item()
     assert slope**2 == pytest.approx(limit, rel=2e-3)
     assert at_zero.item() == pytest.approx(mean * (1 - 0.02 * slope), abs=1e-10)
@@ -113,9 +120,9 @@ def test_many_steps_sample_the_data_if_the_schedule_ends_at_them(mean, variance)
     at_zero, at_one = ddim_sample(
         gaussian_predictor(mean, variance),
         ends,
-        steps=4000,
-        max_signal_rate=0.99999,
-        min_signal_rate=1e-4,
+        model=ModelConfig(max_signal_rate=0.99999, min_signal_rate=1e-4),
+        config=SampleConfig(steps=4000),
+        bounds=None,
     ).flatten()
     assert at_zero.item() == pytest.approx(mean, abs=1e-3)
     assert (at_one - at_zero).item() ** 2 == pytest.approx(variance, rel=5e-3)
@@ -124,7 +131,7 @@ def test_many_steps_sample_the_data_if_the_schedule_ends_at_them(mean, variance)
 @pytest.mark.parametrize("steps", [1, 7])
 def test_sampler_of_a_single_image_returns_it(steps):
     """The ideal predictor of data without variance."""
-    images = ddim_sample(gaussian_predictor(0.3, 0.0), draw_noise(), steps=steps)
+    images = sample(gaussian_predictor(0.3, 0.0), draw_noise(), steps=steps)
     torch.testing.assert_close(images, torch.full_like(images, 0.3), rtol=0, atol=1e-10)
 
 
@@ -137,48 +144,32 @@ def test_sampler_calls_the_network_at_uniform_times():
         seen.append(variance[0].item())
         return torch.zeros_like(noisy)
 
-    ddim_sample(predict_noise, draw_noise(), steps=4)
+    sample(predict_noise, draw_noise(), steps=4)
     assert seen == pytest.approx([rates(time)[1] ** 2 for time in (1.0, 0.75, 0.5, 0.25)])
 
 
 def test_sampler_returns_the_last_estimate_not_its_remix():
     """One step of a zero predictor divides by the signal rate of .02 and adds no noise back."""
     noise = draw_noise()
-    images = ddim_sample(lambda noisy, variance: torch.zeros_like(noisy), noise, steps=1)
+    images = sample(lambda noisy, variance: torch.zeros_like(noisy), noise, steps=1)
     torch.testing.assert_close(images, noise / 0.02)
-
-
-def test_callback_sees_every_estimate():
-    seen: list[tuple[int, Tensor]] = []
-    images = ddim_sample(
-        gaussian_predictor(0, 1),
-        draw_noise(),
-        steps=3,
-        callback=lambda step, estimate: seen.append((step, estimate)),
-    )
-    assert [step for step, _ in seen] == [0, 1, 2]
-    assert torch.equal(seen[-1][1], images)
 
 
 def test_clipped_estimates_keep_their_bounds():
     """Each channel has its own."""
     lowest = torch.tensor([-0.5, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
     highest = torch.tensor([0.5, 0.1], dtype=torch.float64).view(1, 2, 1, 1)
-    seen: list[Tensor] = []
-    ddim_sample(
-        gaussian_predictor(0, 4),
-        draw_noise(),
-        steps=5,
-        bounds=(lowest, highest),
-        callback=lambda step, estimate: seen.append(estimate),
-    )
-    assert all(((lowest <= images) & (images <= highest)).all() for images in seen)
+    for steps in range(1, 6):
+        images = sample(
+            gaussian_predictor(0, 4), draw_noise(), steps=steps, bounds=(lowest, highest)
+        )
+        assert ((lowest <= images) & (images <= highest)).all()
 
 
 def test_bounds_that_are_never_met_change_nothing():
     wide = torch.tensor(1e6, dtype=torch.float64)
-    free = ddim_sample(gaussian_predictor(0, 1), draw_noise(), steps=5)
-    clipped = ddim_sample(gaussian_predictor(0, 1), draw_noise(), steps=5, bounds=(-wide, wide))
+    free = sample(gaussian_predictor(0, 1), draw_noise(), steps=5)
+    clipped = sample(gaussian_predictor(0, 1), draw_noise(), steps=5, bounds=(-wide, wide))
     torch.testing.assert_close(clipped, free, rtol=0, atol=1e-9)
 
 
@@ -192,7 +183,7 @@ def test_clipped_step_continues_with_the_noise_of_the_clipped_estimate():
         return torch.zeros_like(noisy)
 
     one = torch.tensor(1.0, dtype=torch.float64)
-    ddim_sample(predict_noise, noise, steps=2, bounds=(-one, one))
+    sample(predict_noise, noise, steps=2, bounds=(-one, one))
     (signal, noise_rate), (next_signal, next_noise) = rates(1.0), rates(0.5)
     remixed = next_signal * 1 + next_noise * (1 - signal) / noise_rate
     assert noisy_seen == pytest.approx([1.0, remixed])
@@ -229,9 +220,8 @@ def test_a_stochastic_sampler_of_gaussian_data_has_its_closed_form(eta, steps):
     shape = (20_000, 1, 1, 1)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     fresh = torch.randn((len(noise), steps - 1, 1, 1, 1), generator=generator, dtype=torch.float64)
-    images = ddim_sample(
-        gaussian_predictor(0.0, 0.5), noise, steps=steps, stochasticity=eta, fresh=fresh
-    )
+    both = torch.cat([noise[:, None], fresh], dim=1)
+    images = sample(gaussian_predictor(0.0, 0.5), both, steps=steps, stochasticity=eta)
     expected = gaussian_variance(0.5, steps, eta)
     assert images.var().item() == pytest.approx(expected, rel=4 * math.sqrt(2 / len(noise)))
 
@@ -240,15 +230,16 @@ def test_fresh_noise_has_no_effect_on_a_deterministic_sampler():
     """Nor is it needed."""
     predictor, noise = gaussian_predictor(0.3, 0.5), draw_noise()
     fresh = torch.full((len(noise), 4, *noise.shape[1:]), float("nan"))
-    deterministic = ddim_sample(predictor, noise, steps=5)
-    assert torch.equal(ddim_sample(predictor, noise, steps=5, fresh=fresh), deterministic)
+    deterministic = sample(predictor, noise, steps=5)
+    both = torch.cat([noise[:, None], fresh], dim=1)
+    assert torch.equal(sample(predictor, both, steps=5), deterministic)
 
 
 def test_two_past_predictions_are_extrapolated_by_adams_bashforth():
     """1.5 e_k - 0.5 e_(k-1), and the first step as it is: with e_0 = 1, e_1 = 3, e = 4."""
     predictions = iter([1.0, 3.0])
     noise = draw_noise()
-    images = ddim_sample(
+    images = sample(
         lambda noisy, variance: torch.full_like(noisy, next(predictions)),
         noise,
         steps=2,
@@ -262,9 +253,8 @@ def test_two_past_predictions_are_extrapolated_by_adams_bashforth():
 def test_two_past_predictions_come_nearer_to_many_steps_than_one():
     """At ten steps on Gaussian data."""
     predictor, noise = gaussian_predictor(0.0, 0.5), draw_noise()
-    limit = ddim_sample(predictor, noise, steps=2000)
+    limit = sample(predictor, noise, steps=2000)
     errors = [
-        (ddim_sample(predictor, noise, steps=10, multistep=n) - limit).abs().max().item()
-        for n in (1, 2)
+        (sample(predictor, noise, steps=10, multistep=n) - limit).abs().max().item() for n in (1, 2)
     ]
     assert errors[1] < errors[0] / 2

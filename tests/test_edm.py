@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.networks.edm import edm_sample, noise_levels, preconditioning, sigma_data
+from model.networks.edm import heun_sample, noise_levels, preconditioning, sigma_data
 
 GAUSSIANS = pytest.mark.parametrize(("mean", "variance"), [(0.0, 1.0), (0.7, 0.25), (-2.0, 9.0)])
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
@@ -27,7 +27,7 @@ def gaussian_denoiser(mean: float, variance: float):
 
 def sample(mean: float, variance: float, steps: int) -> tuple[float, float]:
     """Image of noise 0, and d(image) / d(noise)."""
-    at_zero, at_one = edm_sample(gaussian_denoiser(mean, variance), ENDS, steps=steps).flatten()
+    at_zero, at_one = heun_sample(gaussian_denoiser(mean, variance), ENDS, steps=steps).flatten()
     return at_zero.item(), (at_one - at_zero).item()
 
 
@@ -96,8 +96,8 @@ def test_levels_are_uniform_in_the_seventh_root():
 
 def test_images_twice_as_wide_are_drawn_as_the_others_are():
     """Everything in proportion: N(0, 4 v) from twice the levels is twice N(0, v), bit for bit."""
-    narrow = edm_sample(gaussian_denoiser(0, 0.25), ENDS, steps=7, data=0.5)
-    wide = edm_sample(gaussian_denoiser(0, 1.0), ENDS, steps=7, data=1.0)
+    narrow = heun_sample(gaussian_denoiser(0, 0.25), ENDS, steps=7, data=0.5)
+    wide = heun_sample(gaussian_denoiser(0, 1.0), ENDS, steps=7, data=1.0)
     assert torch.equal(wide, 2 * narrow)
 
 
@@ -111,7 +111,7 @@ def test_sampler_calls_the_network_twice_a_step_but_once_in_the_last(steps):
         seen.append(sigma[0].item())
         return noisy
 
-    edm_sample(denoise, ENDS, steps=steps)
+    heun_sample(denoise, ENDS, steps=steps)
     assert len(seen) == 2 * steps - 1
     assert min(seen) > 0
 
@@ -135,7 +135,7 @@ def test_twice_the_steps_quarter_the_error(mean, variance):
 @GAUSSIANS
 def test_one_step_is_the_denoiser_at_the_highest_level(mean, variance):
     expected = gaussian_denoiser(mean, variance)(80 * ENDS, torch.tensor(80.0))
-    images = edm_sample(gaussian_denoiser(mean, variance), ENDS, steps=1)
+    images = heun_sample(gaussian_denoiser(mean, variance), ENDS, steps=1)
     torch.testing.assert_close(images, expected)
 
 
@@ -143,7 +143,7 @@ def test_clipped_images_keep_their_bounds():
     """The last step ends at an image estimate."""
     half = torch.tensor(0.5, dtype=torch.float64)
     noise = torch.linspace(-3, 3, 13, dtype=torch.float64).view(-1, 1, 1, 1)
-    free = edm_sample(gaussian_denoiser(0, 9), noise, steps=5)
-    clipped = edm_sample(gaussian_denoiser(0, 9), noise, steps=5, bounds=(-half, half))
+    free = heun_sample(gaussian_denoiser(0, 9), noise, steps=5)
+    clipped = heun_sample(gaussian_denoiser(0, 9), noise, steps=5, bounds=(-half, half))
     assert free.abs().max() > 0.5
     assert clipped.abs().max() <= 0.5 + 1e-12

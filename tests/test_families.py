@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from every_family import EVERY_FAMILY, NETWORKS
+from every_family import EVERY_FAMILY, NETWORKS, OBJECTIVES, new_trainer, sample_family
 
+from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
-from model.families import FAMILIES, family_of, fit_gaussian, sample_gaussian, sample_images
-from model.family_facts import CONDITIONAL_FAMILIES, GUIDED_FAMILIES
+from model.families import FAMILIES, family_of
+from model.family_facts import FAMILY_FACTS, families_with
+from model.gaussian import fit_gaussian, sample_gaussian
 from model.images import to_unit
-from model.networks.sampling import SAMPLE_BATCH, load_net, sample_network
+from model.job import Diverged, TrainingJob
+from model.networks.sampling import load_net
 from model.randomness import Purpose, image_noise
-from model.training.trainer import Diverged, Trainer, TrainingJob
+from model.streams import sample_images
 
 SAMPLER = SampleConfig(steps=3)
 CLIPPED = ["ddim", "flow", "edm"]
@@ -43,7 +46,7 @@ def train_network(
     family: str = "ddim", dtype: str = "uint8", *, bounded: bool = True
 ) -> Checkpoint:
     """A network after three steps, so that it predicts more than zero."""
-    trainer = Trainer(draw_pool(dtype=dtype), make_job(family, bounded=bounded))
+    trainer = new_trainer(draw_pool(dtype=dtype), make_job(family, bounded=bounded))
     for _ in range(3):
         trainer.train_step(np.arange(8))
     return trainer.checkpoint()
@@ -66,17 +69,17 @@ def fit_null(images: np.ndarray, *, bounded: bool = False) -> Checkpoint:
 def test_image_is_bit_equal_however_many_are_asked_for(family):
     """The first images of 300 are those of 1, 100 and 128: the batch is always padded to 128."""
     checkpoint = train_network(family, "float32", bounded=False)
-    every = sample_network(checkpoint, draw_noise(range(300)), SAMPLER)
+    every = sample_family(checkpoint, draw_noise(range(300)), SAMPLER)
     for count in (1, 100, SAMPLE_BATCH, 300):
-        images = sample_network(checkpoint, draw_noise(range(count)), SAMPLER)
+        images = sample_family(checkpoint, draw_noise(range(count)), SAMPLER)
         np.testing.assert_array_equal(images, every[:count])
 
 
 @pytest.mark.parametrize("family", NETWORKS)
 def test_block_is_bit_equal_alone_and_among_others(family):
     checkpoint = train_network(family, "float32", bounded=False)
-    every = sample_network(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
-    block = sample_network(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
+    every = sample_family(checkpoint, draw_noise(range(2 * SAMPLE_BATCH)), SAMPLER)
+    block = sample_family(checkpoint, draw_noise(range(SAMPLE_BATCH, 2 * SAMPLE_BATCH)), SAMPLER)
     np.testing.assert_array_equal(block, every[SAMPLE_BATCH:])
 
 
@@ -91,7 +94,7 @@ def test_gaussian_image_is_bit_equal_however_many_are_asked_for():
 @pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_images_have_the_training_images_type_and_shape(family, dtype):
     fitted = FAMILIES[family].fit(draw_pool(dtype=dtype), None, make_job(family)).checkpoint
-    images = sample_images(fitted, draw_noise, range(5), SAMPLER)
+    images = sample_images(fitted, draw_noise(range(5)), SAMPLER)
     assert (images.dtype, images.shape) == (np.dtype(dtype), (5, 1, 8, 8))
 
 
@@ -99,10 +102,10 @@ def test_images_have_the_training_images_type_and_shape(family, dtype):
 def test_sampler_uses_the_averaged_weights(family):
     """Raw weights set to nan do no harm."""
     checkpoint = train_network(family)
-    images = sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
+    images = sample_family(checkpoint, draw_noise(range(2)), SAMPLER)
     raw = {name: x * np.nan for name, x in checkpoint.tensors.items() if name.startswith("raw.")}
     harmed = replace(checkpoint, tensors=checkpoint.tensors | raw)
-    np.testing.assert_array_equal(sample_network(harmed, draw_noise(range(2)), SAMPLER), images)
+    np.testing.assert_array_equal(sample_family(harmed, draw_noise(range(2)), SAMPLER), images)
 
 
 @pytest.mark.parametrize("family", NETWORKS)
@@ -111,29 +114,30 @@ def test_sampler_uses_the_running_statistics(family):
     checkpoint = train_network(family, "float32", bounded=False)
     noise = draw_noise(range(2))
     other = np.stack([noise[0], 5 * noise[1]])
-    first, second = (sample_network(checkpoint, n, SAMPLER)[0] for n in (noise, other))
+    first, second = (sample_family(checkpoint, n, SAMPLER)[0] for n in (noise, other))
     np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("family", NETWORKS)
 def test_loaded_network_is_in_evaluation_mode(family):
-    assert not any(module.training for module in load_net(train_network(family)).modules())
+    net = load_net(OBJECTIVES[family], train_network(family))
+    assert not any(module.training for module in net.modules())
 
 
 def test_clipping_changes_images_of_unit_range():
     """Estimates of the first steps leave it by far."""
     noise = draw_noise(range(4))
-    free = sample_network(train_network(), noise, SampleConfig(steps=3))
-    clipped = sample_network(train_network(), noise, SampleConfig(steps=3, clip=True))
+    free = sample_family(train_network(), noise, SampleConfig(steps=3))
+    clipped = sample_family(train_network(), noise, SampleConfig(steps=3, clip=True))
     assert (free != clipped).any()
 
 
 @pytest.mark.parametrize("family", CLIPPED)
 def test_unbounded_images_are_never_clipped(family):
     checkpoint, noise = train_network(family, "float32", bounded=False), 5 * draw_noise(range(4))
-    free = sample_network(checkpoint, noise, SampleConfig(steps=3))
+    free = sample_family(checkpoint, noise, SampleConfig(steps=3))
     np.testing.assert_array_equal(
-        sample_network(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
+        sample_family(checkpoint, noise, SampleConfig(steps=3, clip=True)), free
     )
     assert free.min() < 0 or free.max() > 1
 
@@ -142,7 +146,7 @@ def test_unbounded_images_are_never_clipped(family):
 def test_sampling_leaves_global_random_numbers_alone(family):
     checkpoint = train_network(family)
     before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
-    sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
+    sample_family(checkpoint, draw_noise(range(2)), SAMPLER)
     after = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
     assert torch.equal(before[0], after[0])
     assert before[1] == after[1]
@@ -156,7 +160,7 @@ def test_ddim_images_that_are_not_finite_have_diverged(dtype):
     """Also those that 8 bits would turn into black."""
     checkpoint = with_nan(train_network(dtype=dtype), "ema.head.bias")
     with pytest.raises(Diverged, match="samples are not finite"):
-        sample_network(checkpoint, draw_noise(range(2)), SAMPLER)
+        sample_family(checkpoint, draw_noise(range(2)), SAMPLER)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -176,12 +180,12 @@ def test_gaussian_fit_of_images_that_are_not_finite_has_diverged():
 def test_images_that_are_all_the_same_have_diverged():
     checkpoint = fit_null(np.full((9, 1, 8, 8), 7, np.uint8))
     with pytest.raises(Diverged, match="all samples are the same image"):
-        sample_images(checkpoint, draw_noise, range(5), SAMPLER)
+        sample_images(checkpoint, draw_noise(range(5)), SAMPLER)
 
 
 def test_single_image_has_not_diverged():
     checkpoint = fit_null(np.full((9, 1, 8, 8), 7, np.uint8))
-    assert (sample_images(checkpoint, draw_noise, range(1), SAMPLER) == 7).all()
+    assert (sample_images(checkpoint, draw_noise(range(1)), SAMPLER) == 7).all()
 
 
 # The Gaussian null model
@@ -234,18 +238,19 @@ def test_unknown_family_is_an_error_with_a_suggestion():
         family_of("gausian")
 
 
-def test_families_tell_whether_they_train_in_steps():
-    assert {name: family.iterative for name, family in FAMILIES.items()} == {
-        **dict.fromkeys(["ddim", "flow", "edm", "vae", "unet2d"], True),
-        "gaussian": False,
-    }
+def test_every_family_has_a_record_of_facts():
+    """What a plan knows of a family without torch, in the order of the table."""
+    assert list(FAMILY_FACTS) == list(FAMILIES)
 
 
-def test_families_that_can_be_conditional_are_known_without_torch():
-    """The table and what a plan reads agree."""
-    conditional = {name for name, family in FAMILIES.items() if family.conditional}
-    assert conditional == set(CONDITIONAL_FAMILIES)
+def test_families_that_train_in_steps_are_those_of_networks():
+    assert families_with("iterative") == list(OBJECTIVES)
+
+
+def test_families_that_can_be_conditional_draw_the_class_asked_for():
+    """All can; tests/test_conditioning.py and test_gaussian.py hold them to it."""
+    assert families_with("conditional") == list(FAMILIES)
 
 
 def test_only_conditional_families_are_guided():
-    assert set(GUIDED_FAMILIES) < set(CONDITIONAL_FAMILIES)
+    assert set(families_with("guided")) < set(families_with("conditional"))

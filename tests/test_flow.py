@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.config import ModelConfig, SampleConfig
 from model.networks.flow import flow_sample, interpolate
+from model.networks.objective import Bounds
 
 GAUSSIANS = pytest.mark.parametrize(("mean", "variance"), [(0.0, 1.0), (0.7, 0.25), (-2.0, 9.0)])
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
@@ -26,11 +28,15 @@ def gaussian_velocity(mean: float, variance: float):
     return velocity
 
 
+def draw(velocity, noise: Tensor, *, steps: int, bounds: Bounds = None) -> Tensor:
+    config = SampleConfig(steps=steps)
+    return flow_sample(velocity, noise, model=ModelConfig(), config=config, bounds=bounds)
+
+
 def sample(mean: float, variance: float, steps: int, **settings) -> tuple[float, float]:
     """Image of noise 0, and d(image) / d(noise)."""
-    at_zero, at_one = flow_sample(
-        gaussian_velocity(mean, variance), ENDS, steps=steps, **settings
-    ).flatten()
+    velocity = gaussian_velocity(mean, variance)
+    at_zero, at_one = draw(velocity, ENDS, steps=steps, **settings).flatten()
     return at_zero.item(), (at_one - at_zero).item()
 
 
@@ -70,7 +76,7 @@ def test_sampler_calls_the_network_at_uniform_times():
         seen.append(times[0].item())
         return torch.zeros_like(noisy)
 
-    flow_sample(velocity, ENDS, steps=4)
+    draw(velocity, ENDS, steps=4)
     assert seen == [1.0, 0.75, 0.5, 0.25]
 
 
@@ -78,8 +84,8 @@ def test_clipped_images_keep_their_bounds():
     """Slopes of N(0, 9) leave [-1/2, 1/2] where they are free to."""
     half = torch.tensor(0.5, dtype=torch.float64)
     noise = torch.linspace(-3, 3, 13, dtype=torch.float64).view(-1, 1, 1, 1)
-    free = flow_sample(gaussian_velocity(0, 9), noise, steps=5)
-    clipped = flow_sample(gaussian_velocity(0, 9), noise, steps=5, bounds=(-half, half))
+    free = draw(gaussian_velocity(0, 9), noise, steps=5)
+    clipped = draw(gaussian_velocity(0, 9), noise, steps=5, bounds=(-half, half))
     assert free.abs().max() > 0.5
     assert clipped.abs().max() <= 0.5 + 1e-12
 

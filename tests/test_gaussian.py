@@ -7,10 +7,10 @@ from tiny_training import make_job, make_train
 from model.checkpoint import Checkpoint
 from model.config import DataConfig, ModelConfig, SampleConfig
 from model.data.datasets import load_dataset
-from model.families import fit_gaussian, sample_gaussian
+from model.gaussian import fit_gaussian, sample_gaussian
+from model.job import Diverged
 from model.randomness import Purpose, image_noise
 from model.streams import draw_preview
-from model.training.trainer import Diverged
 
 SAMPLER = SampleConfig()
 NUM_CLASSES = 4

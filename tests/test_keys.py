@@ -8,8 +8,9 @@ import pytest
 from tiny_sweep import CARD, make_lineage
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.family_facts import FAMILY_FACTS
 from sweep.config import LineageConfig, get_value
-from sweep.keys import FAMILY_NUMERICS, canonical, digest, node_inputs, stream_key
+from sweep.keys import canonical, digest, node_inputs, stream_key
 from sweep.plan import NodePlan, plan_lineage
 
 GOLDEN_NODE = "23f4e9adec9b246adc178730324a32db93137da1e5e98c7fb4a08f8d9ab0354d"
@@ -72,7 +73,7 @@ def test_the_keys_of_a_lineage_are_what_they_were() -> None:
 def test_a_family_whose_numerics_changed_has_keys_of_its_own_version() -> None:
     """Those of the others stay."""
     edm = nodes(make_lineage({"model.family": "edm"}))[0].inputs
-    assert edm["family_numerics"] == FAMILY_NUMERICS["edm"]
+    assert edm["family_numerics"] == FAMILY_FACTS["edm"].numerics == 2
     assert "family_numerics" not in nodes(make_lineage())[0].inputs
 
 

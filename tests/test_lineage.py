@@ -11,12 +11,12 @@ from every_family import EVERY_FAMILY
 from PIL import Image
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
+from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
-from model.families import draw_block
 from model.images import to_bytes
 from model.metrics import RealImages, evaluate_images
-from model.networks.sampling import SAMPLE_BATCH
 from model.randomness import Purpose
+from model.streams import draw_block
 from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
 from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage, plan_metrics

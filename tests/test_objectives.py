@@ -6,26 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from every_family import NETWORKS
+from every_family import NETWORKS, OBJECTIVES, new_trainer
 from tiny_training import MODEL, draw_pool, make_job, make_train
 from torch import Tensor
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
-from model.networks.objective import (
-    OBJECTIVES,
-    Draws,
-    StepLoss,
-    draw_latent_noise,
-    draw_noise_and_levels,
-    edm_loss,
-    flow_loss,
-    make_call,
-    vae_loss,
-)
+from model.networks.edm import draw_noise_and_levels, edm_loss
+from model.networks.flow import flow_loss
+from model.networks.objective import Draws, StepLoss, make_call
 from model.networks.unet import draw_weights
-from model.networks.vae import Autoencoder
-from model.training.trainer import Trainer
+from model.networks.vae import Autoencoder, draw_latent_noise, vae_loss
 
 MSE = make_train(loss="mse")
 MAE = make_train(loss="mae")
@@ -39,7 +30,7 @@ def first_losses(family: str, train: TrainConfig) -> list[float]:
     """Curves of the first step, on 4096 images of 16 pixels of unit deviation."""
     images = draw_pool(4096, size=4)
     job = make_job(replace(train, batch_size=4096), model=replace(MODEL, family=family))
-    trainer = Trainer(images, job)
+    trainer = new_trainer(images, job)
     trainer.train_step(np.arange(4096))
     return trainer.curves[:, 0].tolist()
 
@@ -240,7 +231,7 @@ def test_best_scale_is_the_size_of_the_errors(train):
 @pytest.mark.parametrize("scale", [None, 0.25])
 def test_known_scale_is_not_trained(scale):
     model = replace(MODEL, family="vae", likelihood_scale=scale)
-    trainer = Trainer(draw_pool(), make_job(MSE, model=model))
+    trainer = new_trainer(draw_pool(), make_job(MSE, model=model))
     net = trainer.net
     assert isinstance(net, Autoencoder)
     before = net.log_scale.item()
@@ -261,7 +252,6 @@ def test_vae_images_follow_the_first_numbers_of_their_noise():
     OBJECTIVES["vae"].sample(
         lambda latents: seen.append(latents) or latents,
         noise,
-        fresh=None,
         model=ModelConfig(latent_dim=5),
         config=SampleConfig(),
         bounds=None,

@@ -23,8 +23,8 @@ import pytest
 from tiny_sweep import compute, make_lineage, write_noise
 
 from model.checkpoint import Checkpoint
-from model.families import draw_images
 from model.randomness import Purpose
+from model.streams import draw_images
 from sweep.config import LineageConfig
 from sweep.lineage import WEIGHTS
 from sweep.local_store import LocalStore

@@ -8,8 +8,6 @@ import pytest
 from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
-from model.families import FAMILIES
-from model.training.length import CLOSED_FORM
 from sweep.config import SweepConfig
 from sweep.keys import digest
 from sweep.local_store import LocalStore
@@ -225,11 +223,6 @@ def test_the_gaussian_family_has_no_steps_and_sees_each_image_once() -> None:
     config = make_lineage({"model.family": "gaussian", "train.steps": None, "train.epochs": 1})
     nodes = plan_lineage(config, replace(CARD, num_train=4))
     assert [(node.num_steps, node.images_seen) for node in nodes] == [(0, 4), (0, 6)]
-
-
-def test_families_without_steps_are_those_that_do_not_iterate() -> None:
-    """A plan imports no torch, and so keeps their names apart."""
-    assert set(CLOSED_FORM) == {name for name, f in FAMILIES.items() if not f.iterative}
 
 
 @pytest.mark.parametrize("family", EVERY_FAMILY)

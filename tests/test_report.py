@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
-from model.networks.sampling import SAMPLE_BATCH
+from model.blocks import SAMPLE_BATCH
 from sweep.blocks import block_size
 from sweep.config import SweepConfig
 from sweep.folder import fill, write_sweep

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from every_family import UNET2D
+from every_family import OBJECTIVES, SLOW_IMPORT
 from tiny_sweep import compute, make_lineage, write_noise
 from tiny_training import make_job, make_train
 from torch import nn
@@ -13,8 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import ModelConfig
 from model.families import FAMILIES
-from model.networks.objective import OBJECTIVES
-from model.networks.size import SIZES, model_size
+from model.family_facts import model_size
 from sweep.heartbeat import STATE
 from sweep.lineage import WEIGHTS
 from sweep.local_store import LocalStore
@@ -48,7 +47,7 @@ SETTINGS = {
 NAMES = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=UNET2D if config.family == "unet2d" else ())
+        pytest.param(name, marks=SLOW_IMPORT if config.family == "unet2d" else ())
         for name, (config, _) in SETTINGS.items()
     ],
 )
@@ -86,11 +85,6 @@ def interrupted(tmp_path: Path) -> LocalStore:
     compute(config, store, on_progress=keep, checkpoint_seconds=1e-9)
     assert states
     return store
-
-
-def test_every_family_has_a_size() -> None:
-    """Adding one is a line in both."""
-    assert set(SIZES) == set(FAMILIES)
 
 
 @NAMES

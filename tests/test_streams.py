@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from every_family import sample_family
 from tiny_training import MODEL, draw_pool, make_job, make_train
 
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES
-from model.networks.sampling import sample_network
-from model.networks.size import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
+from model.job import Diverged
 from model.randomness import Purpose, image_noise
 from model.streams import draw_class_blocks, draw_labelled, labels_in_turn
-from model.training.trainer import Diverged
 
 SEED = (0, 1, 0)
 NUM_CLASSES = 10
@@ -92,7 +92,7 @@ def test_noise_of_a_block_is_that_of_its_class_and_numbers(checkpoint: Checkpoin
     """Block 1 of class 3 is images 16 to 31 of its stream."""
     noise = image_noise(SEED, Purpose.SAMPLE, range(16, 32), (1, 8, 8), label=3)
     labels = np.full(16, 3)
-    expected = sample_network(checkpoint, noise, SampleConfig(steps=3), labels=labels)
+    expected = sample_family(checkpoint, noise, SampleConfig(steps=3), labels=labels)
     np.testing.assert_array_equal(draw(checkpoint, [(3, 1)])[3, 1], expected)
 
 

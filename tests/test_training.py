@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from every_family import new_trainer
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
@@ -21,7 +22,7 @@ from model.training.trainer import Trainer, use_bf16
 
 def make_trainer(*, images: np.ndarray | None = None, model: ModelConfig = MODEL, **settings):
     pool = draw_pool() if images is None else images
-    return Trainer(pool, make_job(make_train(**settings), model=model))
+    return new_trainer(pool, make_job(make_train(**settings), model=model))
 
 
 def weights(trainer: Trainer, which: str = "net") -> dict[str, np.ndarray]:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from every_family import fit_family
 from tiny_training import draw_pool, make_job, make_train
 
 from model.config import ImagesOn
-from model.training.images import DEVICE_SHARE, Images, place_of
-from model.training.trainer import fit_network
+from model.training.batches import DEVICE_SHARE, Images, place_of
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -35,7 +35,7 @@ def test_a_batch_is_the_images_of_its_indices(images_on: ImagesOn, tmp_path: Pat
 def test_training_from_the_host_is_bit_equal_to_training_from_the_device(settings: dict) -> None:
     """The place changes no number."""
     digests = {
-        fit_network(
+        fit_family(
             draw_pool(), None, make_job(make_train(**settings), num_steps=9, images_on=place)
         ).checkpoint.digest()
         for place in ("auto", "device", "host")
@@ -62,7 +62,7 @@ def test_on_a_gpu_training_from_the_host_is_bit_equal() -> None:
     torch.use_deterministic_algorithms(True)
     try:
         digests = {
-            fit_network(
+            fit_family(
                 draw_pool(),
                 None,
                 make_job(make_train(), num_steps=9, device="cuda", images_on=place),

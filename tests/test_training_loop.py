@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from every_family import NETWORKS
+from every_family import NETWORKS, OBJECTIVES, fit_family, new_trainer
 from tiny_training import MODEL, SEED, Memory, draw_pool, make_job, make_train
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, ModelConfig, SampleConfig, TrainConfig
-from model.networks.objective import OBJECTIVES
-from model.training.trainer import REPORT_STEPS, Diverged, Fit, Progress, Trainer, fit_network
+from model.job import Diverged, Fit, Progress
+from model.training.trainer import REPORT_STEPS, Trainer
 
 
 class Stopped(Exception):
@@ -21,7 +21,7 @@ class Stopped(Exception):
 
 
 def run(train: TrainConfig, **settings) -> Fit:
-    return fit_network(draw_pool(), None, make_job(train, **settings))
+    return fit_family(draw_pool(), None, make_job(train, **settings))
 
 
 def run_interrupted(train: TrainConfig, **settings) -> Fit:
@@ -101,7 +101,7 @@ def test_every_family_learns_images_that_are_all_alike(family):
     """The loss falls by a tenth at least in 100 steps."""
     images = np.tile(draw_pool(1), (32, 1, 1, 1))
     job = make_job(make_train(lr=0.01), num_steps=100, model=replace(MODEL, family=family))
-    losses = fit_network(images, None, job).curves[OBJECTIVES[family].curves[0]]
+    losses = fit_family(images, None, job).curves[OBJECTIVES[family].curves[0]]
     assert losses[-20:].mean() < 0.9 * losses[:5].mean()
 
 
@@ -138,7 +138,7 @@ def test_seeds_give_different_models():
 
 
 def trainer(model: ModelConfig = MODEL) -> Trainer:
-    return Trainer(draw_pool(), make_job(make_train(), model=model))
+    return new_trainer(draw_pool(), make_job(make_train(), model=model))
 
 
 def test_state_of_another_network_is_refused():
@@ -171,7 +171,7 @@ def test_progress_is_reported_every_20_steps_and_at_the_end():
 def test_training_lowers_the_loss():
     """Of images that are all alike, whose noise is easy to see."""
     images = np.tile(draw_pool(1), (32, 1, 1, 1))
-    fit = fit_network(images, None, make_job(make_train(lr=0.01), num_steps=100))
+    fit = fit_family(images, None, make_job(make_train(lr=0.01), num_steps=100))
     assert fit.curves["noise_loss"][-20:].mean() < 0.8 * fit.curves["noise_loss"][:1].mean()
 
 
@@ -241,7 +241,7 @@ def test_images_that_are_not_finite_diverge():
     images = draw_pool().astype(np.float32)
     images[0, 0, 0, 0] = np.nan
     with pytest.raises(Diverged, match="the loss is nan"):
-        fit_network(images, None, make_job(make_train(), num_steps=5))
+        fit_family(images, None, make_job(make_train(), num_steps=5))
 
 
 def test_divergence_is_not_saved():
@@ -272,9 +272,7 @@ def test_golden_loss_of_20_steps():
     n, y, x = np.ogrid[:48, :8, :8]
     images = ((37 * n + 11 * y * y + 5 * x * (n % 7)) % 256).astype(np.uint8)[:, None]
     train = TrainConfig(epochs=None, steps=20, batch_size=16)
-    fit = fit_network(
-        images, None, make_job(train, num_steps=20, model=ModelConfig(widths=(8, 16)))
-    )
+    fit = fit_family(images, None, make_job(train, num_steps=20, model=ModelConfig(widths=(8, 16))))
     averaged = {k: v.double() for k, v in fit.checkpoint.tensors.items() if k.startswith("ema.")}
     numbers = {
         "noise_loss": fit.curves["noise_loss"].mean(dtype=np.float64),

@@ -17,7 +17,7 @@ CLEAR_2022 = ModelConfig(stem_width=64, stem_skip=True, embedding_max_frequency=
 
 def make_net(config: ModelConfig | None = None, *, channels: int = 3, seed: int = 0) -> UNet:
     generator = torch.Generator().manual_seed(seed)
-    return UNet(channels, config or ModelConfig(), generator)
+    return UNet((channels, 8, 8), config or ModelConfig(), generator)
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from model.config import ModelConfig, TrainConfig
-from model.training.trainer import TrainingJob
+from model.job import TrainingJob
 
 SEED = (0, 1, 0)
 MODEL = ModelConfig(widths=(4, 8), stem_width=4, embedding_dim=4)

@@ -1,18 +1,29 @@
-"""The cosine schedule, the noising of images and the deterministic DDIM sampler.
+"""The paper's family, DDIM: the cosine schedule, the loss on the noise, and the sampler.
 
-Times run from 0 (data) to 1 (noise); signal_rate^2 + noise_rate^2 = 1. A sampler is a function of
-any callable that predicts noise, so that it can be tested with a closed-form one. Must not know
-networks, training or files. (Song, Meng, Ermon, arXiv:2010.02502; rates of the Keras example.)
+Times run from 0 (data) to 1 (noise); signal_rate^2 + noise_rate^2 = 1. The sampler is a function of
+any callable that predicts noise, so that it can be tested with a closed-form one. (Song, Meng,
+Ermon, arXiv:2010.02502; rates and last step of the Keras example.)
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-PredictNoise = Callable[[Tensor, Tensor], Tensor]
-"""(B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to (B, C, H, W) noise."""
+from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.objective import (
+    Bounds,
+    Call,
+    Draws,
+    Objective,
+    StepLoss,
+    absolute_error,
+    clip_images,
+    draw_noise_and_times,
+    error_loss,
+    mean_loss,
+)
+from model.networks.unet import UNet
 
 
 def diffusion_rates(
@@ -40,23 +51,22 @@ def estimate_images(
     return (noisy - noise_rate * noise) / signal_rate
 
 
-def clip_images(images: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
-    """Images with their pixels cut to [lowest, highest], which broadcast over them."""
-    return torch.minimum(torch.maximum(images, bounds[0]), bounds[1])
+def ddim_loss(
+    call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
+) -> StepLoss:
+    """Error of the predicted noise at a uniform time of the schedule."""
+    noise, times = draws
+    signal_rates, noise_rates = diffusion_rates(times, model.max_signal_rate, model.min_signal_rate)
+    noisy = signal_rates * images + noise_rates * noise
+    error = call(noisy, noise_rates**2) - noise
+    # |image error| = |noise error| x noise rate / signal rate.
+    image_error = absolute_error(error) * noise_rates / signal_rates
+    curves = mean_loss(error, train), image_error.mean()
+    return StepLoss(loss=error_loss(error, train), curves=curves)
 
 
 def ddim_sample(
-    predict_noise: PredictNoise,
-    noise: Tensor,
-    *,
-    steps: int,
-    max_signal_rate: float = 0.95,
-    min_signal_rate: float = 0.02,
-    bounds: tuple[Tensor, Tensor] | None = None,
-    stochasticity: float = 0.0,
-    fresh: Tensor | None = None,
-    multistep: int = 1,
-    callback: Callable[[int, Tensor], None] | None = None,
+    predict_noise: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
     """Turn noise into images by the DDIM sampler, deterministic unless it is given fresh noise.
 
@@ -64,44 +74,40 @@ def ddim_sample(
     remix with the last noise: the sampler of the Keras example.
 
     Args:
-        predict_noise: Noise predictor.
-        noise: (B, C, H, W) standard normal.
-        steps: Calls of the predictor.
-        max_signal_rate: See `diffusion_rates`.
-        min_signal_rate: See `diffusion_rates`.
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None does not.
-        stochasticity: eta in [0, 1]: the share of fresh noise (DDIM, equation 16).
-        fresh: (B, steps - 1, C, H, W) standard normal; needed for stochasticity above 0.
-        multistep: 2 extrapolates the predicted noise from two steps (Adams-Bashforth).
-        callback: Called with (step, image estimate) after every step.
+        predict_noise: (B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to their noise.
+        noise: (B, C, H, W) standard normal, or (B, steps, C, H, W): the first of an image starts
+            it, the others are the fresh noise that stochasticity above 0 needs.
+        model: The schedule's rates.
+        config: `stochasticity` is eta, the share of fresh noise (DDIM, equation 16); `multistep` 2
+            extrapolates the predicted noise from two steps (Adams-Bashforth).
+        bounds: Lowest and highest valid pixel, to which each estimate is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.
     """
-    times = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
-    signal_rates, noise_rates = diffusion_rates(times, max_signal_rate, min_signal_rate)
-    signal_rates = signal_rates.to(noise.device, noise.dtype).view(-1, 1, 1, 1)
-    noise_rates = noise_rates.to(noise.device, noise.dtype).view(-1, 1, 1, 1)
-    noisy = noise
-    images = noise
+    noisy, fresh = (noise[:, 0], noise[:, 1:]) if noise.ndim == 5 else (noise, None)
+    times = 1 - torch.arange(config.steps + 1, dtype=torch.float64) / config.steps
+    signal_rates, noise_rates = (
+        rates.to(noise.device, noise.dtype).view(-1, 1, 1, 1)
+        for rates in diffusion_rates(times, model.max_signal_rate, model.min_signal_rate)
+    )
+    images = noisy
     before: Tensor | None = None
-    for k in range(steps):
+    for k in range(config.steps):
         signal_rate, noise_rate = signal_rates[k], noise_rates[k]
         predicted = predict_noise(noisy, (noise_rate**2).expand(len(noisy), 1, 1, 1))
-        if multistep == 2:
+        if config.multistep == 2:
             last, before = before, predicted
             predicted = predicted if last is None else 1.5 * predicted - 0.5 * last
         images = estimate_images(noisy, predicted, signal_rate, noise_rate)
         if bounds is not None:
             images = clip_images(images, bounds)
             predicted = (noisy - signal_rate * images) / noise_rate
-        if callback is not None:
-            callback(k, images)
-        if stochasticity == 0 or k == steps - 1:
+        if config.stochasticity == 0 or k == config.steps - 1:
             noisy = signal_rates[k + 1] * images + noise_rates[k + 1] * predicted
             continue
         assert fresh is not None
-        added = stochasticity * fresh_rate(signal_rates[k : k + 2], noise_rates[k : k + 2])
+        added = config.stochasticity * fresh_rate(signal_rates[k : k + 2], noise_rates[k : k + 2])
         kept = (noise_rates[k + 1] ** 2 - added**2).sqrt()
         noisy = signal_rates[k + 1] * images + kept * predicted + added * fresh[:, k]
     return images
@@ -116,3 +122,12 @@ def fresh_rate(signal_rates: Tensor, noise_rates: Tensor) -> Tensor:
     """
     ratio = signal_rates[0] / signal_rates[1]
     return noise_rates[1] / noise_rates[0] * (1 - ratio**2).sqrt()
+
+
+DDIM = Objective(
+    new_network=UNet,
+    draw=draw_noise_and_times,
+    loss=ddim_loss,
+    sample=ddim_sample,
+    curves=("noise_loss", "image_loss"),
+)

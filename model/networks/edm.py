@@ -1,7 +1,6 @@
-"""EDM: preconditioning of a denoiser, its training noise, and the deterministic sampler.
+"""EDM: preconditioning of a denoiser, its training noise and loss, and the deterministic sampler.
 
-Times are noise levels sigma. A sampler is a function of any callable that denoises. Must not know
-networks, training or files. (Karras, Aittala, Aila, Laine, arXiv:2206.00364; table 1, column
+Times are noise levels sigma. (Karras, Aittala, Aila, Laine, arXiv:2206.00364; table 1, column
 "ours", and algorithm 1.)
 """
 
@@ -10,9 +9,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
-from model.networks.ddim import clip_images
+from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.objective import (
+    Bounds,
+    Call,
+    Draws,
+    Objective,
+    StepLoss,
+    absolute_error,
+    clip_images,
+    error_loss,
+    mean_loss,
+)
 from model.networks.ode import heun
+from model.networks.unet import UNet
 
 PAPER_DATA = 0.5
 """Deviation of the paper's images, which the levels below are for (sigma_data)."""
@@ -26,7 +36,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def sigma_data(model: ModelConfig) -> float:
-    """The images' deviation: 1 where a pool's own normalises them, in [-1, 1] the paper's 0.5."""
+    """The images' deviation: 1 if a pool's own normalises them, the paper's 0.5 in [-1, 1]."""
     return PAPER_DATA if model.normalization == "half" else 1.0
 
 
@@ -63,13 +73,33 @@ def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
     return [*(data / PAPER_DATA * level for level in levels), 0.0]
 
 
-def edm_sample(
-    denoise: Denoise,
-    noise: Tensor,
-    *,
-    steps: int,
-    data: float = PAPER_DATA,
-    bounds: tuple[Tensor, Tensor] | None = None,
+def draw_noise_and_levels(
+    shape: tuple[int, ...], generator: torch.Generator, *, model: ModelConfig
+) -> Draws:
+    """Standard normal (B, C, H, W) noise, and (B, 1, 1, 1) log-normal noise levels."""
+    noise = torch.randn(shape, generator=generator, device=generator.device)
+    normal = torch.randn((shape[0], 1, 1, 1), generator=generator, device=generator.device)
+    return noise, training_levels(normal, sigma_data(model))
+
+
+def edm_loss(
+    call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
+) -> StepLoss:
+    """Weighted error of the image estimate (equation 8).
+
+    The weight of the squared error is lambda = 1 / c_out^2, and so that of the absolute error, with
+    train.loss=mae, is 1 / c_out: the loss is on what the network itself has to predict.
+    """
+    noise, sigma = draws
+    noisy = images + sigma * noise
+    c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data(model))
+    error = call(c_in * noisy, c_noise) - (images - c_skip * noisy) / c_out
+    curves = mean_loss(error, train), (absolute_error(error) * c_out).mean()
+    return StepLoss(loss=error_loss(error, train), curves=curves)
+
+
+def heun_sample(
+    denoise: Denoise, noise: Tensor, *, steps: int, data: float = PAPER_DATA, bounds: Bounds = None
 ) -> Tensor:
     """Turn noise into images by Heun steps from the highest noise level to 0.
 
@@ -78,7 +108,7 @@ def edm_sample(
         noise: (B, C, H, W) standard normal.
         steps: Time steps, the last an Euler step to 0: 2 steps - 1 calls of `denoise`.
         data: Deviation of the images.
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped; None does not.
+        bounds: Lowest and highest valid pixel, to which each estimate is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.
@@ -92,3 +122,25 @@ def edm_sample(
 
     levels = noise_levels(steps, data)
     return heun(derivative, levels[0] * noise, times=levels)
+
+
+def edm_sample(
+    call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
+) -> Tensor:
+    """`heun_sample` with the network's preconditioned image estimates (equation 7)."""
+    data = sigma_data(model)
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        c_skip, c_out, c_in, c_noise = preconditioning(sigma, data)
+        return c_skip * noisy + c_out * call(c_in * noisy, c_noise)
+
+    return heun_sample(denoise, noise, steps=config.steps, data=data, bounds=bounds)
+
+
+EDM = Objective(
+    new_network=UNet,
+    draw=draw_noise_and_levels,
+    loss=edm_loss,
+    sample=edm_sample,
+    curves=("denoising_loss", "image_loss"),
+)

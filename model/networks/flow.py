@@ -1,21 +1,28 @@
-"""Rectified flow: the straight path from images to noise, its velocity, and its sampler.
+"""Rectified flow: the straight path from images to noise, the loss on its velocity, the sampler.
 
-Times run from 0 (data) to 1 (noise), as everywhere here: the papers' time is 1 minus ours. A
-sampler is a function of any callable that predicts velocity. Must not know networks, training or
-files. (Liu, Gong, Liu, arXiv:2209.03003; Lipman et al., arXiv:2210.02747, optimal transport path
-with sigma_min = 0.)
+Times run from 0 (data) to 1 (noise), as everywhere here: the papers' time is 1 minus ours. (Liu,
+Gong, Liu, arXiv:2209.03003; Lipman et al., arXiv:2210.02747, optimal transport path with
+sigma_min = 0.)
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from model.networks.ddim import clip_images
+from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.objective import (
+    Bounds,
+    Call,
+    Draws,
+    Objective,
+    StepLoss,
+    absolute_error,
+    clip_images,
+    draw_noise_and_times,
+    error_loss,
+    mean_loss,
+)
 from model.networks.ode import euler
-
-PredictVelocity = Callable[[Tensor, Tensor], Tensor]
-"""(B, C, H, W) noisy images and (B, 1, 1, 1) times to (B, C, H, W) velocities."""
+from model.networks.unet import UNet
 
 
 def interpolate(images: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -23,30 +30,47 @@ def interpolate(images: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     return (1 - times) * images + times * noise
 
 
+def flow_loss(
+    call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
+) -> StepLoss:
+    """Error of the predicted velocity at a uniform time (arXiv:2209.03003, equation 1)."""
+    noise, times = draws
+    error = call(interpolate(images, noise, times), times) - (noise - images)
+    # The image estimate is x_t - t v.
+    curves = mean_loss(error, train), (absolute_error(error) * times).mean()
+    return StepLoss(loss=error_loss(error, train), curves=curves)
+
+
 def flow_sample(
-    predict_velocity: PredictVelocity,
-    noise: Tensor,
-    *,
-    steps: int,
-    bounds: tuple[Tensor, Tensor] | None = None,
+    predict: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
     """Turn noise into images by Euler steps, uniform in time from 1 to 0.
 
     Args:
-        predict_velocity: Velocity predictor.
+        predict: (B, C, H, W) noisy images and (B, 1, 1, 1) times to (B, C, H, W) velocities.
         noise: (B, C, H, W) standard normal.
-        steps: Calls of the predictor.
+        model: Without effect.
+        config: Its steps are the calls of the predictor.
         bounds: Lowest and highest valid pixel, to which the image estimate of each step,
-            x_t - t v, is clipped; None does not.
+            x_t - t v, is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.
     """
 
     def velocity(noisy: Tensor, time: float) -> Tensor:
-        predicted = predict_velocity(noisy, torch.full_like(noisy[:, :1, :1, :1], time))
+        predicted = predict(noisy, torch.full_like(noisy[:, :1, :1, :1], time))
         if bounds is None:
             return predicted
         return (noisy - clip_images(noisy - time * predicted, bounds)) / time
 
-    return euler(velocity, noise, times=[1 - k / steps for k in range(steps + 1)])
+    return euler(velocity, noise, times=[1 - k / config.steps for k in range(config.steps + 1)])
+
+
+FLOW = Objective(
+    new_network=UNet,
+    draw=draw_noise_and_times,
+    loss=flow_loss,
+    sample=flow_sample,
+    curves=("velocity_loss", "image_loss"),
+)

@@ -1,7 +1,7 @@
 """Solvers of ordinary differential equations, from the noisiest time to the data.
 
 A solver is a function of any callable that gives the derivative, so that closed forms, clipping and
-guidance fit in. Must not know networks, noise schedules or files.
+guidance fit in.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,29 +1,14 @@
 """How large a model is: parameters, operations and bytes, from its settings alone.
 
-Arithmetic that a plan can do without torch; a test holds it against the real networks.
+Arithmetic that a plan can do without torch; a test compares it with the real networks.
 """
 
 from dataclasses import dataclass
 
-from model.config import ModelConfig, check
+from model.config import ModelConfig
 
-SAMPLE_BATCH = 128
-"""Images per network call, padded where fewer are asked for: with one shape, and so one choice of
-kernels, an image does not depend on how many others are drawn. Part of every result."""
-
-
-CLASS_BLOCK = 16
-"""Images per block of a class's stream; SAMPLE_BATCH is a multiple of it. Part of every result."""
-
-
-def num_class_blocks(count: int) -> int:
-    """Blocks of a class's stream (CLASS_BLOCK images each) that hold its first `count` images."""
-    return -(-count // CLASS_BLOCK)
-
-
-def num_blocks(count: int) -> int:
-    """Blocks of a stream (SAMPLE_BATCH images each) that hold its first `count` images."""
-    return -(-count // SAMPLE_BATCH)
+Shape = tuple[int, int, int]
+"""(C, H, W) of an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,32 +20,11 @@ class ModelSize:
     num_buffers: int
     """Running statistics."""
     flops: float
-    """Of one forward pass of one image, a multiply-add counting 2; no norms, no activations."""
+    """Of one image's forward pass, a multiply-add counting 2, without norms and activations."""
     checkpoint_bytes: int
     """Of its weights file: averaged and raw weights."""
     state_bytes: int
     """Of a running training's saved state."""
-
-
-def model_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
-) -> ModelSize:
-    """Size of a family's model for images of `shape` (C, H, W), fitted to `num_images`.
-
-    Args:
-        config: Family and network.
-        shape: (C, H, W).
-        num_images: Of the pool.
-        num_classes: Of the data; counts for a conditional model only.
-
-    Raises:
-        UsageError: The model is conditional and there are no classes.
-    """
-    if not config.conditional:
-        return SIZES[config.family](config, shape, num_images, 0)
-    way_out = "use data with classes or set model.conditional to False"
-    check(num_classes >= 1, "num_classes", "be at least 1", num_classes, way_out)
-    return SIZES[config.family](config, shape, num_images, num_classes)
 
 
 class Layers:
@@ -96,10 +60,8 @@ class Layers:
         )
 
 
-def unet_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
-) -> ModelSize:
-    """Walk through the U-Net's convolutions, and its table of classes where there are some."""
+def unet_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
+    """Walk through the U-Net's convolutions, and its table of classes if it is conditional."""
     channels, height, width = shape
     layers = Layers()
     pixels = height * width
@@ -127,9 +89,7 @@ def unet_size(
     return layers.size()
 
 
-def vae_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
-) -> ModelSize:
+def vae_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
     """Walk through encoder and decoder."""
     channels, height, width = shape
     layers = Layers()
@@ -156,17 +116,15 @@ def vae_size(
 
 
 GROUPS, HEAD_CHANNELS = 32, 8
-"""Groups of unet2d's normalisation and channels of its attention heads, where widths allow."""
+"""Groups of unet2d's normalisation and channels of its attention heads, if the widths allow."""
 
 
 def attends(side: int) -> bool:
-    """Whether unet2d has attention at a resolution: 16 pixels a side and less."""
+    """Whether unet2d has attention at a resolution: up to 16 pixels a side."""
     return side <= 16
 
 
-def unet2d_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
-) -> ModelSize:
+def unet2d_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
     """Walk through the layers of diffusers' UNet2DModel, as model/networks/unet2d.py sets it up."""
     channels, height, width = shape
     layers = Layers()
@@ -220,12 +178,12 @@ def unet2d_size(
 
 
 def gaussian_size(
-    config: ModelConfig, shape: tuple[int, int, int], num_images: int, num_classes: int = 0
+    config: ModelConfig, shape: Shape, num_images: int, num_classes: int
 ) -> ModelSize:
-    """Mean and covariance factor, in float64, of each class where there are some.
+    """Mean and covariance factor, in float64; of each class if the model is conditional.
 
-    Conditional, it is what they come to at most: where all classes have images, and none has more
-    than pixels or each has at least as many.
+    A conditional model's size is an upper bound, reached if all classes have images, and either no
+    class has more images than pixels or each has at least as many.
     """
     dim = shape[0] * shape[1] * shape[2]
     means = max(1, num_classes)
@@ -237,13 +195,3 @@ def gaussian_size(
         checkpoint_bytes=8 * numbers,
         state_bytes=0,
     )
-
-
-SIZES = {
-    "ddim": unet_size,
-    "flow": unet_size,
-    "edm": unet_size,
-    "vae": vae_size,
-    "unet2d": unet2d_size,
-    "gaussian": gaussian_size,
-}

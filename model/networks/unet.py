@@ -2,7 +2,7 @@
 
 Layer for layer the network of keras.io/examples/generative/ddim (A. Beres, 2022): a BatchNorm
 without scale or offset before the first of two 3x3 convolutions of each block, the variance's
-embedding joined once at the input, no attention. Must not know the schedule, the loss or the data.
+embedding joined once at the input, no attention.
 """
 
 import math
@@ -37,7 +37,7 @@ class VarianceEmbedding(nn.Module):
 
 
 def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
-    """A size x size convolution that keeps its input's size, its weights left to `initialize`.
+    """A size x size convolution that keeps its input's size; `draw_weights` draws its weights.
 
     (nn.Conv2d would draw them from the global generator, which nothing here may touch.)
     """
@@ -45,15 +45,15 @@ def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
 
 
 def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
-    """A vector for each class and, last, for "no class"; None where there are no classes.
+    """A vector for each class and, last, for "no class"; None if there are no classes.
 
-    Its weights are left to be drawn.
+    The caller draws its weights.
     """
     return nn.utils.skip_init(nn.Embedding, num_classes + 1, dim) if num_classes else None
 
 
 def class_vectors(table: nn.Embedding, labels: Tensor | None) -> Tensor:
-    """(B,) int64 labels to (B, dim, 1, 1); a conditional network is never called without."""
+    """(B,) int64 labels to (B, dim, 1, 1)."""
     assert labels is not None
     return table(labels)[:, :, None, None]
 
@@ -83,20 +83,21 @@ class UNet(nn.Module):
     """Predict the noise in a noisy image from the image and its noise variance.
 
     Args:
-        channels: C of the images.
+        shape: (C, H, W) of the images.
         config: Widths, depth, embedding and BatchNorm settings.
         generator: Random numbers of the initial weights; a CPU generator.
-        num_classes: Classes it can be told; 0 makes an unconditional network.
+        num_classes: 0 makes an unconditional network.
     """
 
     def __init__(
         self,
-        channels: int,
+        shape: tuple[int, int, int],
         config: ModelConfig,
         generator: torch.Generator,
         num_classes: int = 0,
     ) -> None:
         super().__init__()
+        channels = shape[0]
         *widths, bottleneck = config.widths
         self.stem_skip = config.stem_skip
         self.embedding = VarianceEmbedding(config.embedding_dim, config.embedding_max_frequency)
@@ -201,7 +202,7 @@ def place(net: Network, device: str | torch.device) -> Network:
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the network; raises UsageError where names or shapes are not its own.
+    """Copy `tensors` into the network; raises UsageError if names or shapes are not its own.
 
     (load_state_dict would add BatchNorm's counter, which this network leaves out.)
     """

@@ -1,17 +1,19 @@
-"""A larger network with attention: diffusers' UNet2DModel in the place of the paper's U-Net.
+"""DDIM with a larger network that has attention: diffusers' UNet2DModel instead of our U-Net.
 
-The package is optional and imported inside the function that needs it. Must not know the schedule,
-the loss or the data. (Ho, Jain, Abbeel, arXiv:2006.11239, is what the network follows.)
+The package is optional and imported inside the function that needs it. (The network is that of Ho,
+Jain, Abbeel, arXiv:2006.11239.)
 """
 
 import importlib
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.family_facts import check_package
+from model.networks.ddim import DDIM
 from model.networks.size import GROUPS, HEAD_CHANNELS, attends
 from model.networks.unet import draw_weights, set_zero
 
@@ -27,7 +29,7 @@ class DiffusersUNet(nn.Module):
         self.network = network
 
     def forward(self, noisy: Tensor, variance: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Predict noise; inputs and output are those of model.unet.UNet.forward."""
+        """Predict noise; inputs and output are those of UNet.forward."""
         times = TIME_SCALE * variance.flatten()
         return self.network(noisy, times, class_labels=labels, return_dict=False)[0]
 
@@ -46,7 +48,7 @@ def new_diffusers_unet(
         shape: (C, H, W) of the images.
         config: Settings; those of BatchNorm, stem and embedding have no effect.
         generator: Random numbers of the initial weights; a CPU generator.
-        num_classes: Classes it can be told; 0 makes an unconditional network.
+        num_classes: 0 makes an unconditional network.
 
     Raises:
         UsageError: diffusers is not installed.
@@ -79,7 +81,10 @@ def new_diffusers_unet(
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, generator=generator)
         elif not isinstance(module, (nn.Conv2d, nn.Linear)):
-            # What another version of the package adds would be left as memory was found.
+            # Another version of the package may add layers, whose weights would stay undefined.
             assert not list(module.parameters(recurse=False)), type(module)
     set_zero(network.conv_out)
     return DiffusersUNet(network)
+
+
+UNET2D = replace(DDIM, new_network=new_diffusers_unet)

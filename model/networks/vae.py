@@ -1,9 +1,9 @@
-"""A convolutional variational autoencoder: network, likelihood and Kullback-Leibler divergence.
+"""A convolutional variational autoencoder: network, evidence lower bound, and its decoder's images.
 
-Encoder and decoder are the halves of the DDIM's network without its skips, its block for block.
-Must not know training, sampling or files. (Kingma and Welling, arXiv:1312.6114; one learned scale
-for all pixels as in Rybkin, Daniilidis, Levine, arXiv:2006.13202; classes told to both halves as in
-Kingma, Rezende, Mohamed, Welling, arXiv:1406.5298, model M2.)
+Encoder and decoder are the halves of the U-Net without its skips, block for block. (Kingma and
+Welling, arXiv:1312.6114; one learned scale for all pixels as in Rybkin, Daniilidis, Levine,
+arXiv:2006.13202; both halves are conditional as in Kingma, Rezende, Mohamed, Welling,
+arXiv:1406.5298, model M2.)
 """
 
 import math
@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.config import ModelConfig
+from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.objective import Bounds, Call, Draws, Objective, StepLoss, reduce_loss
 from model.networks.unet import (
     ResidualBlock,
     class_table,
@@ -84,7 +85,7 @@ class Decoder(nn.Module):
 
 
 def join_classes(x: Tensor, labels: Tensor | None, classes: nn.Embedding | None) -> Tensor:
-    """(B, C, H, W) inputs with the vectors of their classes as further channels, if there are."""
+    """(B, C, H, W) inputs, with the vectors of their classes (if any) as further channels."""
     if classes is None:
         assert labels is None
         return x
@@ -99,7 +100,7 @@ class Autoencoder(nn.Module):
         shape: (C, H, W) of the images.
         config: Widths, depth, latent dimension, likelihood scale and BatchNorm settings.
         generator: Random numbers of the initial weights; a CPU generator.
-        num_classes: Classes it can be told; 0 makes an unconditional network.
+        num_classes: 0 makes an unconditional network.
     """
 
     log_scale: Tensor
@@ -159,3 +160,41 @@ def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)) in nats, (B, 1, 1, 1), summed over (B, latent_dim, 1, 1)."""
     terms = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
     return terms.sum(dim=1, keepdim=True)
+
+
+def draw_latent_noise(
+    shape: tuple[int, ...], generator: torch.Generator, *, model: ModelConfig
+) -> Draws:
+    """Standard normal (B, latent_dim, 1, 1)."""
+    latent_shape = (shape[0], model.latent_dim, 1, 1)
+    return (torch.randn(latent_shape, generator=generator, device=generator.device),)
+
+
+def vae_loss(
+    call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
+) -> StepLoss:
+    """The negative evidence lower bound in nats per element, with one latent per image."""
+    decoded, mean, log_variance, log_scale = call(images, *draws)
+    surprise = laplace_surprise if train.loss == "mae" else gaussian_surprise
+    divergence = divergence_from_prior(mean, log_variance)
+    bound = surprise(images - decoded, log_scale) + divergence / images[0].numel()
+    error = (images - decoded).detach().abs().mean()
+    curves = (bound.detach().mean(), error, divergence.detach().mean())
+    return StepLoss(loss=reduce_loss(bound, train), curves=curves)
+
+
+def vae_sample(
+    decode: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
+) -> Tensor:
+    """The decoder's means of latents, which are the first numbers of each image's noise."""
+    return decode(noise.flatten(1)[:, : model.latent_dim, None, None])
+
+
+VAE = Objective(
+    new_network=Autoencoder,
+    draw=draw_latent_noise,
+    loss=vae_loss,
+    sample=vae_sample,
+    curves=("negative_bound", "image_loss", "divergence"),
+    sampling_part="decoder",
+)

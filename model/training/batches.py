@@ -1,23 +1,29 @@
-"""Which images a training step sees: the order of an epoch, cut into batches.
+"""The images of a training step: the order of an epoch, cut into batches, and their pixels.
 
-All follow from (seed, epoch), so that a resumed training goes on with the rest of an uninterrupted
-one's batches. Must not know networks or losses.
+The order follows from (seed, epoch), so that a resumed training sees the batches that were left.
+The images lie on the device, where gathering a batch costs nothing, or, if they do not fit there,
+in host memory (or a memory-mapped file), from which each batch is copied. The bytes are the same.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from model.config import TrainConfig
+from model.config import ImagesOn, TrainConfig
 from model.randomness import Purpose, Seed, generator
 from model.training.length import steps_per_epoch
+
+DEVICE_SHARE = 0.5
+"""Most of a GPU's free memory that images may take under `auto`; the rest is for the network."""
 
 
 def batch_indices(
     num_images: int, train: TrainConfig, seed: Seed, start_step: int
 ) -> Iterator[np.ndarray]:
     """Index arrays of the batches from `start_step` on, without end."""
-    per_epoch = max(1, steps_per_epoch(num_images, train))
+    per_epoch = steps_per_epoch(num_images, train)
     epoch, first = divmod(start_step, per_epoch)
     while True:
         order = epoch_order(num_images, train, generator(seed, Purpose.SHUFFLE, epoch))
@@ -44,3 +50,45 @@ def epoch_order(num_images: int, train: TrainConfig, rng: np.random.Generator) -
             window[slot] = window[-1]
             window.pop()
     return shuffled
+
+
+class Images:
+    """(N, C, H, W) images from which batches are gathered."""
+
+    def __init__(self, images: np.ndarray, device: torch.device, *, images_on: ImagesOn) -> None:
+        """Put the images where batches come from.
+
+        Args:
+            images: (N, C, H, W) uint8 or float32.
+            device: Where batches are used.
+            images_on: Where the images lie; auto decides by `place_of`.
+        """
+        self.device = device
+        self.place = place_of(images.nbytes, device) if images_on == "auto" else images_on
+        if self.place == "device":
+            # torch takes no read-only array, as a memory map is one.
+            self._on_device = torch.from_numpy(np.require(images, None, ["C", "W"])).to(device)
+        else:
+            self._on_host = images
+
+    def gather(self, indices: np.ndarray) -> Tensor:
+        """Images at (B,) int64 indices: (B, C, H, W) on the device, of the pool's type."""
+        if self.place == "device":
+            return self._on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
+        batch = torch.from_numpy(self._on_host[indices])
+        if self.device.type != "cuda":
+            return batch.to(self.device)
+        # A copy runs beside the device's work only from pinned memory.
+        return batch.pin_memory().to(self.device, non_blocking=True)
+
+
+def place_of(num_bytes: int, device: torch.device) -> ImagesOn:
+    """Where images of `num_bytes` lie under `auto`.
+
+    On the device if that is the CPU, or a GPU with enough free memory (DEVICE_SHARE); otherwise on
+    the host.
+    """
+    if device.type != "cuda":
+        return "device"
+    free, _ = torch.cuda.mem_get_info(device)
+    return "device" if num_bytes < DEVICE_SHARE * free else "host"

@@ -5,23 +5,19 @@ Plain arithmetic on settings, so that a plan needs no torch.
 
 import math
 
-from model.config import TrainConfig, check
+from model.config import TrainConfig
 from model.errors import UsageError
-
-CLOSED_FORM = {"gaussian"}
-"""Families that are fitted at once: no steps, each image seen once."""
 
 
 def steps_per_epoch(num_images: int, train: TrainConfig) -> int:
-    """Optimiser steps of one epoch over a pool of `num_images`."""
+    """Optimiser steps of one epoch over a pool of `num_images`; a pool below a batch takes one."""
     repeated = num_images * train.repetitions
-    return (
-        repeated // train.batch_size if train.drop_last else math.ceil(repeated / train.batch_size)
-    )
+    rounding = 0 if train.drop_last else train.batch_size - 1
+    return max(1, (repeated + rounding) // train.batch_size)
 
 
 def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> int:
-    """Optimiser steps on a pool of `num_images`, where the lineage's first pool has `first_pool`.
+    """Optimiser steps on a pool of `num_images` in a lineage whose first pool has `first_pool`.
 
     Raises:
         UsageError: The pool is smaller than one batch.
@@ -31,20 +27,20 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
     if train.images is not None:
         return steps_of_images(train.images, num_images, train)
     counted = num_images if train.scaling == "epochs" else first_pool
-    steps = (train.epochs or 0) * steps_per_epoch(counted, train)
-    if steps < 1:
+    if counted * train.repetitions < (train.batch_size if train.drop_last else 1):
         raise UsageError(
             f"train.batch_size must be at most the pool's {counted} images x train.repetitions, "
             f"got {train.batch_size}; make it smaller or set train.drop_last to False"
         )
+    steps = (train.epochs or 0) * steps_per_epoch(counted, train)
     if train.scaling == "images":
         return steps_of_images(count_images(first_pool, train, steps), num_images, train)
     return steps
 
 
 def steps_of_images(images_seen: int, num_images: int, train: TrainConfig) -> int:
-    """Optimiser steps that see so many images, or up to a batch more, of a pool of `num_images`."""
-    per_epoch = max(1, steps_per_epoch(num_images, train))
+    """Optimiser steps that see `images_seen` images, or up to a batch more, of the pool."""
+    per_epoch = steps_per_epoch(num_images, train)
     epochs, rest = divmod(images_seen, count_images(num_images, train, per_epoch))
     return epochs * per_epoch + math.ceil(rest / train.batch_size)
 
@@ -64,8 +60,8 @@ def ema_init_left(num_steps: int, train: TrainConfig) -> float:
 
 
 def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
-    """Training images that `num_steps` steps see, smaller last batches counted as they are."""
-    per_epoch = max(1, steps_per_epoch(num_images, train))
+    """Training images that `num_steps` steps see; an epoch's smaller last batch counts as it is."""
+    per_epoch = steps_per_epoch(num_images, train)
     epochs, rest = divmod(num_steps, per_epoch)
     in_epoch = min(num_images * train.repetitions, per_epoch * train.batch_size)
     return epochs * in_epoch + rest * train.batch_size
@@ -74,14 +70,14 @@ def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
 def check_last_batch(
     num_images: int, train: TrainConfig, *, widths: tuple[int, ...], image_size: int
 ) -> None:
-    """Raise UsageError where BatchNorm would meet one image of one pixel: it has no variance."""
+    """Raise UsageError if BatchNorm would meet one image of one pixel, which has no variance."""
     one_pixel = image_size == 2 ** (len(widths) - 1)
     last = 0 if train.drop_last else num_images * train.repetitions % train.batch_size
-    check(
-        not one_pixel or (last or train.batch_size) > 1,
-        "train.drop_last" if last else "train.batch_size",
-        f"leave no batch of one image with a pool of {num_images}, as model.widths shrinks images "
-        "to one pixel",
-        train.drop_last if last else train.batch_size,
-        "use another train.batch_size or fewer model.widths",
-    )
+    if one_pixel and (last or train.batch_size) == 1:
+        field = "train.drop_last" if last else "train.batch_size"
+        raise UsageError(
+            f"{field} must leave no batch of one image with a pool of {num_images}, as "
+            "model.widths shrinks images to one pixel, "
+            f"got {train.drop_last if last else train.batch_size}; "
+            "use another train.batch_size or fewer model.widths"
+        )

@@ -1,7 +1,4 @@
-"""The optimiser: AdamW as torch, Keras or TF Addons write it, and its learning rate.
-
-Must not know losses, averages or images.
-"""
+"""The optimiser: AdamW as torch, Keras or TF Addons write it, and its learning rate."""
 
 import math
 
@@ -12,7 +9,7 @@ from model.config import TrainConfig
 
 
 def make_optimizer(net: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW on all parameters; `unscaled` decay is written as torch's by dividing by the rate."""
+    """AdamW on all parameters. torch multiplies the decay by the rate: `unscaled` divides by it."""
     decay = train.weight_decay if train.decay_mode == "lr_scaled" else train.weight_decay / train.lr
     return torch.optim.AdamW(
         net.parameters(),
