@@ -283,7 +283,9 @@ def compare_training(
         ema_init="independent",
     )
     job = TrainingJob(model=ModelConfig(), train=train, num_steps=STEPS, seed=SEED)
-    trainer = Trainer(DDIM, rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), job)
+    trainer = Trainer(
+        DDIM, rng.integers(0, 256, (8, CHANNELS, SIZE, SIZE), dtype=np.uint8), None, job
+    )
     randomize(trainer.net, rng)
     randomize(trainer.ema, rng)
     start, start_average = get_torch(trainer.net), get_torch(trainer.ema)

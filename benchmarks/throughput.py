@@ -163,7 +163,7 @@ def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = 
     job = TrainingJob(
         model=ModelConfig(), train=train, num_steps=1_000_000, seed=(0, 1, 0), device=str(device)
     )
-    return Trainer(DDIM, make_pool(1024, case.size) if pool is None else pool, job)
+    return Trainer(DDIM, make_pool(1024, case.size) if pool is None else pool, None, job)
 
 
 def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], int]:

@@ -60,7 +60,9 @@ def bootstrap_size(
     )
 
 
-FAMILY_FACTS["bootstrap"] = FamilyFacts(size=bootstrap_size, iterative=False)
+FAMILY_FACTS["bootstrap"] = FamilyFacts(
+    size=bootstrap_size, iterative=False, conditional=False, guided=False
+)
 FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap)
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from model.data.datasets import Dataset
     from model.generation import Length
     from model.job import Progress
+    from model.streams import Stream
 
 PROGRESS_SECONDS = 5.0
 """Time between lines of progress."""
@@ -232,11 +233,9 @@ def sample(args: list[str]) -> int:
     """Draw images into a folder, a sheet or an .npz file; 1 where they are not finite."""
     options = parse(_Sample, args, prog="model sample")
     from model.drawing import write_images
-    from model.generation import chosen_classes, first_seed, read_checkpoint, use_device
+    from model.generation import chosen_classes, read_checkpoint, use_device
     from model.job import Diverged
     from model.outputs import check_new
-    from model.randomness import Purpose
-    from model.streams import draw_images
 
     checkpoint = read_checkpoint(options.checkpoint)
     use_device(options.machine.device, options.machine.threads)
@@ -247,14 +246,7 @@ def sample(args: list[str]) -> int:
         if classes:
             sample_classes(options, checkpoint, classes)
         else:
-            parts = draw_images(
-                checkpoint,
-                options.num_images,
-                options.sample,
-                seed=first_seed(options.seed),
-                purpose=Purpose.SAMPLE,
-                device=options.machine.device,
-            )
+            parts = stream_of(options, checkpoint).images(options.num_images)
             write_images(options.out, parts, bounded=checkpoint.settings["bounded"])
     except Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
@@ -263,25 +255,32 @@ def sample(args: list[str]) -> int:
     return 0
 
 
+def stream_of(options: _Sample, checkpoint: "Checkpoint") -> "Stream":
+    """The images that the options ask for, and those that would follow them."""
+    from model.generation import first_seed
+    from model.randomness import Purpose
+    from model.streams import Stream
+
+    return Stream(
+        checkpoint=checkpoint,
+        config=options.sample,
+        seed=first_seed(options.seed),
+        purpose=Purpose.SAMPLE,
+        device=options.machine.device,
+    )
+
+
 def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
     """Draw images of a conditional model, of the classes in turn, and write them; may diverge."""
     from model.drawing import check_class_folders, check_range, write_class_images
-    from model.generation import class_names_of, first_seed
-    from model.randomness import Purpose
-    from model.streams import draw_labelled, labels_in_turn
+    from model.generation import class_names_of
+    from model.streams import labels_in_turn
 
     names = class_names_of(checkpoint)
     check_range(options.out, bounded=checkpoint.settings["bounded"])
     check_class_folders(options.out, [names[label] for label in classes])
     labels = labels_in_turn(classes, options.num_images)
-    images = draw_labelled(
-        checkpoint,
-        labels,
-        options.sample,
-        seed=first_seed(options.seed),
-        purpose=Purpose.SAMPLE,
-        device=options.machine.device,
-    )
+    images = stream_of(options, checkpoint).labelled(labels)
     write_class_images(options.out, images, labels, names)
 
 

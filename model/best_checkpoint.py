@@ -13,7 +13,7 @@ from model.config import MetricsConfig, SampleConfig
 from model.job import Diverged
 from model.metrics import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
-from model.streams import draw_images, draw_labelled
+from model.streams import Stream
 
 
 def validation_score(
@@ -43,13 +43,15 @@ def validation_score(
     real = extract_real(RealImages(reference=validation), metrics, device=device)
 
     def score(checkpoint: Checkpoint) -> float:
-        stream = {"seed": seed, "purpose": Purpose.VALIDATION, "device": device}
+        purpose = Purpose.VALIDATION
+        stream = Stream(
+            checkpoint=checkpoint, config=sample, seed=seed, purpose=purpose, device=device
+        )
         try:
             if labels is None:
-                parts = draw_images(checkpoint, len(validation), sample, **stream)
-                drawn = np.concatenate(list(parts))
+                drawn = np.concatenate(list(stream.images(len(validation))))
             else:
-                drawn = draw_labelled(checkpoint, labels, sample, **stream)
+                drawn = stream.labelled(labels)
         except Diverged:
             return float("nan")
         found = measure(compare_images(drawn, real, metrics, device=device), metrics)

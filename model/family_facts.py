@@ -15,23 +15,22 @@ from model.networks.size import ModelSize, Shape, gaussian_size, unet2d_size, un
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyFacts:
-    """What a plan may know of a family."""
+    """What a plan may know of a family; the defaults are those of a network such as flow's."""
 
     size: Callable[[ModelConfig, Shape, int, int], ModelSize]
     """From settings, (C, H, W), the pool's number of images and the number of classes (0 for an
     unconditional model)."""
-    iterative: bool
-    """Whether it trains in steps; if not, it sees each image once and train.* has no effect."""
-    halves_images: bool = False
-    """Whether its network halves the image len(model.widths) - 1 times."""
-    has_latent: bool = False
-    """Whether an image is made from model.latent_dim numbers."""
-    conditional: bool = False
+    iterative: bool = True
+    """Whether it is a network trained in steps, which halves the image len(model.widths) - 1 times.
+    If not, it sees each image once and train.* has no effect."""
+    conditional: bool = True
     """Whether it can learn the classes of images."""
-    guided: bool = False
+    guided: bool = True
     """Whether classifier-free guidance applies to it."""
     ddim_sampler: bool = False
     """Whether sample.stochasticity and sample.multistep apply to it."""
+    has_latent: bool = False
+    """Whether an image is made from model.latent_dim numbers."""
     package: str = ""
     """The optional package that it needs; the extra that installs it has the same name."""
     numerics: int = 1
@@ -88,7 +87,7 @@ def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> 
     facts = facts_of(model.family)
     check_conditional(model)
     halvings = len(model.widths) - 1
-    if facts.halves_images and data.image_size % 2**halvings:
+    if facts.iterative and data.image_size % 2**halvings:
         raise UsageError(
             f"data.image_size must be divisible by {2**halvings}, as model.widths halves it "
             f"{halvings} times, got {data.image_size}"
@@ -144,36 +143,10 @@ def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
 
 
 FAMILY_FACTS: dict[str, FamilyFacts] = {
-    "ddim": FamilyFacts(
-        size=unet_size,
-        iterative=True,
-        halves_images=True,
-        conditional=True,
-        guided=True,
-        ddim_sampler=True,
-    ),
-    "flow": FamilyFacts(
-        size=unet_size, iterative=True, halves_images=True, conditional=True, guided=True
-    ),
-    "edm": FamilyFacts(
-        size=unet_size,
-        iterative=True,
-        halves_images=True,
-        conditional=True,
-        guided=True,
-        numerics=2,
-    ),
-    "vae": FamilyFacts(
-        size=vae_size, iterative=True, halves_images=True, has_latent=True, conditional=True
-    ),
-    "unet2d": FamilyFacts(
-        size=unet2d_size,
-        iterative=True,
-        halves_images=True,
-        conditional=True,
-        guided=True,
-        ddim_sampler=True,
-        package="diffusers",
-    ),
-    "gaussian": FamilyFacts(size=gaussian_size, iterative=False, conditional=True),
+    "ddim": FamilyFacts(size=unet_size, ddim_sampler=True),
+    "flow": FamilyFacts(size=unet_size),
+    "edm": FamilyFacts(size=unet_size, numerics=2),
+    "vae": FamilyFacts(size=vae_size, guided=False, has_latent=True),
+    "unet2d": FamilyFacts(size=unet2d_size, ddim_sampler=True, package="diffusers"),
+    "gaussian": FamilyFacts(size=gaussian_size, iterative=False, guided=False),
 }

@@ -96,21 +96,17 @@ def checkpoint_settings(
         dtype: Their type, uint8 or float32.
         precision: Arithmetic of the fit.
     """
-    return {
+    settings = {
         "family": job.model.family,
         "model": stored_model(job.model),
         "shape": list(shape),
         "dtype": dtype,
         "bounded": job.bounded,
         "precision": precision,
-    } | class_settings(job)
-
-
-def class_settings(job: TrainingJob) -> dict[str, Any]:
-    """What a conditional model's checkpoint keeps of its classes; nothing if unconditional."""
-    if not job.model.conditional:
-        return {}
-    return {"num_classes": job.num_classes, "class_names": list(job.class_names)}
+    }
+    if job.model.conditional:
+        settings |= {"num_classes": job.num_classes, "class_names": list(job.class_names)}
+    return settings
 
 
 def training_labels(

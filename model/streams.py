@@ -4,6 +4,7 @@ A conditional model has a stream for each class, in blocks that any network call
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,172 +20,109 @@ from model.randomness import Purpose, Seed, image_noise
 BLOCKS_PER_CALL = SAMPLE_BATCH // CLASS_BLOCK
 
 
-def sample_images(
-    checkpoint: Checkpoint, noise: np.ndarray, config: SampleConfig, *, device: str = "cpu"
-) -> np.ndarray:
-    """Images of given noise; raises Diverged if they are not finite or all the same."""
-    images = family_of(checkpoint.family).sample(checkpoint, noise, config, device=device)
-    if len(images) > 1 and (images == images[:1]).all():
-        raise Diverged("all samples are the same image")
-    return images
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """The images that a model draws with one sampler for one purpose.
 
-
-def draw_block(
-    checkpoint: Checkpoint,
-    block: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> np.ndarray:
-    """The SAMPLE_BATCH images of a stream's block; raises Diverged as sample_images does."""
-    indices = range(block * SAMPLE_BATCH, (block + 1) * SAMPLE_BATCH)
-    noise = image_noise(seed, purpose, indices, noise_shape(checkpoint, config))
-    return sample_images(checkpoint, noise, config, device=device)
-
-
-def draw_images(
-    checkpoint: Checkpoint,
-    num_images: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> Iterator[np.ndarray]:
-    """The first `num_images` of a stream, in parts of at most SAMPLE_BATCH; raises Diverged."""
-    for block, start in enumerate(range(0, num_images, SAMPLE_BATCH)):
-        images = draw_block(checkpoint, block, config, seed=seed, purpose=purpose, device=device)
-        yield images[: num_images - start]
-
-
-def draw_class_blocks(
-    checkpoint: Checkpoint,
-    blocks: Sequence[tuple[int, int]],
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Blocks (class, number) of class streams, eight to a network call, in the given order.
-
-    Args:
-        checkpoint: Of a conditional model.
-        blocks: Pairs of a class and a block of its stream.
-        config: Sampler settings.
-        seed: (lineage seed, generation, member); for previews without the generation.
-        purpose: Why they are drawn.
-        device: Where the network runs.
-
-    Yields:
-        The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
-
-    Raises:
-        UsageError: The checkpoint is unconditional, or does not know a class.
-        Diverged: Images are not finite, or all images of a block are the same.
+    Its methods raise Diverged if images are not finite, or if all images of a block are the same.
     """
-    for start in range(0, len(blocks), BLOCKS_PER_CALL):
-        pairs = blocks[start : start + BLOCKS_PER_CALL]
-        noise = [
-            image_noise(
-                seed, purpose, block_range(block), noise_shape(checkpoint, config), label=label
-            )
-            for label, block in pairs
-        ]
-        labels = np.repeat(np.array([label for label, _ in pairs], np.int64), CLASS_BLOCK)
-        images = family_of(checkpoint.family).sample(
-            checkpoint, np.concatenate(noise), config, labels=labels, device=device
-        )
-        for pair, drawn in zip(pairs, np.split(images, len(pairs)), strict=True):
-            if (drawn == drawn[:1]).all():
-                raise Diverged(f"all samples of class {pair[0]} are the same image")
-            yield pair, drawn
+
+    checkpoint: Checkpoint
+    config: SampleConfig
+    seed: Seed
+    """(lineage seed, generation, member); for previews without the generation, so that each noise
+    can be watched through all of them."""
+    purpose: Purpose
+    device: str = "cpu"
+
+    def noise(self, indices: range, *, label: int | None = None) -> np.ndarray:
+        """Noise of the images `indices`, of a class or of an unconditional model."""
+        shape = noise_shape(self.checkpoint, self.config)
+        return image_noise(self.seed, self.purpose, indices, shape, label=label)
+
+    def sample(self, noise: np.ndarray, *, labels: np.ndarray | None = None) -> np.ndarray:
+        """(N, C, H, W) images of given noise, of the training images' type."""
+        sample = family_of(self.checkpoint.family).sample
+        return sample(self.checkpoint, noise, self.config, labels=labels, device=self.device)
+
+    def block(self, number: int) -> np.ndarray:
+        """The SAMPLE_BATCH images of a block of an unconditional model."""
+        images = self.sample(self.noise(block_range(number, SAMPLE_BATCH)))
+        if (images == images[:1]).all():
+            raise Diverged("all samples are the same image")
+        return images
+
+    def images(self, count: int) -> Iterator[np.ndarray]:
+        """The first `count` images of an unconditional model, in parts of at most SAMPLE_BATCH."""
+        for number, start in enumerate(range(0, count, SAMPLE_BATCH)):
+            yield self.block(number)[: count - start]
+
+    def class_blocks(
+        self, blocks: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Blocks of a conditional model, eight to a network call, in the given order.
+
+        Args:
+            blocks: Pairs of a class and a block of its stream.
+
+        Yields:
+            The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
+
+        Raises:
+            UsageError: The checkpoint is unconditional, or does not know a class.
+        """
+        for start in range(0, len(blocks), BLOCKS_PER_CALL):
+            pairs = blocks[start : start + BLOCKS_PER_CALL]
+            noise = [self.noise(block_range(n, CLASS_BLOCK), label=label) for label, n in pairs]
+            labels = np.repeat(np.array([label for label, _ in pairs], np.int64), CLASS_BLOCK)
+            images = self.sample(np.concatenate(noise), labels=labels)
+            for pair, drawn in zip(pairs, np.split(images, len(pairs)), strict=True):
+                if (drawn == drawn[:1]).all():
+                    raise Diverged(f"all samples of class {pair[0]} are the same image")
+                yield pair, drawn
+
+    def labelled(self, labels: np.ndarray) -> np.ndarray:
+        """Images of given classes: the k-th one of class c is image k of that class's stream.
+
+        Args:
+            labels: (N,) int64, N at least 1.
+
+        Returns:
+            (N, C, H, W), of the training images' type.
+
+        Raises:
+            UsageError: As class_blocks.
+        """
+        rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+        blocks = [(label, n) for label in rows for n in range(num_class_blocks(len(rows[label])))]
+        images = np.empty((len(labels), *self.checkpoint.shape), self.checkpoint.settings["dtype"])
+        for (label, n), drawn in self.class_blocks(blocks):
+            into = rows[label][n * CLASS_BLOCK : (n + 1) * CLASS_BLOCK]
+            images[into] = drawn[: len(into)]
+        return images
+
+    def preview(self, count: int) -> np.ndarray:
+        """(count, C, H, W) first images, a conditional model's classes in turn.
+
+        `count` is at most SAMPLE_BATCH. Images of a class that was missing in the model's pool are
+        zero.
+        """
+        num_classes = self.checkpoint.settings.get("num_classes", 0)
+        if not num_classes:
+            return self.block(0)[:count]
+        labels = labels_in_turn(range(num_classes), count)
+        images = np.zeros((count, *self.checkpoint.shape), self.checkpoint.settings["dtype"])
+        known = ~np.isin(labels, empty_classes(self.checkpoint))
+        if known.any():
+            images[known] = self.labelled(labels[known])
+        return images
 
 
-def block_range(block: int) -> range:
-    """Numbers of the images in a block of a class's stream."""
-    return range(block * CLASS_BLOCK, (block + 1) * CLASS_BLOCK)
-
-
-def draw_labelled(
-    checkpoint: Checkpoint,
-    labels: np.ndarray,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    purpose: Purpose,
-    device: str = "cpu",
-) -> np.ndarray:
-    """Images of given classes: the k-th one of class c is image k of that class's stream.
-
-    Args:
-        checkpoint: Of a conditional model.
-        labels: (N,) int64, N at least 1.
-        config: Sampler settings.
-        seed: As for draw_class_blocks.
-        purpose: As for draw_class_blocks.
-        device: Where the network runs.
-
-    Returns:
-        (N, C, H, W), of the training images' type.
-
-    Raises:
-        UsageError, Diverged: As draw_class_blocks.
-    """
-    places = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
-    blocks = [
-        (label, block)
-        for label, found in places.items()
-        for block in range(num_class_blocks(len(found)))
-    ]
-    images = np.empty(0)
-    drawn = draw_class_blocks(checkpoint, blocks, config, seed=seed, purpose=purpose, device=device)
-    for (label, block), part in drawn:
-        if not images.size:
-            images = np.empty((len(labels), *part.shape[1:]), part.dtype)
-        into = places[label][block * CLASS_BLOCK : (block + 1) * CLASS_BLOCK]
-        images[into] = part[: len(into)]
-    return images
+def block_range(number: int, size: int) -> range:
+    """Numbers of the images in a stream's block of `size` images."""
+    return range(number * size, (number + 1) * size)
 
 
 def labels_in_turn(classes: Sequence[int], num_images: int) -> np.ndarray:
     """(num_images,) int64: the classes in turn, so that their counts differ by at most one."""
     return np.resize(np.array(classes, np.int64), num_images)
-
-
-def draw_preview(
-    checkpoint: Checkpoint,
-    num_images: int,
-    config: SampleConfig,
-    *,
-    seed: Seed,
-    device: str = "cpu",
-) -> np.ndarray:
-    """(num_images, C, H, W) images of the preview noise, a conditional model's classes in turn.
-
-    Images of a class that was missing in the model's pool are zero.
-
-    Args:
-        checkpoint: The model.
-        num_images: At most SAMPLE_BATCH.
-        config: The sampler.
-        seed: Without the generation, so that each noise can be watched through all of them.
-        device: Where the network runs.
-
-    Raises:
-        Diverged: Images are not finite, or all the same.
-    """
-    num_classes = checkpoint.settings.get("num_classes", 0)
-    if not num_classes:
-        block = draw_block(checkpoint, 0, config, seed=seed, purpose=Purpose.PREVIEW, device=device)
-        return block[:num_images]
-    labels = labels_in_turn(range(num_classes), num_images)
-    images = np.zeros((num_images, *checkpoint.shape), checkpoint.settings["dtype"])
-    known = ~np.isin(labels, empty_classes(checkpoint))
-    if known.any():
-        images[known] = draw_labelled(
-            checkpoint, labels[known], config, seed=seed, purpose=Purpose.PREVIEW, device=device
-        )
-    return images

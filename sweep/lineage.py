@@ -21,7 +21,8 @@ from model.families import family_of
 from model.features import weights_digest
 from model.filters import feature_settings
 from model.job import Diverged, Fit, TrainingJob
-from model.streams import draw_preview
+from model.randomness import Purpose
+from model.streams import Stream
 from model.training.length import ema_init_left
 from sweep.arrays import dump_arrays
 from sweep.config import LineageConfig
@@ -248,14 +249,14 @@ class LineageRun:
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
         """The preview PNG: the same noise in every generation of a lineage, classes in turn."""
-        images = draw_preview(
-            checkpoint,
-            PREVIEW_IMAGES,
-            node.settings.sample,
+        stream = Stream(
+            checkpoint=checkpoint,
+            config=node.settings.sample,
             seed=(self.config.seed, node.member),
+            purpose=Purpose.PREVIEW,
             device=self.device,
         )
-        return preview_png(images, preview_limits(self.data))
+        return preview_png(stream.preview(PREVIEW_IMAGES), preview_limits(self.data))
 
     def score_function(
         self, node: NodePlan, seed: tuple[int, ...]

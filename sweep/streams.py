@@ -13,7 +13,7 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.randomness import Purpose
-from model.streams import draw_block, draw_class_blocks
+from model.streams import Stream
 from sweep.blocks import block_size, blocks_with, store_key
 from sweep.files import CorruptError
 from sweep.keys import stream_key
@@ -96,27 +96,17 @@ class Streams:
         checkpoint = self.read_checkpoint(node)
         base = stream_key(node.key, sample)
         missing = [m for m in missing if not self.store.has_block(store_key(base, m[0]), m[1])]
-        seed = (self.seed, node.generation, node.member)
+        stream = Stream(
+            checkpoint=checkpoint,
+            config=sample,
+            seed=(self.seed, node.generation, node.member),
+            purpose=Purpose.SAMPLE,
+            device=self.device,
+        )
         started, drawn = time.perf_counter(), 0
         labelled = [(label, block) for label, block in missing if label is not None]
-        parts = draw_class_blocks(
-            checkpoint, labelled, sample, seed=seed, purpose=Purpose.SAMPLE, device=self.device
-        )
-        if not labelled:
-            parts = (
-                (
-                    (None, block),
-                    draw_block(
-                        checkpoint,
-                        block,
-                        sample,
-                        seed=seed,
-                        purpose=Purpose.SAMPLE,
-                        device=self.device,
-                    ),
-                )
-                for _, block in missing
-            )
+        unlabelled = (((None, block), stream.block(block)) for _, block in missing)
+        parts = stream.class_blocks(labelled) if labelled else unlabelled
         for done, ((label, block), images) in enumerate(parts, start=1):
             self.store.write_block(store_key(base, label), block, images)
             drawn += len(images)

@@ -44,4 +44,4 @@ def sample_family(
 
 
 def new_trainer(images: np.ndarray, job: TrainingJob) -> Trainer:
-    return Trainer(OBJECTIVES[job.model.family], images, job)
+    return Trainer(OBJECTIVES[job.model.family], images, None, job)

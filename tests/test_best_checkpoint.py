@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from every_family import fit_family
-from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
+from tiny_training import MODEL, SEED, draw_pool, make_job, make_train, new_stream
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
-from model.streams import draw_labelled
 
 SAMPLER = SampleConfig(steps=3)
 METRICS = MetricsConfig(names=("kid",), extractor="pixels")
@@ -32,7 +31,7 @@ def test_conditional_score_is_the_kid_of_images_of_the_validation_images_classes
     """With noise of its own purpose."""
     validation = draw_pool(len(LABELS))
     score = validation_score(validation, SAMPLER, METRICS, seed=SEED, labels=LABELS)
-    drawn = draw_labelled(checkpoint, LABELS, SAMPLER, seed=SEED, purpose=Purpose.VALIDATION)
+    drawn = new_stream(checkpoint, SAMPLER, purpose=Purpose.VALIDATION).labelled(LABELS)
     found = evaluate_images(drawn, RealImages(reference=validation), METRICS)
     assert score(checkpoint) == found.values["kid/pixels"]
 

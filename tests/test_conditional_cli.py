@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sheets import untile
+from tiny_training import new_stream
 
 from model.__main__ import COMMANDS
 from model.checkpoint import Checkpoint
@@ -14,8 +15,6 @@ from model.command_line import run_command
 from model.config import SampleConfig
 from model.data.reading import decode_image
 from model.generation import chosen_classes
-from model.randomness import Purpose
-from model.streams import draw_labelled
 
 SMALL = [
     *("--data.train-limit", "64", "--model.widths", "4", "8", "--model.block-depth", "1"),
@@ -80,7 +79,7 @@ def test_npz_file_holds_images_of_all_classes_in_turn(tmp_path, weights, checkpo
         assert file["class_names"].tolist() == DIGITS
         images, labels = file["images"], file["labels"]
     sampler, seed = SampleConfig(steps=2), (3, 1, 0)
-    expected = draw_labelled(checkpoint, labels, sampler, seed=seed, purpose=Purpose.SAMPLE)
+    expected = new_stream(checkpoint, sampler, seed=seed).labelled(labels)
     np.testing.assert_array_equal(images, expected)
 
 

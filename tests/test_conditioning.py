@@ -147,7 +147,7 @@ def test_conditional_checkpoint_holds_its_classes() -> None:
     [
         (None, {}, r"^labels must be \(32,\) int64 for a conditional model, got None$"),
         (LABELS[:-1], {}, r"^labels must be \(32,\) int64, one for each image, got \(31,\) int64"),
-        (LABELS.astype(np.int32), {}, r"got '\(32,\) int32'$"),
+        (LABELS.astype(np.int32), {}, r"got \(32,\) int32$"),
         (LABELS, {"num_classes": 2}, r"^labels must lie in \[0, 2\), got \(0, 2\)$"),
         (LABELS - 1, {}, r"^labels must lie in \[0, 3\), got \(-1, 1\)$"),
         (LABELS, {"num_classes": 0}, r"^num_classes must be at least 1, got 0; train on data"),

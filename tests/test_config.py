@@ -257,7 +257,7 @@ def test_what_may_be_extended_is_a_setting(name: str) -> None:
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that cannot be conditional."""
-    monkeypatch.setitem(FAMILY_FACTS, "other", FamilyFacts(size=gaussian_size, iterative=False))
+    monkeypatch.setitem(FAMILY_FACTS, "other", FamilyFacts(size=gaussian_size, conditional=False))
 
 
 @pytest.mark.usefixtures("other")

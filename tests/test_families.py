@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from every_family import EVERY_FAMILY, NETWORKS, OBJECTIVES, new_trainer, sample_family
+from tiny_training import new_stream
 
 from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
@@ -17,7 +18,6 @@ from model.images import to_unit
 from model.job import Diverged, TrainingJob
 from model.networks.sampling import load_net
 from model.randomness import Purpose, image_noise
-from model.streams import sample_images
 
 SAMPLER = SampleConfig(steps=3)
 CLIPPED = ["ddim", "flow", "edm"]
@@ -94,7 +94,7 @@ def test_gaussian_image_is_bit_equal_however_many_are_asked_for():
 @pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_images_have_the_training_images_type_and_shape(family, dtype):
     fitted = FAMILIES[family].fit(draw_pool(dtype=dtype), None, make_job(family)).checkpoint
-    images = sample_images(fitted, draw_noise(range(5)), SAMPLER)
+    images = sample_family(fitted, draw_noise(range(5)), SAMPLER)
     assert (images.dtype, images.shape) == (np.dtype(dtype), (5, 1, 8, 8))
 
 
@@ -180,12 +180,7 @@ def test_gaussian_fit_of_images_that_are_not_finite_has_diverged():
 def test_images_that_are_all_the_same_have_diverged():
     checkpoint = fit_null(np.full((9, 1, 8, 8), 7, np.uint8))
     with pytest.raises(Diverged, match="all samples are the same image"):
-        sample_images(checkpoint, draw_noise(range(5)), SAMPLER)
-
-
-def test_single_image_has_not_diverged():
-    checkpoint = fit_null(np.full((9, 1, 8, 8), 7, np.uint8))
-    assert (sample_images(checkpoint, draw_noise(range(1)), SAMPLER) == 7).all()
+        new_stream(checkpoint, SAMPLER).block(0)
 
 
 # The Gaussian null model

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_training import make_job, make_train
+from tiny_training import make_job, make_train, new_stream
 
 from model.checkpoint import Checkpoint
 from model.config import DataConfig, ModelConfig, SampleConfig
@@ -10,7 +10,6 @@ from model.data.datasets import load_dataset
 from model.gaussian import fit_gaussian, sample_gaussian
 from model.job import Diverged
 from model.randomness import Purpose, image_noise
-from model.streams import draw_preview
 
 SAMPLER = SampleConfig()
 NUM_CLASSES = 4
@@ -86,14 +85,14 @@ def test_images_of_a_class_without_any_cannot_be_drawn(checkpoint: Checkpoint) -
 def test_a_preview_shows_nothing_of_a_class_without_images() -> None:
     """Rather than end a lineage that asks for no image of the class."""
     fitted = fit(np.arange(len(LABELS)) % 2 * 3)
-    preview = draw_preview(fitted, 8, SAMPLER, seed=(0, 0))
+    preview = new_stream(fitted, SAMPLER, seed=(0, 0), purpose=Purpose.PREVIEW).preview(8)
     assert preview.reshape(8, -1).any(axis=1).tolist() == [True, False, False, True] * 2
 
 
 def test_a_preview_of_lost_classes_alone_is_empty() -> None:
     """Its first two images are of classes 0 and 1."""
     fitted = fit(np.full(len(LABELS), 3))
-    preview = draw_preview(fitted, 2, SAMPLER, seed=(0, 0))
+    preview = new_stream(fitted, SAMPLER, seed=(0, 0), purpose=Purpose.PREVIEW).preview(2)
     assert (preview.shape, preview.dtype, preview.any()) == ((2, 1, 4, 4), np.float32, False)
 
 

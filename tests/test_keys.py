@@ -16,7 +16,13 @@ from sweep.plan import NodePlan, plan_lineage
 GOLDEN_NODE = "23f4e9adec9b246adc178730324a32db93137da1e5e98c7fb4a08f8d9ab0354d"
 GOLDEN_STREAM = "932f2dc28315a3d85ace8a43a033efdb39fb5c5214d8f22970f779b59db7c69e"
 GOLDEN_SECOND = "f3670fea653013ab6e2a973256c48a34580bae29a36b7eb97852e9e4869d34bc"
-PAIRS = {"max_signal_rate": 0.9, "min_signal_rate": 0.03, "stochasticity": 0.5, "multistep": 2}
+PAIRS: dict[str, Any] = {
+    "family": "flow",
+    "max_signal_rate": 0.9,
+    "min_signal_rate": 0.03,
+    "stochasticity": 0.5,
+    "multistep": 2,
+}
 """Other values, where the rule below makes one that is not allowed."""
 
 

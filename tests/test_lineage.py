@@ -10,13 +10,13 @@ import pytest
 from every_family import EVERY_FAMILY
 from PIL import Image
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
+from tiny_training import new_stream
 
 from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.images import to_bytes
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
-from model.streams import draw_block
 from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
 from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage, plan_metrics
@@ -164,9 +164,7 @@ def test_a_stream_is_what_its_checkpoint_draws(shared: LocalStore) -> None:
     """From the noise of (seed, generation, member), whole blocks."""
     run = make_run(make_lineage(generations=3), shared)
     node = plan_lineage(run.config, run.card)[1]
-    drawn = draw_block(
-        weights(shared, node.key), 0, run.config.sample, seed=(0, 2, 0), purpose=Purpose.SAMPLE
-    )
+    drawn = new_stream(weights(shared, node.key), run.config.sample, seed=(0, 2, 0)).block(0)
     block = shared.read_block(node.stream, 0)
     assert len(block) == SAMPLE_BATCH
     assert (block == drawn).all()
@@ -176,9 +174,10 @@ def test_previews_of_all_generations_show_the_same_noise(shared: LocalStore) -> 
     """The seed of (lineage, member), without the generation."""
     run = make_run(make_lineage(generations=3), shared)
     for node in plan_lineage(run.config, run.card):
-        drawn = draw_block(
-            weights(shared, node.key), 0, run.config.sample, seed=(0, 0), purpose=Purpose.PREVIEW
+        stream = new_stream(
+            weights(shared, node.key), run.config.sample, seed=(0, 0), purpose=Purpose.PREVIEW
         )
+        drawn = stream.block(0)
         png = shared.read_file(node.key, "preview.png")
         sheet = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         assert (sheet[:8, 16:24] == to_bytes(drawn[2:3], limits=(0, 1)).reshape(8, 8)).all()

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_sweep import compute, make_lineage, write_noise
+from tiny_training import new_stream
 
 from model.checkpoint import Checkpoint
-from model.randomness import Purpose
-from model.streams import draw_images
 from sweep.config import LineageConfig
 from sweep.lineage import WEIGHTS
 from sweep.local_store import LocalStore
@@ -98,7 +97,7 @@ def read_fit(node, store: LocalStore) -> Fitted:
 def stream_of(fit: Fitted, count: int) -> np.ndarray:
     """(count, D) the first images of the model's stream."""
     sample, seed = make_lineage().sample, (fit.seed, fit.generation, 0)
-    parts = draw_images(fit.checkpoint, count, sample, seed=seed, purpose=Purpose.SAMPLE)
+    parts = new_stream(fit.checkpoint, sample, seed=seed).images(count)
     return np.concatenate(list(parts)).reshape(count, -1).astype(np.float64)
 
 

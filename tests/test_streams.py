@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from every_family import sample_family
-from tiny_training import MODEL, draw_pool, make_job, make_train
+from tiny_training import MODEL, SEED, draw_pool, make_job, make_train, new_stream
 
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
 from model.checkpoint import Checkpoint
@@ -13,9 +13,8 @@ from model.config import ModelConfig, SampleConfig
 from model.families import FAMILIES
 from model.job import Diverged
 from model.randomness import Purpose, image_noise
-from model.streams import draw_class_blocks, draw_labelled, labels_in_turn
+from model.streams import labels_in_turn
 
-SEED = (0, 1, 0)
 NUM_CLASSES = 10
 LABELS = np.arange(40) % NUM_CLASSES
 BLOCKS = [(label, block) for block in range(2) for label in range(NUM_CLASSES)]
@@ -41,7 +40,7 @@ def draw(
     checkpoint: Checkpoint, blocks: list[tuple[int, int]], *, guidance: float = 1.0
 ) -> dict[tuple[int, int], np.ndarray]:
     config = SampleConfig(steps=3, guidance=guidance)
-    return dict(draw_class_blocks(checkpoint, blocks, config, seed=SEED, purpose=Purpose.SAMPLE))
+    return dict(new_stream(checkpoint, config).class_blocks(blocks))
 
 
 @pytest.fixture(scope="module", params=[1.0, 2.0], ids=["plain", "guided"])
@@ -107,8 +106,7 @@ def test_a_class_whose_images_are_all_the_same_has_diverged() -> None:
     pool = draw_pool(40)
     pool[LABELS == 4] = 7
     null = fit(ModelConfig(family="gaussian", conditional=True), images=pool)
-    config = SampleConfig()
-    blocks = draw_class_blocks(null, [(0, 0), (4, 0)], config, seed=SEED, purpose=Purpose.SAMPLE)
+    blocks = new_stream(null, SampleConfig()).class_blocks([(0, 0), (4, 0)])
     assert next(blocks)[0] == (0, 0)
     with pytest.raises(Diverged, match="all samples of class 4 are the same image"):
         next(blocks)
@@ -127,7 +125,7 @@ def test_labelled_images_are_the_first_of_their_classes(checkpoint: Checkpoint, 
     guidance, found = every
     labels = np.array([5, 0, 5, *[2] * 18, 0])
     config = SampleConfig(steps=3, guidance=guidance)
-    drawn = draw_labelled(checkpoint, labels, config, seed=SEED, purpose=Purpose.SAMPLE)
+    drawn = new_stream(checkpoint, config).labelled(labels)
     np.testing.assert_array_equal(drawn[[0, 2]], found[5, 0][:2])
     np.testing.assert_array_equal(drawn[[1, 21]], found[0, 0][:2])
     np.testing.assert_array_equal(drawn[3:21], np.concatenate([found[2, 0], found[2, 1]])[:18])

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from model.config import ModelConfig, TrainConfig
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.job import TrainingJob
+from model.randomness import Purpose
+from model.streams import Stream
 
 SEED = (0, 1, 0)
 MODEL = ModelConfig(widths=(4, 8), stem_width=4, embedding_dim=4)
@@ -24,6 +27,16 @@ def draw_pool(num_images: int = 32, *, channels: int = 1, size: int = 8) -> np.n
     """(N, C, size, size) uint8."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (num_images, channels, size, size), dtype=np.uint8)
+
+
+def new_stream(
+    checkpoint: Checkpoint,
+    config: SampleConfig,
+    *,
+    seed: tuple[int, ...] = SEED,
+    purpose: Purpose = Purpose.SAMPLE,
+) -> Stream:
+    return Stream(checkpoint=checkpoint, config=config, seed=seed, purpose=purpose)
 
 
 @dataclass

@@ -20,8 +20,7 @@ from model.networks.objective import (
     absolute_error,
     clip_images,
     draw_noise_and_times,
-    error_loss,
-    mean_loss,
+    step_loss,
 )
 from model.networks.unet import UNet
 
@@ -60,9 +59,7 @@ def ddim_loss(
     noisy = signal_rates * images + noise_rates * noise
     error = call(noisy, noise_rates**2) - noise
     # |image error| = |noise error| x noise rate / signal rate.
-    image_error = absolute_error(error) * noise_rates / signal_rates
-    curves = mean_loss(error, train), image_error.mean()
-    return StepLoss(loss=error_loss(error, train), curves=curves)
+    return step_loss(error, absolute_error(error) * noise_rates / signal_rates, train)
 
 
 def ddim_sample(

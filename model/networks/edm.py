@@ -18,8 +18,7 @@ from model.networks.objective import (
     StepLoss,
     absolute_error,
     clip_images,
-    error_loss,
-    mean_loss,
+    step_loss,
 )
 from model.networks.ode import heun
 from model.networks.unet import UNet
@@ -94,8 +93,7 @@ def edm_loss(
     noisy = images + sigma * noise
     c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data(model))
     error = call(c_in * noisy, c_noise) - (images - c_skip * noisy) / c_out
-    curves = mean_loss(error, train), (absolute_error(error) * c_out).mean()
-    return StepLoss(loss=error_loss(error, train), curves=curves)
+    return step_loss(error, absolute_error(error) * c_out, train)
 
 
 def heun_sample(

@@ -18,8 +18,7 @@ from model.networks.objective import (
     absolute_error,
     clip_images,
     draw_noise_and_times,
-    error_loss,
-    mean_loss,
+    step_loss,
 )
 from model.networks.ode import euler
 from model.networks.unet import UNet
@@ -36,9 +35,7 @@ def flow_loss(
     """Error of the predicted velocity at a uniform time (arXiv:2209.03003, equation 1)."""
     noise, times = draws
     error = call(interpolate(images, noise, times), times) - (noise - images)
-    # The image estimate is x_t - t v.
-    curves = mean_loss(error, train), (absolute_error(error) * times).mean()
-    return StepLoss(loss=error_loss(error, train), curves=curves)
+    return step_loss(error, absolute_error(error) * times, train)  # images: x_t - t v
 
 
 def flow_sample(

@@ -141,6 +141,18 @@ def mean_loss(error: Tensor, train: TrainConfig) -> Tensor:
     return per_image.mean()
 
 
+def step_loss(error: Tensor, image_error: Tensor, train: TrainConfig) -> StepLoss:
+    """The loss of (B, C, H, W) errors of a prediction.
+
+    Args:
+        error: Of the prediction.
+        image_error: (B, 1, 1, 1) mean absolute error of the image estimate that it implies.
+        train: Kind and reduction of the loss.
+    """
+    curves = mean_loss(error, train), image_error.mean()
+    return StepLoss(loss=error_loss(error, train), curves=curves)
+
+
 def clip_images(images: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
     """Images with their pixels cut to [lowest, highest], which broadcast over them."""
     return torch.minimum(torch.maximum(images, bounds[0]), bounds[1])

@@ -1,14 +1,37 @@
-"""How large a model is: parameters, operations and bytes, from its settings alone.
+"""How large a network is: its residual blocks, parameters, operations and bytes.
 
-Arithmetic that a plan can do without torch; a test compares it with the real networks.
+Arithmetic on settings, so that a plan needs no torch. The networks are built from the same lists of
+blocks, and a test compares their sizes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from model.config import ModelConfig
 
 Shape = tuple[int, int, int]
 """(C, H, W) of an image."""
+Blocks = list[tuple[int, int]]
+"""Channels before and after each residual block of one resolution."""
+
+
+def chain(channels: int, widths: Sequence[int], depth: int) -> list[Blocks]:
+    """`depth` residual blocks of each width in turn, the first of them on `channels`."""
+    steps = pairwise([channels, *widths])
+    return [[(before, width)] + [(width, width)] * (depth - 1) for before, width in steps]
+
+
+def unet_blocks(config: ModelConfig, num_classes: int) -> tuple[list[Blocks], list[Blocks]]:
+    """The U-Net's blocks on the way down, of which the bottleneck is last, and on the way up.
+
+    On the way up, each block also sees the output of its counterpart on the way down.
+    """
+    widths, depth = config.widths, config.block_depth
+    vectors = 2 if num_classes else 1
+    down = chain(config.stem_width + vectors * config.embedding_dim, widths, depth)
+    up = chain(widths[-1], widths[-2::-1], depth)
+    return down, [[(before + width, width) for before, width in level] for level in up]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +63,14 @@ class Layers:
         self.parameters += weights + channels_out
         self.flops += 2.0 * weights * pixels
 
-    def block(self, channels_in: int, channels_out: int, pixels: int) -> None:
-        """A residual block of the paper's network."""
-        self.buffers += 2 * channels_in
-        if channels_in != channels_out:
-            self.conv(channels_in, channels_out, 1, pixels)
-        self.conv(channels_in, channels_out, 3, pixels)
-        self.conv(channels_out, channels_out, 3, pixels)
+    def blocks(self, blocks: Blocks, pixels: int) -> None:
+        """Residual blocks of one resolution."""
+        for before, after in blocks:
+            self.buffers += 2 * before
+            if before != after:
+                self.conv(before, after, 1, pixels)
+            self.conv(before, after, 3, pixels)
+            self.conv(after, after, 3, pixels)
 
     def size(self) -> ModelSize:
         """The totals as a network's size."""
@@ -66,51 +90,33 @@ def unet_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: i
     layers = Layers()
     pixels = height * width
     layers.conv(channels, config.stem_width, 1, pixels)
-    current = config.stem_width + config.embedding_dim
     if num_classes:
         layers.parameters += (num_classes + 1) * config.embedding_dim
-        current += config.embedding_dim
-    *widths, bottleneck = config.widths
-    skips: list[int] = []
-    for level_width in widths:
-        for _ in range(config.block_depth):
-            layers.block(current, level_width, pixels)
-            skips.append(current := level_width)
-        pixels //= 4
-    for _ in range(config.block_depth):
-        layers.block(current, bottleneck, pixels)
-        current = bottleneck
-    for level_width in reversed(widths):
-        pixels *= 4
-        for _ in range(config.block_depth):
-            layers.block(current + skips.pop(), level_width, pixels)
-            current = level_width
-    layers.conv(current + (config.stem_width if config.stem_skip else 0), channels, 1, pixels)
+    down, up = unet_blocks(config, num_classes)
+    for level, blocks in [*enumerate(down), *enumerate(reversed(up))]:
+        layers.blocks(blocks, pixels >> 2 * level)
+    skip = config.stem_width if config.stem_skip else 0
+    layers.conv(config.widths[0] + skip, channels, 1, pixels)
     return layers.size()
 
 
 def vae_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
     """Walk through encoder and decoder."""
     channels, height, width = shape
+    widths, depth = config.widths, config.block_depth
     layers = Layers()
     pixels = height * width
     vector = config.embedding_dim if num_classes else 0
     layers.parameters += 2 * (num_classes + 1) * vector  # of encoder and decoder
     layers.conv(channels + vector, config.stem_width, 1, pixels)
-    current = config.stem_width
-    for level, level_width in enumerate(config.widths):
-        pixels //= 4 if level else 1
-        for _ in range(config.block_depth):
-            layers.block(current, level_width, pixels)
-            current = level_width
-    layers.conv(current * pixels, 2 * config.latent_dim, 1, 1)
-    layers.conv(config.latent_dim + vector, current * pixels, 1, 1)
-    for level, level_width in enumerate(reversed(config.widths)):
-        pixels *= 4 if level else 1
-        for _ in range(config.block_depth):
-            layers.block(current, level_width, pixels)
-            current = level_width
-    layers.conv(current, channels, 1, pixels)
+    encoder = chain(config.stem_width, widths, depth)
+    decoder = chain(widths[-1], widths[::-1], depth)
+    for level, blocks in [*enumerate(encoder), *enumerate(reversed(decoder))]:
+        layers.blocks(blocks, pixels >> 2 * level)
+    flat = widths[-1] * (pixels >> 2 * (len(widths) - 1))
+    layers.conv(flat, 2 * config.latent_dim, 1, 1)
+    layers.conv(config.latent_dim + vector, flat, 1, 1)
+    layers.conv(widths[0], channels, 1, pixels)
     layers.parameters += config.likelihood_scale is None
     return layers.size()
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from model.config import ModelConfig
 from model.errors import UsageError
+from model.networks.size import Blocks, unet_blocks
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -79,6 +80,11 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + self.conv2(F.silu(self.conv1(self.norm(x))))
 
 
+def residual_blocks(blocks: Blocks, config: ModelConfig) -> nn.ModuleList:
+    """The residual blocks of one resolution."""
+    return nn.ModuleList(ResidualBlock(before, after, config) for before, after in blocks)
+
+
 class UNet(nn.Module):
     """Predict the noise in a noisy image from the image and its noise variance.
 
@@ -97,34 +103,15 @@ class UNet(nn.Module):
         num_classes: int = 0,
     ) -> None:
         super().__init__()
-        channels = shape[0]
-        *widths, bottleneck = config.widths
+        down, up = unet_blocks(config, num_classes)
         self.stem_skip = config.stem_skip
         self.embedding = VarianceEmbedding(config.embedding_dim, config.embedding_max_frequency)
-        self.stem = convolution(channels, config.stem_width, 1)
-        current = config.stem_width + config.embedding_dim * (2 if num_classes else 1)
-        skips: list[int] = []
-        self.down = nn.ModuleList()
-        for width in widths:
-            level = nn.ModuleList()
-            for _ in range(config.block_depth):
-                level.append(ResidualBlock(current, width, config))
-                skips.append(current := width)
-            self.down.append(level)
-        self.middle = nn.ModuleList()
-        for _ in range(config.block_depth):
-            self.middle.append(ResidualBlock(current, bottleneck, config))
-            current = bottleneck
-        self.up = nn.ModuleList()
-        for width in reversed(widths):
-            level = nn.ModuleList()
-            for _ in range(config.block_depth):
-                level.append(ResidualBlock(current + skips.pop(), width, config))
-                current = width
-            self.up.append(level)
-        if config.stem_skip:
-            current += config.stem_width
-        self.head = convolution(current, channels, 1)
+        self.stem = convolution(shape[0], config.stem_width, 1)
+        self.down = nn.ModuleList(residual_blocks(level, config) for level in down[:-1])
+        self.middle = residual_blocks(down[-1], config)
+        self.up = nn.ModuleList(residual_blocks(level, config) for level in up)
+        skip = config.stem_width if config.stem_skip else 0
+        self.head = convolution(config.widths[0] + skip, shape[0], 1)
         draw_weights(self, config.init, generator)
         set_zero(self.head)
         self.class_embedding = class_table(num_classes, config.embedding_dim)

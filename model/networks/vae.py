@@ -7,20 +7,38 @@ arXiv:1406.5298, model M2.)
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.networks.objective import Bounds, Call, Draws, Objective, StepLoss, reduce_loss
+from model.networks.size import Blocks, chain
 from model.networks.unet import (
-    ResidualBlock,
     class_table,
     class_vectors,
     convolution,
     draw_weights,
+    residual_blocks,
     set_zero,
 )
+
+DoubleSize = partial(nn.Upsample, scale_factor=2, mode="bilinear", align_corners=False)
+HalveSize = partial(nn.AvgPool2d, 2)
+"""Layers between the resolutions of decoder and encoder."""
+
+
+def residual_levels(
+    levels: list[Blocks], config: ModelConfig, resize: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """The residual blocks of each resolution, with a resizing layer between resolutions."""
+    layers: list[nn.Module] = []
+    for level in levels:
+        layers += [resize()] if layers else []
+        layers += residual_blocks(level, config)
+    return nn.Sequential(*layers)
 
 
 class Encoder(nn.Module):
@@ -35,16 +53,9 @@ class Encoder(nn.Module):
         self.classes = class_table(num_classes, config.embedding_dim)
         vector = config.embedding_dim if num_classes else 0
         self.stem = convolution(channels + vector, config.stem_width, 1)
-        layers: list[nn.Module] = []
-        current = config.stem_width
-        for level, level_width in enumerate(config.widths):
-            if level:
-                layers.append(nn.AvgPool2d(2))
-            for _ in range(config.block_depth):
-                layers.append(ResidualBlock(current, level_width, config))
-                current = level_width
-        self.layers = nn.Sequential(*layers)
-        flat = current * (height >> halvings) * (width >> halvings)
+        blocks = chain(config.stem_width, config.widths, config.block_depth)
+        self.layers = residual_levels(blocks, config, HalveSize)
+        flat = config.widths[-1] * (height >> halvings) * (width >> halvings)
         self.head = convolution(flat, 2 * config.latent_dim, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -68,15 +79,9 @@ class Decoder(nn.Module):
         current = config.widths[-1]
         self.start = (current, height >> halvings, width >> halvings)
         self.stem = convolution(config.latent_dim + vector, math.prod(self.start), 1)
-        layers: list[nn.Module] = []
-        for level, level_width in enumerate(reversed(config.widths)):
-            if level:
-                layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-            for _ in range(config.block_depth):
-                layers.append(ResidualBlock(current, level_width, config))
-                current = level_width
-        self.layers = nn.Sequential(*layers)
-        self.head = convolution(current, channels, 1)
+        blocks = chain(current, config.widths[::-1], config.block_depth)
+        self.layers = residual_levels(blocks, config, DoubleSize)
+        self.head = convolution(config.widths[0], channels, 1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, latent_dim, 1, 1) latents to (B, C, H, W) means of the images."""

@@ -76,11 +76,7 @@ class Trainer:
     """The state of one training and its step; `fit_network` drives it."""
 
     def __init__(
-        self,
-        objective: Objective,
-        images: np.ndarray,
-        job: TrainingJob,
-        labels: np.ndarray | None = None,
+        self, objective: Objective, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
     ) -> None:
         self.objective, self.job, self.train = objective, job, job.train
         self.num_classes = job.num_classes if job.model.conditional else 0
@@ -231,7 +227,7 @@ def fit_network(
         UsageError: The model is conditional and the labels or job.num_classes do not fit.
         Diverged: The loss is not finite.
     """
-    trainer = Trainer(objective, images, job, labels)
+    trainer = Trainer(objective, images, labels, job)
     if job.scratch is not None and (data := job.scratch.load()) is not None:
         trainer.restore(data)
     train_to_the_end(trainer, len(images))
@@ -264,16 +260,10 @@ def train_to_the_end(trainer: Trainer, num_images: int) -> None:
         now = time.perf_counter()
         trainer.seconds = seconds_before + now - started
         if job.progress is not None:
-            seen = count_images(num_images, job.train, trainer.step) - seen_before
+            step, total = trainer.step, job.num_steps
+            seen = count_images(num_images, job.train, step) - seen_before
             speed = seen / (now - started)
-            job.progress(
-                Progress(
-                    step=trainer.step,
-                    num_steps=job.num_steps,
-                    loss=loss,
-                    images_per_second=speed,
-                )
-            )
+            job.progress(Progress(step=step, num_steps=total, loss=loss, images_per_second=speed))
         if job.scratch is not None and not last and now - saved >= job.checkpoint_seconds:
             job.scratch.save(trainer.state())
             saved = time.perf_counter()
