@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from model.command_line import parse, run_program
+from model.commands.command_line import parse, run_program
 from model.compatibility import check_guidance, check_together
 from model.config import (
     DataConfig,
@@ -34,8 +34,8 @@ from model.errors import check_finite
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.commands.evaluate import Reference
+    from model.commands.train import Length
     from model.data.datasets import Dataset
-    from model.generation import Length
     from model.training import Progress
 
 PROGRESS_SECONDS = 5.0
@@ -147,9 +147,9 @@ class _Evaluate:
 def train(args: list[str]) -> int:
     """Train a model into a file; 1 where it diverged."""
     options = parse(_Train, args, prog="model train")
+    from model.commands.files import check_new, write_file
+    from model.commands.train import Training, check_labelled, plan_length, use_device
     from model.data.datasets import load_dataset
-    from model.generation import Training, check_labelled, plan_length, use_device
-    from model.outputs import check_new, write_file
     from model.training import Diverged
 
     use_device(options.machine.device, options.machine.threads)
@@ -231,10 +231,10 @@ class ProgressLines:
 def sample(args: list[str]) -> int:
     """Draw images into a folder, a sheet or an .npz file; 1 where they are not finite."""
     options = parse(_Sample, args, prog="model sample")
-    from model.drawing import write_images
+    from model.commands.files import check_new
+    from model.commands.sample import write_images
+    from model.commands.train import chosen_classes, first_seed, read_checkpoint, use_device
     from model.families import draw_images
-    from model.generation import chosen_classes, first_seed, read_checkpoint, use_device
-    from model.outputs import check_new
     from model.randomness import Purpose
     from model.training import Diverged
 
@@ -265,8 +265,8 @@ def sample(args: list[str]) -> int:
 
 def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
     """Draw images of a conditional model, of the classes in turn, and write them; may diverge."""
-    from model.drawing import check_class_folders, check_range, write_class_images
-    from model.generation import class_names_of, first_seed
+    from model.commands.sample import check_class_folders, check_range, write_class_images
+    from model.commands.train import class_names_of, first_seed
     from model.randomness import Purpose
     from model.streams import draw_labelled, labels_in_turn
 
@@ -289,7 +289,7 @@ def evaluate(args: list[str]) -> int:
     """Measure images and print the numbers."""
     options = parse(_Evaluate, args, prog="model evaluate")
     from model.commands.evaluate import read_generated, table_lines
-    from model.generation import use_device
+    from model.commands.train import use_device
     from model.metrics import check_needs, evaluate_images, present, validate_metrics
 
     metrics = options.metrics

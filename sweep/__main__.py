@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from model.command_line import parse, run_program
+from model.commands.command_line import parse, run_program
 from model.config import MetricsConfig
 from model.errors import UsageError
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.command_line import parse
+from model.commands.command_line import parse
 from model.errors import UsageError
 from sweep.config import (
     LineageConfig,

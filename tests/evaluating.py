@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.__main__ import COMMANDS
-from model.command_line import run_command
+from model.commands.command_line import run_command
 from model.config import DataConfig
 from model.data.datasets import load_dataset
 from model.images import encode_png

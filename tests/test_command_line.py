@@ -10,7 +10,7 @@ from typing import Annotated
 import pytest
 import tyro
 
-from model.command_line import find_command, parse, run_command
+from model.commands.command_line import find_command, parse, run_command
 from model.errors import UsageError
 
 

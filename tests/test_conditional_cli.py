@@ -10,10 +10,10 @@ from sheets import untile
 
 from model.__main__ import COMMANDS
 from model.checkpoint import Checkpoint
-from model.command_line import run_command
+from model.commands.command_line import run_command
+from model.commands.train import chosen_classes
 from model.config import SampleConfig
 from model.data.reading import decode_image
-from model.generation import chosen_classes
 from model.randomness import Purpose
 from model.streams import draw_labelled
 

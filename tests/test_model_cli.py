@@ -14,11 +14,11 @@ from sheets import untile
 
 from model.__main__ import COMMANDS
 from model.checkpoint import Checkpoint
-from model.command_line import run_command
+from model.commands.command_line import run_command
+from model.commands.train import Training
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import load_dataset
 from model.data.reading import decode_image
-from model.generation import Training
 from sweep.config import LineageConfig, PoolConfig
 from sweep.lineage import LineageRun
 from sweep.local_store import LocalStore

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.outputs import StateFile, check_new, write_file, write_folder
+from model.commands.files import StateFile, check_new, write_file, write_folder
 
 
 def break_off():

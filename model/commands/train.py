@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint
+from model.commands.files import StateFile
 from model.config import (
     DataConfig,
     ImagesOn,
@@ -24,7 +25,6 @@ from model.config import (
 from model.data.datasets import Dataset
 from model.errors import UsageError, check_choice
 from model.families import FAMILIES, family_of
-from model.outputs import StateFile
 from model.randomness import Seed
 from model.selection import validation_score
 from model.training import Fit, Progress, TrainingJob

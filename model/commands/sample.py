@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from model.commands.files import write_file, write_folder
 from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
-from model.outputs import write_file, write_folder
 
 PNG_NAME = "{:06d}.png"
 """Name of image i in a folder of images."""
