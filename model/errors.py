@@ -3,9 +3,11 @@
 Every other exception is a fault of this program, and a command shows its traceback.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from math import isfinite
+from pathlib import Path
 
 
 class OneLineError(Exception):
@@ -25,6 +27,32 @@ class MissingFileError(UsageError, FileNotFoundError):
     def __str__(self) -> str:
         """The message, without the errno that an OSError would put before it."""
         return str(self.args[0]) if self.args else ""
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Say in one line why a file that the user named cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} must exist, got no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path} must be readable, got {error.strerror!r}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Say in one line why a file or folder that the user named cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OneLineError):
+            raise
+        raise UsageError(f"{path} must be writable, got {error.strerror!r}") from error
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
 
 
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:

@@ -6,10 +6,8 @@ them. Must not import torch, ray or tyro.
 
 import itertools
 import json
-import types
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
@@ -25,7 +23,8 @@ from model.config import (
     TrainConfig,
     check,
 )
-from model.errors import UsageError, check_choice, check_finite
+from model.errors import UsageError, check_finite
+from model.values import parse_word, typed
 
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended: they change no existing node."""
@@ -234,12 +233,20 @@ def get_value(config: object, dotted: str) -> Any:
     return config
 
 
-def get_hint(config: object, dotted: str) -> Any:
-    """The type of a dotted setting; None where there is no such setting."""
-    *outer, last = dotted.split(".")
-    for name in outer:
-        config = getattr(config, name, None)
-    return typing.get_type_hints(type(config)).get(last)
+def check_setting(config: object, dotted: str) -> None:
+    """Raise UsageError, with a suggestion, unless `dotted` is a setting (not a group of them)."""
+    names = [name for name, _ in flatten(to_json(config))]
+    if dotted not in names:
+        raise UsageError(unknown(dotted, dotted, names))
+
+
+def parse_setting(config: object, dotted: str, word: str) -> Any:
+    """A word as a value of a dotted setting; raises UsageError if either is wrong."""
+    check_setting(config, dotted)
+    *groups, last = dotted.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return parse_word(word, typing.get_type_hints(type(config))[last], dotted)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -290,7 +297,7 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
         if is_dataclass(old):
             changes[name] = updated(old, value, f"{dotted}.")
         else:
-            changes[name] = coerce(value, hints[name], dotted)
+            changes[name] = typed(value, hints[name], dotted)
     return replace(typing.cast(Any, config), **changes)
 
 
@@ -301,32 +308,3 @@ def unknown(dotted: str, name: str, names: list[str]) -> str:
     if close:
         return f"{dotted} is not a setting; did you mean {prefix}{close[0]}?"
     return f"{dotted} is not a setting; {prefix.rstrip('.') or 'a lineage'} has {', '.join(names)}"
-
-
-def coerce(value: Any, hint: Any, dotted: str) -> Any:
-    """`value` as the field's type, or ValueError; numbers are never made from strings."""
-    options = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            if type(None) in options:
-                return None
-            raise UsageError(f"{dotted} must be set, got {value!r}")
-        (hint,) = [option for option in options if option is not type(None)]
-        options = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        check_choice(dotted, value, options)
-        return value
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            value = [value]
-        return tuple(coerce(item, options[0], dotted) for item in value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    with suppress(OverflowError, ValueError):  # nan and inf are no whole numbers
-        if hint is float and is_number:
-            return float(value)
-        if hint is int and is_number and value == int(value):
-            return int(value)
-    if hint in (bool, str) and isinstance(value, hint):
-        return value
-    kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    raise UsageError(f"{dotted} must be {kinds[hint]}, got {value!r}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from model.config import FilterConfig, MetricsConfig, SampleConfig
 from model.data.datasets import Dataset
+from model.errors import UsageError
 from model.filters import FILTERS, select
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
@@ -199,7 +200,7 @@ class Sources:
                 rng=generator(tuple(by["seed"]), Purpose.POOL),
                 config=config,
             )
-        except ValueError as error:
+        except UsageError as error:
             if config.name not in MAY_LACK:
                 raise
             # Settings were checked before: the images are too much alike.

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from sheets import untile
 
-from model.__main__ import COMMANDS
+from model.__main__ import PROGRAM
 from model.checkpoint import Checkpoint
-from model.commands.command_line import run_command
 from model.commands.train import chosen_classes
 from model.config import SampleConfig
 from model.data.reading import decode_image
@@ -26,7 +25,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def run(name: str, *args: object) -> int:
-    return run_command(COMMANDS[name], [str(arg) for arg in args])
+    return PROGRAM.run([name, *map(str, args)])
 
 
 def sampled(weights: Path, out: Path, count: int, *args: object) -> Path:

@@ -87,10 +87,10 @@ def test_setting_steps_clears_the_epochs() -> None:
         ),
         ("pool.alpha=3", "ensemble.members[0] must set share, data or a setting of model, train"),
         ("train=3", "ensemble.members[0] must set share, data or a setting of model, train"),
-        ("share=-1", "ensemble.members[0] must have a share of at least 0, got '-1'"),
-        ("share=nan", "ensemble.members[0] must have a share of at least 0, got 'nan'"),
-        ("share=inf", "ensemble.members[0] must have a share of at least 0, got 'inf'"),
-        ("share=much", "ensemble.members[0] must have a share of at least 0, got 'much'"),
+        ("share=-1", "ensemble.members[0] share must be a finite number of at least 0, got -1.0"),
+        ("share=nan", "ensemble.members[0] share must be a finite number of at least 0, got nan"),
+        ("share=inf", "ensemble.members[0] share must be a finite number of at least 0, got inf"),
+        ("share=much", "ensemble.members[0] share must be a number, got 'much'"),
         (
             "data=shards",
             "ensemble.members[0] data must be one of all, shard, real, own, filtered, got "

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from sheets import untile
 
-from model.__main__ import COMMANDS
+from model.__main__ import PROGRAM
 from model.checkpoint import Checkpoint
-from model.commands.command_line import run_command
 from model.commands.train import Training
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import load_dataset
@@ -37,7 +36,7 @@ GAUSSIAN_FLAGS = ["--data.train-limit", "64", "--model.family", "gaussian"]
 
 
 def run(name: str, *args: object) -> int:
-    return run_command(COMMANDS[name], [str(arg) for arg in args])
+    return PROGRAM.run([name, *map(str, args)])
 
 
 def names(folder: Path) -> list[str]:
@@ -316,12 +315,9 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train", "model train needs --out"),
         ("train --out x.pt", "--out must end in .safetensors, got 'x.pt'"),
         ("train --out {weights}", "--out must be a new file"),
         ("train --out {weights}/x.safetensors", "--out must be in a folder that can be written"),
-        ("train --out {new}.safetensors --train.lrr 1", "did you mean --train.lr?"),
-        ("train --out {new}.safetensors --train.lr x", "--train.lr must be a number, got 'x'"),
         ("train --out {new}.safetensors --train.epochs 0", "train.epochs must be at least 1"),
         ("train --out {new}.safetensors --data.image-size 9", "data.image_size must be divisible"),
         ("train --out {new}.safetensors --data.name digts", "did you mean 'digits'?"),
@@ -334,7 +330,7 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("sample {foreign} --out {new}", "foreign.safetensors must be a trained model of ours"),
         ("sample {weights} --out {images}", "--out must be new or an empty folder"),
         ("sample {weights} --out {images}/000000.png", "--out must be a new file"),
-        ("sample {weights} --out {new}.jpg", "--out must be a folder, a .png or an .npz file"),
+        ("sample {weights} --out {new}.jpg", "--out must be a folder, .png or .npz file"),
         ("sample {weights} --out {new} --num-images 0", "--num-images must be at least 1, got 0"),
         ("evaluate --images {new}", "--images must be an existing folder or .npz file"),
         ("evaluate --images {empty}", "--images must hold images, got none in"),
@@ -375,6 +371,19 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, weights, images, capsys, w
     assert message in error
     assert error.count("\n") == 1
     assert names(tmp_path) == ["made"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train", "Missing from model train: --out FILE.safetensors"),
+        ("train --out x.safetensors --train.lrr 1", "Perhaps you meant: --train.lr FLOAT"),
+        ("train --out x.safetensors --train.lr x", "--train.lr: the value must be a number"),
+    ],
+)
+def test_words_that_cannot_be_read_are_told_in_a_box_and_status_2(words, told, capsys):
+    assert run(*words.split()) == 2
+    assert told in " ".join(capsys.readouterr().err.replace("\u2502", "").split())
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"]])

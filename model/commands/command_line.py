@@ -1,178 +1,213 @@
-"""What our commands share: choosing a command, one-line errors and exit codes around it.
+"""What the commands of our programs share: reading words, one-line errors and exit codes.
 
-Must not know what any command does.
+Exit codes: 0 if all that was asked for is there; 1 if something is missing; 2 if the user must
+change the words, a file or a store; 70 for a bug of ours; 128 + n after signal n.
 """
 
 import contextlib
+import functools
+import inspect
 import io
+import operator
 import os
-import re
 import shutil
+import signal
 import sys
+import textwrap
+import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from textwrap import TextWrapper
-from typing import Any, TextIO, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated, Any, Self, TextIO
 
-from model.errors import UsageError
+import tyro
 
-T = TypeVar("T")
-Command = Callable[[list[str]], int | None]
-"""A command: its words to its exit code, None being 0."""
+from model.errors import OneLineError, Terminated, UsageError
+from model.values import parse_word
 
+DISTRIBUTION = "collapse-sweep"
 USAGE = 2
-"""Exit code for a user's mistake."""
+"""Exit code of a user's mistake."""
+BUG = 70
+"""Exit code of a mistake of ours: EX_SOFTWARE of sysexits.h."""
+METAVARS: dict[Any, str] = {
+    int: "INT",
+    float: "FLOAT",
+    int | None: "{None}|INT",
+    float | None: "{None}|FLOAT",
+    str | None: "{None}|STR",
+}
+"""Types whose words mean the same as a flag, on an axis and in ensemble.members."""
+
+WORDS = tyro.constructors.ConstructorRegistry()
 
 
-def parse(kind: Callable[..., T] | type[T], args: list[str], *, prog: str) -> T:
-    """Parse arguments with tyro; its boxes become one-line errors.
+@WORDS.primitive_rule
+def word_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Have tyro read words as `parse_word` does."""
+    if info.type not in METAVARS:
+        return None
+
+    def read(words: list[str]) -> Any:
+        try:
+            return parse_word(words[0], info.type, "the value")
+        except UsageError as error:
+            raise ValueError(str(error)) from None  # tyro says of which flag
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=METAVARS[info.type],
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: a dataclass whose docstring is its help and whose fields are its options."""
+
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """The words for tyro, and what the options are by default if not what their fields say."""
+        return list(args), None
+
+    def run(self, args: Sequence[str]) -> int:
+        """Do the command's work, and return the exit code; `args` are the words it was read from.
+
+        Raises:
+            OneLineError: The user must change something.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A program of several commands."""
+
+    name: str
+    description: str
+    commands: Mapping[str, type[Command]]
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run the command that the words ask for, and return the exit code.
+
+        A user's mistake is one line on stderr, as a warning is, and a mistake of ours a traceback.
+        A reader of stdout that has seen enough is no error.
+        """
+        try:
+            with warnings.catch_warnings():
+                # Documented as replaceable, but typed as one function.
+                warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
+                code = self._run(list(args))
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OneLineError as error:
+            return _complain(str(error))
+        except KeyboardInterrupt as error:
+            return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        except Exception as error:
+            package = error.name if isinstance(error, ModuleNotFoundError) else None
+            if package is None or package.split(".")[0] in ("model", "sweep", "analysis"):
+                return _report(error)
+            return _complain(
+                f"this command needs the package {package}, which is not installed; "
+                f"pip install '{DISTRIBUTION}[all]'"
+            )
+
+    def _run(self, args: list[str]) -> int:
+        if args == ["--version"]:
+            print(f"{self.name} ({DISTRIBUTION}) {version(DISTRIBUTION)}")
+            return 0
+        name, words = (args[0], args[1:]) if args else ("", [])
+        kind = self.commands.get(name)
+        try:
+            if kind is None:  # help, completion, or words that tyro will not understand
+                parse(self._any_command(), args, prog=self.name, description=self.description)
+                return 0
+            ready, default = kind.prepare(words)
+            prog, text = f"{self.name} {name}", help_text(kind)
+            command = parse(kind, ready, prog=prog, description=text, default=default)
+        except SystemExit as stop:  # help was printed, or an error box
+            return USAGE if stop.code else 0
+        return command.run(words)
+
+    def _any_command(self) -> Any:
+        """The type of a command that is chosen by name, with the first sentence of its help."""
+        kinds: list[Any] = []
+        for name, command in self.commands.items():
+            kind: Any = command
+            summary = (inspect.getdoc(command) or "").split("\n\n")[0].replace("\n", " ")
+            kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=summary)])
+        return functools.reduce(operator.or_, kinds)
+
+
+def parse(
+    kind: Any, args: Sequence[str], *, prog: str, description: str, default: Any = None
+) -> Any:
+    """Read words with tyro, which prints help and boxes about words that it cannot read.
 
     Raises:
-        UsageError: The arguments are not understood.
-        SystemExit: Help was printed.
+        OneLineError: A value that was read breaks a rule.
+        SystemExit: Something was printed; its code is 2 for a box.
     """
-    import tyro
-
-    printed, said = io.StringIO(), io.StringIO()
+    box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
-            parsed, unknown = tyro.cli(kind, args=args, prog=prog, return_unknown_args=True)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            print(wrapped(printed.getvalue()))
-            raise
-        raise UsageError(one_line(said.getvalue() + printed.getvalue(), prog)) from None
-    if unknown:
-        raise UsageError(unknown_argument(unknown[0], flags_of(kind, prog), prog))
-    return parsed
-
-
-def wrapped(text: str) -> str:
-    """A help text with its paragraphs, which tyro leaves as long lines, as wide as its tables."""
-    width = shutil.get_terminal_size().columns
-    lines = [line.rstrip() for line in text.splitlines()]
-    # At least some width, for a terminal that says 0.
-    fill = TextWrapper(max(width, 20), break_long_words=False, break_on_hyphens=False).fill
-    return "\n".join(line if line.startswith(" ") else fill(line) for line in lines)
-
-
-def flags_of(kind: Any, prog: str) -> list[str]:
-    """All flags in the help of a command."""
-    import tyro
-
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        tyro.cli(kind, args=["--help"], prog=prog)
-    return sorted(set(re.findall(r"--[a-z][\w.-]*", printed.getvalue())))
-
-
-def unknown_argument(argument: str, flags: list[str], prog: str) -> str:
-    """The message for an argument that is none of `flags`."""
-    name = argument.split("=")[0].replace("_", "-")
-    close = get_close_matches(name, flags, 1)
-    if name in flags:  # tyro left it over, as a value stands where none belongs
-        return f"{name} takes no such value; see {prog} --help"
-    hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them"
-    return f"{argument} is not an option; {hint}"
-
-
-def one_line(box: str, prog: str) -> str:
-    """The message in one of tyro's error boxes, without its frame and its pointer to the help."""
-    if missing := missing_words(box):
-        return f"{prog} needs {' and '.join(missing)}; see {prog} --help"
-    lines = [line.strip(" \u2502\u256d\u256e\u2570\u256f\u2500") for line in box.splitlines()]
-    lines = ["" if set(line) <= {"-"} else line for line in lines]
-    text: list[str] = []
-    for line in lines[1:]:
-        if line.startswith(("For full helptext", "Argument helptext")) or (text and not line):
-            break
-        text += [line] if line else []
-    message = " ".join(text).rstrip(".")
-    if " must " in message:
-        return re.sub(r"^Error parsing [\w.-]+: ", "", message)
-    return f"{typed(message)}; see {prog} --help"
-
-
-def missing_words(box: str) -> list[str]:
-    """The required words that a box of tyro's says are missing, if it is one: `--out`, `DIR`."""
-    _, found, rest = box.partition("Missing from ")
-    if not found:
-        return []
-    rest = re.split(r"\n\W*-{4,}", rest)[0]  # the frame, below which stands a pointer to the help
-    lines = [line for line in rest.splitlines()[1:] if line.strip()]
-    indents = [len(line) - len(line.lstrip()) for line in lines]
-    return [line.split()[0] for line, n in zip(lines, indents, strict=True) if n == indents[0]]
-
-
-def typed(message: str) -> str:
-    """A message of tyro's on a value of a wrong type, in our words."""
-    message = re.sub(r"^Error parsing ([\w.-]+): ", r"\1: ", message)
-    kinds = {
-        r"invalid literal for int\(\) with base 10": "whole number",
-        "could not convert string to float": "number",
-    }
-    message = re.sub(
-        r": no type matching \{None\}\|(INT|FLOAT) could be instantiated from \['(.*)'\]",
-        lambda m: f" must be a {'whole ' if m[1] == 'INT' else ''}number or None, got '{m[2]}'",
-        message,
-    )
-    for pattern, kind in kinds.items():
-        message = re.sub(f": {pattern}: ", f" must be a {kind}, got ", message)
-    return message
-
-
-def run_program(prog: str, usage: str, commands: Mapping[str, Command]) -> int:
-    """Run the command that this process was started for, and return its exit code.
-
-    Args:
-        prog: The program's name.
-        usage: What its --help prints.
-        commands: By name.
-    """
-    args = sys.argv[1:]
-    if not args or args[0] in ("-h", "--help"):
-        print(usage)
-        return 0 if args else USAGE
-    return run_command(lambda rest: find_command(args[0], commands, prog)(rest), args[1:])
-
-
-def find_command(name: str, commands: Mapping[str, Command], prog: str) -> Command:
-    """The command called `name`; raises UsageError with a suggestion."""
-    if name not in commands:
-        message = unknown_argument(name, list(commands), prog)
-        raise UsageError(message.replace("an option", "a command"))
-    return commands[name]
-
-
-def run_command(command: Command, args: list[str]) -> int:
-    """Run a command; a user's mistake is one line on stderr and exit code 2, never a traceback.
-
-    A warning is one line on stderr too, and a reader of stdout that has seen enough is no error.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Documented as replaceable, but typed as one function.
-            warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
-            code = command(args) or 0
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError, ImportError) as error:
-        if os.environ.get("COLLAPSE_SWEEP_TRACEBACK"):
-            raise
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, ModuleNotFoundError):
-            message = (
-                f"this command needs the package {error.name}, which is not installed; "
-                "pip install 'collapse-sweep[all]'"
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(
+                kind,
+                args=args,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                registry=WORDS,
             )
-        print(f"error: {message}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        return 130
+    except SystemExit as stop:
+        # tyro makes a box of every ValueError; one of our checks is a line instead.
+        error: BaseException | None = stop
+        while error is not None:
+            if isinstance(error, OneLineError):
+                raise error from None
+            error = None if error.__suppress_context__ else error.__context__
+        sys.stderr.write(box.getvalue())
+        raise
+
+
+def help_text(kind: type[Command]) -> str:
+    """A command's docstring, wrapped to the terminal; tyro only keeps line breaks before blanks."""
+    width = max(shutil.get_terminal_size().columns, 20)  # a terminal may say 0
+    wrap = functools.partial(
+        textwrap.wrap,
+        width=width,
+        initial_indent=" ",
+        subsequent_indent=" ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    return "\n".join(p if p.startswith(" ") else "\n".join(wrap(p)) for p in paragraphs)
+
+
+def _complain(message: str) -> int:
+    line = "".join(letter if letter.isprintable() else " " for letter in message)
+    print(f"error: {line}", file=sys.stderr)
+    return USAGE
+
+
+def _report(error: Exception) -> int:
+    traceback.print_exception(error)
+    print(
+        f"\nThis is a bug of {DISTRIBUTION} {version(DISTRIBUTION)}; "
+        "please report it with this traceback.",
+        file=sys.stderr,
+    )
+    return BUG
 
 
 def _show_warning(
