@@ -153,7 +153,7 @@ class Status(Command):
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
         """The words, with two seconds after a --watch that has none."""
         words: list[str] = []
-        for word, after in zip(args, [*args[1:], ""], strict=True):
+        for word, after in zip(args, [*args[1:], ""], strict=False):
             alone = word == "--watch" and not after.replace(".", "", 1).isdigit()
             words += [word, "2"] if alone else [word]
         return words, None

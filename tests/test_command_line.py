@@ -128,12 +128,11 @@ def test_help_names_each_command_with_its_first_sentence(monkeypatch, capsys):
 
 
 def test_help_is_as_wide_as_the_terminal(monkeypatch, capsys):
-    """Paragraphs too, and no line ends in blanks; the line of usage is tyro's alone."""
+    """Paragraphs too; the line of usage is tyro's alone."""
     monkeypatch.setenv("COLUMNS", "40")
     assert PROGRAM.run(["work", "--help"]) == 0
     _, *lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 40
-    assert [line for line in lines if line != line.rstrip()] == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -168,7 +168,7 @@ def test_shares_are_given_for_all_members_or_for_none() -> None:
     """What is left over is nobody's guess."""
     config = make_lineage({"ensemble.members": ["share=0.5", ""]})
     assert error_of(lambda: members_of(config)) == (
-        "ensemble.members must have a share each, or none of them, got '1 shares of 2 members'"
+        "ensemble.members must have a share each, or none of them, got 1 shares of 2 members"
     )
 
 

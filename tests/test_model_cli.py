@@ -330,7 +330,7 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("sample {foreign} --out {new}", "foreign.safetensors must be a trained model of ours"),
         ("sample {weights} --out {images}", "--out must be new or an empty folder"),
         ("sample {weights} --out {images}/000000.png", "--out must be a new file"),
-        ("sample {weights} --out {new}.jpg", "--out must be a folder, .png or .npz file"),
+        ("sample {weights} --out {new}.jpg", "--out must be a folder, a .png or an .npz file"),
         ("sample {weights} --out {new} --num-images 0", "--num-images must be at least 1, got 0"),
         ("evaluate --images {new}", "--images must be an existing folder or .npz file"),
         ("evaluate --images {empty}", "--images must hold images, got none in"),
@@ -371,19 +371,6 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, weights, images, capsys, w
     assert message in error
     assert error.count("\n") == 1
     assert names(tmp_path) == ["made"]
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("train", "Missing from model train: --out FILE.safetensors"),
-        ("train --out x.safetensors --train.lrr 1", "Perhaps you meant: --train.lr FLOAT"),
-        ("train --out x.safetensors --train.lr x", "--train.lr: the value must be a number"),
-    ],
-)
-def test_words_that_cannot_be_read_are_told_in_a_box_and_status_2(words, told, capsys):
-    assert run(*words.split()) == 2
-    assert told in " ".join(capsys.readouterr().err.replace("\u2502", "").split())
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"]])

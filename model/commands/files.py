@@ -1,7 +1,4 @@
-"""Files that the command `model` writes: whole or not at all, and never over what is there.
-
-Must not know networks or settings. Standard library only.
-"""
+"""Files that the command `model` writes: whole or not at all, and never over existing ones."""
 
 import hashlib
 import json
