@@ -65,6 +65,12 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
         )
 
 
+def check_at_least(field: str, value: float | None, minimum: int) -> None:
+    """Raise UsageError unless `value` is at least `minimum`; None passes."""
+    if value is not None and not value >= minimum:
+        raise UsageError(f"{field} must be at least {minimum}, got {value!r}")
+
+
 def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:
     """Raise UsageError unless `value` is finite and at least (or above) `minimum`."""
     if not (isfinite(value) and (value > minimum if above else value >= minimum)):

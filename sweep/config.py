@@ -21,9 +21,8 @@ from model.config import (
     ModelConfig,
     SampleConfig,
     TrainConfig,
-    check,
 )
-from model.errors import UsageError, check_finite
+from model.errors import UsageError, check_at_least, check_finite
 from model.values import parse_word, typed
 
 EXTENDABLE = ("generations",)
@@ -60,14 +59,15 @@ class PoolConfig:
     def __post_init__(self) -> None:
         if self.alpha is not None:
             check_finite("pool.alpha", self.alpha, 0)
-        inside = 0 <= self.concentration <= 1
-        check(inside, "pool.concentration", "be in [0, 1]", self.concentration)
+        if not 0 <= self.concentration <= 1:
+            raise UsageError(f"pool.concentration must be in [0, 1], got {self.concentration}")
         check_finite("pool.draws_per_image", self.draws_per_image, 1)
-        for name in ("initial_images", "fresh_images"):
-            value = getattr(self, name)
-            check(value is None or value >= 1, f"pool.{name}", "be at least 1", value)
-        different = len(set(self.focal_classes)) == len(self.focal_classes)
-        check(different, "pool.focal_classes", "name each class once", self.focal_classes)
+        check_at_least("pool.initial_images", self.initial_images, 1)
+        check_at_least("pool.fresh_images", self.fresh_images, 1)
+        if len(set(self.focal_classes)) < len(self.focal_classes):
+            raise UsageError(
+                f"pool.focal_classes must name each class once, got {self.focal_classes}"
+            )
 
 
 MemberData = Literal["all", "shard", "real", "own", "filtered"]
@@ -85,10 +85,12 @@ class EnsembleConfig:
     """Models that differ: for each its settings, as 'share=0.5 data=shard model.family=flow'."""
 
     def __post_init__(self) -> None:
-        check(self.size >= 1, "ensemble.size", "be at least 1", self.size)
-        alone = not self.members or self.size in (1, len(self.members))
-        rule = f"be left out, or {len(self.members)} as ensemble.members lists"
-        check(alone, "ensemble.size", rule, self.size)
+        check_at_least("ensemble.size", self.size, 1)
+        if self.members and self.size not in (1, len(self.members)):
+            raise UsageError(
+                f"ensemble.size must be left out, or {len(self.members)} as ensemble.members "
+                f"lists, got {self.size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +119,8 @@ class LineageConfig:
     """What is measured of each generation."""
 
     def __post_init__(self) -> None:
-        check(self.seed >= 0, "seed", "be at least 0", self.seed)
-        check(self.generations >= 1, "generations", "be at least 1", self.generations)
+        check_at_least("seed", self.seed, 0)
+        check_at_least("generations", self.generations, 1)
         check_together(self.data, self.model, self.train)
 
 
@@ -156,16 +158,14 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
             value = getattr(self, name)
-            check(value is None or value > 0, f"resources.{name}", "be above 0", value)
-        for name in ("num_cpus", "num_gpus"):
-            value = getattr(self, name)
-            check(value is None or value >= 0, f"resources.{name}", "be at least 0", value)
+            if value is not None and not value > 0:
+                raise UsageError(f"resources.{name} must be above 0, got {value}")
+        for name in ("num_cpus", "num_gpus", "max_failures"):
+            check_at_least(f"resources.{name}", getattr(self, name), 0)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
         check_finite("resources.cache_gigabytes", self.cache_gigabytes, 0, above=True)
-        check(self.max_failures >= 0, "resources.max_failures", "be at least 0", self.max_failures)
-        few = self.parallel_members
-        check(few >= 1, "resources.parallel_members", "be at least 1", few)
+        check_at_least("resources.parallel_members", self.parallel_members, 1)
 
 
 Grid = Mapping[str, list[Any]]

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import prepare_dataset
 
+Run = Callable[[str], tuple[int, str, str]]
 PROGRAMS = {program.name: program for program in (MODEL, SWEEP, ANALYSIS)}
 TRAIN = "model train --data.train-limit 64 --train.epochs None --train.steps 2 --model.widths 4 8"
 
@@ -154,7 +155,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def run(places: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Generator:
+def run(places: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
     """A command's words to its exit code, stdout and stderr."""
 
     def run(words: str) -> tuple[int, str, str]:

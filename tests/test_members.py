@@ -260,8 +260,8 @@ def test_filtered_data_need_a_filter() -> None:
     """There is nothing to keep without one."""
     config = make_lineage({**GAUSSIAN, "ensemble.data": "filtered"})
     assert error_of(lambda: plan_lineage(config, CARD)) == (
-        "filter.name must be set with ensemble.data=filtered, which is what it keeps of the pool, "
-        "got 'none'"
+        "filter.name must be set with ensemble.data=filtered, which is what the filter keeps of "
+        "the pool, got 'none'"
     )
 
 
