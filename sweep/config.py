@@ -301,6 +301,29 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
     return replace(typing.cast(Any, config), **changes)
 
 
+def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
+    """The settings that a file holds; one that is younger than the file is at its `key_default`.
+
+    Raises:
+        UsageError: As `updated`.
+    """
+    frozen: dict[str, Any] = {}
+    for name, value in key_defaults(config).items():
+        frozen = merge(frozen, nest(name, value))
+    return updated(updated(config, frozen, prefix), data, prefix)
+
+
+def checked_grids(grids: object) -> tuple[Grid, ...]:
+    """The grids of a file; raises UsageError unless they are tables of axes and their values."""
+    if isinstance(grids, list) and grids and all(map(_is_grid, grids)):
+        return tuple(grids)
+    raise UsageError(f"grids must be a list of tables of axis = [values], got {grids!r}")
+
+
+def _is_grid(grid: object) -> bool:
+    return isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
+
+
 def unknown(dotted: str, name: str, names: list[str]) -> str:
     """The message for a name that is not a setting."""
     prefix = dotted.removesuffix(name)

@@ -12,6 +12,7 @@ from sweep.config import (
     ResourcesConfig,
     SweepConfig,
     check_setting,
+    checked_grids,
     flatten,
     get_value,
     parse_setting,
@@ -112,25 +113,12 @@ def load_sweep_file(path: Path) -> SweepConfig:
     for key in data:
         if key not in FILE_KEYS:
             raise RecordError(f"{path}: " + unknown(key, key, list(FILE_KEYS)))
-    grids = data.get("grids", [{}])
-    is_grid = (
-        isinstance(grids, list)
-        and grids
-        and all(
-            isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
-            for grid in grids
-        )
-    )
-    if not is_grid:
-        raise RecordError(
-            f"{path}: grids must be a list of tables of axis = [values], got {grids!r}"
-        )
     try:
         sweep = SweepConfig(
             name=str(data.get("name", path.stem)),
             description=str(data.get("description", "")),
             base=updated(LineageConfig(), complete(data.get("base", {}))),
-            grids=tuple(grids),
+            grids=checked_grids(data.get("grids", [{}])),
             resources=updated(ResourcesConfig(), data.get("resources", {}), "resources."),
         )
         for axis in sweep.axes():

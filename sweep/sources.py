@@ -18,7 +18,7 @@ from model.randomness import Purpose, generator
 from model.size import CLASS_BLOCK, SAMPLE_BATCH
 from model.training import Diverged
 from sweep.blocks import block_size, blocks_with, store_key
-from sweep.config import key_defaults, updated
+from sweep.config import key_defaults, restored
 from sweep.entering import PROBE
 from sweep.files import CorruptError
 from sweep.keys import digest
@@ -275,9 +275,9 @@ class Sources:
 
 def filter_config(by: Json) -> FilterConfig:
     """A filter's settings from a recipe, which leaves out those at their frozen `key_default`."""
-    frozen = key_defaults(FilterConfig())
-    given = {name: by[name] for name in frozen if name in by and name != "weights"}
-    return updated(FilterConfig(), {**frozen, **given}, "filter.")
+    config = FilterConfig()
+    given = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
+    return restored(config, given, "filter.")
 
 
 def own_segments(pool: Pool) -> Iterator[Segment]:
