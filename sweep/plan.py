@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from model.compatibility import check_package
-from model.config import DataConfig, MetricsConfig, check
+from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError, check_choice
 from model.features import weights_digest
 from model.filters import feature_settings
@@ -226,9 +226,11 @@ def plan_node(
             f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
             "use more data, a larger pool.alpha or another ensemble.data"
         )
-    if config.model.family in CLOSED_FORM:
-        rule = f"be scratch with model.family={config.model.family}, which is fitted in one step"
-        check(config.train.start == "scratch", "train.start", rule, config.train.start)
+    if config.model.family in CLOSED_FORM and config.train.start != "scratch":
+        raise UsageError(
+            f"train.start must be scratch with model.family={config.model.family}, which is fitted "
+            f"in one step, got {config.train.start!r}"
+        )
     num_steps, images_seen = 0, size
     if config.model.family not in CLOSED_FORM:
         num_steps = training_steps(size, config.train, first_pool=pool_size(first))
