@@ -10,6 +10,7 @@ Results go to stdout, progress and warnings to stderr; each command imports torc
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from model.command_line import parse, run_program
+from model.commands.command_line import Command, Program
 from model.config import (
     DataConfig,
     ImagesOn,
@@ -25,17 +26,16 @@ from model.config import (
     ModelConfig,
     SampleConfig,
     TrainConfig,
-    check,
     restored_model,
 )
-from model.errors import check_finite
+from model.errors import UsageError, check_finite
 from model.family_facts import check_guidance, check_together
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
     from model.commands.evaluate import Reference
+    from model.commands.train import Length
     from model.data.datasets import Dataset
-    from model.generation import Length
     from model.job import Progress
     from model.streams import Stream
 
@@ -44,7 +44,7 @@ PROGRESS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Machine:
+class Machine:
     """What computes."""
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -53,11 +53,12 @@ class _Machine:
     """Threads of torch; numbers repeat bit for bit only with the same."""
 
     def __post_init__(self) -> None:
-        check(self.threads >= 1, "--threads", "be at least 1", self.threads)
+        if self.threads < 1:
+            raise UsageError(f"--threads must be at least 1, got {self.threads}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Train:
+class Train(Command):
     """Train one model on the real images of a data set: V_1 of a lineage of the same settings.
 
     Stopped or killed, the same command resumes: the running training is kept beside the file, in
@@ -72,7 +73,7 @@ class _Train:
     """Time between saved training states: what a killed run loses at most."""
     images_on: ImagesOn = "auto"
     """Where the images lie; auto is the device if they take less than half of its free memory."""
-    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
     """What computes."""
     data: DataConfig = field(default_factory=DataConfig)
     """The real images."""
@@ -82,19 +83,70 @@ class _Train:
     """How the model is trained."""
 
     def __post_init__(self) -> None:
-        check(self.out.suffix == ".safetensors", "--out", "end in .safetensors", str(self.out))
-        check(self.seed >= 0, "--seed", "be at least 0", self.seed)
+        if self.out.suffix != ".safetensors":
+            raise UsageError(f"--out must end in .safetensors, got {str(self.out)!r}")
+        _check_seed(self.seed)
         check_finite("--checkpoint-seconds", self.checkpoint_seconds, 0)
         check_together(self.data, self.model, self.train)
 
+    def run(self, args: Sequence[str]) -> int:
+        """Train into the file; 1 if the model diverged."""
+        from model.commands.files import check_new, write_file
+        from model.commands.train import Training, check_labelled, plan_length, use_device
+        from model.data.datasets import load_dataset
+        from model.job import Diverged
+
+        use_device(self.machine.device, self.machine.threads)
+        check_new(self.out)
+        data = load_dataset(self.data)
+        if len(data.train) < 2:
+            raise UsageError(
+                f"data must leave at least 2 images to train on, got {len(data.train)}"
+            )
+        check_labelled(self.model, data)
+        length = plan_length(
+            len(data.train), self.model, self.train, image_size=self.data.image_size
+        )
+        training = Training(
+            data=self.data,
+            model=self.model,
+            train=self.train,
+            seed=self.seed,
+            device=self.machine.device,
+            threads=self.machine.threads,
+            checkpoint_seconds=self.checkpoint_seconds,
+            images_on=self.images_on,
+        )
+        state = training.state_file(self.out.with_name(self.out.name + ".training"), data)
+        if state.load() is not None:
+            print(f"resuming from {state.path}", file=sys.stderr)
+        print_length(data, length)
+        try:
+            fit = training.fit(data, state, ProgressLines())
+        except KeyboardInterrupt:
+            kept = "resumes" if state.path.exists() else "begins again (nothing was saved yet)"
+            print(f"\nstopped; the same command {kept}", file=sys.stderr)
+            raise
+        except Diverged as error:
+            state.remove()
+            print(f"diverged: {error}", file=sys.stderr)
+            return 1
+        weights = fit.checkpoint.to_bytes()
+        write_file(self.out, weights)
+        state.remove()
+        if fit.final_loss is not None:
+            print(f"final loss      {fit.final_loss:.4f} (mean of the last tenth of the steps)")
+        print(f"written         {self.out} ({len(weights) / 1e6:.3g} MB)")
+        return 0
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Sample:
+class Sample(Command):
     """Draw images from a trained model: with the same seed, those a lineage adds to its pool.
 
     Image i does not depend on how many are drawn, so that more of them begin with the same ones.
-    Of a conditional model they are of its classes in turn: class folders of a folder, rows of a
-    sheet, arrays `labels` and `class_names` of a file.
+    A conditional model draws its classes in turn: as class folders of a folder, rows of a sheet, or
+    arrays `labels` and `class_names` of a file.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
@@ -107,24 +159,52 @@ class _Sample:
     """Classes asked of a conditional model, in equal shares; none takes all."""
     seed: int = 0
     """Seed of the noise, as a lineage's."""
-    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
     """What computes."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """The sampler."""
 
     def __post_init__(self) -> None:
-        picture = self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-        check(not picture, "--out", "be a folder, a .png or an .npz file", str(self.out))
-        check(self.num_images >= 1, "--num-images", "be at least 1", self.num_images)
-        check(self.seed >= 0, "--seed", "be at least 0", self.seed)
+        if self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".gif"):
+            raise UsageError(
+                f"--out must be a folder, a .png or an .npz file, got {str(self.out)!r}"
+            )
+        if self.num_images < 1:
+            raise UsageError(f"--num-images must be at least 1, got {self.num_images}")
+        _check_seed(self.seed)
+
+    def run(self, args: Sequence[str]) -> int:
+        """Draw into a folder, a sheet or an .npz file; 1 if images are not finite."""
+        from model.commands.files import check_new
+        from model.commands.sample import write_images
+        from model.commands.train import chosen_classes, read_checkpoint, use_device
+        from model.job import Diverged
+
+        checkpoint = read_checkpoint(self.checkpoint)
+        use_device(self.machine.device, self.machine.threads)
+        check_guidance(restored_model(checkpoint.settings["model"]), self.sample)
+        classes = chosen_classes(self.classes, checkpoint)
+        check_new(self.out, folder=self.out.suffix not in (".png", ".npz"))
+        try:
+            if classes:
+                sample_classes(self, checkpoint, classes)
+            else:
+                parts = stream_of(self, checkpoint).images(self.num_images)
+                write_images(self.out, parts, bounded=checkpoint.settings["bounded"])
+        except Diverged as error:
+            print(f"diverged: {error}", file=sys.stderr)
+            return 1
+        print(f"{self.num_images:,} images written to {self.out}")
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Evaluate:
+class Evaluate(Command):
     """Measure images against real ones: the held-out ones of a data set, or your own.
 
     Images are compared as they are: all must have the reference's size and channels. Sub-folders,
     or arrays `labels` and `class_names` of a file, are classes: of --images, those asked for.
+
       model evaluate --images mine --reference digits
       model evaluate --images mine --reference held_out --train trained_on
     """
@@ -137,61 +217,45 @@ class _Evaluate:
     """Real images trained on, beside a folder or file as reference; a data set has its own."""
     format: Literal["table", "json"] = "table"
     """How the numbers are printed; json holds them all."""
-    machine: Annotated[_Machine, tyro.conf.arg(name="")] = field(default_factory=_Machine)
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
     """What computes."""
     data: DataConfig = field(default_factory=DataConfig)
     """The real images, if a data set; the settings with which the model was trained."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What is measured."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Measure, and print the numbers."""
+        from model.commands.evaluate import read_generated, table_lines
+        from model.commands.train import use_device
+        from model.metrics import check_needs, evaluate_images, present, validate_metrics
 
-def train(args: list[str]) -> int:
-    """Train a model into a file; 1 where it diverged."""
-    options = parse(_Train, args, prog="model train")
-    from model.data.datasets import load_dataset
-    from model.generation import Training, check_labelled, plan_length, use_device
-    from model.job import Diverged
-    from model.outputs import check_new, write_file
+        metrics = self.metrics
+        validate_metrics(metrics)
+        use_device(self.machine.device, self.machine.threads)
+        reference = find_reference(self, args)
+        real = reference.real
+        check_needs(metrics, present(real) | {"generated_labels"})  # before any image is read
+        images, labels = read_generated(self.images, reference, num_images=metrics.num_images)
+        if metrics.sample_steps is not None:
+            warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
+        found = evaluate_images(
+            images, real, metrics, generated_labels=labels, device=self.machine.device
+        )
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if self.format == "json":
+            import json
 
-    use_device(options.machine.device, options.machine.threads)
-    check_new(options.out)
-    data = load_dataset(options.data)
-    check(len(data.train) >= 2, "data", "leave at least 2 images to train on", len(data.train))
-    check_labelled(options.model, data)
-    length = plan_length(
-        len(data.train), options.model, options.train, image_size=options.data.image_size
-    )
-    training = Training(
-        data=options.data,
-        model=options.model,
-        train=options.train,
-        seed=options.seed,
-        device=options.machine.device,
-        threads=options.machine.threads,
-        checkpoint_seconds=options.checkpoint_seconds,
-        images_on=options.images_on,
-    )
-    state = training.state_file(options.out.with_name(options.out.name + ".training"), data)
-    if state.load() is not None:
-        print(f"resuming from {state.path}", file=sys.stderr)
-    print_length(data, length)
-    try:
-        fit = training.fit(data, state, ProgressLines())
-    except KeyboardInterrupt:
-        kept = "resumes" if state.path.exists() else "begins again (nothing was saved yet)"
-        print(f"\nstopped; the same command {kept}", file=sys.stderr)
-        raise
-    except Diverged as error:
-        state.remove()
-        print(f"diverged: {error}", file=sys.stderr)
-        return 1
-    weights = fit.checkpoint.to_bytes()
-    write_file(options.out, weights)
-    state.remove()
-    if fit.final_loss is not None:
-        print(f"final loss      {fit.final_loss:.4f} (mean of the last tenth of the steps)")
-    print(f"written         {options.out} ({len(weights) / 1e6:.3g} MB)")
-    return 0
+            print(json.dumps(asdict(found), indent=1, sort_keys=True))
+        else:
+            print("\n".join(table_lines(found, real.class_names)))
+        return 0
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {seed}")
 
 
 def print_length(data: "Dataset", length: "Length") -> None:
@@ -229,35 +293,9 @@ class ProgressLines:
         )
 
 
-def sample(args: list[str]) -> int:
-    """Draw images into a folder, a sheet or an .npz file; 1 where they are not finite."""
-    options = parse(_Sample, args, prog="model sample")
-    from model.drawing import write_images
-    from model.generation import chosen_classes, read_checkpoint, use_device
-    from model.job import Diverged
-    from model.outputs import check_new
-
-    checkpoint = read_checkpoint(options.checkpoint)
-    use_device(options.machine.device, options.machine.threads)
-    check_guidance(restored_model(checkpoint.settings["model"]), options.sample)
-    classes = chosen_classes(options.classes, checkpoint)
-    check_new(options.out, folder=options.out.suffix not in (".png", ".npz"))
-    try:
-        if classes:
-            sample_classes(options, checkpoint, classes)
-        else:
-            parts = stream_of(options, checkpoint).images(options.num_images)
-            write_images(options.out, parts, bounded=checkpoint.settings["bounded"])
-    except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.num_images:,} images written to {options.out}")
-    return 0
-
-
-def stream_of(options: _Sample, checkpoint: "Checkpoint") -> "Stream":
+def stream_of(options: Sample, checkpoint: "Checkpoint") -> "Stream":
     """The images that the options ask for, and those that would follow them."""
-    from model.generation import first_seed
+    from model.commands.train import first_seed
     from model.randomness import Purpose
     from model.streams import Stream
 
@@ -270,10 +308,10 @@ def stream_of(options: _Sample, checkpoint: "Checkpoint") -> "Stream":
     )
 
 
-def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
+def sample_classes(options: Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
     """Draw images of a conditional model, of the classes in turn, and write them; may diverge."""
-    from model.drawing import check_class_folders, check_range, write_class_images
-    from model.generation import class_names_of
+    from model.commands.sample import check_class_folders, check_range, write_class_images
+    from model.commands.train import class_names_of
     from model.streams import labels_in_turn
 
     names = class_names_of(checkpoint)
@@ -284,41 +322,11 @@ def sample_classes(options: _Sample, checkpoint: "Checkpoint", classes: list[int
     write_class_images(options.out, images, labels, names)
 
 
-def evaluate(args: list[str]) -> int:
-    """Measure images and print the numbers."""
-    options = parse(_Evaluate, args, prog="model evaluate")
-    from model.commands.evaluate import read_generated, table_lines
-    from model.generation import use_device
-    from model.metrics import check_needs, evaluate_images, present, validate_metrics
-
-    metrics = options.metrics
-    validate_metrics(metrics)
-    use_device(options.machine.device, options.machine.threads)
-    reference = find_reference(options, args)
-    real = reference.real
-    check_needs(metrics, present(real) | {"generated_labels"})  # before any image is read
-    images, labels = read_generated(options.images, reference, num_images=metrics.num_images)
-    if metrics.sample_steps is not None:
-        warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
-    found = evaluate_images(
-        images, real, metrics, generated_labels=labels, device=options.machine.device
-    )
-    for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if options.format == "json":
-        import json
-
-        print(json.dumps(asdict(found), indent=1, sort_keys=True))
-    else:
-        print("\n".join(table_lines(found, real.class_names)))
-    return 0
-
-
-def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
+def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
     """The real images that --reference, --train and --data.* name; `args` tell what was given.
 
     Raises:
-        ValueError, FileNotFoundError: They contradict each other, or the images are not to be had.
+        UsageError: They contradict each other, or there are no such images.
     """
     from model.commands.evaluate import load_reference, read_reference
     from model.data.datasets import DATASETS
@@ -327,19 +335,28 @@ def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
     with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})
     given = [word for word in args if word.startswith("--data.")]
     name = options.reference
-    if name is not None and any(word.split("=")[0] == "--data.name" for word in given):
-        rule = f"be the data set of --data.name ({options.data.name})"
-        check(name == options.data.name, "--reference", rule, name, "leave one of them out")
+    named = any(word.split("=")[0] == "--data.name" for word in given)
+    if named and name not in (None, options.data.name):
+        raise UsageError(
+            f"--reference must be the data set of --data.name ({options.data.name}), got {name!r}; "
+            "leave one of them out"
+        )
     if name is None or name in DATASETS:
-        rule = "be left out where the reference is a data set, which has its own training images"
-        check(options.train is None, "--train", rule, str(options.train))
+        if options.train is not None:
+            raise UsageError(
+                "--train must be left out if the reference is a data set, which has its own "
+                f"training images, got {str(options.train)!r}"
+            )
         data = options.data if name is None else replace(options.data, name=name)
         return load_reference(data, with_train=with_train)
     if not Path(name).exists():
         own = [kind for kind, loader in DATASETS.items() if loader.files is None]
         close = get_close_matches(name, own, 1, 0.5)
-        rule = f"be an existing folder or .npz file, or a data set ({', '.join(own)})"
-        check(False, "--reference", rule, name, f"did you mean {close[0]!r}?" if close else "")
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(
+            f"--reference must be an existing folder or .npz file, or a data set "
+            f"({', '.join(own)}), got {name!r}{hint}"
+        )
     if given:
         warnings.warn(f"--data.* has no effect beside --reference {name}", stacklevel=1)
     if options.train is not None and not with_train:
@@ -347,22 +364,18 @@ def find_reference(options: _Evaluate, args: list[str]) -> "Reference":
     return read_reference(Path(name), options.train if with_train else None)
 
 
-COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate}
-
-USAGE = """usage: model {train,sample,evaluate} ...
-
-One generation by hand: train a model on real images, draw from it, measure what it draws.
-
-  model train --out FILE.safetensors           train, or resume a training that was stopped
-  model sample CHECKPOINT --out DIR|FILE.png   draw images into a folder or a sheet
-  model evaluate --images DIR                  measure images against real ones
-
-model COMMAND --help lists a command's options. Whole lineages: sweep --help."""
+PROGRAM = Program(
+    name="model",
+    description=(
+        "One generation by hand: train a model on real images, draw from it, measure what it draws."
+    ),
+    commands={"train": Train, "sample": Sample, "evaluate": Evaluate},
+)
 
 
 def main() -> None:
     """Entry point of the console command."""
-    sys.exit(run_program("model", USAGE, COMMANDS))
+    sys.exit(PROGRAM.run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

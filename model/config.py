@@ -13,17 +13,11 @@ A field's metadata may hold
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from model.errors import UsageError, check_finite
+from model.errors import UsageError, check_at_least, check_finite
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 ImagesOn = Literal["auto", "device", "host"]
-
-
-def check(holds: bool, field: str, rule: str, value: object, way_out: str = "") -> None:
-    """Raise the one-line ValueError `<field> must <rule>, got <value>` unless `holds`."""
-    if not holds:
-        raise UsageError(f"{field} must {rule}, got {value!r}{'; ' + way_out if way_out else ''}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +54,14 @@ class DataConfig:
     """Column of classes (huggingface); none takes the one of that type, if there is one."""
 
     def __post_init__(self) -> None:
-        check(self.image_size >= 4, "data.image_size", "be at least 4", self.image_size)
+        check_at_least("data.image_size", self.image_size, 4)
         for name in ("reference_fraction", "validation_fraction"):
-            value = getattr(self, name)
-            check(0 <= value < 1, f"data.{name}", "be in [0, 1)", value)
-        if self.train_limit is not None:
-            check(self.train_limit >= 1, "data.train_limit", "be at least 1", self.train_limit)
-        if self.num_images is not None:
-            check(self.num_images >= 1, "data.num_images", "be at least 1", self.num_images)
-        check(self.split_seed >= 0, "data.split_seed", "be at least 0", self.split_seed)
+            share = getattr(self, name)
+            if not 0 <= share < 1:
+                raise UsageError(f"data.{name} must be in [0, 1), got {share}")
+        check_at_least("data.train_limit", self.train_limit, 1)
+        check_at_least("data.num_images", self.num_images, 1)
+        check_at_least("data.split_seed", self.split_seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,32 +104,27 @@ class ModelConfig:
     """Scale of a normalised pixel's likelihood (family vae); none learns one for all pixels."""
 
     def __post_init__(self) -> None:
-        check(
-            len(self.widths) >= 1 and min(self.widths) >= 1,
-            "model.widths",
-            "be one or more positive numbers",
-            self.widths,
-        )
-        check(self.block_depth >= 1, "model.block_depth", "be at least 1", self.block_depth)
-        check(0 < self.bn_momentum <= 1, "model.bn_momentum", "be in (0, 1]", self.bn_momentum)
+        if not self.widths or min(self.widths) < 1:
+            raise UsageError(
+                f"model.widths must be one or more positive numbers, got {self.widths}"
+            )
+        check_at_least("model.block_depth", self.block_depth, 1)
+        if not 0 < self.bn_momentum <= 1:
+            raise UsageError(f"model.bn_momentum must be in (0, 1], got {self.bn_momentum}")
         check_finite("model.bn_eps", self.bn_eps, 0, above=True)
-        check(self.stem_width >= 1, "model.stem_width", "be at least 1", self.stem_width)
-        check(
-            self.embedding_dim >= 2 and self.embedding_dim % 2 == 0,
-            "model.embedding_dim",
-            "be an even number of at least 2",
-            self.embedding_dim,
-        )
+        check_at_least("model.stem_width", self.stem_width, 1)
+        dim = self.embedding_dim
+        if dim < 2 or dim % 2:
+            raise UsageError(f"model.embedding_dim must be an even number of at least 2, got {dim}")
         check_finite("model.embedding_max_frequency", self.embedding_max_frequency, 1)
-        check(
-            0 < self.min_signal_rate < self.max_signal_rate < 1,
-            "model.min_signal_rate",
-            f"be in (0, model.max_signal_rate={self.max_signal_rate})",
-            self.min_signal_rate,
-        )
-        share = 0 <= self.label_dropout < 1
-        check(share, "model.label_dropout", "be in [0, 1)", self.label_dropout)
-        check(self.latent_dim >= 1, "model.latent_dim", "be at least 1", self.latent_dim)
+        if not 0 < self.min_signal_rate < self.max_signal_rate < 1:
+            raise UsageError(
+                f"model.min_signal_rate must be in (0, model.max_signal_rate="
+                f"{self.max_signal_rate}), got {self.min_signal_rate}"
+            )
+        if not 0 <= self.label_dropout < 1:
+            raise UsageError(f"model.label_dropout must be in [0, 1), got {self.label_dropout}")
+        check_at_least("model.latent_dim", self.latent_dim, 1)
         if self.likelihood_scale is not None:
             check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
 
@@ -228,30 +216,28 @@ class TrainConfig:
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in ("epochs", "steps", "images")}
         given = {name: value for name, value in lengths.items() if value is not None}
-        check(
-            len(given) == 1,
-            "train",
-            "have exactly one of epochs, steps and images",
-            given or None,
-            "set the others to None",
-        )
-        for name, value in given.items():
-            check(value >= 1, f"train.{name}", "be at least 1", value)
-        for name in ("repetitions", "batch_size"):
-            check(getattr(self, name) >= 1, f"train.{name}", "be at least 1", getattr(self, name))
-        if self.shuffle_window is not None:
-            check(
-                self.shuffle_window >= 1,
-                "train.shuffle_window",
-                "be at least 1",
-                self.shuffle_window,
-            )
+        if len(given) != 1:
+            raise UsageError(_too_many_lengths(given))
+        for name in ("epochs", "steps", "images", "repetitions", "batch_size", "shuffle_window"):
+            check_at_least(f"train.{name}", getattr(self, name), 1)
         check_finite("train.lr", self.lr, 0, above=True)
         check_finite("train.weight_decay", self.weight_decay, 0)
         for name in ("adam_beta1", "adam_beta2", "ema_decay"):
-            value = getattr(self, name)
-            check(0 <= value < 1, f"train.{name}", "be in [0, 1)", value)
+            decay = getattr(self, name)
+            if not 0 <= decay < 1:
+                raise UsageError(f"train.{name} must be in [0, 1), got {decay}")
         check_finite("train.adam_eps", self.adam_eps, 0, above=True)
+
+
+def _too_many_lengths(given: dict[str, int]) -> str:
+    if not given:
+        return "train must have one of epochs, steps and images, got none of them"
+    found = " and ".join(f"train.{name}={value}" for name, value in given.items())
+    first = next(iter(given))
+    return (
+        f"train must have only one of epochs, steps and images, got {found}; for example, add "
+        f"--train.{first} None"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,10 +256,11 @@ class SampleConfig:
     """Weight of a conditional model's class: 1 as trained, 0 none; another doubles the calls."""
 
     def __post_init__(self) -> None:
-        check(self.steps >= 1, "sample.steps", "be at least 1", self.steps)
-        check_finite("sample.stochasticity", self.stochasticity, 0)
-        check(self.stochasticity <= 1, "sample.stochasticity", "be in [0, 1]", self.stochasticity)
-        check(self.multistep in (1, 2), "sample.multistep", "be 1 or 2", self.multistep)
+        check_at_least("sample.steps", self.steps, 1)
+        if not 0 <= self.stochasticity <= 1:
+            raise UsageError(f"sample.stochasticity must be in [0, 1], got {self.stochasticity}")
+        if self.multistep not in (1, 2):
+            raise UsageError(f"sample.multistep must be 1 or 2, got {self.multistep}")
         check_finite("sample.guidance", self.guidance, 0)
 
 
@@ -305,23 +292,13 @@ class MetricsConfig:
     """Subsets averaged (and their deviation reported) when kid_subset_size is set."""
 
     def __post_init__(self) -> None:
-        check(self.resolution >= 32, "metrics.resolution", "be at least 32", self.resolution)
-        for name in ("num_images", "kid_subset_size"):
-            value = getattr(self, name)
-            check(value is None or value >= 2, f"metrics.{name}", "be at least 2", value)
-        if self.sample_steps is not None:
-            check(
-                self.sample_steps >= 1, "metrics.sample_steps", "be at least 1", self.sample_steps
-            )
-        check(self.nearest_k >= 1, "metrics.nearest_k", "be at least 1", self.nearest_k)
-        few = self.bootstrap == 0 or self.bootstrap >= 10
-        check(few, "metrics.bootstrap", "be 0 or at least 10", self.bootstrap)
-        check(
-            self.kid_num_subsets >= 2,
-            "metrics.kid_num_subsets",
-            "be at least 2",
-            self.kid_num_subsets,
-        )
+        check_at_least("metrics.resolution", self.resolution, 32)
+        for name in ("num_images", "kid_subset_size", "kid_num_subsets"):
+            check_at_least(f"metrics.{name}", getattr(self, name), 2)
+        check_at_least("metrics.sample_steps", self.sample_steps, 1)
+        check_at_least("metrics.nearest_k", self.nearest_k, 1)
+        if self.bootstrap != 0 and self.bootstrap < 10:
+            raise UsageError(f"metrics.bootstrap must be 0 or at least 10, got {self.bootstrap}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -357,10 +334,11 @@ class FilterConfig:
 
     def __post_init__(self) -> None:
         check_finite("filter.candidates", self.candidates, 1)
-        check(self.resolution >= 32, "filter.resolution", "be at least 32", self.resolution)
-        check(self.nearest_k >= 1, "filter.nearest_k", "be at least 1", self.nearest_k)
+        check_at_least("filter.resolution", self.resolution, 32)
+        check_at_least("filter.nearest_k", self.nearest_k, 1)
         if self.threshold is not None:
             check_finite("filter.threshold", self.threshold, 0, above=True)
-        check(0 < self.decay < 1, "filter.decay", "be in (0, 1)", self.decay)
-        check(self.choices >= 2, "filter.choices", "be at least 2", self.choices)
+        if not 0 < self.decay < 1:
+            raise UsageError(f"filter.decay must be in (0, 1), got {self.decay}")
+        check_at_least("filter.choices", self.choices, 2)
         check_finite("filter.temperature", self.temperature, 0, above=True)

@@ -6,7 +6,7 @@ Must not know images, extractors or names of filters.
 import numpy as np
 
 from model.candidates import MORE, OTHER, Candidates, Selection, lowest
-from model.config import check
+from model.errors import UsageError
 from model.probe import Probe, fit_probe
 
 
@@ -40,8 +40,11 @@ def keep_rewarded(candidates: Candidates) -> Selection:
     """
     keep, config = candidates.keep, candidates.config
     num_images, num_offered = len(candidates.features), keep * config.choices
-    rule = f"be at least filter.choices={config.choices} for each of {keep} kept"
-    check(num_images >= num_offered, "candidates", rule, num_images, MORE)
+    if num_images < num_offered:
+        raise UsageError(
+            f"candidates must be at least filter.choices={config.choices} for each of {keep} kept, "
+            f"got {num_images}; {MORE}"
+        )
     probe = _fit_probe(candidates)
     rewards = _probability(probe, candidates.features, _rewarded_classes(candidates, probe))
     offered = candidates.rng.permutation(num_images)[:num_offered].reshape(keep, config.choices)

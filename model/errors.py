@@ -3,9 +3,11 @@
 Every other exception is a fault of this program, and a command shows its traceback.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from math import isfinite
+from pathlib import Path
 
 
 class OneLineError(Exception):
@@ -27,6 +29,32 @@ class MissingFileError(UsageError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Say in one line why a file that the user named cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} must exist, got no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path} must be readable, got {error.strerror!r}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Say in one line why a file or folder that the user named cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OneLineError):
+            raise
+        raise UsageError(f"{path} must be writable, got {error.strerror!r}") from error
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:
     """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
     if value not in choices:
@@ -35,6 +63,12 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
         raise UsageError(
             f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}{hint}"
         )
+
+
+def check_at_least(field: str, value: float | None, minimum: int) -> None:
+    """Raise UsageError unless `value` is at least `minimum`; None passes."""
+    if value is not None and not value >= minimum:
+        raise UsageError(f"{field} must be at least {minimum}, got {value!r}")
 
 
 def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:

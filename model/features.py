@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from model.config import MetricsConfig, check
-from model.errors import UsageError, check_choice
+from model.config import MetricsConfig
+from model.errors import MissingFileError, UsageError, check_choice, reading
 from model.inception import INCEPTION_SHA256, load_inception, resize_clean
 from model.vision_transformers import (
     CLIP_MEAN,
@@ -128,7 +128,7 @@ def extractor_label(config: MetricsConfig) -> str:
 
     Raises:
         UsageError: For an unknown extractor, and settings it does not have.
-        FileNotFoundError: For weights that are not there.
+        MissingFileError: For weights that do not exist.
     """
     extractor = check_extractor(config)
     digest = weights_digest(config)
@@ -146,7 +146,7 @@ def weights_digest(config: MetricsConfig) -> str | None:
 
     Raises:
         UsageError: For weights given to an extractor that takes none.
-        FileNotFoundError: For weights that are not there.
+        MissingFileError: For weights that do not exist.
     """
     extractor = check_extractor(config)
     if config.weights is None:
@@ -155,14 +155,14 @@ def weights_digest(config: MetricsConfig) -> str | None:
     if extractor.weights == "folder":
         for name in FOLDER_FILES:
             if not (path / name).is_file():
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"metrics.weights must be a folder with {' and '.join(FOLDER_FILES)} for "
                     f"metrics.extractor {config.extractor}, got {config.weights!r} without {name}; "
                     "save_pretrained of transformers makes one"
                 )
         path /= FOLDER_FILES[-1]
     elif not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"metrics.weights must be a file for metrics.extractor {config.extractor}, got "
             f"{config.weights!r}; leave it out for the published weights"
         )
@@ -175,7 +175,7 @@ def weights_digest(config: MetricsConfig) -> str | None:
 def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
     """SHA-256 in hex of a file; a digest is remembered for its size and time of change."""
     del size, mtime_ns
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -195,12 +195,16 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
     check_choice(f"{section}.extractor", config.extractor, EXTRACTORS)
     extractor = EXTRACTORS[config.extractor]
     name = f"for {section}.extractor {config.extractor}"
-    if extractor.weights == "none":
-        rule, way_out = f"be None {name}, whose weights are fixed", "leave it out"
-        check(config.weights is None, f"{section}.weights", rule, config.weights, way_out)
-    if not extractor.has_network:
-        rule, way_out = f"be fp32 {name}, which has no network", "leave it out"
-        check(config.precision == "fp32", f"{section}.precision", rule, config.precision, way_out)
+    if extractor.weights == "none" and config.weights is not None:
+        raise UsageError(
+            f"{section}.weights must be None {name}, whose weights are fixed, "
+            f"got {config.weights!r}; leave it out"
+        )
+    if not extractor.has_network and config.precision != "fp32":
+        raise UsageError(
+            f"{section}.precision must be fp32 {name}, which has no network, "
+            f"got {config.precision!r}; leave it out"
+        )
     return extractor
 
 

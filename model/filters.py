@@ -12,9 +12,9 @@ from decimal import ROUND_CEILING, Decimal
 import numpy as np
 
 from model.candidates import MORE, OTHER, Candidates, Selection, lowest
-from model.config import FilterConfig, MetricsConfig, check
+from model.config import FilterConfig, MetricsConfig
 from model.curation import keep_confident, keep_rewarded
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, check_at_least, check_choice
 from model.features import check_extractor
 from model.neighbours import nearest_kth, nearest_two
 from model.probe import check_labels
@@ -80,19 +80,27 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
     check_choice("filter.name", config.name, FILTERS)
     entry = FILTERS[config.name]
     beside = f"with filter.name={config.name}"
-    if config.name != "none":
-        rule = f"be above 1 {beside}, which would keep all"
-        check(config.candidates > 1, "filter.candidates", rule, config.candidates)
+    if config.name != "none" and not config.candidates > 1:
+        raise UsageError(
+            f"filter.candidates must be above 1 {beside}, which would keep all, "
+            f"got {config.candidates}"
+        )
     if config.name == "reward":
-        rule = f"be at least filter.choices={config.choices} {beside}"
-        enough = config.candidates >= config.choices
-        check(enough, "filter.candidates", rule, config.candidates)
-        rule = "be None with a conditional model, whose classes have given shares of the images"
-        fits = not conditional or config.reward_class is None
-        check(fits, "filter.reward_class", rule, config.reward_class, "leave it out")
-    if entry.needs_labels:
-        rule = "be a filter that needs no classes where the real images have none"
-        check(has_classes, "filter.name", rule, config.name, OTHER)
+        if not config.candidates >= config.choices:
+            raise UsageError(
+                f"filter.candidates must be at least filter.choices={config.choices} {beside}, "
+                f"got {config.candidates}"
+            )
+        if conditional and config.reward_class is not None:
+            raise UsageError(
+                "filter.reward_class must be None with a conditional model, whose classes have "
+                f"given shares of the images, got {config.reward_class!r}; leave it out"
+            )
+    if entry.needs_labels and not has_classes:
+        raise UsageError(
+            "filter.name must be a filter that needs no classes if the real images have none, "
+            f"got {config.name!r}; {OTHER}"
+        )
     if entry.needs_features:
         check_extractor(feature_settings(config), section="filter")
 
@@ -140,8 +148,9 @@ def select(
     check_choice("filter.name", name, FILTERS)
     assert name == config.name
     num_images = len(candidates)
-    check(keep >= 0, "keep", "be at least 0", keep)
-    check(keep <= num_images, "keep", f"be at most the {num_images} candidates", keep, MORE)
+    check_at_least("keep", keep, 0)
+    if keep > num_images:
+        raise UsageError(f"keep must be at most the {num_images} candidates, got {keep}; {MORE}")
     if keep == 0:
         return Selection(indices=np.zeros(0, np.int64), scores=np.zeros(num_images))
     entry = FILTERS[name]
@@ -149,12 +158,16 @@ def select(
         _check_features("candidates", candidates)
     if entry.needs_real:
         _check_features("real", real)
-        D = candidates.shape[1]
-        rule = f"have the candidates' {D} dimensions"
-        check(real.shape[1] == D, "real features", rule, real.shape[1])
+        if real.shape[1] != candidates.shape[1]:
+            raise UsageError(
+                f"real features must have the candidates' {candidates.shape[1]} dimensions, "
+                f"got {real.shape[1]}"
+            )
     if entry.needs_labels:
-        rule = f"be given with filter.name={name}"
-        check(real_labels is not None, "real_labels", rule, real_labels, OTHER)
+        if real_labels is None:
+            raise UsageError(
+                f"real_labels must be given with filter.name={name}, got None; {OTHER}"
+            )
         check_reward_class(config, class_names)
     if entry.needs_labels and labels is not None:
         check_labels("labels", labels, num_images=num_images, num_classes=num_classes)
@@ -203,8 +216,11 @@ def keep_typical(candidates: Candidates) -> Selection:
     Scores are Euclidean distances to the nearest_k-th nearest real image: low ones are kept.
     """
     nearest_k, num_real = candidates.config.nearest_k, len(candidates.real)
-    rule = f"be at most the {num_real} real images"
-    check(nearest_k <= num_real, "filter.nearest_k", rule, nearest_k, "lower it")
+    if nearest_k > num_real:
+        raise UsageError(
+            f"filter.nearest_k must be at most the {num_real} real images, got {nearest_k}; "
+            "lower it"
+        )
     distances = nearest_kth(candidates.features, candidates.real, nearest_k)
     return Selection(indices=lowest(distances, candidates.keep), scores=distances)
 
@@ -269,9 +285,12 @@ def _spread_selection(spread: Spread) -> Selection:
 
 
 def _check_enough(spread: Spread, candidates: Candidates, which: str) -> None:
-    """Raise UsageError where fewer candidates are accepted than are to be kept."""
-    keep, found = candidates.keep, spread.num_accepted
-    check(found >= keep, f"candidates {which}", f"be at least {keep}", found, MORE)
+    """Raise UsageError if fewer candidates are accepted than are to be kept."""
+    if spread.num_accepted < candidates.keep:
+        raise UsageError(
+            f"candidates {which} must be at least {candidates.keep}, got {spread.num_accepted}; "
+            f"{MORE}"
+        )
 
 
 FILTERS: dict[str, Filter] = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.errors import UsageError, one_line
+from model.errors import MissingFileError, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +124,7 @@ def ensure_published() -> Path:
             check_sha256(found.read_bytes(), INCEPTION_SHA256, name="the download", way_out=way_out)
             found.replace(path)
     except (OSError, HTTPException) as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"metrics.weights must be a file where {INCEPTION_FILE} cannot be downloaded, got None "
             f"and {type(error).__name__} ({one_line(error)}); pass --metrics.weights PATH, or take "
             "metrics.extractor efficientnet-lite0, which works offline"

@@ -141,7 +141,7 @@ def check_probe(
             check_counts(
                 class_counts, num_images=num_train, num_classes=num_classes, names=class_names
             )
-        except ValueError as error:
+        except UsageError as error:
             raise UsageError(f"metrics.names must not have {name!r} here: {error}") from None
 
 

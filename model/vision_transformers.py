@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.errors import UsageError, one_line
+from model.errors import MissingFileError, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,7 +49,7 @@ def load_dinov2(
 
     Raises:
         UsageError: Without transformers, and for a folder of another or a damaged model.
-        FileNotFoundError: Where the cache does not hold the model.
+        MissingFileError: The cache does not hold the model.
     """
     del sha256
     network = load_pretrained("dinov2", "Dinov2Model", model=DINOV2_MODEL, weights=weights)
@@ -94,7 +94,7 @@ def load_pretrained(
     Raises:
         UsageError: Without transformers, and for files of another or a damaged model. A model some
             of whose weights are missing is one: transformers would draw these at random.
-        FileNotFoundError: Where the cache does not hold the model.
+        MissingFileError: The cache does not hold the model.
     """
     import torch
 
@@ -121,7 +121,7 @@ def load_pretrained(
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         if weights is None:
-            raise FileNotFoundError(missing_model(extractor, model, architecture)) from None
+            raise MissingFileError(missing_model(extractor, model, architecture)) from None
         raise UsageError(
             f"metrics.weights must be a folder of a {architecture} for metrics.extractor "
             f"{extractor}, got {weights!r} ({one_line(error)}); "

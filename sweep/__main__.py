@@ -8,27 +8,31 @@ sweep evaluate runs/quickstart --metrics.names precision recall
 sweep watch-spot --cloud aws --address 10.0.0.1:6379
 """
 
+import shlex
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 import tyro
 
-from model.command_line import parse, run_program
+from model.commands.command_line import Command, Program
 from model.config import MetricsConfig
 from model.errors import UsageError
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
-from sweep.request import read_request
+from sweep.presets import PRESETS
+from sweep.request import find_sweep, requested_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sweep:
-    """Options of `plan` and `run` alike."""
+class SweepCommand(Command):
+    """A command about a sweep that a preset or a file describes."""
 
+    preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE")]
+    """Preset (`sweep presets` lists them), or .toml or .json file of settings; comes first."""
     store: str | None = None
-    """Folder, or URL of a bucket (s3://, gs://, az://), for models and samples, shared by sweeps;
-    none keeps them in --out."""
+    """Folder or bucket (s3://, gs://, az://) of models, shared by sweeps; none is --out."""
     axis: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
@@ -38,13 +42,35 @@ class _Sweep:
     base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
     """Settings of every lineage."""
 
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """The words, and the settings of the preset or file that they begin with."""
+        if not args or args[0] in ("-h", "--help"):
+            return list(args), None
+        if args[0].startswith("-"):
+            raise UsageError(
+                f"sweep {cls.__name__.lower()} needs a preset or a file first; "
+                "`sweep presets` lists the presets"
+            )
+        found = find_sweep(args[0])
+        required = {f.name: tyro.MISSING for f in fields(cls) if _is_required(f)}
+        return list(args), cls(**required, base=found.base, resources=found.resources)
+
+    def sweep(self) -> SweepConfig:
+        """The sweep with this command's settings; raises UsageError."""
+        return requested_sweep(self.preset, self.base, self.resources, self.axis)
+
+
+def _is_required(option: Field) -> bool:
+    return option.default is MISSING and option.default_factory is MISSING
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Run(_Sweep):
+class Run(SweepCommand):
     """Run a sweep, or what is missing of it: the same command again resumes.
 
-    PRESET|FILE comes first: a preset (`sweep presets` lists them), or a .toml or .json file of
-    settings. Its settings are the options' defaults: `sweep run quickstart --help` shows those.
+    The settings of the preset or file are the options' defaults: `sweep run quickstart --help`
+    shows those.
     """
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -52,13 +78,25 @@ class _Run(_Sweep):
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Compute what is missing, and print the table."""
+        from sweep.execution import execute
+
+        return execute(
+            self.sweep(),
+            self.out,
+            store=self.store,
+            address=self.address,
+            command=shlex.join(["sweep", "run", *args]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan(_Sweep):
+class Plan(SweepCommand):
     """Say what a sweep would compute, and run nothing.
 
-    PRESET|FILE comes first: a preset (`sweep presets` lists them), or a .toml or .json file of
-    settings. Its settings are the options' defaults: `sweep plan quickstart --help` shows those.
+    The settings of the preset or file are the options' defaults: `sweep plan quickstart --help`
+    shows those.
     """
 
     out: Path | None = None
@@ -70,17 +108,38 @@ class _Plan(_Sweep):
     prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Prices by device, as examples/prices.toml; losses of spot machines are not modelled."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Print the plan."""
+        from sweep.report import print_plan
+
+        print_plan(
+            self.sweep(),
+            out=self.out,
+            store=self.store,
+            timings=self.timings,
+            slots=self.slots,
+            prices=self.prices,
+        )
+        return 0
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Presets:
+class Presets(Command):
     """List the presets, one line each: the name, and the question that the sweep answers."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Print the list."""
+        width = max(map(len, PRESETS))
+        for name, make in PRESETS.items():
+            print(f"{name:{width}}  {make().description}")
+        return 0
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Status:
+class Status(Command):
     """Say how far a sweep is, also while it runs: its lineages, and what is at work now.
 
-    With --store alone: how far each sweep is whose models are there.
+    With --store alone, say how far each sweep is whose models are in that store.
     """
 
     directory: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
@@ -90,9 +149,38 @@ class _Status:
     watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
     """Look again every so many seconds (2) until it has ended, and exit as sweep run does."""
 
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """The words, with two seconds after a --watch that has none."""
+        words: list[str] = []
+        for word, after in zip(args, [*args[1:], ""], strict=False):
+            alone = word == "--watch" and not after.replace(".", "", 1).isdigit()
+            words += [word, "2"] if alone else [word]
+        return words, None
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print where the lineages are, once or again and again."""
+        if self.directory is None:
+            if self.store is None or self.watch is not None:
+                raise UsageError(
+                    "sweep status needs a results folder, or --store alone for all in it"
+                )
+            from sweep.registry import print_sweeps
+
+            print_sweeps(self.store)
+            return 0
+        if self.watch is not None:
+            from sweep.watching import watch
+
+            return watch(self.directory, store=self.store, period=self.watch)
+        from sweep.report import print_status
+
+        print_status(self.directory, store=self.store)
+        return 0
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Evaluate:
+class Evaluate(Command):
     """Take further metrics of a run's finished models, or with another extractor; trains nothing.
 
     Models are measured in parallel. What a run measures already is not measured again; a later
@@ -108,12 +196,24 @@ class _Evaluate:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What is measured."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Measure, and print the table."""
+        from sweep.evaluation import evaluate
+
+        return evaluate(
+            self.directory,
+            self.metrics,
+            store=self.store,
+            address=self.address,
+            command=shlex.join(["sweep", "evaluate", *args]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Stop:
+class Stop(Command):
     """Stop a running sweep, also one on a cluster: as Ctrl-C does where it runs.
 
-    All runs are meant whose folder has this name and whose settings, but for the grid, are these.
+    Stops every run with this folder name and these settings, ignoring the grid.
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -121,13 +221,19 @@ class _Stop:
     store: str | None = None
     """The --store the sweep was run with."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Ask whoever runs it to stop, and wait."""
+        from sweep.presence import stop
+
+        return stop(self.directory, store=self.store)
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Clean:
-    """Delete what a sweep's store holds in vain: scratch of finished models and damaged files.
+class Clean(Command):
+    """Delete what no lineage of a sweep needs: scratch of finished models and damaged files.
 
-    A finished model is deleted with --force alone, and only where no lineage names it. What a
-    running sweep works on stays.
+    A finished model is deleted only with --force, and only if no lineage names it. What a running
+    sweep works on stays.
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -135,188 +241,65 @@ class _Clean:
     store: str | None = None
     """The --store the sweep was run with."""
     checkpoints: bool = False
-    """Delete the checkpoints of unfinished models too: they will begin anew."""
+    """Delete the checkpoints of unfinished models too: their training will begin again."""
     force: bool = False
     """Delete models, samples and data that no lineage of the sweep names; not in a shared store."""
     dry_run: bool = False
     """Only say what would be deleted."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Delete, and print what was deleted."""
+        from sweep.cleaning import clean
+
+        return clean(
+            self.directory,
+            store=self.store,
+            checkpoints=self.checkpoints,
+            force=self.force,
+            dry_run=self.dry_run,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class _WatchSpot:
+class WatchSpot(Command):
     """Wait on a spot machine for its cloud's notice, then have Ray drain this machine as preempted.
 
-    Ray then starts nothing here any more, and a trial that is lost with the machine goes on
-    elsewhere. Runs until there is a notice; the log goes to stderr.
+    Ray then starts nothing more here, and a trial that is lost with the machine goes on elsewhere.
+    Runs until there is a notice; the log goes to stderr.
     """
 
     cloud: Literal["aws", "gcp"]
-    """Whose metadata service is asked."""
+    """The cloud whose metadata service is asked."""
     address: str
     """HOST:PORT of the head of the Ray cluster that this machine belongs to."""
 
+    def run(self, args: Sequence[str]) -> int:
+        """Wait for a notice."""
+        from sweep.spot import watch_here
 
-def presets(args: list[str]) -> int:
-    """List the presets, one line each."""
-    from sweep.presets import PRESETS
-
-    parse(_Presets, args, prog="sweep presets")
-    width = max(map(len, PRESETS))
-    for name, make in PRESETS.items():
-        print(f"{name:{width}}  {make().description}")
-    return 0
-
-
-def plan(args: list[str]) -> int:
-    """Print what a sweep would compute."""
-    sweep, options = _parse(_Plan, args, "plan")
-    from sweep.report import print_plan
-
-    print_plan(
-        sweep,
-        out=options.out,
-        store=options.store,
-        timings=options.timings,
-        slots=options.slots,
-        prices=options.prices,
-    )
-    return 0
-
-
-def run(args: list[str]) -> int:
-    """Run a sweep."""
-    sweep, options = _parse(_Run, args, "run")
-    from sweep.execution import execute
-
-    command = "sweep run " + " ".join(map(_quoted, args))
-    return execute(
-        sweep, options.out, store=options.store, address=options.address, command=command
-    )
-
-
-def status(args: list[str]) -> int:
-    """Print how far a sweep is."""
-    options = parse(_Status, _with_value(args, "--watch", "2"), prog="sweep status")
-    if options.directory is None:
-        if options.store is None or options.watch is not None:
-            raise UsageError("sweep status needs a results folder, or --store alone for all in it")
-        from sweep.registry import print_sweeps
-
-        print_sweeps(options.store)
+        watch_here(self.cloud, self.address)
         return 0
-    if options.watch is not None:
-        from sweep.watching import watch
-
-        return watch(options.directory, store=options.store, period=options.watch)
-    from sweep.report import print_status
-
-    print_status(options.directory, store=options.store)
-    return 0
 
 
-def evaluate(args: list[str]) -> int:
-    """Measure a run's finished models."""
-    options = parse(_Evaluate, args, prog="sweep evaluate")
-    from sweep.evaluation import evaluate
-
-    return evaluate(
-        options.directory,
-        options.metrics,
-        store=options.store,
-        address=options.address,
-        command="sweep evaluate " + " ".join(map(_quoted, args)),
-    )
-
-
-def stop(args: list[str]) -> int:
-    """Stop a running sweep."""
-    options = parse(_Stop, args, prog="sweep stop")
-    from sweep.presence import stop
-
-    return stop(options.directory, store=options.store)
-
-
-def clean(args: list[str]) -> int:
-    """Delete what a sweep's store holds in vain."""
-    options = parse(_Clean, args, prog="sweep clean")
-    from sweep.cleaning import clean
-
-    return clean(
-        options.directory,
-        store=options.store,
-        checkpoints=options.checkpoints,
-        force=options.force,
-        dry_run=options.dry_run,
-    )
-
-
-def watch_spot(args: list[str]) -> int:
-    """Wait for a spot notice to this machine."""
-    options = parse(_WatchSpot, args, prog="sweep watch-spot")
-    from sweep.spot import watch_here
-
-    watch_here(options.cloud, options.address)
-    return 0
-
-
-def _parse(kind: type, args: list[str], command: str) -> tuple[SweepConfig, Any]:
-    """The sweep asked for, and the command's options."""
-    prog = f"sweep {command} PRESET|FILE"
-    if not args or args[0].startswith("-"):
-        if args and args[0] in ("-h", "--help"):
-            parse(kind, ["--help"], prog=prog)
-        raise UsageError(
-            f"sweep {command} needs a preset or a file first; `sweep presets` lists the presets"
-        )
-    return read_request(kind, args[0], args[1:], prog=prog)
-
-
-def _with_value(args: list[str], flag: str, value: str) -> list[str]:
-    """The words with a value behind a flag that stands without one."""
-    found: list[str] = []
-    for word, after in zip(args, [*args[1:], "-"], strict=False):
-        alone = word == flag and not after.replace(".", "", 1).isdigit()
-        found += [word, value] if alone else [word]
-    return found
-
-
-def _quoted(word: str) -> str:
-    import shlex
-
-    return shlex.quote(word)
-
-
-COMMANDS = {
-    "presets": presets,
-    "plan": plan,
-    "run": run,
-    "status": status,
-    "evaluate": evaluate,
-    "stop": stop,
-    "clean": clean,
-    "watch-spot": watch_spot,
-}
-
-USAGE = """usage: sweep {presets,plan,run,status,evaluate,stop,clean,watch-spot} ...
-
-Sweeps of self-consuming generative models: one trial is one whole lineage.
-
-  sweep presets                       list the presets, one line each
-  sweep plan PRESET|FILE [options]    say what would be computed; run nothing
-  sweep run PRESET|FILE --out DIR     run it, resume it or extend it
-  sweep status DIR                    say how far it is; with --store alone, each sweep there
-  sweep evaluate DIR --metrics...     take further metrics of its models; train nothing
-  sweep stop DIR                      stop it, from any machine that sees its store
-  sweep clean DIR                     delete scratch of finished models and damaged files
-  sweep watch-spot --cloud aws|gcp --address HOST:PORT
-                                      drain this spot machine when its cloud takes it back
-
-sweep COMMAND --help lists a command's options."""
+PROGRAM = Program(
+    name="sweep",
+    description="Sweeps of self-consuming generative models: one trial is one whole lineage.",
+    commands={
+        "presets": Presets,
+        "plan": Plan,
+        "run": Run,
+        "status": Status,
+        "evaluate": Evaluate,
+        "stop": Stop,
+        "clean": Clean,
+        "watch-spot": WatchSpot,
+    },
+)
 
 
 def main() -> None:
     """Entry point of the console command."""
-    sys.exit(run_program("sweep", USAGE, COMMANDS))
+    sys.exit(PROGRAM.run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ them. Must not import torch, ray or tyro.
 
 import itertools
 import json
-import types
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
@@ -22,10 +20,10 @@ from model.config import (
     ModelConfig,
     SampleConfig,
     TrainConfig,
-    check,
 )
-from model.errors import UsageError, check_choice, check_finite
+from model.errors import UsageError, check_at_least, check_finite
 from model.family_facts import check_together
+from model.values import parse_word, typed
 
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended: they change no existing node."""
@@ -61,14 +59,15 @@ class PoolConfig:
     def __post_init__(self) -> None:
         if self.alpha is not None:
             check_finite("pool.alpha", self.alpha, 0)
-        inside = 0 <= self.concentration <= 1
-        check(inside, "pool.concentration", "be in [0, 1]", self.concentration)
+        if not 0 <= self.concentration <= 1:
+            raise UsageError(f"pool.concentration must be in [0, 1], got {self.concentration}")
         check_finite("pool.draws_per_image", self.draws_per_image, 1)
-        for name in ("initial_images", "fresh_images"):
-            value = getattr(self, name)
-            check(value is None or value >= 1, f"pool.{name}", "be at least 1", value)
-        different = len(set(self.focal_classes)) == len(self.focal_classes)
-        check(different, "pool.focal_classes", "name each class once", self.focal_classes)
+        check_at_least("pool.initial_images", self.initial_images, 1)
+        check_at_least("pool.fresh_images", self.fresh_images, 1)
+        if len(set(self.focal_classes)) < len(self.focal_classes):
+            raise UsageError(
+                f"pool.focal_classes must name each class once, got {self.focal_classes}"
+            )
 
 
 MemberData = Literal["all", "shard", "real", "own", "filtered"]
@@ -86,10 +85,12 @@ class EnsembleConfig:
     """Models that differ: for each its settings, as 'share=0.5 data=shard model.family=flow'."""
 
     def __post_init__(self) -> None:
-        check(self.size >= 1, "ensemble.size", "be at least 1", self.size)
-        alone = not self.members or self.size in (1, len(self.members))
-        rule = f"be left out, or {len(self.members)} as ensemble.members lists"
-        check(alone, "ensemble.size", rule, self.size)
+        check_at_least("ensemble.size", self.size, 1)
+        if self.members and self.size not in (1, len(self.members)):
+            raise UsageError(
+                f"ensemble.size must be left out, or {len(self.members)} as ensemble.members "
+                f"lists, got {self.size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,8 +119,8 @@ class LineageConfig:
     """What is measured of each generation."""
 
     def __post_init__(self) -> None:
-        check(self.seed >= 0, "seed", "be at least 0", self.seed)
-        check(self.generations >= 1, "generations", "be at least 1", self.generations)
+        check_at_least("seed", self.seed, 0)
+        check_at_least("generations", self.generations, 1)
         check_together(self.data, self.model, self.train)
 
 
@@ -157,16 +158,14 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
             value = getattr(self, name)
-            check(value is None or value > 0, f"resources.{name}", "be above 0", value)
-        for name in ("num_cpus", "num_gpus"):
-            value = getattr(self, name)
-            check(value is None or value >= 0, f"resources.{name}", "be at least 0", value)
+            if value is not None and not value > 0:
+                raise UsageError(f"resources.{name} must be above 0, got {value}")
+        for name in ("num_cpus", "num_gpus", "max_failures"):
+            check_at_least(f"resources.{name}", getattr(self, name), 0)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
         check_finite("resources.cache_gigabytes", self.cache_gigabytes, 0, above=True)
-        check(self.max_failures >= 0, "resources.max_failures", "be at least 0", self.max_failures)
-        few = self.parallel_members
-        check(few >= 1, "resources.parallel_members", "be at least 1", few)
+        check_at_least("resources.parallel_members", self.parallel_members, 1)
 
 
 Grid = Mapping[str, list[Any]]
@@ -234,12 +233,20 @@ def get_value(config: object, dotted: str) -> Any:
     return config
 
 
-def get_hint(config: object, dotted: str) -> Any:
-    """The type of a dotted setting; None where there is no such setting."""
-    *outer, last = dotted.split(".")
-    for name in outer:
-        config = getattr(config, name, None)
-    return typing.get_type_hints(type(config)).get(last)
+def check_setting(config: object, dotted: str) -> None:
+    """Raise UsageError, with a suggestion, unless `dotted` is a setting (not a group of them)."""
+    names = [name for name, _ in flatten(to_json(config))]
+    if dotted not in names:
+        raise UsageError(unknown(dotted, dotted, names))
+
+
+def parse_setting(config: object, dotted: str, word: str) -> Any:
+    """A word as a value of a dotted setting; raises UsageError if either is wrong."""
+    check_setting(config, dotted)
+    *groups, last = dotted.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return parse_word(word, typing.get_type_hints(type(config))[last], dotted)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -290,8 +297,31 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
         if is_dataclass(old):
             changes[name] = updated(old, value, f"{dotted}.")
         else:
-            changes[name] = coerce(value, hints[name], dotted)
+            changes[name] = typed(value, hints[name], dotted)
     return replace(typing.cast(Any, config), **changes)
+
+
+def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
+    """The settings that a file holds; one that is younger than the file is at its `key_default`.
+
+    Raises:
+        UsageError: As `updated`.
+    """
+    frozen: dict[str, Any] = {}
+    for name, value in key_defaults(config).items():
+        frozen = merge(frozen, nest(name, value))
+    return updated(updated(config, frozen, prefix), data, prefix)
+
+
+def checked_grids(grids: object) -> tuple[Grid, ...]:
+    """The grids of a file; raises UsageError unless they are tables of axes and their values."""
+    if isinstance(grids, list) and grids and all(map(_is_grid, grids)):
+        return tuple(grids)
+    raise UsageError(f"grids must be a list of tables of axis = [values], got {grids!r}")
+
+
+def _is_grid(grid: object) -> bool:
+    return isinstance(grid, dict) and all(isinstance(v, list) and v for v in grid.values())
 
 
 def unknown(dotted: str, name: str, names: list[str]) -> str:
@@ -301,32 +331,3 @@ def unknown(dotted: str, name: str, names: list[str]) -> str:
     if close:
         return f"{dotted} is not a setting; did you mean {prefix}{close[0]}?"
     return f"{dotted} is not a setting; {prefix.rstrip('.') or 'a lineage'} has {', '.join(names)}"
-
-
-def coerce(value: Any, hint: Any, dotted: str) -> Any:
-    """`value` as the field's type, or ValueError; numbers are never made from strings."""
-    options = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            if type(None) in options:
-                return None
-            raise UsageError(f"{dotted} must be set, got {value!r}")
-        (hint,) = [option for option in options if option is not type(None)]
-        options = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        check_choice(dotted, value, options)
-        return value
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            value = [value]
-        return tuple(coerce(item, options[0], dotted) for item in value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    with suppress(OverflowError, ValueError):  # nan and inf are no whole numbers
-        if hint is float and is_number:
-            return float(value)
-        if hint is int and is_number and value == int(value):
-            return int(value)
-    if hint in (bool, str) and isinstance(value, hint):
-        return value
-    kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
-    raise UsageError(f"{dotted} must be {kinds[hint]}, got {value!r}")

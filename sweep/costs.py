@@ -5,22 +5,22 @@ measuring. Not in it: the start of processes, what a filter looks at beyond what
 that finished models still owe, and lost spot machines. Must not import torch or ray.
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.blocks import SAMPLE_BATCH
-from model.config import SampleConfig, check
+from model.config import SampleConfig
 from model.errors import UsageError, check_finite
 from model.metrics import needed
+from model.values import typed
 from sweep.blocks import block_size, blocks_of
 from sweep.entering import streams_of
 from sweep.keys import canonical, stream_key
 from sweep.makespan import longest_chain, makespan, total_seconds
 from sweep.metric_plan import MetricsPlan
 from sweep.plan import NodePlan, PlannedLineage
-from sweep.records import DatasetCard
+from sweep.records import DatasetCard, read_toml
 from sweep.schedule import chains_of
 from sweep.seen import Seen
 from sweep.timings import (
@@ -54,26 +54,22 @@ def read_prices(path: Path) -> Prices:
     """The prices in a .toml file: `currency`, and a table [price_per_hour] of devices.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UsageError: It is no TOML, or holds something else.
+        OneLineError: It is missing, not TOML, or holds something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"--prices must be a .toml file, got {path}, which does not exist")
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} must be TOML: {error}") from None
+    data = read_toml(path)
     for name in data:
-        known = name in ("currency", "price_per_hour")
-        check(known, f"{path}", "hold currency and [price_per_hour] alone", name)
+        if name not in ("currency", "price_per_hour"):
+            raise UsageError(f"{path} must hold currency and [price_per_hour] alone, got {name!r}")
     table, currency = data.get("price_per_hour", {}), data.get("currency", "")
-    rule = 'be a table of lines "DEVICE" = PRICE'
-    check(isinstance(table, dict), f"{path}: price_per_hour", rule, table)
-    check(isinstance(currency, str), f"{path}: currency", "be a word", currency)
+    if not isinstance(table, dict):
+        raise UsageError(
+            f'{path}: price_per_hour must be a table of lines "DEVICE" = PRICE, got {table!r}'
+        )
+    if not isinstance(currency, str):
+        raise UsageError(f"{path}: currency must be a word, got {currency!r}")
     for device, price in table.items():
         name = f"{path}: price_per_hour.{device!r}"
-        number = isinstance(price, (int, float)) and not isinstance(price, bool)
-        check(number, name, "be a number", price)
+        typed(price, float, name)
         check_finite(name, price, 0)
     return Prices(per_hour=table, currency=currency)
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from model.config import check
 from model.errors import UsageError
 from model.family_facts import check_sampler
 from model.features import weights_digest
@@ -68,42 +67,56 @@ class Entry:
 
 def check_entering(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
     """Raise UsageError unless classes, filters and members fit the data and each other."""
-    num_classes = card.num_classes
     focal_numbers(config, card)
     check_random_parts(config, members, card)
     conditional = any(member.model.conditional for member in members)
     concentration = config.pool.concentration
-    if concentration > 0:
-        rule = f"be 0 with data.name={card.name}, which has no classes"
-        check(num_classes > 0, "pool.concentration", rule, concentration)
-        rule = f"name at least one class with pool.concentration={concentration:g}"
-        check(bool(config.pool.focal_classes), "pool.focal_classes", rule, ())
-    if conditional:
-        rule = f"be False with data.name={card.name}, which has no classes"
-        check(num_classes > 0, "model.conditional", rule, True)
+    has_classes = card.num_classes > 0
+    if concentration > 0 and not has_classes:
+        raise UsageError(
+            f"pool.concentration must be 0 with data.name={card.name}, which has no classes, "
+            f"got {concentration}"
+        )
+    if concentration > 0 and not config.pool.focal_classes:
+        raise UsageError(
+            "pool.focal_classes must name at least one class with "
+            f"pool.concentration={concentration:g}, got ()"
+        )
+    if conditional and not has_classes:
+        raise UsageError(
+            f"model.conditional must be False with data.name={card.name}, which has no classes, "
+            "got True"
+        )
     for member in members:
         check_sampler(member.model, member.sample)
         by_class = (conditional or concentration > 0) and member.data != "filtered"
-        check_filter(member.filter, has_classes=num_classes > 0, conditional=by_class)
+        check_filter(member.filter, has_classes=has_classes, conditional=by_class)
         if member.filter.reward_class is not None:
             class_number(member.filter.reward_class, "filter.reward_class", card)
-        rule = "be set with ensemble.data=filtered, which is what it keeps of the pool"
-        has_filter = member.data != "filtered" or member.filter.name != "none"
-        check(has_filter, "filter.name", rule, member.filter.name)
-        rule = "be another one with ensemble.data=filtered, as real images repeat themselves"
-        repeats = member.data == "filtered" and member.filter.name == "near-duplicates"
-        check(not repeats, "filter.name", rule, member.filter.name)
+        if member.data == "filtered" and member.filter.name == "none":
+            raise UsageError(
+                "filter.name must be set with ensemble.data=filtered, which is what the filter "
+                "keeps of the pool, got 'none'"
+            )
+        if member.data == "filtered" and member.filter.name == "near-duplicates":
+            raise UsageError(
+                "filter.name must be another one with ensemble.data=filtered, as real images "
+                "repeat themselves, got 'near-duplicates'"
+            )
 
 
 def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
-    """Raise UsageError where a part of the train images, as they lie, would be no random one."""
+    """Raise UsageError if a part of the train images, in their order, would not be a random one."""
     whole = config.pool.initial_images in (None, card.num_train)
     part = "" if whole else f"pool.initial_images={config.pool.initial_images}"
     if any(member.data == "shard" for member in members):
         part = "ensemble.data=shard"
-    rule = f"be stratified, official_train or all with {part}"
-    why = f"train images of {config.data.split} lie one official split after another"
-    check(not part or config.data.split not in IN_ORDER, "data.split", rule, config.data.split, why)
+    split = config.data.split
+    if part and split in IN_ORDER:
+        raise UsageError(
+            f"data.split must be stratified, official_train or all with {part}, got {split!r}; "
+            f"train images of {split} lie one official split after another"
+        )
 
 
 def check_judges(entry: Entry) -> None:
@@ -128,8 +141,11 @@ def check_judges(entry: Entry) -> None:
         by_class = entry.has_labels and member.filters_new
         least = min(counts, default=size) if by_class else size
         needed = member.filter.nearest_k if member.filter.name == "typicality" else 2
-        rule = f"be at least {needed}, as filter.name={member.filter.name} compares with them"
-        check(least >= needed, f"real images {'of each class ' * by_class}in D_1", rule, least)
+        if least < needed:
+            raise UsageError(
+                f"real images {'of each class ' * by_class}in D_1 must be at least {needed}, as "
+                f"filter.name={member.filter.name} compares with them, got {least}"
+            )
 
 
 def class_number(name: str, field: str, card: DatasetCard) -> int:
@@ -155,10 +171,11 @@ def class_name(name: str, field: str, card: DatasetCard) -> str:
 
 
 def focal_numbers(config: LineageConfig, card: DatasetCard) -> list[int]:
-    """The numbers of pool.focal_classes; ValueError where one does not exist or stands twice."""
+    """The numbers of pool.focal_classes; UsageError if one does not exist or is named twice."""
     names = config.pool.focal_classes
     numbers = [class_number(name, "pool.focal_classes", card) for name in names]
-    check(len(set(numbers)) == len(numbers), "pool.focal_classes", "name each class once", names)
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"pool.focal_classes must name each class once, got {names}")
     return numbers
 
 
@@ -179,8 +196,11 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
     elif member.data == "filtered":
         keep = int(pool_size(pool) / Fraction(str(member.filter.candidates)))
         seen = (filtered(entry, member, pool, keep, place=(generation, number)),)
-    rule = f"leave member {number} images to see in generation {generation}"
-    check(pool_size(seen) > 0, "ensemble.data", rule, member.data, "the pool has none of these")
+    if pool_size(seen) == 0:
+        raise UsageError(
+            f"ensemble.data must leave member {number} images to see in generation {generation}, "
+            f"got {member.data!r}; the pool has none of these"
+        )
     return seen
 
 

@@ -1,6 +1,6 @@
 """`sweep evaluate`: further metrics of a sweep's finished models, without training any.
 
-What is asked for is kept in sweep.json, so that a later `sweep run` measures new models so as well.
+The request is kept in sweep.json, so that a later `sweep run` measures new models in the same way.
 """
 
 import sys
@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from model.config import MetricsConfig
-from model.errors import UsageError
+from model.errors import UsageError, writing
 from model.features import extractor_label
 from model.metrics import METRICS, validate_metrics
 from sweep.blocks import blocks_of, store_key
@@ -32,10 +32,10 @@ NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images
 def evaluate(
     out: Path, metrics: MetricsConfig, *, store: str | None, address: str | None, command: str
 ) -> int:
-    """Measure every finished model of a sweep; returns 0, or 1 where a measurement failed.
+    """Measure every finished model of a sweep; returns 0, or 1 if a measurement failed.
 
     Raises:
-        ValueError, OSError: What is asked for is not possible; nothing was started.
+        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
     """
     out = out.absolute()
     sweep = read_sweep(out)
@@ -47,7 +47,8 @@ def evaluate(
     on_gpu = sweep.base.train.precision == "bf16"
     lineages = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
     work = missing_measurements(lineages, kept)
-    write_sweep(out, sweep, command)
+    with writing(out):
+        write_sweep(out, sweep, command)
     errors: dict[str, str] = {}
     if work:
         from sweep.runner import measure_nodes
@@ -69,16 +70,18 @@ def evaluate(
             raise
     else:
         print("nothing to measure: every number is there", file=sys.stderr)
-    fill(out, lineages, kept)
     from sweep.board import write_boards
 
-    write_boards(out, lineages, kept)
+    with writing(out):
+        fill(out, lineages, kept)
+        write_boards(out, lineages, kept)
     label = extractor_label(metrics)
     shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
-    run_analysis("table", str(short_path(out)), *(["--metric", *shown] if shown else []))
+    words = ["--metric", *shown] if shown else []
+    has_table = run_analysis("table", str(short_path(out)), *words)
     for lineage, error in errors.items():
         print(f"{lineage} failed: {error}", file=sys.stderr)
-    return 1 if errors else 0
+    return 0 if has_table and not errors else 1
 
 
 def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:

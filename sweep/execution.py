@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from model.errors import UsageError
+from model.errors import UsageError, writing
 from sweep.config import SweepConfig
 from sweep.folder import check_out, extend, fill, fill_part, write_sweep
 from sweep.places import open_store
@@ -24,10 +24,10 @@ from sweep.store import Store
 def execute(
     sweep: SweepConfig, out: Path, *, store: str | None, address: str | None, command: str
 ) -> int:
-    """Run a sweep and print its table; returns 0, or 1 where lineages failed or diverged.
+    """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
 
     Raises:
-        ValueError, OSError: Anything asked for is not possible; nothing was started.
+        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
     """
     out = out.absolute()
     check_out(out)
@@ -40,22 +40,26 @@ def execute(
     expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
     check_space(expected, kept)
     note_idle_settings(expected)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
-    write_sweep(out, sweep if address is None else without_capacity(sweep), command)
-    if kept.place != str(out):
-        note(kept, run_key(out, sweep), load_sweep(out))
-    records = fill(out, lineages, kept)
+    with writing(out):
+        write_sweep(out, sweep if address is None else without_capacity(sweep), command)
+        if kept.place != str(out):
+            note(kept, run_key(out, sweep), load_sweep(out))
+        records = fill(out, lineages, kept)
     errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
         with present(kept, run_key(out, sweep)):
             errors = compute(sweep, lineages, kept, out, address=address, command=command)
-        records = fill(out, lineages, kept, errors=errors)
+        with writing(out):
+            records = fill(out, lineages, kept, errors=errors)
     else:
         print("nothing to compute: every model and metric is there", file=sys.stderr)
     from sweep.board import write_boards
 
-    write_boards(out, lineages, kept)
+    with writing(out):
+        write_boards(out, lineages, kept)
     return conclude(out, records)
 
 
@@ -131,17 +135,17 @@ def compute(
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
-    """Print the table and where to look further; returns the exit code."""
+    """Print the table and where to look further; returns 1 if anything is missing."""
     shown = short_path(out)
     figures = shown / "figures"
-    run_analysis("table", str(shown))
-    run_analysis("figure", str(shown), "--out", str(figures), quiet=True)
+    has_table = run_analysis("table", str(shown))
+    has_figures = run_analysis("figure", str(shown), "--out", str(figures), quiet=True)
     print(f"figures:      {figures}/")
     print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
     bad = [record for record in records if record.status != "done"]
     for record in bad:
         print(f"{record.id} {record.status}: {record.error}", file=sys.stderr)
-    return 1 if bad else 0
+    return 0 if has_table and has_figures and not bad else 1
 
 
 def short_path(path: Path) -> Path:
@@ -149,8 +153,9 @@ def short_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def run_analysis(*words: str, quiet: bool = False) -> None:
-    """Run a command of analysis, in a process of its own as users do."""
+def run_analysis(*words: str, quiet: bool = False) -> bool:
+    """Run a command of analysis, in a process of its own as users do; returns whether it worked."""
     # -P: a user's own analysis/ in the working directory must not be taken for ours.
     command = [sys.executable, "-P", "-m", "analysis", *words]
-    subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)
+    return done.returncode == 0

@@ -22,10 +22,10 @@ from sweep.config import (
     LineageConfig,
     ResourcesConfig,
     SweepConfig,
+    checked_grids,
     flatten,
     key_defaults,
-    merge,
-    nest,
+    restored,
     to_json,
     updated,
 )
@@ -135,27 +135,21 @@ def read_sweep(out: Path) -> SweepConfig:
 
 
 def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
-    """Settings of a sweep.json; raises RecordError naming `path` for what is not allowed.
-
-    A setting added since the file was written is as the program was then, whatever today's default.
-    """
+    """Settings of a sweep.json; raises RecordError, naming `path`, for what is not allowed."""
     try:
-        base: Json = {}
-        for name, value in key_defaults(LineageConfig()).items():
-            base = merge(base, nest(name, value))
-        base = merge(base, complete(record.base))
+        if not isinstance(record.evaluations, list):
+            raise UsageError(f"evaluations must be a list, got {record.evaluations!r}")
         return SweepConfig(
-            name=record.name,
-            description=record.description,
-            base=updated(LineageConfig(), base),
-            grids=tuple(record.grids),
+            name=str(record.name),
+            description=str(record.description),
+            base=restored(LineageConfig(), complete(record.base)),
+            grids=checked_grids(record.grids),
             resources=updated(ResourcesConfig(), record.resources, "resources."),
             evaluations=tuple(
-                updated(MetricsConfig(), merge(key_defaults(MetricsConfig()), metrics), "metrics.")
-                for metrics in record.evaluations
+                restored(MetricsConfig(), metrics, "metrics.") for metrics in record.evaluations
             ),
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except UsageError as error:
         raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
 
 

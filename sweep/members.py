@@ -1,25 +1,24 @@
 """The members of a generation: models side by side, each with its settings and part of the pool.
 
-Without ensemble settings a generation is one model that sees the whole pool. Must not know keys,
-pixels or files.
+Without ensemble settings a generation is one model that sees the whole pool.
 """
 
-import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig, check
-from model.errors import check_choice
-from sweep.config import LineageConfig, MemberData, get_hint, merge, nest, updated
+from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
+from model.errors import UsageError, check_choice, check_finite
+from model.values import parse_word
+from sweep.config import LineageConfig, MemberData, merge, nest, parse_setting, updated
 
 OWN = ("share", "data")
-"""Words of ensemble.members that are no settings of a lineage."""
+"""Words of ensemble.members that are not settings of a lineage."""
 GROUPS = ("model", "train", "sample", "filter")
 """Settings of a lineage that its members may differ in."""
 SUM_TOLERANCE = 1e-6
-"""Of shares that no decimal numbers of a few digits hold, as thirds."""
+"""Shares such as thirds do not sum to 1 exactly when they are written with a few digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +49,11 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
     texts = config.ensemble.members or ("",) * config.ensemble.size
     members = tuple(_member(config, text, number) for number, text in enumerate(texts))
     for member in members:
-        rule = "be all, shard or filtered with pool.rule=subsample, which mixes all images"
-        apart = config.pool.rule != "subsample" or member.data not in ("own", "real")
-        check(apart, "ensemble.data", rule, member.data)
+        if config.pool.rule == "subsample" and member.data in ("own", "real"):
+            raise UsageError(
+                "ensemble.data must be all, shard or filtered with pool.rule=subsample, which "
+                f"mixes all images, got {member.data!r}"
+            )
     check_shares(texts, members)
     return members
 
@@ -62,32 +63,34 @@ def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
     given = [any(word.startswith("share=") for word in text.split()) for text in texts]
     if not any(given):
         return
-    rule = "have a share each, or none of them"
-    check(all(given), "ensemble.members", rule, f"{sum(given)} shares of {len(members)} members")
+    if not all(given):
+        raise UsageError(
+            "ensemble.members must have a share each, or none of them, got "
+            f"{sum(given)} shares of {len(members)} members"
+        )
     total = sum(member.share for member in members)
-    close = abs(total - 1) < SUM_TOLERANCE
-    check(close, "ensemble.members", "have shares that sum to 1", round(total, 9))
+    if not abs(total - 1) < SUM_TOLERANCE:
+        raise UsageError(f"ensemble.members must have shares that sum to 1, got {round(total, 9)}")
 
 
 def _member(config: LineageConfig, text: str, number: int) -> Member:
     """A member from its words."""
     where = f"ensemble.members[{number}]"
-    own: dict[str, Any] = {"share": 1.0, "data": config.ensemble.data}
+    own = {"share": "1", "data": config.ensemble.data}
     changes: dict[str, Any] = {}
     for word in text.split():
         name, equals, value = word.partition("=")
-        check(bool(equals), where, "be words like name=value", word)
+        if not equals:
+            raise UsageError(f"{where} must be words like name=value, got {word!r}")
         if name in OWN:
             own[name] = value
             continue
-        group = name.split(".")[0]
-        check("." in name and group in GROUPS, where, f"set {_settable()}", word)
-        changes = merge(changes, nest(name, _typed(config, name, value)))
-    try:
-        share = float(own["share"])
-    except ValueError:
-        share = float("nan")
-    check(0 <= share < float("inf"), where, "have a share of at least 0", own["share"])
+        if not name.startswith(tuple(f"{group}." for group in GROUPS)):
+            settings = f"{', '.join(OWN)} or a setting of {', '.join(GROUPS)}"
+            raise UsageError(f"{where} must set {settings}, got {word!r}")
+        changes = merge(changes, nest(name, parse_setting(config, name, value)))
+    share = parse_word(own["share"], float, f"{where} share")
+    check_finite(f"{where} share", share, 0)
     check_choice(f"{where} data", own["data"], typing.get_args(MemberData))
     train = changes.get("train")
     if isinstance(train, Mapping) and "epochs" not in train and {"steps", "images"} & set(train):
@@ -96,24 +99,6 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     return Member(
         **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
     )
-
-
-def _settable() -> str:
-    return ", ".join(OWN) + " or a setting of " + ", ".join(GROUPS)
-
-
-def _typed(config: LineageConfig, dotted: str, text: str) -> Any:
-    """A word's value: text as it is; else what JSON reads, and a list at commas."""
-    if get_hint(config, dotted) in (str, str | None):
-        return text
-
-    def one(word: str) -> Any:
-        try:
-            return json.loads(word)
-        except ValueError:
-            return word
-
-    return [one(word) for word in text.split(",")] if "," in text else one(text)
 
 
 def member_config(config: LineageConfig, member: Member) -> LineageConfig:

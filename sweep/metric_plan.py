@@ -6,7 +6,7 @@ A specification's hash names a node's file of numbers. Must not import torch or 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from model.config import MetricsConfig, SampleConfig, check
+from model.config import MetricsConfig, SampleConfig
 from model.errors import UsageError
 from model.features import weights_digest
 from model.metrics import check_needs, check_probe
@@ -91,12 +91,11 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     num_images = metrics.num_images or card.num_reference
     if "kid" in metrics.names and metrics.kid_subset_size is not None:
         most = min(num_images, card.num_reference)
-        check(
-            metrics.kid_subset_size <= most,
-            "metrics.kid_subset_size",
-            f"be at most the {most} images that are compared",
-            metrics.kid_subset_size,
-        )
+        if metrics.kid_subset_size > most:
+            raise UsageError(
+                f"metrics.kid_subset_size must be at most the {most} images that are compared, "
+                f"got {metrics.kid_subset_size}"
+            )
     num_classes = card.num_classes or len(card.class_names)
     parts = {"train_labels", "reference_labels"} if num_classes else set()
     labels: tuple[int, ...] = ()
@@ -160,13 +159,11 @@ def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
         return None
     metrics = selection_metrics(config)
     needed = max(2, metrics.kid_subset_size or 0)
-    check(
-        card.num_validation >= needed,
-        "data.validation_fraction",
-        f"leave at least {needed} images to select by",
-        config.data.validation_fraction,
-        f"it leaves {card.num_validation} of {card.name}",
-    )
+    if card.num_validation < needed:
+        raise UsageError(
+            f"data.validation_fraction must leave at least {needed} images to select by, got "
+            f"{config.data.validation_fraction}; it leaves {card.num_validation} of {card.name}"
+        )
     found: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
     if (weights := weights_digest(metrics)) is not None:
         found["weights"] = weights

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, check
+from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS, check_package
 from model.features import weights_digest
@@ -225,9 +225,11 @@ def plan_node(
             "use more data, a larger pool.alpha or another ensemble.data"
         )
     iterative = FAMILY_FACTS[config.model.family].iterative
-    if not iterative:
-        rule = f"be scratch with model.family={config.model.family}, which is fitted in one step"
-        check(config.train.start == "scratch", "train.start", rule, config.train.start)
+    if not iterative and config.train.start != "scratch":
+        raise UsageError(
+            f"train.start must be scratch with model.family={config.model.family}, which is fitted "
+            f"in one step, got {config.train.start!r}"
+        )
     num_steps, images_seen = 0, size
     if iterative:
         num_steps = training_steps(size, config.train, first_pool=pool_size(first))

@@ -12,13 +12,14 @@ Standard library only: must not know torch, ray, numpy or the rest of sweep.
 
 import json
 import os
+import tomllib
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from model.errors import OneLineError
+from model.errors import MissingFileError, OneLineError, reading
 
 SCHEMA_VERSION = 1
 
@@ -242,11 +243,19 @@ class DatasetCard(Record):
 def read_json(path: Path) -> Json:
     """Read a JSON object; raises RecordError naming the file where it is missing or damaged."""
     try:
-        return parse_json(path.read_bytes(), path)
-    except FileNotFoundError:
+        with reading(path):
+            return parse_json(path.read_bytes(), path)
+    except MissingFileError:
         raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
-    except OSError as error:
-        raise RecordError(_damaged(path, error)) from None
+
+
+def read_toml(path: Path) -> Json:
+    """Read a TOML file; raises a OneLineError, naming it, if it is missing or not TOML."""
+    try:
+        with reading(path), open(path, "rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} must be TOML: {error}") from None
 
 
 def parse_json(text: bytes, source: object) -> Json:

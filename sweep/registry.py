@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from model.errors import OneLineError
 from sweep.config import ResourcesConfig
 from sweep.files import sha256
 from sweep.folder import sweep_from_record
 from sweep.places import existing_store
-from sweep.records import RecordError, SweepRecord, dump_json
+from sweep.records import SweepRecord, dump_json
 from sweep.report import follow
 from sweep.store import Store
 
@@ -49,7 +50,7 @@ def print_sweeps(place: str) -> None:
     for name in names:
         try:
             record = store.read_sweep(name)
-        except (RecordError, OSError) as error:
+        except OneLineError as error:
             print(error)
         else:
             parts.setdefault(name.rpartition(".")[0], []).append(record)
@@ -57,7 +58,7 @@ def print_sweeps(place: str) -> None:
         record = joined(records)
         try:
             print("\n".join(lines_of(store, key, record)))
-        except (ValueError, OSError) as error:
+        except OneLineError as error:
             print(f"{record.name}: {error}")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config import DataConfig, MetricsConfig, check
+from model.config import DataConfig, MetricsConfig
+from model.errors import check_at_least
 from model.family_facts import model_size
 from model.features import extractor_label, find_extractor
 from model.filters import feature_settings, unused_settings
@@ -59,10 +60,9 @@ def print_plan(
         prices: File with a table of prices.
 
     Raises:
-        ValueError, FileNotFoundError: As for the run; nothing is written.
+        OneLineError: As for the run; nothing is written.
     """
-    fewest = min(slots, default=0)
-    check(fewest >= 1, "--slots", "be at least 1", fewest)
+    check_at_least("--slots", min(slots, default=0), 1)
     table = None if prices is None else read_prices(prices)
     timed = Timings()
     for folder in timings:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from model.config import check
 from model.errors import UsageError, check_choice
 from sweep.config import PoolConfig
 from sweep.pool import RANDOM, Pool, Segment, pool_size, select
@@ -63,11 +62,11 @@ def rule_of(config: PoolConfig) -> PoolRule:
             f"pool.alpha must be None with pool.rule={config.rule}, where it has no meaning, "
             f"got {config.alpha}; pass --pool.alpha None"
         )
-    if not rule.has_reserve:
-        ruled = f"be None with pool.rule={config.rule}, which takes no fresh images"
-        check(config.fresh_images is None, "pool.fresh_images", ruled, config.fresh_images)
-        ruled = ruled.replace("be None", "be error")
-        check(config.exhausted == "error", "pool.exhausted", ruled, config.exhausted)
+    beside = f"with pool.rule={config.rule}, which takes no fresh images"
+    if not rule.has_reserve and config.fresh_images is not None:
+        raise UsageError(f"pool.fresh_images must be None {beside}, got {config.fresh_images}")
+    if not rule.has_reserve and config.exhausted != "error":
+        raise UsageError(f"pool.exhausted must be error {beside}, got {config.exhausted!r}")
     return rule
 
 
@@ -80,15 +79,20 @@ def first_pool(config: PoolConfig, *, source: str, num_train: int) -> Pool:
     """D_1: the first pool.initial_images of the train images, or all of them.
 
     Raises:
-        UsageError: There are not so many, or none is left in reserve where the rule needs some.
+        UsageError: There are fewer, or none is left in reserve for a rule that needs some.
     """
     count = num_train if config.initial_images is None else config.initial_images
-    rule = f"be at most the {num_train} train images"
-    check(count <= num_train, "pool.initial_images", rule, config.initial_images)
-    if POOL_RULES[config.rule].has_reserve:
-        rule = f"be below the {num_train} train images with pool.rule={config.rule}"
-        way_out = "the rest of them is the reserve of fresh images"
-        check(count < num_train, "pool.initial_images", rule, config.initial_images, way_out)
+    if count > num_train:
+        raise UsageError(
+            f"pool.initial_images must be at most the {num_train} train images, "
+            f"got {config.initial_images}"
+        )
+    if POOL_RULES[config.rule].has_reserve and count == num_train:
+        raise UsageError(
+            f"pool.initial_images must be below the {num_train} train images with "
+            f"pool.rule={config.rule}, got {config.initial_images}; the rest of them is the "
+            "reserve of fresh images"
+        )
     return (Segment(kind="real", source=source, start=0, stop=count),)
 
 

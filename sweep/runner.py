@@ -36,7 +36,7 @@ from ray._private.authentication.authentication_token_setup import (  # noqa: E4
 from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
-from model.errors import UsageError  # noqa: E402
+from model.errors import Terminated, UsageError  # noqa: E402
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.display import Display  # noqa: E402
 from sweep.plan import PlannedLineage  # noqa: E402
@@ -213,7 +213,7 @@ def started_ray(
     model.py or analysis/ would shadow ours; so it is started from a folder of ours.
 
     Raises:
-        UsageError: The address would have Ray start here with settings that are not ours.
+        UsageError: No cluster can be joined at the address, or Ray would start one of its own.
     """
     if address == "local":
         raise UsageError(
@@ -221,7 +221,13 @@ def started_ray(
         )
     directory.mkdir(parents=True, exist_ok=True)
     here = Path.cwd()
-    previous = signal.signal(signal.SIGTERM, raise_interrupt)
+    received: list[int] = []
+
+    def terminate(number: int, frame: object) -> None:
+        received.append(number)
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, terminate)
     os.chdir(directory)
     try:
         with contextlib.ExitStack() as stack:
@@ -230,13 +236,29 @@ def started_ray(
                 options = stack.enter_context(private_options(resources))
             options |= {"log_to_driver": False, "logging_level": "CRITICAL"}
             stack.callback(ray.shutdown)
-            ray.init(**options)
-            signal.signal(signal.SIGTERM, raise_interrupt)  # ray.init has replaced it
+            init_ray(options, address)
+            signal.signal(signal.SIGTERM, terminate)  # ray.init has replaced it
             there = ray.cluster_resources()
             yield there if address is None else cluster_total(resources, there)
+    except KeyboardInterrupt:
+        if received:
+            raise Terminated from None  # Ray may have raised a KeyboardInterrupt in its place
+        raise
     finally:
         os.chdir(here)
         signal.signal(signal.SIGTERM, previous)
+
+
+def init_ray(options: dict[str, Any], address: str | None) -> None:
+    """Start or join Ray; raises UsageError if nothing can be joined at the user's address."""
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        if address is None:
+            raise
+        raise UsageError(
+            f"--address must be that of a running Ray cluster, got {address!r} ({error})"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -260,11 +282,6 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
             }
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = reached
-
-
-def raise_interrupt(signum: int, frame: object) -> None:
-    """Treat SIGTERM as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 class TrialEvents(tune.Callback):

@@ -12,12 +12,13 @@ import numpy as np
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH
 from model.config import FilterConfig, MetricsConfig, SampleConfig
 from model.data.datasets import Dataset
+from model.errors import UsageError
 from model.filters import FILTERS, select
 from model.job import Diverged
 from model.probe import Probe, fit_probe
 from model.randomness import Purpose, generator
 from sweep.blocks import block_size, blocks_with, store_key
-from sweep.config import key_defaults, updated
+from sweep.config import key_defaults, restored
 from sweep.entering import PROBE
 from sweep.files import CorruptError
 from sweep.keys import digest
@@ -199,7 +200,7 @@ class Sources:
                 rng=generator(tuple(by["seed"]), Purpose.POOL),
                 config=config,
             )
-        except ValueError as error:
+        except UsageError as error:
             if config.name not in MAY_LACK:
                 raise
             # Settings were checked before: the images are too much alike.
@@ -274,9 +275,9 @@ class Sources:
 
 def filter_config(by: Json) -> FilterConfig:
     """A filter's settings from a recipe, which leaves out those at their frozen `key_default`."""
-    frozen = key_defaults(FilterConfig())
-    given = {name: by[name] for name in frozen if name in by and name != "weights"}
-    return updated(FilterConfig(), {**frozen, **given}, "filter.")
+    config = FilterConfig()
+    given = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
+    return restored(config, given, "filter.")
 
 
 def own_segments(pool: Pool) -> Iterator[Segment]:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.__main__ import COMMANDS
-from model.command_line import run_command
+from model.__main__ import PROGRAM
 from model.config import DataConfig
 from model.data.datasets import load_dataset
 from model.images import encode_png
@@ -23,7 +22,7 @@ GENERATED, REFERENCE, TRAIN = np.split(DIGITS.train[:360], [60, 180])
 
 def run(*args: object) -> int:
     words = [str(arg) for arg in args]
-    return run_command(COMMANDS["evaluate"], ["--metrics.extractor", "pixels", *words])
+    return PROGRAM.run(["evaluate", "--metrics.extractor", "pixels", *words])
 
 
 def measured(capsys: pytest.CaptureFixture[str], *args: object) -> dict:

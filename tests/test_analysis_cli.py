@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from results_folder import write_folder
 
-from analysis.__main__ import main
+from analysis.__main__ import PROGRAM
 
 
 def run(*args) -> int:
-    return main([str(arg) for arg in args])
+    return PROGRAM.run([str(arg) for arg in args])
 
 
 def test_table_prints_kid_and_composition(tmp_path, capsys):
@@ -100,8 +100,8 @@ def test_check_without_weights_says_not_copied(tmp_path, capsys):
         (["table", "{run}", "--by", "alpha"], "--by must be one of"),
         (["table", "{run}", "--confidence", "95"], "--confidence must be in (0, 1), got 95.0"),
         (["table", "{run}", "--tidy", "--format", "md"], "--tidy must stand without"),
-        (["table", "{run}", "--out", "{run}"], "Is a directory"),
-        (["figure", "{run}", "--out", "{run}/sweep.json"], "File exists"),
+        (["table", "{run}", "--out", "{run}"], "must be writable, got 'Is a directory'"),
+        (["figure", "{run}", "--out", "{run}/sweep.json"], "must be writable, got 'File exists'"),
         (["figure", "{run}", "--out", "{empty}", "--seed", "9"], "--seed must be one of"),
         (["check", "{empty}"], "sweep.json must exist"),
     ],
@@ -121,11 +121,8 @@ def test_help_imports_neither_pandas_nor_matplotlib():
     """Nor torch and ray, which analysis never needs."""
     code = (
         "import sys\n"
-        "from analysis.__main__ import main\n"
-        "try:\n"
-        "    main(['table', '--help'])\n"
-        "except SystemExit as stop:\n"
-        "    assert stop.code == 0\n"
+        "from analysis.__main__ import PROGRAM\n"
+        "assert PROGRAM.run(['table', '--help']) == 0\n"
         "heavy = ('pandas', 'matplotlib', 'scipy', 'torch', 'ray')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
@@ -137,9 +134,9 @@ def test_tables_and_figures_import_neither_torch_nor_ray(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), generations=2)
     code = (
         "import sys\n"
-        "from analysis.__main__ import main\n"
-        "main(['table', sys.argv[1]])\n"
-        "main(['figure', sys.argv[1], '--out', sys.argv[2]])\n"
+        "from analysis.__main__ import PROGRAM\n"
+        "PROGRAM.run(['table', sys.argv[1]])\n"
+        "PROGRAM.run(['figure', sys.argv[1], '--out', sys.argv[2]])\n"
         "print([m for m in ('torch', 'ray', 'sweep.store', 'model.config') if m in sys.modules])\n"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "figures")]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import COMMANDS as ANALYSIS
-from model.__main__ import COMMANDS as MODEL
-from sweep.__main__ import COMMANDS as SWEEP
+from analysis.__main__ import PROGRAM as ANALYSIS
+from model.__main__ import PROGRAM as MODEL
+from sweep.__main__ import PROGRAM as SWEEP
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
-PROGRAMS = {"sweep": SWEEP, "analysis": ANALYSIS, "model": MODEL}
+PROGRAMS = {program.name: program.commands for program in (SWEEP, ANALYSIS, MODEL)}
 COMMANDS = [*PROGRAMS, *(f"{p} {name}" for p, commands in PROGRAMS.items() for name in commands)]
 
 

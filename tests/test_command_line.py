@@ -1,21 +1,35 @@
-"""What all commands share: one-line errors, warnings and exit codes."""
+"""What all commands share: reading words, one-line errors, warnings and exit codes."""
 
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pytest
 import tyro
 
-from model.command_line import find_command, parse, run_command
-from model.errors import UsageError
+from model.commands.command_line import Command, Program
+from model.errors import MissingFileError, OneLineError, Terminated, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Group:
+    """Options with a common prefix."""
+
+    rate: float | None = 0.5
+    """How fast."""
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and self.rate < 0:
+            raise UsageError(f"group.rate must be at least 0, got {self.rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Command):
     """A paragraph that is a good deal longer than a terminal of forty columns.
 
     Another.
@@ -27,81 +41,181 @@ class Options:
     """A file, and quite a few words about it, so that its help takes more lines than one or two."""
     count: int = 1
     """How many."""
-    rate: float = 0.5
-    """How fast."""
+    group: Group = Group()
+    """A group."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError(f"--count must be at least 1, got {self.count}")
+            raise UsageError(f"--count must be at least 1, got {self.count}")
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print what was read."""
+        sys.stdout.write(f"{self.count} {self.group.rate} {' '.join(args)}\n")
+        return 3
 
 
-def complaint(*args: str) -> str:
-    with pytest.raises(UsageError) as raised:
-        parse(Options, list(args), prog="prog")
-    return str(raised.value)
+class Idle(Command):
+    """Do nothing."""
+
+
+PROGRAM = Program(name="prog", description="A program.", commands={"work": Work, "idle": Idle})
+
+
+def failing(error: BaseException) -> Program:
+    """A program whose only work is to fail."""
+
+    class Fail(Idle):
+        def run(self, args: Sequence[str]) -> int:
+            raise error
+
+    return Program(name="prog", description="A program.", commands={"fail": Fail, "idle": Idle})
+
+
+def test_a_command_gets_its_options_and_words_and_gives_the_exit_code(capsys):
+    words = ["here", "--out", "x", "--count", "2", "--group.rate", "1e-3"]
+    assert PROGRAM.run(["work", *words]) == 3
+    assert capsys.readouterr().out == f"2 0.001 {' '.join(words)}\n"
+
+
+@pytest.mark.parametrize("word", ["None", "none"])
+def test_a_flag_takes_none_as_an_axis_does(word, capsys):
+    assert PROGRAM.run(["work", "here", "--out", "x", "--group.rate", word]) == 3
+    assert capsys.readouterr().out.startswith("1 None")
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("words", "message"),
     [
-        ((), "prog needs DIR and --out; see prog --help"),
-        (("here",), "prog needs --out; see prog --help"),
-        (("here", "--out", "x", "--count", "a"), "--count must be a whole number, got 'a'"),
-        (("here", "--out", "x", "--rate", "a"), "--rate must be a number, got 'a'"),
-        (("here", "--out", "x", "--count", "0"), "--count must be at least 1, got 0"),
-        (("here", "--out", "x", "--cuont", "2"), "did you mean --count?"),
-        (("here", "--out", "x", "there"), "there is not an option; prog --help lists them"),
+        ("--count 0", "--count must be at least 1, got 0"),
+        ("--group.rate -1", "group.rate must be at least 0, got -1.0"),
     ],
 )
-def test_a_mistake_is_a_line_that_names_the_option(args, message):
-    assert message in complaint(*args)
-    assert "\n" not in complaint(*args)
+def test_a_value_that_breaks_a_rule_is_one_line_and_status_2(words, message, capsys):
+    """Whether the options themselves or a group of them has the rule."""
+    assert PROGRAM.run(["work", "here", "--out", "x", *words.split()]) == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "Expected one of {work, idle}"),
+        ("wrok", "Available subcommands: work, idle"),
+        ("work", "Missing from prog work:"),
+        ("work here", "--out PATH"),
+        ("work here --out x --count a", "--count: the value must be a whole number, got 'a'"),
+        ("work here --out x --group.rate a", "--group.rate: the value must be a number, got 'a'"),
+        ("work here --out x --cuont 2", "--count INT"),
+        ("work here --out x there", "Unrecognized options: there"),
+    ],
+)
+def test_words_that_cannot_be_read_are_told_in_a_box_and_status_2(words, told, capsys):
+    """With suggestions, which are tyro's."""
+    assert PROGRAM.run(words.split()) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert told in " ".join(said.split())
+    assert not said.startswith("error: ")
+
+
+def test_help_names_each_command_with_its_first_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert PROGRAM.run(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: prog [-h] {work,idle}\n\nA program.\n")
+    assert "A paragraph that is a good deal longer than a terminal of forty columns." in printed
+    assert "Another." not in printed
 
 
 def test_help_is_as_wide_as_the_terminal(monkeypatch, capsys):
-    """Paragraphs too, and no line ends in blanks."""
+    """Paragraphs too; the line of usage is tyro's alone."""
     monkeypatch.setenv("COLUMNS", "40")
-    with pytest.raises(SystemExit):
-        parse(Options, ["--help"], prog="prog")
-    lines = capsys.readouterr().out.splitlines()
+    assert PROGRAM.run(["work", "--help"]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 40
-    assert [line for line in lines if line != line.rstrip()] == []
 
 
-def test_an_unknown_command_is_answered_with_a_close_one():
-    with pytest.raises(UsageError, match=r"tain is not a command; did you mean train\?"):
-        find_command("tain", {"train": lambda args: 0}, "prog")
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_every_command_and_flag(shell, capsys):
+    assert PROGRAM.run(["--tyro-print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [word for word in ("work", "idle", "group.rate") if word not in script] == []
 
 
-def fail(error: BaseException) -> int:
-    def command(args: list[str]) -> int:
-        raise error
+def test_the_version_is_that_of_the_distribution(capsys):
+    from importlib.metadata import version
 
-    return run_command(command, [])
+    assert PROGRAM.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"prog (collapse-sweep) {version('collapse-sweep')}\n"
 
 
-@pytest.mark.parametrize("error", [ValueError("two\nlines"), FileNotFoundError("two\nlines")])
-def test_an_error_is_one_line_and_status_2(error, capsys):
-    assert fail(error) == 2
-    assert capsys.readouterr().err == "error: two\n"
+@pytest.mark.parametrize(
+    "error", [OneLineError("two\nlines"), UsageError("two\nlines"), MissingFileError("two\nlines")]
+)
+def test_an_error_that_the_user_can_mend_is_one_line_and_status_2(error, capsys):
+    assert failing(error).run(["fail"]) == 2
+    assert capsys.readouterr().err == "error: two lines\n"
+
+
+def test_an_error_cannot_move_the_terminals_cursor(capsys):
+    """As a file's name could, which a message repeats."""
+    assert failing(UsageError("\x1b[2Jgone")).run(["fail"]) == 2
+    assert capsys.readouterr().err == "error:  [2Jgone\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("operands could not be broadcast together"),
+        FileNotFoundError("no such file"),
+        ImportError("cannot import name"),
+        ModuleNotFoundError("No module named 'sweep.none'", name="sweep.none"),
+    ],
+)
+def test_any_other_error_is_a_bug_with_its_traceback_and_status_70(error, capsys):
+    assert failing(error).run(["fail"]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert f"{type(error).__name__}: {error}" in said
+    assert said.splitlines()[-1].startswith("This is a bug of collapse-sweep ")
+
+
+def test_a_value_error_of_numpys_is_a_bug(capsys):
+    """Though UsageError is a ValueError too."""
+
+    class Broken(Idle):
+        def run(self, args: Sequence[str]) -> int:
+            return int(np.zeros(2) @ np.zeros(3))
+
+    program = Program(name="p", description="P.", commands={"broken": Broken, "idle": Idle})
+    assert program.run(["broken"]) == 70
+    assert "matmul" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named_with_the_extra_that_has_it(capsys):
-    assert fail(ModuleNotFoundError("No module named 'x'", name="x")) == 2
-    assert "needs the package x" in capsys.readouterr().err
+    assert failing(ModuleNotFoundError("No module named 'x.y'", name="x.y")).run(["fail"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: this command needs the package x.y, which is not installed; "
+        "pip install 'collapse-sweep[all]'\n"
+    )
 
 
-def test_an_interrupt_is_status_130():
-    assert fail(KeyboardInterrupt()) == 130
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+def test_a_signal_is_status_128_and_its_number(error, status, capsys):
+    assert failing(error).run(["fail"]) == status
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.filterwarnings("always")
 def test_a_warning_is_one_line_without_its_place_in_the_code(capsys):
-    def command(args: list[str]) -> int:
-        warnings.warn("it has no effect", stacklevel=1)
-        return 0
+    class Warn(Idle):
+        def run(self, args: Sequence[str]) -> int:
+            warnings.warn("it has no effect", stacklevel=1)
+            return 0
 
-    assert run_command(command, []) == 0
+    program = Program(name="p", description="P.", commands={"warn": Warn, "idle": Idle})
+    assert program.run(["warn"]) == 0
     assert capsys.readouterr().err == "warning: it has no effect\n"
 
 

@@ -9,12 +9,11 @@ import pytest
 from sheets import untile
 from tiny_training import new_stream
 
-from model.__main__ import COMMANDS
+from model.__main__ import PROGRAM
 from model.checkpoint import Checkpoint
-from model.command_line import run_command
+from model.commands.train import chosen_classes
 from model.config import SampleConfig
 from model.data.reading import decode_image
-from model.generation import chosen_classes
 
 SMALL = [
     *("--data.train-limit", "64", "--model.widths", "4", "8", "--model.block-depth", "1"),
@@ -25,7 +24,7 @@ DIGITS = [str(digit) for digit in range(10)]
 
 
 def run(name: str, *args: object) -> int:
-    return run_command(COMMANDS[name], [str(arg) for arg in args])
+    return PROGRAM.run([name, *map(str, args)])
 
 
 def sampled(weights: Path, out: Path, count: int, *args: object) -> Path:

@@ -145,7 +145,7 @@ def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str
         ("train", 3, "train must be a table of settings, got 3"),
         ("pool.alpha", -0.5, "pool.alpha must be a finite number of at least 0, got -0.5"),
         ("pool.concentration", 2, "pool.concentration must be in [0, 1], got 2.0"),
-        ("train.steps", 5, "train must have exactly one of epochs, steps and images"),
+        ("train.steps", 5, "train must have only one of epochs, steps and images"),
         ("data.image_size", 12, "data.image_size must be divisible by 8"),
         ("train.select", "best_kid", "data.validation_fraction must be above 0"),
     ],

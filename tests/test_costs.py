@@ -313,7 +313,5 @@ def test_a_mistake_in_the_table_is_one_line(text, message, tmp_path: Path) -> No
 
 def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
     """It names the file."""
-    with pytest.raises(
-        FileNotFoundError, match=r"--prices must be a \.toml file, got .*none\.toml"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"none\.toml must exist"):
         read_prices(tmp_path / "none.toml")

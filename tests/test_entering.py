@@ -338,7 +338,7 @@ def test_what_does_not_fit_the_classes_is_one_line(changes, message) -> None:
         ),
         (
             {"filter.name": "confidence", "filter.candidates": 2.0},
-            "filter.name must be a filter that needs no classes where the real images have none",
+            "filter.name must be a filter that needs no classes if the real images have none",
         ),
     ],
 )

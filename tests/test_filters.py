@@ -329,7 +329,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         ),
         (
             {"name": "confidence", "candidates": 2.0},
-            "name must be a filter that needs no classes where .* got 'confidence'; choose",
+            "name must be a filter that needs no classes if .* got 'confidence'; choose",
         ),
         (
             {"name": "typicality", "candidates": 2.0, "extractor": "pixel"},

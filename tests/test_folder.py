@@ -126,6 +126,29 @@ def test_a_sweep_json_with_wrong_settings_is_an_error_that_names_it(tmp_path: Pa
         read_sweep(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("base", 3, "base must be a table of settings, got 3"),
+        ("base", {"train": 3}, "train must be a table of settings, got 3"),
+        ("grids", 3, "grids must be a list of tables"),
+        ("grids", [{"seed": 3}], "grids must be a list of tables"),
+        ("resources", [], "resources must be a table of settings"),
+        ("evaluations", 3, "evaluations must be a list, got 3"),
+        ("evaluations", [3], "metrics must be a table of settings, got 3"),
+    ],
+)
+def test_a_sweep_json_of_another_form_is_an_error_that_names_it(
+    field: str, value: object, message: str, tmp_path: Path
+) -> None:
+    """Whatever a field holds in the place of what it should."""
+    record = load_sweep(written(tmp_path))
+    replace(record, **{field: value}).save(tmp_path / "sweep.json")
+    with pytest.raises(RecordError, match=r"sweep.json must hold a sweep's settings: ") as raised:
+        read_sweep(tmp_path)
+    assert message in str(raised.value)
+
+
 def test_a_sweep_comes_back_from_its_folder(tmp_path: Path) -> None:
     """Settings, grids and resources."""
     assert read_sweep(written(tmp_path, preset_of("paper"))) == preset_of("paper")

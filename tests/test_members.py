@@ -87,10 +87,10 @@ def test_setting_steps_clears_the_epochs() -> None:
         ),
         ("pool.alpha=3", "ensemble.members[0] must set share, data or a setting of model, train"),
         ("train=3", "ensemble.members[0] must set share, data or a setting of model, train"),
-        ("share=-1", "ensemble.members[0] must have a share of at least 0, got '-1'"),
-        ("share=nan", "ensemble.members[0] must have a share of at least 0, got 'nan'"),
-        ("share=inf", "ensemble.members[0] must have a share of at least 0, got 'inf'"),
-        ("share=much", "ensemble.members[0] must have a share of at least 0, got 'much'"),
+        ("share=-1", "ensemble.members[0] share must be a finite number of at least 0, got -1.0"),
+        ("share=nan", "ensemble.members[0] share must be a finite number of at least 0, got nan"),
+        ("share=inf", "ensemble.members[0] share must be a finite number of at least 0, got inf"),
+        ("share=much", "ensemble.members[0] share must be a number, got 'much'"),
         (
             "data=shards",
             "ensemble.members[0] data must be one of all, shard, real, own, filtered, got "
@@ -168,7 +168,7 @@ def test_shares_are_given_for_all_members_or_for_none() -> None:
     """What is left over is nobody's guess."""
     config = make_lineage({"ensemble.members": ["share=0.5", ""]})
     assert error_of(lambda: members_of(config)) == (
-        "ensemble.members must have a share each, or none of them, got '1 shares of 2 members'"
+        "ensemble.members must have a share each, or none of them, got 1 shares of 2 members"
     )
 
 
@@ -260,8 +260,8 @@ def test_filtered_data_need_a_filter() -> None:
     """There is nothing to keep without one."""
     config = make_lineage({**GAUSSIAN, "ensemble.data": "filtered"})
     assert error_of(lambda: plan_lineage(config, CARD)) == (
-        "filter.name must be set with ensemble.data=filtered, which is what it keeps of the pool, "
-        "got 'none'"
+        "filter.name must be set with ensemble.data=filtered, which is what the filter keeps of "
+        "the pool, got 'none'"
     )
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from model.outputs import StateFile, check_new, write_file, write_folder
+from model.commands.files import StateFile, check_new, write_file, write_folder
+from model.errors import UsageError
 
 
 def break_off():
@@ -25,7 +26,9 @@ def test_a_folder_takes_the_place_of_an_empty_one(tmp_path):
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     """And not the temporary one beside it."""
     path = tmp_path / "nowhere" / "file"
-    with pytest.raises(OSError, match=rf"^{path} cannot be written: No such file or directory$"):
+    with pytest.raises(
+        UsageError, match=rf"^{path} must be writable, got 'No such file or directory'$"
+    ):
         write_file(path, b"")
 
 

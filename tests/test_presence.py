@@ -75,7 +75,7 @@ def test_a_stopped_sweep_ends_keeps_what_is_done_and_resumes(tmp_path):
         stopped = run_sweep("stop", copied, "--store", tmp_path / "store", cwd=tmp_path)
         assert stopped.returncode == 0, stopped.stderr
         assert "stopped; finished models are kept" in stopped.stdout
-        assert run.wait(60) == 130
+        assert run.wait(60) == 143
         wait_for(lambda: not run.processes(), "the end of Ray's processes")
     before = finished_nodes(tmp_path / "store")
     assert 1 <= len(before) < 3

@@ -1,16 +1,15 @@
 """Facts of requests: how a preset or a file, overrides and axes become a sweep, or an error."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-import tyro
 
-from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
+from model.commands.command_line import parse
+from sweep.__main__ import Plan
+from sweep.config import SweepConfig
 from sweep.folder import write_sweep
 from sweep.presets import preset_of
-from sweep.request import load_sweep_file, read_request, with_axis
+from sweep.request import load_sweep_file, with_axis
 
 TOML = """
 name = "mine"
@@ -27,20 +26,9 @@ max_concurrent = 2
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """A command's options."""
-
-    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Axes."""
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """Resources."""
-    base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
-    """Settings."""
-
-
 def request(*words: str, name: str = "quickstart") -> SweepConfig:
-    return read_request(Options, name, list(words), prog="sweep test")[0]
+    args, default = Plan.prepare([name, *words])
+    return parse(Plan, args, prog="sweep plan", description="", default=default).sweep()
 
 
 def alphas(sweep: SweepConfig) -> list[float | None]:
@@ -97,6 +85,21 @@ def test_axes_are_multiplied() -> None:
     """Each option adds one."""
     sweep = request("--axis", "pool.alpha=1,2", "--axis", "seed=0,1,2")
     assert len(sweep.points()) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--trian.lr 1", "Perhaps you meant: --train.lr FLOAT"),
+        ("--train.lr fast", "--train.lr: the value must be a number, got 'fast'"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_a_box(words: str, told: str, capsys) -> None:
+    """With tyro's suggestion."""
+    with pytest.raises(SystemExit) as stop:
+        request(*words.split())
+    assert stop.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.replace("\u2502", "").split())
 
 
 def test_an_axis_takes_names_numbers_truth_and_none() -> None:
@@ -162,8 +165,6 @@ def test_a_flag_that_an_axis_overrides_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--trian.lr", "1"), "--trian.lr is not an option; did you mean --train.lr?"),
-        (("--train.lr", "fast"), "train.lr must be a number, got 'fast'"),
         (("--train.lr", "nan"), "train.lr must be a finite number above 0, got nan"),
         (("--generations", "0"), "generations must be at least 1, got 0"),
     ],

@@ -224,7 +224,7 @@ def test_a_signal_to_the_whole_group_ends_within_seconds(tmp_path, number):
         seconds = time.monotonic() - sent
         left = run.processes()
 
-    assert (code, left) == (130, {})
+    assert (code, left) == (128 + number, {})
     assert seconds < ENDS_WITHIN_SECONDS
     assert run.output().endswith(
         f"stopped; finished models are kept. To resume:\n  sweep run {path} --out {run.out}\n"

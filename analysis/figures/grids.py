@@ -6,6 +6,7 @@ PNG.
 Must not know metrics, nor how the images were made: it cuts the previews that the sweep left.
 """
 
+import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from analysis.reading.columns import MIXTURE, grouped, setting_axes
 from analysis.reading.labels import describe_setting, file_stem
 from analysis.reading.results import run_names
 from analysis.reading.settings import BASE, Usual, find_usual
-from model.errors import UsageError
+from model.errors import UsageError, reading
 from sweep.records import LineageRecord, load_card, load_lineages
 
 ROWS, COLUMNS = 3, 6
@@ -182,9 +183,11 @@ def read_tiles(path: Path, size: int) -> np.ndarray:
     Raises:
         UsageError: The file is no PNG, or its sides are no multiples of the image's.
     """
+    with reading(path):
+        data = path.read_bytes()
     try:
-        sheet = matplotlib.image.imread(path)
-    except (OSError, SyntaxError, ValueError) as error:
+        sheet = matplotlib.image.imread(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError) as error:  # as Pillow's decoder has it
         raise UsageError(f"{path} must be a whole PNG file, got a damaged one ({error})") from None
     if sheet.ndim == 2:
         sheet = np.repeat(sheet[:, :, None], 3, axis=2)

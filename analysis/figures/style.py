@@ -12,6 +12,8 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from model.errors import writing
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/)."""
 
@@ -73,6 +75,7 @@ def styled() -> Generator[None]:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix (png, pdf or svg) and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata=TIMELESS[path.suffix.removeprefix(".")])
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata=TIMELESS[path.suffix.removeprefix(".")])
     return path

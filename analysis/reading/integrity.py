@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.errors import UsageError, reading
 from sweep.records import (
     LineageRecord,
     NodeRecord,
@@ -33,7 +34,7 @@ class Findings:
     not_copied: list[str] = field(default_factory=list)
     """Weights that are not there: no fault of a copied folder."""
     problems: list[str] = field(default_factory=list)
-    """Sentences, each naming the file or lineage; empty where the folder is whole."""
+    """Sentences, each naming the file or lineage; empty if the folder is whole."""
 
 
 def inspect_folder(out: Path) -> Findings:
@@ -88,8 +89,12 @@ def _check_file(path: Path, digest: str, problems: list[str], not_copied: list[s
         else:
             problems.append(f"{path} must exist, got no such file; copy it, or run the sweep again")
         return False
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with reading(path), path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except UsageError as error:
+        problems.append(str(error))
+        return False
     if found != digest:
         problems.append(f"{path} must have SHA-256 {digest[:12]}..., got {found[:12]}...")
     return found == digest

@@ -1,7 +1,6 @@
-"""Drawn images into files: a folder of PNGs, one sheet, or an .npz with the exact pixels.
+"""`model sample`: images into a folder of PNGs, one sheet, or an .npz with the exact pixels.
 
-Images of asked classes lie in class folders, rows of the sheet, or beside an array of labels. Must
-not know how images are drawn.
+Images of chosen classes lie in class folders, rows of the sheet, or beside an array of labels.
 """
 
 import io
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from model.commands.files import write_file, write_folder
 from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
-from model.outputs import write_file, write_folder
 
 PNG_NAME = "{:06d}.png"
 """Name of image i in a folder of images."""
@@ -23,12 +22,12 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
     """Write images: a sheet for .png, exact pixels for .npz, else a folder with a PNG for each.
 
     Args:
-        out: Must not exist, but for an empty folder.
+        out: Must not exist, or be an empty folder.
         parts: (N, C, H, W) uint8 or float32, drawn while they are written.
         bounded: Whether pixels lie in [0, 1] (in unit scale), so that a PNG can show them.
 
     Raises:
-        UsageError: A PNG of images without a fixed range is asked for.
+        UsageError: Images without a fixed range cannot be PNGs.
     """
     if out.suffix == ".npz":
         file = io.BytesIO()
@@ -44,7 +43,7 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
 
 
 def check_range(out: Path, *, bounded: bool) -> None:
-    """Raise UsageError where PNGs of images without a fixed range are asked for."""
+    """Raise UsageError if images without a fixed range would become PNGs."""
     if not bounded and out.suffix != ".npz":
         raise UsageError(
             f"--out must end in .npz for images without a fixed range of pixels, got {str(out)!r}"
@@ -52,7 +51,7 @@ def check_range(out: Path, *, bounded: bool) -> None:
 
 
 def check_class_folders(out: Path, names: Sequence[str]) -> None:
-    """Raise UsageError where classes are to be folders and a name can be none."""
+    """Raise UsageError if classes become folders and one has a name that no folder can have."""
     if out.suffix in (".npz", ".png"):
         return
     for name in names:
@@ -67,12 +66,12 @@ def check_class_folders(out: Path, names: Sequence[str]) -> None:
 def write_class_images(
     out: Path, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """Write images of asked classes: rows of a sheet for .png, labels for .npz, else class folders.
+    """Write images of chosen classes: rows of a sheet, labels in an .npz, or class folders.
 
     Args:
-        out: Must not exist, but for an empty folder.
+        out: Must not exist, or be an empty folder.
         images: (N, C, H, W) uint8 or float32.
-        labels: (N,) int64, the classes that were asked for.
+        labels: (N,) int64, the class of each.
         class_names: Names of all classes.
     """
     if out.suffix == ".npz":

@@ -1,7 +1,6 @@
-"""One generation by hand: train a model into a file, read one.
+"""`model train`: a model trained into a file, and such files read again; prints nothing.
 
-The work of the command `model`, without its words: nothing is printed here. Must not know pools or
-lineages; a model trained so is the V_1 of a lineage of the same settings and seed.
+A model trained in this way is the V_1 of a lineage of the same settings and seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import torch
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
+from model.commands.files import StateFile
 from model.config import (
     DataConfig,
     ImagesOn,
@@ -20,14 +20,12 @@ from model.config import (
     ModelConfig,
     SampleConfig,
     TrainConfig,
-    check,
 )
 from model.data.datasets import Dataset
-from model.errors import UsageError, check_choice
+from model.errors import MissingFileError, UsageError, check_choice, reading
 from model.families import FAMILIES, family_of
 from model.family_facts import facts_of
 from model.job import Fit, Progress, TrainingJob
-from model.outputs import StateFile
 from model.randomness import Seed
 from model.training.length import check_last_batch, count_images, ema_init_left, training_steps
 
@@ -44,7 +42,7 @@ class Length:
     """How long a training will be."""
 
     num_steps: int | None
-    """None where the family is not trained in steps."""
+    """None if the family is not trained in steps."""
     images_seen: int
     views_per_image: float
     ema_init_left: float | None
@@ -54,7 +52,7 @@ class Length:
 def plan_length(
     num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
 ) -> Length:
-    """The length of a training on `num_images`; raises UsageError where they are too few."""
+    """The length of a training on `num_images`; raises UsageError if they are too few."""
     if not facts_of(model.family).iterative:
         return Length(
             num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
@@ -97,8 +95,7 @@ class Training:
         """Train, from where `state` left off.
 
         Raises:
-            UsageError: The settings do not fit the data, which may have no classes for a
-                conditional model, or the saved state is another's.
+            UsageError: The settings do not fit the data, or the saved state is of other settings.
             Diverged: The loss is not finite.
         """
         state.load()  # a state of other settings is an error for every family
@@ -140,10 +137,11 @@ class Training:
 
 
 def check_labelled(model: ModelConfig, data: Dataset) -> None:
-    """Raise UsageError where a conditional model is to be trained on images without classes."""
-    has_classes = data.labels is not None and len(data.class_names) > 0
-    rule = f"be False for data without classes ({data.name})"
-    check(has_classes or not model.conditional, "model.conditional", rule, model.conditional)
+    """Raise UsageError if a conditional model would be trained on images without classes."""
+    if model.conditional and (data.labels is None or not data.class_names):
+        raise UsageError(
+            f"model.conditional must be False for data without classes ({data.name}), got True"
+        )
 
 
 def use_device(device: str, threads: int) -> None:
@@ -157,15 +155,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """A trained model's file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UsageError: It is damaged, or not a model of ours.
+        UsageError: It is missing, damaged, or not a model of ours.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"CHECKPOINT must be an existing file, got {str(path)!r}; "
             "model train --out FILE.safetensors writes one"
         )
-    checkpoint = Checkpoint.from_bytes(path.read_bytes(), source=str(path))
+    with reading(path):
+        data = path.read_bytes()
+    checkpoint = Checkpoint.from_bytes(data, source=str(path))
     missing = CHECKPOINT_SETTINGS - set(checkpoint.settings)
     if not missing and checkpoint.settings["model"].get("conditional"):
         missing = {"num_classes", "class_names"} - set(checkpoint.settings)
@@ -176,27 +175,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def class_names_of(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What a conditional model's classes are called, their numbers where it has no names."""
+    """Names of a conditional model's classes: their numbers if they have no names."""
     named = checkpoint.settings["class_names"]
     return tuple(named or map(str, range(checkpoint.settings["num_classes"])))
 
 
 def chosen_classes(words: Sequence[str], checkpoint: Checkpoint) -> list[int]:
-    """The classes that --classes names, all where it names none.
+    """The classes that --classes names, or all if it names none.
 
-    A number is taken for one where no class has a number as its name; else it is a name.
+    A word of digits is a class's number unless some class has a number as its name.
 
     Raises:
-        UsageError: The model is unconditional, a word is no class, or a class stands twice.
+        UsageError: The model is unconditional, a word is no class, or a class is named twice.
     """
     if not checkpoint.settings["model"].get("conditional"):
-        rule = "be left out for an unconditional model"
-        check(not words, "--classes", rule, " ".join(words))
+        if words:
+            raise UsageError(
+                f"--classes must be left out for an unconditional model, got {' '.join(words)!r}"
+            )
         return []
     names = class_names_of(checkpoint)
     numbers = [] if any(name.isdecimal() for name in names) else list(map(str, range(len(names))))
     for word in words:
         check_choice("--classes", word, [*names, *(word for word in numbers if word in words)])
     found = [numbers.index(w) if w in numbers else names.index(w) for w in words]
-    check(len(set(found)) == len(found), "--classes", "name each class once", " ".join(words))
+    if len(set(found)) < len(found):
+        raise UsageError(f"--classes must name each class once, got {' '.join(words)!r}")
     return found or list(range(len(names)))

@@ -1,7 +1,4 @@
-"""Files that the command `model` writes: whole or not at all, and never over what is there.
-
-Must not know networks or settings. Standard library only.
-"""
+"""Files that the command `model` writes: whole or not at all, and never over existing ones."""
 
 import hashlib
 import json
@@ -9,12 +6,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from model.errors import UsageError
+from model.errors import UsageError, writing
 
 
 def check_new(path: Path, *, folder: bool = False) -> None:
@@ -45,7 +41,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees nothing (or the old one) or the whole of it."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with _naming(path), temporary.open("wb") as file:
+        with writing(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -61,25 +57,16 @@ def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with _naming(path):
+        with writing(path):
             temporary.mkdir()
         for name, data in files:
-            with _naming(path):
+            with writing(path):
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_bytes(data)
-        with _naming(path):
+        with writing(path):
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _naming(path: Path) -> Generator[None]:
-    """Name the file that was asked for in the system's errors, not the temporary one."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror}") from None
 
 
 class StateFile:

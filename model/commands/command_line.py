@@ -1,0 +1,226 @@
+"""What the commands of our programs share: reading words, one-line errors and exit codes.
+
+Exit codes: 0 if all that was asked for is there; 1 if something is missing; 2 if the user must
+change the words, a file or a store; 70 for a bug of ours; 128 + n after signal n.
+"""
+
+import contextlib
+import functools
+import inspect
+import io
+import operator
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated, Any, Self, TextIO
+
+import tyro
+
+from model.errors import OneLineError, Terminated, UsageError
+from model.values import parse_word
+
+DISTRIBUTION = "collapse-sweep"
+USAGE = 2
+"""Exit code of a user's mistake."""
+BUG = 70
+"""Exit code of a mistake of ours: EX_SOFTWARE of sysexits.h."""
+METAVARS: dict[Any, str] = {
+    int: "INT",
+    float: "FLOAT",
+    int | None: "{None}|INT",
+    float | None: "{None}|FLOAT",
+    str | None: "{None}|STR",
+}
+"""Types whose words mean the same as a flag, on an axis and in ensemble.members."""
+
+WORDS = tyro.constructors.ConstructorRegistry()
+
+
+@WORDS.primitive_rule
+def word_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Have tyro read words as `parse_word` does."""
+    if info.type not in METAVARS:
+        return None
+
+    def read(words: list[str]) -> Any:
+        try:
+            return parse_word(words[0], info.type, "the value")
+        except UsageError as error:
+            raise ValueError(str(error)) from None  # tyro says of which flag
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=METAVARS[info.type],
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: a dataclass whose docstring is its help and whose fields are its options."""
+
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """The words for tyro, and what the options are by default if not what their fields say."""
+        return list(args), None
+
+    def run(self, args: Sequence[str]) -> int:
+        """Do the command's work, and return the exit code; `args` are the words it was read from.
+
+        Raises:
+            OneLineError: The user must change something.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A program of several commands."""
+
+    name: str
+    description: str
+    commands: Mapping[str, type[Command]]
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run the command that the words ask for, and return the exit code.
+
+        A user's mistake is one line on stderr, as a warning is, and a mistake of ours a traceback.
+        A reader of stdout that has seen enough is no error.
+        """
+        try:
+            with warnings.catch_warnings():
+                # Documented as replaceable, but typed as one function.
+                warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
+                code = self._run(list(args))
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OneLineError as error:
+            return _complain(str(error))
+        except KeyboardInterrupt as error:
+            return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        except Exception as error:
+            package = error.name if isinstance(error, ModuleNotFoundError) else None
+            if package is None or package.split(".")[0] in ("model", "sweep", "analysis"):
+                return _report(error)
+            return _complain(
+                f"this command needs the package {package}, which is not installed; "
+                f"pip install '{DISTRIBUTION}[all]'"
+            )
+
+    def _run(self, args: list[str]) -> int:
+        if args == ["--version"]:
+            print(f"{self.name} ({DISTRIBUTION}) {version(DISTRIBUTION)}")
+            return 0
+        name, words = (args[0], args[1:]) if args else ("", [])
+        kind = self.commands.get(name)
+        try:
+            if kind is None:  # help, completion, or words that tyro will not understand
+                parse(self._any_command(), args, prog=self.name, description=self.description)
+                return 0
+            ready, default = kind.prepare(words)
+            prog, text = f"{self.name} {name}", help_text(kind)
+            command = parse(kind, ready, prog=prog, description=text, default=default)
+        except SystemExit as stop:  # help was printed, or an error box
+            return USAGE if stop.code else 0
+        return command.run(words)
+
+    def _any_command(self) -> Any:
+        """The type of a command that is chosen by name, with the first sentence of its help."""
+        kinds: list[Any] = []
+        for name, command in self.commands.items():
+            kind: Any = command
+            summary = (inspect.getdoc(command) or "").split("\n\n")[0].replace("\n", " ")
+            kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=summary)])
+        return functools.reduce(operator.or_, kinds)
+
+
+def parse(
+    kind: Any, args: Sequence[str], *, prog: str, description: str, default: Any = None
+) -> Any:
+    """Read words with tyro, which prints help and boxes about words that it cannot read.
+
+    Raises:
+        OneLineError: A value that was read breaks a rule.
+        SystemExit: Something was printed; its code is 2 for a box.
+    """
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(
+                kind,
+                args=args,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                registry=WORDS,
+            )
+    except SystemExit as stop:
+        # tyro makes a box of every ValueError; one of our checks is a line instead.
+        error: BaseException | None = stop
+        while error is not None:
+            if isinstance(error, OneLineError):
+                raise error from None
+            error = None if error.__suppress_context__ else error.__context__
+        sys.stderr.write(box.getvalue())
+        raise
+
+
+def help_text(kind: type[Command]) -> str:
+    """A command's docstring, wrapped to the terminal; tyro only keeps line breaks before blanks."""
+    width = max(shutil.get_terminal_size().columns, 20)  # a terminal may say 0
+    wrap = functools.partial(
+        textwrap.wrap,
+        width=width,
+        initial_indent=" ",
+        subsequent_indent=" ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    return "\n".join(p if p.startswith(" ") else "\n".join(wrap(p)) for p in paragraphs)
+
+
+def _complain(message: str) -> int:
+    line = "".join(letter if letter.isprintable() else " " for letter in message)
+    print(f"error: {line}", file=sys.stderr)
+    return USAGE
+
+
+def _report(error: Exception) -> int:
+    traceback.print_exception(error)
+    print(
+        f"\nThis is a bug of {DISTRIBUTION} {version(DISTRIBUTION)}; "
+        "please report it with this traceback.",
+        file=sys.stderr,
+    )
+    return BUG
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning that is meant for users without the place in the code that gave it."""
+    if category is UserWarning:
+        text = f"warning: {message}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)

@@ -1,0 +1,251 @@
+"""What each command's exit code says, and what stands on stderr with it.
+
+0: all that was asked for is there. 1: something is missing. 2: the user must change something; a
+line says what, or a box about words that cannot be read. 70: a bug of ours, with its traceback.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results_folder import write_folder
+from tiny_sweep import compute, make_lineage, make_sweep
+
+from analysis.__main__ import PROGRAM as ANALYSIS
+from model.__main__ import PROGRAM as MODEL
+from sweep.__main__ import PROGRAM as SWEEP
+from sweep.folder import fill, write_sweep
+from sweep.local_store import LocalStore
+from sweep.plan import plan_sweep
+from sweep.prepared import prepare_dataset
+
+Run = Callable[[str], tuple[int, str, str]]
+PROGRAMS = {program.name: program for program in (MODEL, SWEEP, ANALYSIS)}
+TRAIN = "model train --data.train-limit 64 --train.epochs None --train.steps 2 --model.widths 4 8"
+
+FINE = [
+    "model --help",
+    "model --version",
+    "model train --help",
+    f"{TRAIN} --out {{new}}.safetensors",
+    "model sample {weights} --out {new} --num-images 2",
+    "model evaluate --images {images} --metrics.extractor pixels",
+    "sweep --help",
+    "sweep --version",
+    "sweep presets",
+    "sweep plan quickstart",
+    "sweep run {done}/sweep.json --out {done}",
+    "sweep status {begun}",
+    "sweep status --store {done}",
+    "sweep status {done} --watch",
+    "sweep evaluate {done} --metrics.extractor pixels --metrics.num-images 16 --metrics.names kid",
+    "sweep stop {begun}",
+    "sweep clean {done} --dry-run",
+    "sweep watch-spot --help",
+    "analysis --help",
+    "analysis --version",
+    "analysis table {results}",
+    "analysis figure {results} --out {new}",
+    "analysis check {results}",
+]
+INCOMPLETE = [
+    f"{TRAIN} --out {{new}}.safetensors --train.lr 1e30",
+    "sweep run {diverged}/sweep.json --out {diverged}",
+    "sweep status {diverged} --watch",
+    "analysis check {cut}",
+]
+MISTAKES = [
+    "model train --out {new}.pt",
+    f"{TRAIN} --out {{file}}/new.safetensors",
+    "model sample {new} --out {new}",
+    "model sample {file} --out {new}",
+    "model evaluate --images {new}",
+    "model evaluate --images {file}",
+    "sweep plan quickstat",
+    "sweep plan {new}.toml",
+    "sweep plan {file}",
+    "sweep plan {directory}.toml",
+    "sweep plan quickstart --axis seed=a",
+    "sweep plan quickstart --prices {new}.toml",
+    "sweep plan quickstart --prices {directory}.toml",
+    "sweep plan quickstart --timings {new}",
+    "sweep run quickstart --out {file}",
+    "sweep run quickstart --out {file}/new",
+    "sweep run quickstart --out {new} --generations 0",
+    pytest.param(
+        "sweep run {begun}/sweep.json --out {new} --address nonsense", marks=pytest.mark.ray
+    ),
+    "sweep status",
+    "sweep status {new}",
+    "sweep evaluate {new}",
+    "sweep evaluate {done} --metrics.names kidd",
+    "sweep stop {new}",
+    "sweep clean {new}",
+    "sweep watch-spot --cloud aws --address here:1",
+    "analysis table {new}",
+    "analysis table {results} --confidence 2",
+    "analysis table {results} --out {file}/new",
+    "analysis figure {results} --out {file}",
+    "analysis check {new}",
+]
+UNREADABLE = [
+    "model",
+    "model trian",
+    "model train",
+    "model sample",
+    "model evaluate",
+    "sweep",
+    "sweep presets all",
+    "sweep plan",
+    "sweep run quickstart",
+    "sweep status {done} --wacht",
+    "sweep evaluate",
+    "sweep stop",
+    "sweep clean {done} --force yes",
+    "sweep watch-spot --cloud ibm --address here:1",
+    "analysis",
+    "analysis table {results} --format pdf",
+    "analysis figure {results}",
+    "analysis check",
+]
+BUGS = [
+    f"{TRAIN} --out {{new}}.safetensors",
+    "model sample {weights} --out {new}",
+    "model evaluate --images {images} --metrics.extractor pixels",
+    "sweep plan quickstart",
+    "sweep run quickstart --out {new}",
+    "analysis table {results}",
+    "analysis figure {results} --out {new}",
+]
+
+
+def make_results(out: Path, **settings: object) -> Path:
+    """A results folder of one lineage, computed as far as it goes."""
+    sweep = make_sweep(base=make_lineage(settings))
+    write_sweep(out, sweep, f"sweep run {out}/sweep.json --out {out}")
+    store = LocalStore(out)
+    compute(sweep.base, store)
+    fill(out, plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False), store)
+    return out
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files and folders that the words name."""
+    root = tmp_path_factory.mktemp("places")
+    here = {name: root / name for name in ("begun", "file", "images", "weights", "cut")}
+    here["results"] = write_folder(root / "results", alphas=(1.0,), seeds=(0,), generations=2)
+    write_folder(here["cut"], alphas=(1.0,), seeds=(0,), generations=2)
+    next(here["cut"].glob("generations/*/config.json")).unlink()
+    here["file"].write_text("no model, no images and no settings")
+    here["directory"] = root / "directory"
+    (root / "directory.toml").mkdir()
+    write_sweep(here["begun"], make_sweep(), "sweep run tiny.toml --out begun")
+    here["done"] = make_results(root / "done")
+    here["diverged"] = make_results(root / "diverged", **{"train.lr": 1e30})
+    weights = root / "gaussian.safetensors"
+    data = ("--data.train-limit", "64", "--model.family", "gaussian")
+    assert MODEL.run(["train", "--out", str(weights), *data]) == 0
+    here["weights"] = weights
+    drawn = ("--out", str(here["images"]), "--num-images", "40")
+    assert MODEL.run(["sample", str(weights), *drawn]) == 0
+    return here
+
+
+@pytest.fixture
+def run(places: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A command's words to its exit code, stdout and stderr."""
+
+    def run(words: str) -> tuple[int, str, str]:
+        program, *args = words.format(**places, new=tmp_path / "new").split()
+        capfd.readouterr()
+        return PROGRAMS[program].run(args), *capfd.readouterr()
+
+    return run
+
+
+def names(program: str) -> set[str]:
+    return {f"{program} {name}" for name in PROGRAMS[program].commands}
+
+
+@pytest.mark.parametrize("table", [FINE, MISTAKES, UNREADABLE])
+def test_the_tables_have_every_command(table: list) -> None:
+    told = {" ".join(words.split()[:2]) for words in table if isinstance(words, str)}
+    commands = set.union(*map(names, PROGRAMS))
+    able = commands - {"sweep presets"} if table is MISTAKES else commands
+    assert able <= told
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("words", FINE)
+def test_0_is_all_that_was_asked_for(words: str, run) -> None:
+    code, printed, said = run(words)
+    assert (code, said if code else "") == (0, "")
+    assert printed
+
+
+@pytest.mark.parametrize("words", INCOMPLETE)
+def test_1_is_something_missing(words: str, run) -> None:
+    code, printed, said = run(words)
+    assert code == 1
+    assert "diverged" in printed + said or "problem: " in printed
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_2_is_a_line_that_tells_what_to_change(words: str, run, monkeypatch) -> None:
+    if "watch-spot" in words:
+        monkeypatch.setenv("PATH", "")  # without the command ray
+    code, printed, said = run(words)
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert said.startswith("error: ")
+
+
+@pytest.mark.parametrize("words", UNREADABLE)
+def test_2_is_a_box_about_words_that_cannot_be_read(words: str, run) -> None:
+    code, printed, said = run(words)
+    assert (code, printed) == (2, "")
+    assert not said.startswith("error: ")
+    assert "--help" in said
+
+
+@pytest.mark.parametrize("words", BUGS)
+def test_70_is_a_bug_with_its_traceback(words: str, run, monkeypatch) -> None:
+    """A ValueError out of numpy is never taken for a mistake of the user's."""
+
+    def fail(*args: object, **settings: object) -> None:
+        raise ValueError("injected")
+
+    with monkeypatch.context() as patch:
+        for name in ("arange", "array", "asarray", "concatenate", "flatnonzero", "zeros"):
+            patch.setattr(np, name, fail)
+        code, _, said = run(words)
+    assert code == 70
+    assert "Traceback" in said
+    assert "ValueError: injected" in said
+    assert "please report it with this traceback" in said
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_a_process_ends_with_the_code(program: str, places: dict[str, Path]) -> None:
+    """The console commands hand it on."""
+    command = Path(sys.executable).with_name(program)
+    done = subprocess.run([command, "nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Available subcommands" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_as_a_shell_expects(number, places: dict[str, Path]) -> None:
+    """With 128 and its number; or by the signal itself, which a shell calls the same."""
+    command = [Path(sys.executable).with_name("sweep"), "status", places["begun"], "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        os.kill(process.pid, number)
+        process.communicate(timeout=60)
+    assert process.returncode in (128 + number, -number)

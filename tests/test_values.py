@@ -1,0 +1,70 @@
+"""The value of a setting, from a word or from a file: one reading for all."""
+
+import math
+from typing import Literal
+
+import pytest
+
+from model.errors import UsageError
+from model.values import parse_word, typed
+
+Loss = Literal["mae", "mse"]
+
+
+@pytest.mark.parametrize(
+    ("word", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("1_000", int, 1000),
+        ("1e3", int, 1000),
+        ("3.0", int, 3),
+        ("3", float, 3.0),
+        ("1e-3", float, 1e-3),
+        ("inf", float, math.inf),
+        ("true", bool, True),
+        ("False", bool, False),
+        ("none", int | None, None),
+        ("None", str | None, None),
+        ("None", str, "None"),
+        ("3", str, "3"),
+        ("'a'", str, "'a'"),
+        ("mse", Loss, "mse"),
+        ("[16, 32]", tuple[int, ...], (16, 32)),
+        ("16,32", tuple[int, ...], (16, 32)),
+        ("16", tuple[int, ...], (16,)),
+        ("[]", tuple[str, ...], ()),
+        ("[1,a]", tuple[str, ...], ("1", "a")),
+    ],
+)
+def test_a_word_is_read_as_its_type_asks(word, hint, value) -> None:
+    found = parse_word(word, hint, "x")
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint", "message"),
+    [
+        ("a", int, "x must be a whole number, got 'a'"),
+        ("3.5", int, "x must be a whole number, got 3.5"),
+        ("nan", int, "x must be a whole number, got nan"),
+        ("none", int, "x must be a whole number, got 'none'"),
+        ("true", float, "x must be a number, got 'true'"),
+        ("1", bool, "x must be true or false, got '1'"),
+        ("[a]", tuple[int, ...], "x must be a whole number, got 'a'"),
+        ("msee", Loss, "x must be one of mae, mse, got 'msee'; did you mean 'mse'?"),
+    ],
+)
+def test_a_word_of_another_type_is_an_error(word, hint, message) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_word(word, hint, "x")
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("3", int), ("3", float), ("true", bool), (1, bool), (3, str), (True, int), (None, int)],
+)
+def test_a_files_value_of_another_type_is_an_error(value, hint) -> None:
+    """A string is a string there, whatever it spells."""
+    with pytest.raises(UsageError, match=r"^x must be "):
+        typed(value, hint, "x")
