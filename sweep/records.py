@@ -240,13 +240,19 @@ class DatasetCard(Record):
 
 
 def read_json(path: Path) -> Json:
-    """Read a JSON object; raises RecordError naming the file where it is missing or damaged."""
+    """Read a JSON object; raises RecordError naming the file if it is missing or damaged.
+
+    A file that cannot be opened is reported as that, and not as damaged.
+    """
     try:
         return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
     except OSError as error:
-        raise RecordError(_damaged(path, error)) from None
+        raise RecordError(
+            f"{path} must be readable, got '{error.strerror or error}'; "
+            "mend that and run the same command again"
+        ) from error
 
 
 def parse_json(text: bytes, source: object) -> Json:

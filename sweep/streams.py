@@ -16,10 +16,10 @@ from model.families import draw_block
 from model.randomness import Purpose
 from model.streams import draw_class_blocks
 from sweep.blocks import block_size, blocks_with, store_key
-from sweep.files import CorruptError
 from sweep.keys import stream_key
 from sweep.plan import NodePlan
-from sweep.store import Store
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 from sweep.work import WAIT_SECONDS, Work
 
 Ranges = Mapping[int | None, range]

@@ -12,9 +12,9 @@ from model.families import FAMILIES
 from model.training_length import CLOSED_FORM
 from sweep.config import SweepConfig
 from sweep.keys import digest
-from sweep.local_store import LocalStore
 from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
 from sweep.prepared import expected_card
+from sweep.store.store import open_store
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
 
@@ -235,7 +235,7 @@ def test_families_without_steps_are_those_that_do_not_iterate() -> None:
 @pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_what_was_planned_is_what_the_records_say(family: str, tmp_path: Path) -> None:
     """Pools, steps and images of every node."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     config = make_lineage({"model.family": family, "train.steps": None, "train.epochs": 1})
     (lineage,) = plan_in(make_sweep(({},), config), store)
     records = [generation.node for generation in compute(config, store)]
