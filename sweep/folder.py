@@ -50,6 +50,7 @@ COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """A node's files that analysis reads, beside record.json and metrics/."""
 
 OURS = (
+    "claims",
     "datasets",
     "features",
     "figures",

@@ -97,6 +97,8 @@ def _parse(data: bytes) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("another version of the format")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("pickled objects")
     order = "F" if is_fortran else "C"
     return np.ndarray(shape, dtype, memoryview(data)[file.tell() :], order=order).copy("K")
 
