@@ -326,7 +326,7 @@ class Model(RuleBasedStateMachine):
         for _ in range(8):
             for each in self.subjects:
                 for store in each.actors:
-                    store.claims._listed_at = float("-inf")
+                    store.claims._fresh_until = float("-inf")
                     store.claims.read()
             self.clock.now += LEASE / 6
         for each in self.subjects:

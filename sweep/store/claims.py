@@ -41,7 +41,9 @@ BEATS_PER_LEASE = 6
 NEAR_BEAT_SECONDS = 1.0
 """Longest time between heartbeats in a folder, where they cost nothing and show the progress."""
 LISTING_SECONDS = 2.0
-"""How long a listing of a far store's claims is reused: a scheduler asks far more often."""
+"""How long a listing of claims is reused if it is slow: a scheduler asks far more often."""
+MANY_TERMS = 1000
+"""Number of terms, nearly all of them free, from which listing a folder is slow."""
 
 Silences = Mapping[str, tuple[str, float]]
 """Version of a claim's term, and the seconds for which it has not changed, by key."""
@@ -200,7 +202,7 @@ class Claims:
         self.lease_seconds = lease_seconds
         self._silences: dict[str, _Silence] = {}
         self._infos: dict[str, ClaimInfo] = {}
-        self._listed_at = float("-inf")
+        self._fresh_until = float("-inf")
 
     def take(self, key: str) -> Claim | None:
         """Claim a key; None while another process holds it.
@@ -215,10 +217,12 @@ class Claims:
         return claim if claim.begin() else None
 
     def read(self) -> dict[str, ClaimInfo]:
-        """Every held claim by key, dead ones included; of a far store up to two seconds old."""
-        if self.files.is_far and time.monotonic() - self._listed_at < LISTING_SECONDS:
+        """Every held claim by key, dead ones included; up to two seconds old if listing is slow."""
+        if time.monotonic() < self._fresh_until:
             return self._infos
-        held = self._held()
+        terms = sorted(self._terms(), key=lambda term: term[1])
+        highest = {key: (number, entry) for key, number, entry in terms}
+        held = {key: place for key, place in highest.items() if place[1].size}
         now = self.files.now() if held else 0.0
         with ThreadPoolExecutor(QUESTIONS) as pool:
             contents = list(pool.map(lambda place: self.files.read(place[1].path), held.values()))
@@ -229,7 +233,9 @@ class Claims:
                 self._note(key, number, data, term.lease_seconds)
                 infos[key] = term.info(max(0.0, now - entry.modified))
         self._silences = {key: seen for key, seen in list(self._silences.items()) if key in infos}
-        self._infos, self._listed_at = infos, time.monotonic()
+        is_slow = self.files.is_far or len(terms) > MANY_TERMS
+        self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
+        self._infos = infos
         return infos
 
     def sweep(self, prefix: str) -> None:
@@ -272,14 +278,6 @@ class Claims:
             seconds = seen.seconds + min(now - seen.seen_at, lease_seconds / BEATS_PER_LEASE)
         self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
         return seconds
-
-    def _held(self) -> dict[str, tuple[int, Entry]]:
-        """Number and entry of each key's highest term, unless it is free."""
-        highest: dict[str, tuple[int, Entry]] = {}
-        for key, number, entry in self._terms():
-            if key not in highest or number > highest[key][0]:
-                highest[key] = number, entry
-        return {key: place for key, place in highest.items() if place[1].size}
 
     def _terms(self) -> Iterator[tuple[str, int, Entry]]:
         for entry in self.files.list(FOLDER):

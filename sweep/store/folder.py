@@ -219,12 +219,22 @@ class Folder:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Every file below a prefix, which ends in a slash or is empty."""
-        for folder, _, names in os.walk(self.root / prefix, onerror=_raise_unless_missing):
-            for name in names:
-                place = Path(folder) / name
-                entry = self.find(place.relative_to(self.root).as_posix())
-                if entry is not None:
-                    yield entry
+        with explained(place := self.root / prefix):
+            try:
+                found = list(os.scandir(place))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for each in found:
+            path = f"{prefix}{each.name}"
+            if each.is_dir(follow_symlinks=False):
+                yield from self.list(f"{path}/")
+                continue
+            with explained(place):
+                try:
+                    status = each.stat()
+                except FileNotFoundError:
+                    continue
+            yield Entry(path=path, size=status.st_size, modified=status.st_mtime)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write a file, replacing what is there."""
@@ -391,9 +401,3 @@ def _remove_empty(*folders: Path) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        with explained(error.filename):
-            raise error
