@@ -34,11 +34,9 @@ from sweep.records import write_bytes
 T = TypeVar("T")
 
 Kind = Literal["nodes", "datasets"]
-"""Of what is published: a record and the files that it names."""
-
+"""What is published: a record and the files that it names."""
 RECORDS: dict[Kind, str] = {"nodes": "record.json", "datasets": "card.json"}
 """Name of the record among the files of a node or data set."""
-
 FOLDERS: dict[Kind, str] = {"nodes": "generations", "datasets": "datasets"}
 
 OLD_SECONDS = 3600.0
@@ -57,6 +55,7 @@ class CorruptError(StoreError):
     """A file that is not what was written: damaged, cut short or foreign; the message names it."""
 
 
+_NO_FOLDER = "be inside folders only, got a file in their place; choose another folder"
 _CAUSES = {
     errno.ENOSPC: "have room for more files, got a full disk; "
     "free some space and run the same command again",
@@ -69,8 +68,8 @@ _CAUSES = {
     errno.EOPNOTSUPP: "allow hard links, got 'operation not supported'; "
     "choose a folder on a local disk or NFS",
     errno.EROFS: "be writable, got a read-only file system; choose another folder",
-    errno.ENOTDIR: "be inside folders only, got a file in their place; choose another folder",
-    errno.EEXIST: "be inside folders only, got a file in their place; choose another folder",
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
     errno.ENOMEM: "fit into memory, got no memory left; "
     "run fewer trials at once, or use a larger machine",
     errno.EMFILE: "be opened, got too many open files of this process; "
@@ -187,10 +186,9 @@ class Folder:
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """A file a part at a time, which may be larger than memory; raises FileNotFoundError."""
-        place = self.root / path
         if self.find(path) is None:
-            raise FileNotFoundError(f"{place} must exist, got no such file")
-        with explained(place), place.open("rb") as file:
+            raise FileNotFoundError(f"{self.root / path} must exist, got no such file")
+        with explained(place := self.root / path), place.open("rb") as file:
             while part := file.read(PART_BYTES):
                 yield part
 
@@ -250,8 +248,8 @@ class Folder:
             place = self.root / path
             with explained(place), suppress(FileNotFoundError, NotADirectoryError):
                 place.unlink()
-            num_folders = len(place.relative_to(self.root).parts) - 1
-            _remove_empty(*list(place.parents)[: max(0, num_folders - 1)])  # the topmost stays
+            num_emptied = path.count("/") - 1  # the topmost folder stays
+            _remove_empty(*list(place.parents)[: max(0, num_emptied)])
 
     def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
         """Publish a record and the files beside it by one rename; False if another was first.
@@ -280,13 +278,11 @@ class Folder:
         """Move a record and the files beside it to work/corrupt-...; False if it is gone."""
         source = (self.root / record).parent
         remains = self.root / "work" / f"corrupt-{source.name}-{uuid.uuid4().hex[:8]}"
-        with explained(source):
+        with explained(source), suppress(FileNotFoundError):
             remains.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                source.rename(remains)
-            except FileNotFoundError:
-                return False
-        return True
+            source.rename(remains)
+            return True
+        return False
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that stamps the files (a server's, on NFS)."""

@@ -174,9 +174,9 @@ class Published(Generic[R]):
     def _expected(self, key: str, name: str) -> tuple[str, str]:
         """Path and SHA-256 of a file, by the record."""
         files = self.read(key).files
-        if name not in files:
+        if checked_name(name) not in files:
             raise FileNotFoundError(
-                f"{checked_name(name)} of {self.files.record_path(self.kind, key)} in {self.files} "
+                f"{name} of {self.files.record_path(self.kind, key)} in {self.files} "
                 f"must be one of {', '.join(sorted(files))}, got {name!r}"
             )
         digest = str(files[name])
