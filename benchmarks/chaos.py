@@ -49,8 +49,8 @@ from faulty_proxy import FaultyProxy
 from running_sweep import Running, digest, results, run_sweep, write_sweep
 from s3_server import Server, running_server
 
-from sweep.bucket import Bucket, open_bucket
-from sweep.files import sha256
+from sweep.store.bucket import Bucket, open_bucket
+from sweep.store.folder import sha256
 
 RESULTS = Path(__file__).parent / "results"
 CHECKPOINT_SECONDS = 1.0
@@ -172,7 +172,7 @@ def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
             stored = [entry.path for entry in bucket.list(f"files/nodes/{key}/")]
             paths[name] = next((path for path in stored if path.endswith(f"-{file}")), "none")
     found = {name: bucket.read(path) for name, path in paths.items()}
-    return {name: sha256(read[0]) for name, read in found.items() if read is not None}
+    return {name: sha256(data) for name, data in found.items() if data is not None}
 
 
 def summary(rounds: list[Round], seed: int) -> dict[str, Any]:

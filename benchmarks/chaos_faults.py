@@ -24,7 +24,7 @@ from running_sweep import (  # noqa: E402
     use_token,
 )
 
-from sweep.bucket import Bucket  # noqa: E402
+from sweep.store.bucket import Bucket  # noqa: E402
 
 LEASE_SECONDS = 3.0
 
@@ -81,7 +81,7 @@ class Round:
         if self.bucket is None:
             return dict(finished_nodes(self.out))
         entries = self.bucket.list("records/nodes/")
-        return {entry.path: (entry.version, entry.modified) for entry in entries}
+        return {entry.path: (entry.size, entry.modified) for entry in entries}
 
     def note_begun(self, run: Running) -> None:
         """Keep in mind who works on what, for trials that have saved nothing yet."""

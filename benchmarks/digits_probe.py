@@ -17,9 +17,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 from tabulate import tabulate
 
-from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared
 from sweep.records import load_card, load_lineages, load_metrics, load_node
+from sweep.store.store import open_store
 
 
 def flat(images: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 def measure(run: Path, store: Path | None) -> dict:
     """Probe every model of a run; returns the probe's own numbers and one entry per model."""
-    kept = LocalStore(store or run)
+    kept = open_store(store or run)
     lineages = load_lineages(run)
     card = load_card(run, lineages[0].dataset)
     assert card is not None

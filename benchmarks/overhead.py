@@ -27,9 +27,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
-from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import load_prepared, prepare_dataset
+from sweep.store.store import Store, open_store
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
@@ -133,7 +133,7 @@ def with_ray(trials: int, steps: int, cpus: int) -> Times:
     for name, value in (settings | {"base.train.steps": steps}).items():
         data = merge(data, nest(name, value))
     file.write_text(json.dumps(data | {"resources": {"num_cpus": cpus, "device": "cpu"}}))
-    store = LocalStore(root / "out")
+    store = open_store(root / "out")
     command = [sys.executable, "-P", "-m", "sweep", "run", str(file), "--out", str(root / "out")]
     started = time.time()
     with (root / "log").open("wb") as log:
@@ -148,9 +148,9 @@ def with_ray(trials: int, steps: int, cpus: int) -> Times:
     return finish(root, first - started, first, sweep)
 
 
-def is_training(store: LocalStore) -> bool:
+def is_training(store: Store) -> bool:
     """Whether some trial has taken a step."""
-    return any(claim.progress.get("step", 0) > 0 for claim in store.read_claims().values())
+    return any(claim.progress.get("step", 0) > 0 for claim in store.claims.read().values())
 
 
 def without_ray(trials: int, steps: int, cpus: int) -> Times:
@@ -159,7 +159,7 @@ def without_ray(trials: int, steps: int, cpus: int) -> Times:
     sweep = make_sweep(trials, steps, cpus)
     context = multiprocessing.get_context("spawn")
     started = time.time()
-    store = LocalStore(root / "out")
+    store = open_store(root / "out")
     plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     processes = [
         context.Process(target=run_share, args=(root / "out", sweep, i, cpus)) for i in range(cpus)
@@ -183,7 +183,7 @@ def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
     from sweep.lineage import LineageRun
 
     torch.set_num_threads(1)
-    store = LocalStore(out)
+    store = open_store(out)
     lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
     for lineage in lineages[index::cpus]:
         run = LineageRun(

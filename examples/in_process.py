@@ -5,8 +5,8 @@ from tempfile import TemporaryDirectory
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from sweep.config import LineageConfig, PoolConfig
 from sweep.lineage import Generation, LineageRun
-from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared, prepare_dataset
+from sweep.store.store import open_store
 
 TINY = LineageConfig(
     generations=3,
@@ -23,7 +23,7 @@ TINY = LineageConfig(
 def compute(config: LineageConfig) -> list[Generation]:
     """All generations of a lineage, in a store that is thrown away."""
     with TemporaryDirectory() as folder:
-        store = LocalStore(folder)
+        store = open_store(folder)
         card = prepare_dataset(config.data, store)
         run = LineageRun(config=config, card=card, data=load_prepared(card, store), store=store)
         return list(run.generations())

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from sweep.arrays import read_arrays
 from sweep.config import flatten
 from sweep.plan import NodePlan, PlannedLineage
 from sweep.records import NodeRecord
-from sweep.store import Store
+from sweep.store.arrays import read_arrays
+from sweep.store.store import Store
 
 AddFunction = Callable[[int, Any], None]
 """Step and tensorboard's Summary.Value to an event."""
@@ -31,7 +31,7 @@ def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> Non
         folder = out / "tensorboard" / lineage.id
         several = lineage.num_members > 1
         for node in lineage.nodes:
-            if not store.has_node(node.key):
+            if not store.nodes.has(node.key):
                 break
             own = folder / f"member-{node.member}" if several else folder
             Board(folder=own, lineage=lineage, store=store).write_node(node)
@@ -53,7 +53,7 @@ class Board:
         specs = [plan.spec for plan in node.metrics]
         first = specs[0] if specs else ""
         own = specs.pop(0) if self.lineage.config.metrics.names else ""
-        self.write_generation(self.store.read_node(node.key), own)
+        self.write_generation(self.store.nodes.read(node.key), own)
         for spec in specs:
             self.write_numbers(node, spec, beside=first)
 
@@ -77,9 +77,9 @@ class Board:
         with self.writing(suffix) as add:
             add_scalars(add, generation, {**numbers, **(metrics.values if metrics else {})})
             if "curves.npz" in record.files:
-                add_curves(add, generation, self.store.read_file(record.key, "curves.npz"))
+                add_curves(add, generation, self.store.nodes.read_file(record.key, "curves.npz"))
             if "preview.png" in record.files:
-                add_preview(add, generation, self.store.read_file(record.key, "preview.png"))
+                add_preview(add, generation, self.store.nodes.read_file(record.key, "preview.png"))
             if generation == 1:
                 for value in hparams(self.lineage):
                     add(0, value)

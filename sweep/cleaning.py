@@ -8,19 +8,19 @@ from pathlib import Path
 
 from model.errors import UsageError
 from sweep.folder import read_sweep
-from sweep.inventory import OLD_SECONDS, Item
-from sweep.places import existing_store
 from sweep.plan import PlannedLineage, plan_sweep
 from sweep.prepared import find_card
 from sweep.records import LineageRecord, load_lineages
 from sweep.report import format_bytes
-from sweep.store import Store
+from sweep.store.folder import OLD_SECONDS
+from sweep.store.inventory import Item
+from sweep.store.store import Store, existing_store
 
 MEANINGS = {
     "node": "models that no lineage names",
     "dataset": "data sets that no lineage names",
     "streams": "samples that no lineage names",
-    "scratch": "checkpoints and claims",
+    "scratch": "checkpoints",
     "damaged": "damaged files that were set aside",
     "remains": "unfinished files",
 }
@@ -42,7 +42,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
     own = kept.place == str(out.absolute())
-    live = {key for key, claim in kept.read_claims().items() if claim.live}
+    live = {key for key, claim in kept.claims.read().items() if claim.live}
     if force and not own:
         raise UsageError(
             f"--force must be used on a store that belongs to one sweep, got {kept.place}; "
@@ -121,13 +121,13 @@ def in_vain(
     old = item.age_seconds > OLD_SECONDS
     if item.kind == "scratch":
         if item.key in use.nodes:
-            return checkpoints or store.has_node(item.key)
+            return checkpoints or store.nodes.has(item.key)
         if item.key in use.datasets or item.key.startswith("run-"):
             return old
         # In a store of its own: a claim on samples, or a model of settings that are no more.
-        return (own and (checkpoints or old)) or store.has_node(item.key)
+        return (own and (checkpoints or old)) or store.nodes.has(item.key)
     if item.kind == "remains":
-        return old and not (store.has_node(item.key) or store.has_dataset(item.key))
+        return old and not (store.nodes.has(item.key) or store.datasets.has(item.key))
     if item.kind == "damaged":
         return True
     named = {"node": use.nodes, "dataset": use.datasets, "streams": use.streams}.get(item.kind)
@@ -136,7 +136,7 @@ def in_vain(
 
 def is_at_work(item: Item, store: Store) -> bool:
     """Whether a live process has the claim on an item's key."""
-    claim = store.read_claims().get(item.key)
+    claim = store.claims.read().get(item.key)
     return claim is not None and claim.live
 
 

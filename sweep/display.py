@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from sweep.plan import PlannedLineage
-from sweep.store import Store
+from sweep.store.store import Store
 from sweep.timings import format_seconds
 from sweep.tracking import Tracker
 

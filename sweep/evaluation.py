@@ -16,14 +16,13 @@ from sweep.config import SweepConfig
 from sweep.entering import streams_of
 from sweep.execution import run_analysis, short_path
 from sweep.folder import fill, read_sweep, write_sweep
-from sweep.places import open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep
 from sweep.pool import Pool
 from sweep.prepared import find_card
 from sweep.presence import present, run_key
 from sweep.records import WEIGHTS
 from sweep.seen import look_up
-from sweep.store import Store
+from sweep.store.store import Store, open_store
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that a column's name tells apart; the others must be the same in one results folder."""
@@ -143,11 +142,11 @@ def is_drawn(images: Pool, store: Store) -> bool:
 def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, drawn: bool) -> None:
     """Raise UsageError where neither samples nor weights are there, or the real images are not."""
     way_out = "name the folder of the run, or the run's --store"
-    if not store.has_dataset(lineage.card.key):
+    if not store.datasets.has(lineage.card.key):
         raise UsageError(
             f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"
         )
-    if not drawn and not store.has_file(node.key, WEIGHTS):
+    if not drawn and not store.nodes.has_file(node.key, WEIGHTS):
         raise UsageError(
             f"{store.place} must hold the samples or weights of {lineage.id}'s "
             f"V_{node.generation}, got neither; {way_out}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from model.errors import UsageError, writing
 from sweep.config import SweepConfig
 from sweep.folder import check_out, extend, fill, fill_part, write_sweep
-from sweep.places import open_store
 from sweep.plan import PlannedLineage, plan_sweep, unique_nodes
 from sweep.prepared import find_card, prepare_dataset
 from sweep.presence import present, run_key
@@ -18,7 +17,7 @@ from sweep.registry import note
 from sweep.report import format_bytes, note_idle_settings, planned_bytes
 from sweep.resources import check_machine
 from sweep.seen import done_keys
-from sweep.store import Store
+from sweep.store.store import Store, open_store
 
 
 def execute(

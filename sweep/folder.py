@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from model.config import MetricsConfig
 from model.errors import UsageError
-from sweep.bucket import QUESTIONS
 from sweep.config import (
     EXTENDABLE,
     LineageConfig,
@@ -29,7 +28,6 @@ from sweep.config import (
     to_json,
     updated,
 )
-from sweep.files import check_folder
 from sweep.plan import PlannedLineage, by_generation
 from sweep.records import (
     Json,
@@ -44,12 +42,15 @@ from sweep.records import (
     write_bytes,
 )
 from sweep.seen import look_up
-from sweep.store import Store
+from sweep.store.bucket import QUESTIONS
+from sweep.store.folder import check_folder
+from sweep.store.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """A node's files that analysis reads, beside record.json and metrics/."""
 
 OURS = (
+    "claims",
     "datasets",
     "features",
     "figures",
@@ -320,7 +321,7 @@ def copy_files(out: Path, record: NodeRecord, store: Store) -> None:
     folder = node_dir(out, record.key)
     for name in COPIED:
         if name in record.files and not (folder / name).exists():
-            write_bytes(folder / name, store.read_file(record.key, name))
+            write_bytes(folder / name, store.nodes.read_file(record.key, name))
     if not (folder / "record.json").exists():
         record.save(folder / "record.json")
 
@@ -328,6 +329,6 @@ def copy_files(out: Path, record: NodeRecord, store: Store) -> None:
 def copy_dataset(out: Path, key: str, store: Store) -> None:
     """Copy a data set's card and preview (no pixels) into the results folder."""
     folder = out / "datasets" / key
-    if store.has_dataset(key) and not (folder / "card.json").exists():
-        write_bytes(folder / "preview.png", store.read_dataset_file(key, "preview.png"))
-        store.read_card(key).save(folder / "card.json")
+    if store.datasets.has(key) and not (folder / "card.json").exists():
+        write_bytes(folder / "preview.png", store.datasets.read_file(key, "preview.png"))
+        store.datasets.read(key).save(folder / "card.json")

@@ -24,10 +24,7 @@ from model.job import Diverged, Fit, TrainingJob
 from model.randomness import Purpose
 from model.streams import Stream
 from model.training.length import ema_init_left
-from sweep.arrays import dump_arrays
 from sweep.config import LineageConfig
-from sweep.files import CorruptError
-from sweep.heartbeat import NodeScratch
 from sweep.keys import stream_key
 from sweep.measurement import Measurement
 from sweep.members import member_config, members_of
@@ -37,9 +34,11 @@ from sweep.pool import UNKNOWN, Rows, count_origins, pool_rows
 from sweep.prepared import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
 from sweep.sources import Sources
-from sweep.store import Store
+from sweep.store.arrays import dump_arrays
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 from sweep.streams import Streams
-from sweep.work import WAIT_SECONDS, Work
+from sweep.work import WAIT_SECONDS, NodeScratch, Work
 
 CURVE_POINTS = 500
 """Most points of a stored training curve; longer ones are averaged in bins."""
@@ -74,7 +73,6 @@ class LineageRun:
     device: str = "cpu"
     images_on: ImagesOn = "auto"
     checkpoint_seconds: float = 60.0
-    heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
     start_beside: Callable[[NodePlan], None] | None = None
@@ -90,7 +88,6 @@ class LineageRun:
             store=self.store,
             name=self.name,
             generations=self.config.generations,
-            heartbeat_seconds=self.heartbeat_seconds,
             on_progress=self.on_progress,
         )
         self._measurement = Measurement(
@@ -144,7 +141,7 @@ class LineageRun:
 
     def spread(self, members: list[NodePlan]) -> None:
         """Start the missing members but the first elsewhere; this process trains what is left."""
-        missing = [node for node in members if not self.store.has_node(node.key)]
+        missing = [node for node in members if not self.store.nodes.has(node.key)]
         for node in missing[1:] if self.start_beside else ():
             assert self.start_beside is not None
             self.start_beside(node)
@@ -164,13 +161,13 @@ class LineageRun:
 
     def ensure_node(self, node: NodePlan) -> NodeRecord:
         """The node's record, after training it if nobody has."""
-        while not self.store.has_node(node.key):
+        while not self.store.nodes.has(node.key):
             with self._work.on(node.key, node, "train") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
-                elif not self.store.has_node(node.key):
+                elif not self.store.nodes.has(node.key):
                     self.train_node(node)
-        return self.store.read_node(node.key)
+        return self.store.nodes.read(node.key)
 
     def train_node(self, node: NodePlan) -> None:
         """Train, draw the preview and publish; a model that diverges is published as such.
@@ -197,7 +194,7 @@ class LineageRun:
         record = self.node_record(node, fit, reason, time.perf_counter() - started)
         manifest = {"segments": node.inputs["recipe"], "num_images": node.num_images}
         files["pool.json"] = dump_json(manifest)
-        self.store.publish_node(node.key, files, record)
+        self.store.nodes.publish(node.key, files, record)
         self.store.drop_scratch(node.key)
 
     def job(self, node: NodePlan) -> TrainingJob:
@@ -241,11 +238,12 @@ class LineageRun:
     def read_checkpoint(self, node: NodePlan) -> Checkpoint:
         """A node's weights; a node whose files are damaged is set aside and trained again."""
         try:
-            return Checkpoint.from_bytes(self.store.read_file(node.key, WEIGHTS), source=node.key)
+            data = self.store.nodes.read_file(node.key, WEIGHTS)
         except CorruptError:
-            self.store.quarantine_node(node.key)
+            self.store.nodes.withdraw(node.key)
             self.ensure_node(node)
-            return Checkpoint.from_bytes(self.store.read_file(node.key, WEIGHTS), source=node.key)
+            data = self.store.nodes.read_file(node.key, WEIGHTS)
+        return Checkpoint.from_bytes(data, source=node.key)
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
         """The preview PNG: the same noise in every generation of a lineage, classes in turn."""

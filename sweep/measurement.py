@@ -19,12 +19,12 @@ from model.data.datasets import Dataset
 from model.features import extract_features, extractor_label, weights_digest
 from model.metrics import measure, needed
 from model.pixels import digest_images, find_copies, pixel_statistics
-from sweep.files import CorruptError
 from sweep.keys import digest
 from sweep.metric_plan import MetricsPlan
 from sweep.pool import Segment
 from sweep.records import DatasetCard, Json, MetricsRecord
-from sweep.store import Store
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 
 FEATURES_VERSION = 1
 """Raised whenever the same images and extractor would give other features."""

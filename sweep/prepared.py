@@ -13,10 +13,10 @@ import numpy as np
 from model.config import DataConfig
 from model.data.datasets import Dataset, dataset_key, describe, load_dataset
 from model.images import encode_png, tile, to_bytes
-from sweep.arrays import dump_arrays, map_array, read_arrays
-from sweep.files import CorruptError
 from sweep.records import DatasetCard
-from sweep.store import Store
+from sweep.store.arrays import dump_arrays, map_array, read_arrays
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 
 PREVIEW_IMAGES = 64
 """Images of a preview.png, tiled in rows of 8."""
@@ -68,8 +68,8 @@ def labels_of_counts(counts: Sequence[int]) -> list[int]:
 
 def find_card(config: DataConfig, store: Store | None) -> DatasetCard:
     """The card of the prepared data set where the store has it, else the expected one."""
-    if store is not None and store.has_dataset(key := dataset_key(config)):
-        return store.read_card(key)
+    if store is not None and store.datasets.has(key := dataset_key(config)):
+        return store.datasets.read(key)
     return expected_card(config)
 
 
@@ -81,9 +81,9 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
         StoreError: The store cannot be written.
     """
     key = dataset_key(config)
-    if store.has_dataset(key) and store.verify_dataset(key):
-        store.quarantine_dataset(key)
-    if not store.has_dataset(key):
+    if store.datasets.has(key) and store.datasets.damaged_files(key):
+        store.datasets.withdraw(key)
+    if not store.datasets.has(key):
         data = load_dataset(config)
         reference = data.images[data.reference if len(data.reference) else data.train]
         card = DatasetCard(
@@ -111,8 +111,8 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
             ARRAYS: dump_arrays(**indices, **labels),
             "preview.png": preview,
         }
-        store.publish_dataset(key, files, card)
-    return store.read_card(key)
+        store.datasets.publish(key, files, card)
+    return store.datasets.read(key)
 
 
 def preview_limits(data: Dataset) -> tuple[float, float]:
@@ -148,7 +148,7 @@ def load_prepared(card: DatasetCard, store: Store) -> Dataset:
         CorruptError: A file is damaged.
     """
     source = f"{ARRAYS} of data set {card.key}"
-    arrays = read_arrays(store.read_dataset_file(card.key, ARRAYS), source)
+    arrays = read_arrays(store.datasets.read_file(card.key, ARRAYS), source)
     if lacking := [name for name in INDICES if name not in arrays]:
         raise CorruptError(f"{source} must hold {', '.join(lacking)}, got none")
     images = arrays["images"] if "images" in arrays else map_images(card.key, store)
@@ -171,7 +171,7 @@ def map_images(key: str, store: Store) -> np.ndarray:
         FileNotFoundError: Other trials pushed the file out of a cache again and again.
     """
     for _ in range(ATTEMPTS):
-        path = store.locate_dataset_file(key, IMAGES)
+        path = store.datasets.locate(key, IMAGES)
         with suppress(FileNotFoundError):  # once it is mapped, it may go
             return map_array(path)
     raise FileNotFoundError(

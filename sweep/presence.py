@@ -1,7 +1,6 @@
 """Who runs a sweep, and how to ask them to stop, through the store: from any machine that sees it.
 
-A driver holds a claim while it runs and looks for a request to stop beside it. Must not import
-torch or ray.
+A driver holds a claim while it runs, and looks for a request to stop. Must not import torch or ray.
 """
 
 import os
@@ -14,14 +13,12 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sweep.claims import ClaimInfo
 from sweep.config import EXTENDABLE, SweepConfig, flatten, to_json
-from sweep.files import StoreError, sha256
 from sweep.folder import read_sweep
-from sweep.heartbeat import Heartbeat
-from sweep.places import existing_store
 from sweep.records import dump_json
-from sweep.store import Store
+from sweep.store.claims import ClaimInfo, Heartbeat
+from sweep.store.folder import StoreError, sha256
+from sweep.store.store import Store, existing_store
 
 REQUEST = "stop"
 LOOK_SECONDS = 3.0
@@ -46,26 +43,29 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
 
 @contextmanager
 def present(store: Store, key: str) -> Generator[None]:
-    """Hold a claim as one who runs a sweep; a request to stop is as SIGTERM to this process."""
-    _sweep_up(store, key)
+    """Hold a claim as a driver of a sweep; a request to stop acts as SIGTERM on this process."""
+    store.claims.sweep(f"{key}-")  # drivers that were killed
     if not running(store, key):
         store.drop_scratch(key)  # a request from before
-    claim = store.claim(f"{key}-{uuid.uuid4().hex[:8]}")
+    claim = store.claims.take(f"{key}-{uuid.uuid4().hex[:8]}")
     assert claim is not None
     done = threading.Event()
     listener = threading.Thread(target=_listen, args=(store, key, done), daemon=True)
-    with claim, Heartbeat(claim, {}, 1.0):
-        listener.start()
-        try:
-            yield
-        finally:
-            done.set()
-            listener.join()
+    try:
+        with claim, Heartbeat(claim, {}):
+            listener.start()
+            try:
+                yield
+            finally:
+                done.set()
+                listener.join()
+    finally:
+        store.claims.sweep(f"{key}-")
 
 
 def running(store: Store, key: str) -> list[ClaimInfo]:
-    """Those who run a sweep now."""
-    claims = store.read_claims().items()
+    """The drivers that run a sweep now."""
+    claims = store.claims.read().items()
     return [claim for name, claim in claims if name.startswith(f"{key}-") and claim.live]
 
 
@@ -100,15 +100,6 @@ def stop(out: Path, *, store: str | None) -> int:
     if not left:
         print("stopped; finished models are kept, and the same sweep run command resumes")
     return 1 if left else 0
-
-
-def _sweep_up(store: Store, key: str) -> None:
-    """Free the claims of drivers that were killed."""
-    for name, info in store.read_claims().items():
-        if name.startswith(f"{key}-") and not info.live:
-            claim = store.claim(name)
-            if claim is not None:
-                claim.release()
 
 
 def _listen(store: Store, key: str, done: threading.Event) -> None:

@@ -241,7 +241,10 @@ class DatasetCard(Record):
 
 
 def read_json(path: Path) -> Json:
-    """Read a JSON object; raises RecordError naming the file where it is missing or damaged."""
+    """Read a JSON object; raises RecordError naming the file if it is missing or damaged.
+
+    A file that cannot be opened is reported as that, and not as damaged.
+    """
     try:
         with reading(path):
             return parse_json(path.read_bytes(), path)

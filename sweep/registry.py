@@ -11,12 +11,11 @@ from typing import TypeVar
 
 from model.errors import OneLineError
 from sweep.config import ResourcesConfig
-from sweep.files import sha256
 from sweep.folder import sweep_from_record
-from sweep.places import existing_store
 from sweep.records import SweepRecord, dump_json
 from sweep.report import follow
-from sweep.store import Store
+from sweep.store.folder import sha256
+from sweep.store.store import Store, existing_store
 
 T = TypeVar("T")
 

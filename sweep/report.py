@@ -15,19 +15,18 @@ from model.metrics import needed
 from model.networks.size import ModelSize
 from model.training.length import ema_init_left
 from sweep.blocks import block_size, blocks_of
-from sweep.claims import ClaimInfo
 from sweep.config import SweepConfig
 from sweep.costs import add_own, cost_lines, read_prices
 from sweep.entering import streams_of
 from sweep.folder import check_out, extend, lineage_status, read_sweep
-from sweep.places import existing_store, open_store
 from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.pool import RANDOM, Selected
 from sweep.prepared import find_card
 from sweep.presence import run_key, running
 from sweep.records import DatasetCard, LineageRecord, load_lineages
 from sweep.seen import look_up
-from sweep.store import Store
+from sweep.store.claims import ClaimInfo
+from sweep.store.store import Store, existing_store, open_store
 from sweep.timings import Timings, read_timings
 from sweep.tracking import Snapshot, Tracker
 
@@ -75,7 +74,7 @@ def print_plan(
     there = root is not None and ("://" in str(root) or Path(root).exists())
     kept = open_store(root, sweep.resources) if root is not None and there else None
     if kept is not None:
-        kept.read_claims()  # raises where there is no such bucket
+        kept.claims.read()  # raises where there is no such bucket
     lineages = plan_sweep(sweep, card_finder(kept), on_gpu=sweep.base.train.precision == "bf16")
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     seen = None if kept is None else look_up(kept, lineages)

@@ -45,7 +45,7 @@ from sweep.resources import cluster_total, num_at_once, trial_resources  # noqa:
 from sweep.schedule import Schedule, chains_of  # noqa: E402
 from sweep.searcher import LineageSearcher  # noqa: E402
 from sweep.seen import done_keys  # noqa: E402
-from sweep.store import Store  # noqa: E402
+from sweep.store.store import Store  # noqa: E402
 from sweep.timings import format_seconds  # noqa: E402
 from sweep.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from sweep.files import StoreError
 from sweep.schedule import Schedule
-from sweep.store import Store
+from sweep.store.folder import StoreError
+from sweep.store.store import Store
 
 
 class LineageSearcher(Searcher):
-    """Suggests {"lineage": id} in the schedule's order."""
+    """Suggests {"lineage": id, "silences": ...} in the schedule's order."""
 
     def __init__(self, schedule: Schedule, store: Store) -> None:
         super().__init__(metric=None, mode=None)
@@ -30,14 +30,15 @@ class LineageSearcher(Searcher):
             return Searcher.FINISHED
         # A claim of another driver on the store holds its node's lineages back too.
         try:
-            claimed = [key for key, claim in self._store.read_claims().items() if claim.live]
+            claimed = [key for key, claim in self._store.claims.read().items() if claim.live]
         except StoreError:  # away for a while: Tune asks again
             return None
         lineage = self._schedule.take(claimed)
         if lineage is None:
             return None
         self._lineages[trial_id] = lineage
-        return {"lineage": lineage}
+        # The trial takes over what this driver has seen dead, instead of watching it for a lease.
+        return {"lineage": lineage, "silences": self._store.claims.silences()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A generation is done: whoever waited for its node may start."""

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sweep.bucket import QUESTIONS
-from sweep.files import CorruptError
 from sweep.plan import PlannedLineage
 from sweep.records import MetricsRecord, NodeRecord
-from sweep.store import Store
+from sweep.store.bucket import QUESTIONS
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 
 Place = tuple[str, str]
 """A node's key and a metric specification."""
@@ -40,7 +40,7 @@ class Seen:
 
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     """Keys of the nodes of some lineages that are done."""
-    return store.done_nodes({node.key for lineage in lineages for node in lineage.nodes})
+    return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
 
 
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Seen:
@@ -60,7 +60,7 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Seen:
 
     def record(key: str) -> NodeRecord | None:
         with suppress(FileNotFoundError):  # set aside since it was listed
-            return store.read_node(key)
+            return store.nodes.read(key)
         return None
 
     def numbers(place: Place) -> MetricsRecord | None:

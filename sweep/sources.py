@@ -20,7 +20,6 @@ from model.randomness import Purpose, generator
 from sweep.blocks import block_size, blocks_with, store_key
 from sweep.config import key_defaults, restored
 from sweep.entering import PROBE
-from sweep.files import CorruptError
 from sweep.keys import digest
 from sweep.measurement import Measurement
 from sweep.plan import NodePlan
@@ -38,7 +37,8 @@ from sweep.pool import (
     random_positions,
 )
 from sweep.records import DatasetCard, Json
-from sweep.store import Store
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 from sweep.streams import Streams
 
 MAY_LACK = ("threshold-decay", "near-duplicates")

@@ -15,10 +15,10 @@ from model.config import SampleConfig
 from model.randomness import Purpose
 from model.streams import Stream
 from sweep.blocks import block_size, blocks_with, store_key
-from sweep.files import CorruptError
 from sweep.keys import stream_key
 from sweep.plan import NodePlan
-from sweep.store import Store
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 from sweep.work import WAIT_SECONDS, Work
 
 Ranges = Mapping[int | None, range]

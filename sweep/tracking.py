@@ -9,9 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sweep.claims import ClaimInfo
 from sweep.costs import Work, estimate, planned_work, samplers
-from sweep.files import CorruptError
 from sweep.folder import lineage_status
 from sweep.keys import stream_key
 from sweep.makespan import longest_chain, total_seconds
@@ -19,7 +17,9 @@ from sweep.plan import NodePlan, PlannedLineage, by_generation, unique_nodes
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.schedule import chains_of
 from sweep.seen import Place, Seen, look_up
-from sweep.store import Store
+from sweep.store.claims import ClaimInfo
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
 from sweep.timings import Timings, format_seconds
 
 MOST_ASKED = 16
@@ -126,7 +126,7 @@ class Tracker:
 
         The first time everything is asked for.
         """
-        claims = {k: v for k, v in self._store.read_claims().items() if k in self._ours}
+        claims = {k: v for k, v in self._store.claims.read().items() if k in self._ours}
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
         left = MOST_ASKED if self._num_looks else 0
@@ -177,7 +177,7 @@ class Tracker:
         key, spec = place
         if not spec:
             with suppress(FileNotFoundError):
-                self._keep(Seen(nodes={key: self._store.read_node(key)}, metrics={}))
+                self._keep(Seen(nodes={key: self._store.nodes.read(key)}, metrics={}))
         else:
             with suppress(CorruptError):  # it will be measured again
                 found = self._store.read_metrics(key, spec)

@@ -11,7 +11,7 @@ from ray import tune
 from model.config import ImagesOn, MetricsConfig
 from sweep.config import LineageConfig
 from sweep.records import DatasetCard
-from sweep.store import Store
+from sweep.store.store import Store
 
 if TYPE_CHECKING:
     from sweep.lineage import LineageRun
@@ -37,6 +37,7 @@ class TrialJob:
 def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
     """Compute what is missing of the lineage that `config` names, reporting each generation."""
     lineage = str(config["lineage"])
+    job.store.claims.inherit(config["silences"])
     run = start_run(lineage, job)
     if job.member_resources is not None:
         run.start_beside = member_starter(lineage, job, job.member_resources)

@@ -13,9 +13,9 @@ from typing import Self
 
 from model.errors import check_finite
 from sweep.display import PLAIN_SECONDS
-from sweep.files import StoreError
 from sweep.records import load_lineages, load_sweep
 from sweep.report import print_lineages, track
+from sweep.store.folder import StoreError
 from sweep.tracking import Snapshot, Tracker
 
 

@@ -1,21 +1,34 @@
-"""What a running lineage shows of itself, and its claims on what it computes.
-
-Must not know what is computed, nor Ray.
-"""
+"""What a running lineage shows of itself, its claims, and the saved states of its trainings."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from model.job import Progress
-from sweep.claims import Claim, ClaimLost
-from sweep.heartbeat import Heartbeat
 from sweep.plan import NodePlan
 from sweep.records import Json
-from sweep.store import Store
+from sweep.store.claims import Claim, ClaimLost, Heartbeat
+from sweep.store.store import Store
 
 WAIT_SECONDS = 0.5
-"""Between looks at something that somebody else is computing."""
+"""Pause between looks at something that another process is computing."""
+STATE = "training.safetensors"
+"""Name of a running training's saved state in its scratch."""
+
+
+class NodeScratch:
+    """A training's saved state in the store (model.job.Scratch)."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, key
+
+    def load(self) -> bytes | None:
+        """The newest whole state that any process left."""
+        return self.store.load_scratch(self.key, STATE)
+
+    def save(self, data: bytes) -> None:
+        """Keep a state."""
+        self.store.save_scratch(self.key, STATE, data)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,7 +39,6 @@ class Work:
     name: str
     """The lineage, shown beside its progress."""
     generations: int
-    heartbeat_seconds: float = 1.0
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread with each progress; a test may raise here to interrupt."""
     _position: Json = field(default_factory=dict)
@@ -35,15 +47,15 @@ class Work:
 
     @contextmanager
     def on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
-        """Hold the claim on a key with a heartbeat, or yield None where somebody else has it."""
-        claim = self.store.claim(key)
+        """Hold the claim on a key with a heartbeat, or yield None if another process has it."""
+        claim = self.store.claims.take(key)
         if claim is None:
             self.progress(node, "wait")
             yield None
             return
         outer = self._position, self._heartbeat
         self._position = dict(self._position)
-        with claim, Heartbeat(claim, self._position, self.heartbeat_seconds) as heartbeat:
+        with claim, Heartbeat(claim, self._position) as heartbeat:
             self._heartbeat = heartbeat
             try:
                 self.progress(node, stage)

@@ -166,16 +166,13 @@ class Running:
     def claims(self) -> dict[str, dict[str, Any]]:
         """Keys that a process works on: its pid, and its progress as far as it has said."""
         found = {}
-        for path in find(self.out, "work/*/claim.json"):
+        for path in find(self.out, "claims/*/*.json"):
             try:
                 claim = json.loads(path.read_text())
-                shown = path.with_name("progress.json")
-                progress = json.loads(shown.read_text())["progress"] if shown.exists() else {}
             except (OSError, ValueError):
-                continue  # released, or being written
-            if path.parent.name.startswith("run-"):
-                continue  # the driver's
-            found[path.parent.name] = {"pid": claim["pid"], **progress}
+                continue  # free, or released meanwhile
+            if not path.parent.name.startswith("run-"):  # those are drivers'
+                found[path.parent.name] = {"pid": claim["pid"], **claim["progress"]}
         return found
 
     def training(self, generation: int, *, saved_step: int) -> str | None:
@@ -241,7 +238,7 @@ def saved_steps(out: Path, key: str) -> dict[str, int]:
             data = path.read_bytes()
         except OSError:
             continue  # the next one took its place
-        # 8 + 32 bytes of seal (sweep.scratch), then safetensors: its header's length, its header.
+        # 8 + 32 bytes of sweep.store.store.seal, then safetensors: its header's length, its header.
         length = int.from_bytes(data[40:48], "little")
         settings = json.loads(data[48 : 48 + length])["__metadata__"]["settings"]
         found[f"{path.parent.name}/{path.name}"] = json.loads(settings)["step"]

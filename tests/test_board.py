@@ -9,25 +9,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 
 from sweep.board import png_size, write_boards
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
+from sweep.store.store import Store, open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two lineages of two generations."""
-    store = LocalStore(tmp_path_factory.mktemp("store"))
+    store = open_store(tmp_path_factory.mktemp("store"))
     for _, config in make_sweep(GRID, make_lineage({"train.steps": STEPS})).points():
         compute(config, store)
     return store
 
 
 @pytest.fixture(scope="module")
-def lineages(store: LocalStore) -> list[PlannedLineage]:
+def lineages(store: Store) -> list[PlannedLineage]:
     return plan_in(make_sweep(GRID, make_lineage({"train.steps": STEPS})), store)
 
 
@@ -46,13 +46,13 @@ def events(out: Path, lineages) -> EventAccumulator:
     return found
 
 
-def records(store: LocalStore, lineage: PlannedLineage) -> list[tuple[NodeRecord, MetricsRecord]]:
+def records(store: Store, lineage: PlannedLineage) -> list[tuple[NodeRecord, MetricsRecord]]:
     found = []
     for node in lineage.nodes:
         (plan,) = node.metrics
         metrics = store.read_metrics(node.key, plan.spec)
         assert metrics is not None
-        found.append((store.read_node(node.key), metrics))
+        found.append((store.nodes.read(node.key), metrics))
     return found
 
 
@@ -97,7 +97,7 @@ def test_the_samples_of_one_noise_are_an_image_a_generation(events, store, linea
     images = events.Images("samples/same_noise")
     assert [image.step for image in images] == [1, 2]
     for image, node in zip(images, lineages[0].nodes, strict=True):
-        png = store.read_file(node.key, "preview.png")
+        png = store.nodes.read_file(node.key, "preview.png")
         assert image.encoded_image_string == png
         assert (image.width, image.height) == png_size(png) == (64, 64)
 
@@ -132,7 +132,7 @@ def test_a_second_call_writes_nothing(out, lineages, store) -> None:
 
 def test_a_longer_lineage_adds_its_new_generation(lineages, tmp_path: Path) -> None:
     """What is not computed yet is not written."""
-    store = LocalStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     compute(make_lineage({"train.steps": STEPS, "generations": 1}), store)
     write_boards(tmp_path, lineages[:1], store)
     before = files(tmp_path)
@@ -145,7 +145,7 @@ def test_a_longer_lineage_adds_its_new_generation(lineages, tmp_path: Path) -> N
 
 def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: Path) -> None:
     """Metrics on 6 images beside the lineage's own on another number, as name@6."""
-    store = LocalStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     config = make_lineage({"train.steps": STEPS}, generations=1)
     again = replace(config.metrics, num_images=6)
     compute(config, store, evaluations=(again,))
@@ -160,7 +160,7 @@ def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: P
 
 def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:
     """Without curve, image or metrics."""
-    store = LocalStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     config = make_lineage({"train.lr": 1e30, "train.steps": 40})
     compute(config, store)
     (lineage,) = plan_in(make_sweep(({},), config), store)

@@ -24,7 +24,7 @@ from tiny_sweep import compute, make_lineage
 
 from model.families import FAMILIES
 from model.job import Fit, TrainingJob
-from sweep.local_store import LocalStore
+from sweep.store.store import open_store
 
 K = 4
 STEP = 10.0
@@ -90,7 +90,7 @@ def pools_of(path: Path, fitted: list, settings: dict[str, Any], *, seed: int = 
         known = {image.tobytes() for image in arrays["images"]}
     fitted.clear()
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as root:
-        compute(config, LocalStore(root))
+        compute(config, open_store(root))
     assert len(fitted) == config.generations
     counts, real = [], []
     for images, classes in fitted:

@@ -12,9 +12,9 @@ from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.cleaning import clean
 from sweep.folder import fill, write_sweep
-from sweep.local_store import LocalStore
 from sweep.plan import unique_nodes
 from sweep.records import LineageRecord
+from sweep.store.store import open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 
@@ -23,7 +23,7 @@ GRID = ({"pool.alpha": [0.5, 2.0]},)
 def out(tmp_path: Path) -> Path:
     """A sweep of two lineages, finished."""
     out = tmp_path / "out"
-    store = LocalStore(out)
+    store = open_store(out)
     lineages = plan_in(make_sweep(GRID), store)
     write_sweep(out, make_sweep(GRID), "sweep run tiny")
     for lineage in lineages:
@@ -37,7 +37,7 @@ def run(out: Path, *, store=None, checkpoints=False, force=False, dry_run=False)
 
 
 def node_keys(out: Path) -> list[str]:
-    return sorted(unique_nodes(x.nodes for x in plan_in(make_sweep(GRID), LocalStore(out))))
+    return sorted(unique_nodes(x.nodes for x in plan_in(make_sweep(GRID), open_store(out))))
 
 
 def files_below(out: Path) -> set[str]:
@@ -60,7 +60,7 @@ def test_a_finished_sweep_has_nothing_in_vain(out, capsys):
 def test_scratch_of_a_finished_model_goes(out, capsys):
     """A process killed between publishing and tidying up leaves it."""
     key = node_keys(out)[0]
-    LocalStore(out).save_scratch(key, "training.safetensors", b"x" * 1000)
+    open_store(out).save_scratch(key, "training.safetensors", b"x" * 1000)
     before = files_below(out)
     run(out, dry_run=True)
     assert files_below(out) == before
@@ -68,13 +68,13 @@ def test_scratch_of_a_finished_model_goes(out, capsys):
     assert not (out / "work" / key).exists()
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "would delete      1 checkpoints and claims, 1.04 kB",
-        "deleted      1 checkpoints and claims, 1.04 kB",
+        "would delete      1 checkpoints, 1.04 kB",
+        "deleted      1 checkpoints, 1.04 kB",
     ]
 
 
 def test_a_checkpoint_of_an_unfinished_model_stays_unless_asked_for(out, capsys):
-    store, key = LocalStore(out), node_keys(out)[0]
+    store, key = open_store(out), node_keys(out)[0]
     for path in (out / "generations" / key).rglob("*"):
         if path.is_file():
             path.unlink()
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_an_unfinished_model_stays_unless_asked_for(out, capsys)
 
 
 def test_what_a_live_process_works_on_stays(out):
-    store, key = LocalStore(out), node_keys(out)[0]
+    store, key = open_store(out), node_keys(out)[0]
     store.save_scratch(key, "training.safetensors", b"state")
     with claimed(store, key):
         run(out, checkpoints=True)
@@ -97,12 +97,12 @@ def test_what_a_live_process_works_on_stays(out):
 
 
 def test_damaged_models_and_unfinished_files_go(out):
-    store, key = LocalStore(out), node_keys(out)[0]
+    store, key = open_store(out), node_keys(out)[0]
     before = files_below(out)
     weights = out / "generations" / key / "model.safetensors"
     whole = {p: p.read_bytes() for p in weights.parent.rglob("*") if p.is_file()}
     weights.write_bytes(b"damaged")
-    assert store.quarantine_node(key)
+    assert store.nodes.withdraw(key)
     for path, data in whole.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -115,14 +115,15 @@ def test_damaged_models_and_unfinished_files_go(out):
 
 
 def test_a_model_that_no_lineage_names_goes_with_force_alone(out):
-    other = plan_in(make_sweep(({"seed": [7]},)), LocalStore(out))[0]
+    other = plan_in(make_sweep(({"seed": [7]},)), open_store(out))[0]
     before = files_below(out)
-    compute(other.config, LocalStore(out))
+    compute(other.config, open_store(out))
     run(out)
-    assert LocalStore(out).has_node(other.nodes[0].key)
+    assert open_store(out).nodes.has(other.nodes[0].key)
     run(out, force=True)
-    left = {name for name in files_below(out) if not name.startswith("features/")}
-    assert left == {name for name in before if not name.startswith("features/")}
+    kept = ("features/", "claims/")  # a claim's last, empty term stays: no number is used twice
+    left = {name for name in files_below(out) if not name.startswith(kept)}
+    assert left == {name for name in before if not name.startswith(kept)}
 
 
 def test_a_store_that_is_not_there_is_an_error(out, tmp_path):
@@ -143,7 +144,7 @@ def test_without_the_data_set_no_model_can_be_told(out):
 
 def test_a_data_set_that_is_being_prepared_and_a_request_to_stop_stay(out):
     """Neither is a model's scratch, and neither has a claim."""
-    store = LocalStore(out)
+    store = open_store(out)
     for key in ("another-data-set", "run-0123"):
         store.save_scratch(key, "state", b"x")
     run(out)
@@ -154,8 +155,8 @@ def test_a_data_set_that_is_being_prepared_and_a_request_to_stop_stay(out):
 def test_models_that_only_records_name_stay_with_force(out):
     """As after a change of numerics: analysis still reads them."""
     record = LineageRecord.load(next((out / "lineages").glob("*.json")))
-    other = plan_in(make_sweep(({"seed": [7]},)), LocalStore(out))[0]
-    compute(other.config, LocalStore(out))
+    other = plan_in(make_sweep(({"seed": [7]},)), open_store(out))[0]
+    compute(other.config, open_store(out))
     keys = [[node.key] for node in other.nodes]
     replace(record, id="older", nodes=keys).save(out / "lineages" / "older.json")
     before = files_below(out)

@@ -10,10 +10,10 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 from model.blocks import SAMPLE_BATCH
 from sweep.config import SweepConfig
 from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
-from sweep.local_store import LocalStore
 from sweep.plan import NodePlan, PlannedLineage, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
 from sweep.seen import look_up
+from sweep.store.store import open_store
 from sweep.timings import Machine, Timings, read_timings
 
 GPU = Machine(device="NVIDIA A10G", num_threads=4)
@@ -241,13 +241,13 @@ def test_candidates_of_a_filter_are_drawn() -> None:
 
 def test_records_of_a_run_time_a_longer_sweep_elsewhere(tmp_path: Path) -> None:
     """Trainings, drawings and measurings of a real folder, all of whose kinds the plan knows."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     metrics = {"metrics.names": ["kid", "memorization"]}
     long = make_sweep(GRID, make_lineage(metrics, generations=4))
     compute(make_lineage(metrics), store)
     timings = Timings()
     read_timings(tmp_path, timings)
-    lineages = plan_in(long, LocalStore(tmp_path))
+    lineages = plan_in(long, open_store(tmp_path))
     work = planned_work(lineages, tree_of(lineages))
     (machine,) = timings.machines
     found = estimate(work, timings, machine)
@@ -257,7 +257,7 @@ def test_records_of_a_run_time_a_longer_sweep_elsewhere(tmp_path: Path) -> None:
 
 def test_a_folder_and_its_store_tell_the_same(tmp_path: Path) -> None:
     """Read as a folder, or by the plan's keys."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     lineages = plan_in(make_sweep(), store)
     compute(make_lineage(), store)
     read, own = Timings(), Timings()

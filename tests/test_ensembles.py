@@ -22,11 +22,12 @@ from sweep.config import SweepConfig
 from sweep.evaluation import missing_measurements
 from sweep.folder import fill, lineage_status, write_sweep
 from sweep.lineage import LineageRun
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, by_generation, plan_sweep
 from sweep.prepared import find_card
 from sweep.records import LineageRecord
 from sweep.report import print_plan, print_status
+from sweep.seen import look_up
+from sweep.store.store import Store, open_store
 
 MEMBERS = {
     "model.family": "gaussian",
@@ -44,7 +45,7 @@ def sweep_of(**changes) -> SweepConfig:
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder, complete, with boards."""
     out = tmp_path_factory.mktemp("out")
-    store = LocalStore(out)
+    store = open_store(out)
     sweep = sweep_of()
     (lineage,) = plan_in(sweep, store)
     compute(lineage.config, store)
@@ -56,16 +57,16 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lineage(out: Path) -> PlannedLineage:
-    return plan_in(sweep_of(), LocalStore(out))[0]
+    return plan_in(sweep_of(), open_store(out))[0]
 
 
 @pytest.fixture(scope="module")
 def run(out: Path, lineage: PlannedLineage) -> LineageRun:
-    return make_run(lineage.config, LocalStore(out))
+    return make_run(lineage.config, open_store(out))
 
 
-def status_of(lineage: PlannedLineage, store: LocalStore) -> LineageRecord:
-    return lineage_status(lineage, store, error=None)
+def status_of(lineage: PlannedLineage, store: Store) -> LineageRecord:
+    return lineage_status(lineage, look_up(store, [lineage]), error=None)
 
 
 def test_what_is_measured_of_a_mixture_are_the_images_that_enter(run: LineageRun) -> None:
@@ -113,7 +114,7 @@ def test_the_pool_of_a_member_is_its_part_of_all_images(run: LineageRun) -> None
 
 def test_a_lineages_record_lists_the_members_of_each_generation(out, lineage) -> None:
     """Their keys, in order; and it is done when all are."""
-    record = status_of(lineage, LocalStore(out))
+    record = status_of(lineage, open_store(out))
     generations = by_generation(lineage.nodes)
     assert record.nodes == [[node.key for node in members] for members in generations]
     assert [len(keys) for keys in record.nodes] == [3, 3]
@@ -122,7 +123,7 @@ def test_a_lineages_record_lists_the_members_of_each_generation(out, lineage) ->
 
 def test_a_generation_is_done_when_all_its_members_are(lineage, tmp_path: Path) -> None:
     """Trained, all three of them, and measured."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     fresh = make_run(lineage.config, store)
     for node in fresh.nodes[:2]:
         fresh.ensure_node(node)
@@ -181,7 +182,7 @@ def test_a_missing_mixture_is_a_problem(out: Path, run: LineageRun, tmp_path: Pa
 
 def test_a_member_that_diverges_stops_the_lineage(tmp_path: Path) -> None:
     """Its sibling is trained, nothing is measured, and no V_2 is."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     sweep = make_sweep(({},), make_lineage(DIVERGING))
     (planned,) = plan_in(sweep, store)
     found = compute(planned.config, store)
@@ -195,7 +196,7 @@ def test_a_member_that_diverges_stops_the_lineage(tmp_path: Path) -> None:
 
 def test_a_diverged_member_is_in_the_table(tmp_path: Path) -> None:
     """Beside its sibling, without a mixture."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     sweep = make_sweep(({},), make_lineage(DIVERGING))
     (planned,) = plan_in(sweep, store)
     compute(planned.config, store)
@@ -209,7 +210,7 @@ def test_a_diverged_member_is_in_the_table(tmp_path: Path) -> None:
 def test_ensembles_repeat_in_another_store(lineage: PlannedLineage, tmp_path: Path) -> None:
     """Bit for bit."""
     found = [
-        [numbers_of(g) for g in compute(lineage.config, LocalStore(tmp_path / name))]
+        [numbers_of(g) for g in compute(lineage.config, open_store(tmp_path / name))]
         for name in "ab"
     ]
     assert found[0] == found[1]
@@ -248,7 +249,7 @@ def test_a_status_counts_generations_not_members(out, capsys) -> None:
     assert "2 of 2" in capsys.readouterr().out
 
 
-def replanned(sweep: SweepConfig, store: LocalStore) -> list[PlannedLineage]:
+def replanned(sweep: SweepConfig, store: Store) -> list[PlannedLineage]:
     return plan_sweep(sweep, lambda data: find_card(data, store), on_gpu=False)
 
 
@@ -263,7 +264,7 @@ def test_an_evaluation_measures_every_member_and_the_mixture(out, evaluation, tm
     """One piece of work for each generation; afterwards nothing is missing."""
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
-    store = LocalStore(copy)
+    store = open_store(copy)
     lineages = replanned(evaluation(sweep_of()), store)
     work = missing_measurements(lineages, store)
     assert work == [(lineages[0].id, 1), (lineages[0].id, 2)]
@@ -278,7 +279,7 @@ def test_an_evaluation_measures_every_member_and_the_mixture(out, evaluation, tm
 
 def test_mixtures_of_a_shared_model_are_all_measured(evaluation, tmp_path: Path) -> None:
     """Two concentrations share V_1, but not what enters their pools."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     settings = {"model.family": "gaussian", "data.train_limit": 200, "filter.extractor": "pixels"}
     base = make_lineage({**settings, "pool.focal_classes": ["1"], "generations": 1})
     sweep = make_sweep(({"pool.concentration": [0.3, 0.6]},), base)

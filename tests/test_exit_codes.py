@@ -20,9 +20,9 @@ from analysis.__main__ import PROGRAM as ANALYSIS
 from model.__main__ import PROGRAM as MODEL
 from sweep.__main__ import PROGRAM as SWEEP
 from sweep.folder import fill, write_sweep
-from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import prepare_dataset
+from sweep.store.store import open_store
 
 Run = Callable[[str], tuple[int, str, str]]
 PROGRAMS = {program.name: program for program in (MODEL, SWEEP, ANALYSIS)}
@@ -128,7 +128,7 @@ def make_results(out: Path, **settings: object) -> Path:
     """A results folder of one lineage, computed as far as it goes."""
     sweep = make_sweep(base=make_lineage(settings))
     write_sweep(out, sweep, f"sweep run {out}/sweep.json --out {out}")
-    store = LocalStore(out)
+    store = open_store(out)
     compute(sweep.base, store)
     fill(out, plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False), store)
     return out

@@ -1,17 +1,26 @@
-"""Facts of a disk that refuses: one sentence each, and nothing half written."""
+"""Facts of a disk, a process or a machine that refuses: one sentence each, and nothing is lost."""
 
 import os
+import resource
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import FILES, KEY, RECORD, claimed
+from test_store import CARD, FILES, KEY, RECORD, claimed, paths
 
-from sweep.files import StoreError
-from sweep.local_store import LocalStore
+from sweep.records import RecordError, read_json
+from sweep.store.arrays import map_array
+from sweep.store.folder import CorruptError, StoreError
+from sweep.store.store import Store, open_store
+
+NOBODY = 65534
+LARGE = 64 * 2**20
+"""Bytes of what does not fit into what no_memory leaves."""
 
 
 @pytest.fixture
@@ -31,39 +40,160 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_one_sentence_and_publishes_nothing(tiny_disk):
-    store = LocalStore(tiny_disk)
+    store = open_store(tiny_disk)
     with pytest.raises(StoreError, match="a1 must have room for more files, got a full disk; free"):
-        store.publish_node(KEY, {"model.safetensors": bytes(2**20)}, RECORD)
+        store.nodes.publish(KEY, {"model.safetensors": bytes(2**20)}, RECORD)
     with pytest.raises(StoreError, match="must have room for more files"):
         store.save_scratch(KEY, "train", bytes(2**20))
     with pytest.raises(StoreError, match="must have room for more files"):
         store.write_block("s1", 0, np.zeros((1, 1, 1024, 1024), np.uint8))
-    assert not store.has_node(KEY)
+    assert not store.nodes.has(KEY)
     assert [path for path in tiny_disk.rglob("*") if path.is_file()] == []
 
 
 def test_a_read_only_disk_can_be_read_and_refuses_writing_in_one_sentence(tiny_disk):
-    store = LocalStore(tiny_disk)
-    store.publish_node(KEY, FILES, RECORD)
+    store = open_store(tiny_disk)
+    store.nodes.publish(KEY, FILES, RECORD)
     claim = claimed(store, "b2")
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
-    assert store.read_file(KEY, "pool.json") == b"{}"
-    assert store.read_claims()["b2"].owner == claim.owner
+    assert store.nodes.read_file(KEY, "pool.json") == b"{}"
+    assert store.claims.read()["b2"].owner == claim.owner
     with pytest.raises(StoreError, match="must be writable, got a read-only file system; choose"):
-        store.publish_node("b2", FILES, replace(RECORD, key="b2"))
+        store.nodes.publish("b2", FILES, replace(RECORD, key="b2"))
     with pytest.raises(StoreError, match="must be writable, got a read-only file system; choose"):
-        store.claim("c3")
+        store.claims.take("c3")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_one_sentence(tmp_path):
-    store = LocalStore(tmp_path / "store")
-    store.root.mkdir(mode=0o500)
-    with pytest.raises(StoreError, match="must be readable and writable, got 'permission denied'"):
-        store.publish_node(KEY, FILES, RECORD)
+def test_a_folder_without_permission_is_one_sentence(open_folder):
+    store = open_store(open_folder / "store")
+    (open_folder / "store").mkdir(mode=0o500)
+    with (
+        no_permission(),
+        pytest.raises(StoreError, match="must be readable and writable, got 'permission denied'"),
+    ):
+        store.nodes.publish(KEY, FILES, RECORD)
 
 
 def test_a_file_in_the_place_of_the_store_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="must be inside folders only, got a file in their place"):
-        LocalStore(tmp_path / "file").publish_node(KEY, FILES, RECORD)
+        open_store(tmp_path / "file").nodes.publish(KEY, FILES, RECORD)
+
+
+@contextmanager
+def no_descriptors() -> Generator[None]:
+    """No file can be opened by this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_memory() -> Generator[None]:
+    """This process gets half as much memory as a large file needs, and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = num_pages * resource.getpagesize() + LARGE // 2
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextmanager
+def no_permission() -> Generator[None]:
+    """This process is nobody, where it was root, for whom permissions mean nothing."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.fixture
+def open_folder() -> Generator[Path]:
+    """A folder that nobody may enter too, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+SHORTAGES: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, type]] = {
+    "ENOMEM": (no_memory, "must fit into memory, got no memory left", MemoryError),
+    "EMFILE": (no_descriptors, "must be opened, got too many open files", OSError),
+    "EACCES": (no_permission, "must be readable and writable, got 'permission denied'", OSError),
+}
+
+READS: dict[str, Callable[[Store], object]] = {
+    "block": lambda store: store.read_block("s1", 0),
+    "node file": lambda store: store.nodes.read_file(KEY, "model.safetensors"),
+    "look for damage": lambda store: store.nodes.damaged_files(KEY),
+    "withdrawal": lambda store: store.nodes.withdraw(KEY),
+    "data set": lambda store: store.datasets.locate("d1", "images.npy"),
+    "record": lambda store: store.nodes.read(KEY),
+    "claim": lambda store: store.claims.take(KEY),
+    "claims": lambda store: store.claims.read(),
+    "checkpoint": lambda store: store.load_scratch(KEY, "state"),
+}
+
+FITTING = {"look for damage", "withdrawal", "data set", "record", "claim", "claims"}
+"""Reads that need little memory, whatever the size of a file."""
+
+
+@pytest.mark.parametrize(
+    ("shortage", "read"),
+    [(s, r) for s in SHORTAGES for r in READS if not (s == "ENOMEM" and r in FITTING)],
+)
+def test_a_shortage_is_called_by_its_name_and_never_damage(shortage, read, open_folder):
+    """So nothing is deleted, put aside or computed again, and it is read when there is enough."""
+    store, size = open_store(open_folder / "store"), LARGE if shortage == "ENOMEM" else 100
+    store.nodes.publish(KEY, {"model.safetensors": bytes(size)}, RECORD)
+    store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
+    store.write_block("s1", 0, np.zeros(size, np.uint8))
+    store.save_scratch(KEY, "state", bytes(size))
+    claimed(store)
+    READS[read](store)  # imports what it needs
+    before = paths(store)
+    for path in before:
+        (Path(store.place) / path).chmod(0)
+    (Path(store.place) / "claims" / KEY).chmod(0)
+    context, message, cause = SHORTAGES[shortage]
+    with context(), pytest.raises(StoreError, match=message) as error:
+        READS[read](store)
+    assert not isinstance(error.value, CorruptError)
+    assert isinstance(error.value.__cause__, cause)
+    for path in before:
+        (Path(store.place) / path).chmod(0o600)
+    (Path(store.place) / "claims" / KEY).chmod(0o700)
+    assert paths(store) == before
+    READS[read](store)
+
+
+@pytest.mark.parametrize("shortage", ["EMFILE", "EACCES"])
+def test_a_shortage_while_an_array_is_mapped_is_not_damage(shortage, open_folder):
+    np.save(open_folder / "images.npy", np.zeros(3))
+    map_array(open_folder / "images.npy")
+    (open_folder / "images.npy").chmod(0)
+    context, message, _ = SHORTAGES[shortage]
+    with context(), pytest.raises(StoreError, match=message) as error:
+        map_array(open_folder / "images.npy")
+    assert not isinstance(error.value, CorruptError)
+
+
+@pytest.mark.parametrize(
+    ("shortage", "message"), [("EMFILE", "Too many open files"), ("EACCES", "Permission denied")]
+)
+def test_a_results_file_that_cannot_be_opened_is_not_called_damaged(shortage, message, open_folder):
+    path = open_folder / "sweep.json"
+    path.write_bytes(b"{}")
+    path.chmod(0)
+    with SHORTAGES[shortage][0](), pytest.raises(RecordError, match=f"readable, got '{message}'"):
+        read_json(path)

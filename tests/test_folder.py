@@ -10,25 +10,26 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 from analysis.reading.results import load_results
 from sweep.config import SweepConfig
 from sweep.folder import check_out, complete, extend, fill, lineage_status, read_sweep, write_sweep
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage
 from sweep.presets import preset_of
 from sweep.records import RecordError, load_lineages, load_sweep, read_json, write_json
+from sweep.seen import look_up
+from sweep.store.store import Store, open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with two lineages of two generations, in no results folder."""
-    store = LocalStore(tmp_path_factory.mktemp("store"))
+    store = open_store(tmp_path_factory.mktemp("store"))
     for _, config in make_sweep(GRID).points():
         compute(config, store)
     return store
 
 
 @pytest.fixture
-def lineages(store: LocalStore) -> list[PlannedLineage]:
+def lineages(store: Store) -> list[PlannedLineage]:
     return plan_in(make_sweep(GRID), store)
 
 
@@ -203,40 +204,40 @@ def test_out_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_a_lineage_without_models_is_pending(tmp_path: Path) -> None:
     """Nothing is done."""
     (lineage,) = plan(make_sweep())
-    record = lineage_status(lineage, LocalStore(tmp_path), error=None)
+    record = lineage_status(lineage, look_up(open_store(tmp_path), [lineage]), error=None)
     assert (record.status, record.num_done) == ("pending", 0)
 
 
 def test_a_lineage_with_all_models_and_numbers_is_done(store, lineages) -> None:
     """And no error of an earlier attempt is left."""
-    record = lineage_status(lineages[0], store, error="the worker was lost")
+    record = lineage_status(lineages[0], look_up(store, [lineages[0]]), error="the worker was lost")
     assert (record.status, record.num_done, record.error) == ("done", 2, None)
 
 
-def test_a_lineage_that_shares_its_first_model_has_one_done(store: LocalStore) -> None:
+def test_a_lineage_that_shares_its_first_model_has_one_done(store: Store) -> None:
     """The next is still to come."""
     (lineage,) = plan_in(make_sweep(({"pool.alpha": [4.0]},)), store)
-    record = lineage_status(lineage, store, error=None)
+    record = lineage_status(lineage, look_up(store, [lineage]), error=None)
     assert (record.status, record.num_done) == ("running", 1)
 
 
-def test_a_lineage_that_stopped_with_an_error_has_failed(store: LocalStore) -> None:
+def test_a_lineage_that_stopped_with_an_error_has_failed(store: Store) -> None:
     """The error is kept."""
     (lineage,) = plan_in(make_sweep(({"pool.alpha": [4.0]},)), store)
-    record = lineage_status(lineage, store, error="the worker was lost")
+    record = lineage_status(lineage, look_up(store, [lineage]), error="the worker was lost")
     assert (record.status, record.error) == ("failed", "the worker was lost")
 
 
-def test_a_generation_without_its_numbers_is_not_done(store: LocalStore) -> None:
+def test_a_generation_without_its_numbers_is_not_done(store: Store) -> None:
     """Under the specification that is asked for."""
     base = make_lineage({"metrics.names": ["fid"]})
     (lineage,) = plan_in(make_sweep(({},), base), store)
-    assert lineage_status(lineage, store, error=None).num_done == 0
+    assert lineage_status(lineage, look_up(store, [lineage]), error=None).num_done == 0
 
 
 def test_a_record_lists_one_node_for_each_generation(store, lineages) -> None:
     """Those not computed yet included."""
-    record = lineage_status(lineages[0], store, error=None)
+    record = lineage_status(lineages[0], look_up(store, [lineages[0]]), error=None)
     assert record.nodes == [[node.key] for node in lineages[0].nodes]
 
 
@@ -291,7 +292,7 @@ def test_a_copied_folder_is_enough_for_analysis(store, lineages, tmp_path: Path)
 
 def test_a_store_in_the_folder_is_not_copied(tmp_path: Path) -> None:
     """Its nodes are there already."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     (lineage,) = plan_in(make_sweep(), store)
     compute(lineage.config, store)
     before = snapshot(tmp_path)
@@ -309,5 +310,5 @@ def test_a_setting_newer_than_sweep_json_is_as_it_was_before(tmp_path: Path) -> 
 
 
 def test_lineage_records_say_what_newer_settings_were(store, lineages) -> None:
-    record = lineage_status(lineages[0], store, error=None)
+    record = lineage_status(lineages[0], look_up(store, [lineages[0]]), error=None)
     assert record.key_defaults["train.adam_eps_form"] == "torch"

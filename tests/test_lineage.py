@@ -18,8 +18,8 @@ from model.images import to_bytes
 from model.metrics import RealImages, evaluate_images
 from model.randomness import Purpose
 from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
-from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage, plan_metrics
+from sweep.store.store import Store, open_store
 
 GOLDEN_SETTINGS = {
     "train.steps": 20,
@@ -37,20 +37,20 @@ DIVERGING = {"train.lr": 1e30, "train.steps": 40}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with the tiny lineage of three generations."""
-    store = LocalStore(tmp_path_factory.mktemp("shared"))
+    store = open_store(tmp_path_factory.mktemp("shared"))
     compute(make_lineage(generations=3), store)
     return store
 
 
-def weights(store: LocalStore, key: str) -> Checkpoint:
-    return Checkpoint.from_bytes(store.read_file(key, WEIGHTS))
+def weights(store: Store, key: str) -> Checkpoint:
+    return Checkpoint.from_bytes(store.nodes.read_file(key, WEIGHTS))
 
 
 def trained(stages: list[dict]) -> list[int]:
@@ -58,7 +58,7 @@ def trained(stages: list[dict]) -> list[int]:
     return sorted({said["generation"] for said in stages if said["stage"] == "train"})
 
 
-def watched(config, store: LocalStore, **settings) -> tuple[list[Generation], list[dict]]:
+def watched(config, store: Store, **settings) -> tuple[list[Generation], list[dict]]:
     said: list[dict] = []
     return compute(config, store, on_progress=said.append, **settings), said
 
@@ -68,12 +68,12 @@ def test_the_same_settings_give_the_same_numbers_in_another_store(family, tmp_pa
     """Weights, every file, samples and metrics, bit for bit."""
     config = make_lineage({"model.family": family})
     first, second = (
-        [numbers_of(g) for g in compute(config, LocalStore(tmp_path / name))] for name in "ab"
+        [numbers_of(g) for g in compute(config, open_store(tmp_path / name))] for name in "ab"
     )
     assert first == second
 
 
-def test_the_numbers_of_a_tiny_lineage_are_what_they_were(store: LocalStore) -> None:
+def test_the_numbers_of_a_tiny_lineage_are_what_they_were(store: Store) -> None:
     """Golden: a change of numerics needs a new NUMERICS_VERSION.
 
     A change of 2 % in the rate, the decays or the epsilons, or another schedule or loss, moves one
@@ -86,14 +86,14 @@ def test_the_numbers_of_a_tiny_lineage_are_what_they_were(store: LocalStore) -> 
     assert found == pytest.approx(GOLDEN, rel=1e-4)
 
 
-def test_what_is_done_is_not_computed_again(shared: LocalStore) -> None:
+def test_what_is_done_is_not_computed_again(shared: Store) -> None:
     """The same command again has nothing to report."""
     generations, said = watched(make_lineage(generations=3), shared)
     assert len(generations) == 3
     assert said == []
 
 
-def test_a_longer_lineage_computes_what_is_new(store: LocalStore) -> None:
+def test_a_longer_lineage_computes_what_is_new(store: Store) -> None:
     """V_3 alone."""
     first = compute(make_lineage(), store)
     longer, said = watched(make_lineage(generations=3), store)
@@ -101,10 +101,10 @@ def test_a_longer_lineage_computes_what_is_new(store: LocalStore) -> None:
     assert [numbers_of(g) for g in longer[:2]] == [numbers_of(g) for g in first]
 
 
-def test_another_alpha_shares_the_first_model_and_its_samples(store: LocalStore) -> None:
+def test_another_alpha_shares_the_first_model_and_its_samples(store: Store) -> None:
     """Alpha 4 needs 160 images where 20 were drawn: one more block, and the old one as it was."""
     first = compute(make_lineage(), store)
-    before = sorted(path for path in (store.root / "streams").rglob("*") if path.is_file())
+    before = sorted(path for path in (Path(store.place) / "streams").rglob("*") if path.is_file())
     stamps = [path.stat().st_mtime_ns for path in before]
     second, said = watched(make_lineage({"pool.alpha": 4.0}), store)
     assert trained(said) == [2]
@@ -117,18 +117,18 @@ def test_samples_do_not_depend_on_which_alpha_came_first(tmp_path: Path) -> None
     configs = [make_lineage({"pool.alpha": alpha}) for alpha in (0.5, 4.0)]
     found = []
     for name, order in (("a", configs), ("b", configs[::-1])):
-        store = LocalStore(tmp_path / name)
+        store = open_store(tmp_path / name)
         for config in order:
             compute(config, store)
         streams = {
-            str(p.relative_to(store.root)): p.read_bytes()
-            for p in (store.root / "streams").rglob("*.safetensors")
+            str(p.relative_to(Path(store.place))): p.read_bytes()
+            for p in (Path(store.place) / "streams").rglob("*.safetensors")
         }
         found.append((streams, [[numbers_of(g) for g in compute(c, store)] for c in configs]))
     assert found[0] == found[1]
 
 
-def test_a_pool_is_the_real_images_and_the_streams_first_ones(shared: LocalStore) -> None:
+def test_a_pool_is_the_real_images_and_the_streams_first_ones(shared: Store) -> None:
     """In the order of its recipe."""
     run = make_run(make_lineage(generations=3), shared)
     nodes = plan_lineage(run.config, run.card)
@@ -139,18 +139,18 @@ def test_a_pool_is_the_real_images_and_the_streams_first_ones(shared: LocalStore
     assert len(images) == 40 + 20 + 30
 
 
-def test_under_replace_the_pool_is_the_last_models_images(store: LocalStore) -> None:
+def test_under_replace_the_pool_is_the_last_models_images(store: Store) -> None:
     """No real image is left in V_2's."""
     config = make_lineage({"pool.rule": "replace", "pool.alpha": None, "generations": 3})
     origins = [g.node.origins for g in compute(config, store)]
     assert origins == [{"0": 40}, {"1": 40}, {"2": 40}]
 
 
-def test_every_image_of_a_pool_has_its_provenance_on_disk(shared: LocalStore) -> None:
+def test_every_image_of_a_pool_has_its_provenance_on_disk(shared: Store) -> None:
     """Source, range and origin of each segment."""
     run = make_run(make_lineage(generations=3), shared)
     nodes = plan_lineage(run.config, run.card)
-    manifest = json.loads(shared.read_file(nodes[2].key, "pool.json"))
+    manifest = json.loads(shared.nodes.read_file(nodes[2].key, "pool.json"))
     assert manifest["num_images"] == 90
     assert manifest["segments"] == nodes[2].inputs["recipe"]
     assert [s["source"] for s in manifest["segments"]] == [
@@ -160,7 +160,7 @@ def test_every_image_of_a_pool_has_its_provenance_on_disk(shared: LocalStore) ->
     ]
 
 
-def test_a_stream_is_what_its_checkpoint_draws(shared: LocalStore) -> None:
+def test_a_stream_is_what_its_checkpoint_draws(shared: Store) -> None:
     """From the noise of (seed, generation, member), whole blocks."""
     run = make_run(make_lineage(generations=3), shared)
     node = plan_lineage(run.config, run.card)[1]
@@ -170,7 +170,7 @@ def test_a_stream_is_what_its_checkpoint_draws(shared: LocalStore) -> None:
     assert (block == drawn).all()
 
 
-def test_previews_of_all_generations_show_the_same_noise(shared: LocalStore) -> None:
+def test_previews_of_all_generations_show_the_same_noise(shared: Store) -> None:
     """The seed of (lineage, member), without the generation."""
     run = make_run(make_lineage(generations=3), shared)
     for node in plan_lineage(run.config, run.card):
@@ -178,12 +178,12 @@ def test_previews_of_all_generations_show_the_same_noise(shared: LocalStore) -> 
             weights(shared, node.key), run.config.sample, seed=(0, 0), purpose=Purpose.PREVIEW
         )
         drawn = stream.block(0)
-        png = shared.read_file(node.key, "preview.png")
+        png = shared.nodes.read_file(node.key, "preview.png")
         sheet = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         assert (sheet[:8, 16:24] == to_bytes(drawn[2:3], limits=(0, 1)).reshape(8, 8)).all()
 
 
-def test_metrics_compare_the_streams_first_images_with_the_reference(shared: LocalStore) -> None:
+def test_metrics_compare_the_streams_first_images_with_the_reference(shared: Store) -> None:
     """The very images that enter the pool."""
     run = make_run(make_lineage(generations=3), shared)
     node = plan_lineage(run.config, run.card)[0]
@@ -200,7 +200,7 @@ def test_metrics_compare_the_streams_first_images_with_the_reference(shared: Loc
     assert (record.num_images, record.num_reference) == (16, len(reference))
 
 
-def test_measured_images_may_have_a_sampler_of_their_own(store: LocalStore) -> None:
+def test_measured_images_may_have_a_sampler_of_their_own(store: Store) -> None:
     """A second stream of the same node."""
     first = compute(make_lineage(generations=1), store)[0]
     config = make_lineage({"generations": 1, "metrics.sample_steps": 3})
@@ -211,22 +211,22 @@ def test_measured_images_may_have_a_sampler_of_their_own(store: LocalStore) -> N
     assert len(streams) == 2
 
 
-def test_damaged_numbers_are_measured_again(store: LocalStore) -> None:
+def test_damaged_numbers_are_measured_again(store: Store) -> None:
     """To the same values."""
     config = make_lineage(generations=1)
     (first,) = compute(config, store)
-    (path,) = store.root.glob("generations/*/metrics/*.json")
+    (path,) = Path(store.place).glob("generations/*/metrics/*.json")
     path.write_bytes(path.read_bytes()[:20])
     assert numbers_of(compute(config, store)[0]) == numbers_of(first)
 
 
-def test_a_finished_lineage_leaves_no_scratch_and_no_claim(store: LocalStore) -> None:
+def test_a_finished_lineage_leaves_no_scratch_and_no_claim(store: Store) -> None:
     """States are saved after every 20 steps here."""
     compute(make_lineage({"train.steps": 60}), store, checkpoint_seconds=1e-9)
-    assert list((store.root / "work").iterdir()) == []
+    assert list((Path(store.place) / "work").iterdir()) == []
 
 
-def test_progress_says_where_the_lineage_stands(store: LocalStore) -> None:
+def test_progress_says_where_the_lineage_stands(store: Store) -> None:
     """In the words that the display and `sweep status` show."""
     _, said = watched(make_lineage(), store, name="tiny")
     stages = [(s["generation"], s["stage"]) for s in said]
@@ -241,7 +241,7 @@ def test_progress_says_where_the_lineage_stands(store: LocalStore) -> None:
     assert {(s["lineage"], s["generations"]) for s in said} == {("tiny", 2)}
 
 
-def test_a_diverged_model_is_a_result_and_ends_its_lineage(store: LocalStore) -> None:
+def test_a_diverged_model_is_a_result_and_ends_its_lineage(store: Store) -> None:
     """No weights, no samples, no second generation."""
     generations = compute(make_lineage(DIVERGING), store)
     (record,) = [g.node for g in generations]
@@ -251,14 +251,14 @@ def test_a_diverged_model_is_a_result_and_ends_its_lineage(store: LocalStore) ->
     assert sorted(record.files) == ["config.json", "pool.json"]
 
 
-def test_a_diverged_model_is_not_trained_again(store: LocalStore) -> None:
+def test_a_diverged_model_is_not_trained_again(store: Store) -> None:
     """The same settings would diverge again."""
     (first,) = compute(make_lineage(DIVERGING), store)
     (second,), said = watched(make_lineage(DIVERGING), store)
     assert (first, said) == (second, [])
 
 
-def test_samples_that_are_all_the_same_are_divergence(store: LocalStore, tmp_path: Path) -> None:
+def test_samples_that_are_all_the_same_are_divergence(store: Store, tmp_path: Path) -> None:
     """A model of one repeated image has nothing to draw."""
     np.savez(tmp_path / "same.npz", images=np.ones((6, 8, 8), np.float32))
     config = make_lineage(
@@ -304,7 +304,7 @@ def test_a_short_curve_is_stored_as_it_is() -> None:
         assert list(curves) == []
 
 
-def test_a_seed_is_a_lineage_of_its_own(shared: LocalStore, store: LocalStore) -> None:
+def test_a_seed_is_a_lineage_of_its_own(shared: Store, store: Store) -> None:
     """Weights and noise both differ."""
     first = compute(make_lineage(), shared)[0].node
     second = compute(replace(make_lineage(), seed=1), store)[0].node

@@ -10,9 +10,9 @@ from every_family import EVERY_FAMILY
 from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
 from sweep.lineage import WEIGHTS
-from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage
 from sweep.records import Json
+from sweep.store.store import Store, open_store
 
 SPAWN = multiprocessing.get_context("spawn")
 STEPS = {"train.steps": 40}
@@ -45,36 +45,36 @@ def interrupt_at(number: int, said: list[Json]) -> Callable[[Json], None]:
     return progress
 
 
-def interrupted(config, store: LocalStore, number: int) -> list[Json]:
+def interrupted(config, store: Store, number: int) -> list[Json]:
     said: list[Json] = []
     with pytest.raises(Interrupted):
         compute(config, store, on_progress=interrupt_at(number, said), checkpoint_seconds=OFTEN)
     return said
 
 
-def snapshot(store: LocalStore) -> dict[str, bytes]:
+def snapshot(store: Store) -> dict[str, bytes]:
     """Every file that is no metric's (its seconds differ) and no record's."""
     return {
-        str(path.relative_to(store.root)): path.read_bytes()
+        str(path.relative_to(Path(store.place))): path.read_bytes()
         for folder in ("generations", "streams")
-        for path in (store.root / folder).rglob("*")
+        for path in (Path(store.place) / folder).rglob("*")
         if path.is_file() and path.name != "record.json" and path.parent.name != "metrics"
     }
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalStore, list[Json]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Json]]:
     """A lineage that nobody interrupted, and its numbers."""
-    store = LocalStore(tmp_path_factory.mktemp("whole"))
+    store = open_store(tmp_path_factory.mktemp("whole"))
     return store, [numbers_of(g) for g in compute(make_lineage(STEPS), store)]
 
 
-def test_a_lineage_reports_seven_times_a_generation(store: LocalStore) -> None:
+def test_a_lineage_reports_seven_times_a_generation(store: Store) -> None:
     """Each of these moments is an interruption below."""
     said: list[Json] = []
     compute(make_lineage(STEPS), store, on_progress=said.append, checkpoint_seconds=OFTEN)
@@ -89,7 +89,9 @@ def test_a_resumed_lineage_is_the_uninterrupted_one(generation, call, whole, sto
     """Weights, files, blocks and numbers, wherever it stopped; and no finished model is redone."""
     config = make_lineage(STEPS)
     interrupted(config, store, 7 * (generation - 1) + call)
-    finished = {path: path.stat().st_ino for path in store.root.glob("generations/*/record.json")}
+    finished = {
+        path: path.stat().st_ino for path in Path(store.place).glob("generations/*/record.json")
+    }
     said: list[Json] = []
     again = compute(config, store, on_progress=said.append, checkpoint_seconds=OFTEN)
     assert [numbers_of(g) for g in again] == whole[1]
@@ -99,7 +101,7 @@ def test_a_resumed_lineage_is_the_uninterrupted_one(generation, call, whole, sto
     assert len(retrained) == 2 - len(finished)
 
 
-def test_a_resumed_training_goes_on_from_its_saved_state(store: LocalStore) -> None:
+def test_a_resumed_training_goes_on_from_its_saved_state(store: Store) -> None:
     """Interrupted at step 40 of 60, saved at step 20: steps 21 to 60 remain."""
     config = make_lineage({"train.steps": 60, "generations": 1})
     interrupted(config, store, 3)
@@ -131,7 +133,7 @@ def test_selection_by_validation_resumes_too(call: int, tmp_path: Path) -> None:
     """The best weights so far are part of the saved state."""
     settings = {**STEPS, "data.validation_fraction": 0.1, "train.select": "best_kid"}
     config = make_lineage({**settings, "train.lr": 0.05, "generations": 1})
-    whole, store = LocalStore(tmp_path / "whole"), LocalStore(tmp_path / "store")
+    whole, store = open_store(tmp_path / "whole"), open_store(tmp_path / "store")
     interrupted(config, store, call)
     first, second = (compute(config, s, checkpoint_seconds=OFTEN) for s in (whole, store))
     assert [numbers_of(g) for g in first] == [numbers_of(g) for g in second]
@@ -140,34 +142,34 @@ def test_selection_by_validation_resumes_too(call: int, tmp_path: Path) -> None:
 def test_damaged_weights_are_seen_when_needed_and_trained_again(whole, store) -> None:
     """To the same bits, numbers included, in a lineage that has to draw from them."""
     compute(make_lineage({**STEPS, "generations": 1, "metrics.names": []}), store)
-    (path,) = store.root.glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
     found = compute(make_lineage(STEPS), store)
     assert [numbers_of(g) for g in found] == whole[1]
-    assert len(list((store.root / "work").glob("corrupt-*"))) == 1
+    assert len(list((Path(store.place) / "work").glob("corrupt-*"))) == 1
 
 
 def test_a_model_set_aside_midway_is_measured_again(whole, store) -> None:
     """Its numbers lay beside its weights; the lineage is complete at the end all the same."""
     config = make_lineage(STEPS)
     compute(make_lineage({**STEPS, "generations": 1}), store)
-    for block in store.root.glob("streams/*/*"):
+    for block in Path(store.place).glob("streams/*/*"):
         block.unlink()
-    (path,) = store.root.glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
     path.write_bytes(b"damaged")
     compute(config, store)
     found = compute(config, store)
     assert [numbers_of(g) for g in found] == whole[1]
-    assert len(list(store.root.glob("generations/*/metrics/*.json"))) == 2
+    assert len(list(Path(store.place).glob("generations/*/metrics/*.json"))) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-1] + b"\xff"])
 def test_a_damaged_block_is_drawn_again(damage, whole, store) -> None:
     """Cut short or changed: the next pool sees the images that were drawn first."""
     compute(make_lineage({**STEPS, "generations": 1}), store)
-    (block,) = store.root.glob("streams/*/*")
+    (block,) = Path(store.place).glob("streams/*/*")
     good = block.read_bytes()
     block.write_bytes(damage(good))
     assert [numbers_of(g) for g in compute(make_lineage(STEPS), store)] == whole[1]
@@ -178,7 +180,7 @@ def test_a_damaged_training_state_is_passed_over(whole, store) -> None:
     """The training begins anew, and ends the same."""
     config = make_lineage(STEPS)
     interrupted(config, store, 3)
-    states = [p for p in store.root.glob("work/*/*/training*") if p.is_file()]
+    states = [p for p in Path(store.place).glob("work/*/*/training*") if p.is_file()]
     for path in states:
         path.write_bytes(path.read_bytes()[:1000])
     assert states
@@ -187,35 +189,33 @@ def test_a_damaged_training_state_is_passed_over(whole, store) -> None:
 
 def test_a_training_whose_claim_is_taken_away_stops_and_resumes(whole, store) -> None:
     """As after a long pause: whoever then holds the claim goes on from the saved state."""
-    config = make_lineage(STEPS)
+    config, hasty = make_lineage(STEPS), Store(store.files, lease_seconds=0.1)
     lost: list[Path] = []
 
     def lose(position: Json) -> None:
         if position.get("step") == 20 and not lost:
-            lost.extend(store.root.glob("work/*/claim.json"))
+            lost.extend(Path(store.place).glob("claims/*/1.json"))
             for path in lost:
-                path.unlink()
-            time.sleep(0.2)  # until the heartbeat sees it
+                path.with_name("2.json").write_bytes(b"")
+            time.sleep(0.5)  # until the heartbeat sees it
 
-    found = compute(
-        config, store, on_progress=lose, heartbeat_seconds=0.01, checkpoint_seconds=OFTEN
-    )
+    found = compute(config, hasty, on_progress=lose, checkpoint_seconds=OFTEN)
     assert len(lost) == 1
     assert [numbers_of(g) for g in found] == whole[1]
 
 
-def test_an_interrupted_lineage_leaves_no_claim_behind(store: LocalStore) -> None:
+def test_an_interrupted_lineage_leaves_no_claim_behind(store: Store) -> None:
     """At whichever report it stops, the next process need not wait."""
     config = make_lineage({**STEPS, "generations": 1})
     for number in (0, 0, 1, 2):
         interrupted(config, store, number)
-        assert store.read_claims() == {}
+        assert store.claims.read() == {}
 
 
 def work(root: Path, family: str) -> list[Json]:
     """The lineage, in a process of its own."""
     config = make_lineage({**STEPS, "model.family": family, "generations": 3})
-    return [numbers_of(g) for g in compute(config, LocalStore(root), heartbeat_seconds=0.1)]
+    return [numbers_of(g) for g in compute(config, open_store(root))]
 
 
 @pytest.mark.slow
@@ -225,15 +225,15 @@ def test_two_processes_on_one_lineage_give_one_result(family: str, tmp_path: Pat
     with SPAWN.Pool(2) as pool:
         first, second = pool.starmap(work, [(tmp_path / "both", family)] * 2)
     assert first == second == work(tmp_path / "alone", family)
-    assert snapshot(LocalStore(tmp_path / "both")) == snapshot(LocalStore(tmp_path / "alone"))
+    assert snapshot(open_store(tmp_path / "both")) == snapshot(open_store(tmp_path / "alone"))
 
 
-def test_a_lineage_waits_for_a_node_that_another_process_trains(store: LocalStore) -> None:
+def test_a_lineage_waits_for_a_node_that_another_process_trains(store: Store) -> None:
     """It says so, and goes on once the claim is free."""
     config = make_lineage({**STEPS, "generations": 1})
     run = make_run(config, store)
     key = plan_lineage(config, run.card)[0].key
-    claim = store.claim(key)
+    claim = store.claims.take(key)
     assert claim is not None
     said: list[Json] = []
 

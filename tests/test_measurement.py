@@ -9,10 +9,10 @@ from tiny_sweep import make_lineage, make_run
 
 from model.config import MetricsConfig
 from model.metrics import METRICS, RealImages, evaluate_images
-from sweep.local_store import LocalStore
 from sweep.measurement import Measurement
 from sweep.plan import MetricsPlan, plan_metrics
 from sweep.records import MetricsRecord
+from sweep.store.store import open_store
 
 UNASKED = tuple(n for n, metric in METRICS.items() if "generated_labels" not in metric.needs)
 ALL = MetricsConfig(names=UNASKED, extractor="pixels", nearest_k=3, num_images=40)
@@ -25,7 +25,7 @@ def measurement(tmp_path: Path) -> Measurement:
 
 
 def fresh(root: Path) -> Measurement:
-    run = make_run(make_lineage(), LocalStore(root))
+    run = make_run(make_lineage(), open_store(root))
     return Measurement(card=run.card, data=run.data, store=run.store)
 
 

@@ -20,8 +20,8 @@ from model.data.datasets import load_dataset
 from model.data.reading import decode_image
 from sweep.config import LineageConfig, PoolConfig
 from sweep.lineage import LineageRun
-from sweep.local_store import LocalStore
 from sweep.prepared import load_prepared, prepare_dataset
+from sweep.store.store import open_store
 
 DATA = DataConfig(train_limit=64)
 MODEL = ModelConfig(widths=(4, 8), block_depth=1, stem_width=4, embedding_dim=4)
@@ -92,11 +92,11 @@ def test_train_sample_and_evaluate_give_what_the_lineage_has(tmp_path, weights, 
         pool=PoolConfig(alpha=1.0),
         metrics=MetricsConfig(extractor="pixels"),
     )
-    store = LocalStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     card = prepare_dataset(DATA, store)
     data = load_prepared(card, store)
     (first,) = LineageRun(config=config, card=card, data=data, store=store).generations()
-    assert weights.read_bytes() == store.read_file(first.node.key, "model.safetensors")
+    assert weights.read_bytes() == store.nodes.read_file(first.node.key, "model.safetensors")
 
     count = len(data.reference)
     flags = ["--num-images", count, "--sample.steps", 3]

@@ -26,7 +26,7 @@ from tiny_training import new_stream
 from model.checkpoint import Checkpoint
 from sweep.config import LineageConfig
 from sweep.lineage import WEIGHTS
-from sweep.local_store import LocalStore
+from sweep.store.store import Store, open_store
 
 N0 = 20
 SHAPE = (3, 8, 8)
@@ -74,14 +74,14 @@ def fit_lineages(
     lineages = []
     for seed in range(num_seeds):
         with TemporaryDirectory(dir=in_memory) as root:
-            store = LocalStore(root)
+            store = open_store(root)
             nodes = compute(gaussian(path, seed=seed, **settings), store)
             lineages.append([read_fit(g.node, store) for g in nodes])
     return lineages
 
 
-def read_fit(node, store: LocalStore) -> Fitted:
-    checkpoint = Checkpoint.from_bytes(store.read_file(node.key, WEIGHTS))
+def read_fit(node, store: Store) -> Fitted:
+    checkpoint = Checkpoint.from_bytes(store.nodes.read_file(node.key, WEIGHTS))
     factor = checkpoint.tensors["ema.factor"].numpy()
     return Fitted(
         seed=node.seed,

@@ -10,9 +10,9 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
 from sweep.keys import digest
-from sweep.local_store import LocalStore
 from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
 from sweep.prepared import expected_card
+from sweep.store.store import open_store
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
 
@@ -228,7 +228,7 @@ def test_the_gaussian_family_has_no_steps_and_sees_each_image_once() -> None:
 @pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_what_was_planned_is_what_the_records_say(family: str, tmp_path: Path) -> None:
     """Pools, steps and images of every node."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     config = make_lineage({"model.family": family, "train.steps": None, "train.epochs": 1})
     (lineage,) = plan_in(make_sweep(({},), config), store)
     records = [generation.node for generation in compute(config, store)]

@@ -11,8 +11,6 @@ from tiny_sweep import write_noise
 
 from model.config import DataConfig
 from model.data.datasets import Dataset, load_dataset
-from sweep.files import CorruptError
-from sweep.local_store import LocalStore
 from sweep.prepared import (
     ARRAYS,
     IMAGES,
@@ -25,6 +23,8 @@ from sweep.prepared import (
     preview_png,
 )
 from sweep.records import DatasetCard
+from sweep.store.folder import CorruptError, Folder
+from sweep.store.store import Store, open_store
 
 DIGITS = DataConfig(train_limit=50, validation_fraction=0.1)
 LEARNED = ("train_labels", "fingerprint", "pixel_std", "files")
@@ -32,8 +32,8 @@ LEARNED = ("train_labels", "fingerprint", "pixel_std", "files")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
 
 
 def floats(tmp_path: Path) -> DataConfig:
@@ -46,7 +46,7 @@ def known(card: DatasetCard) -> dict:
     return {name: value for name, value in asdict(card).items() if name not in LEARNED}
 
 
-def test_what_is_expected_of_digits_is_what_is_prepared(store: LocalStore) -> None:
+def test_what_is_expected_of_digits_is_what_is_prepared(store: Store) -> None:
     """But for what the pixels tell."""
     assert known(expected_card(DIGITS)) == known(prepare_dataset(DIGITS, store))
 
@@ -72,7 +72,7 @@ def test_prepared_data_are_the_loaded_ones(of_floats: bool, store, tmp_path) -> 
     assert read.fingerprint == loaded.fingerprint == card.fingerprint
 
 
-def test_a_card_knows_the_references_pixel_deviation(store: LocalStore) -> None:
+def test_a_card_knows_the_references_pixel_deviation(store: Store) -> None:
     """In [0, 1] units for 8-bit data."""
     data = load_dataset(DIGITS)
     expected = (data.images[data.reference].astype(float) / 255).std(axis=0).mean()
@@ -87,7 +87,7 @@ def test_without_a_reference_the_deviation_is_the_train_images(store, tmp_path) 
     assert prepare_dataset(config, store).pixel_std == pytest.approx(expected)
 
 
-def test_a_card_is_expected_until_it_is_found(store: LocalStore) -> None:
+def test_a_card_is_expected_until_it_is_found(store: Store) -> None:
     """Its fingerprint, and so every key, is known once prepared."""
     assert find_card(DIGITS, None) == find_card(DIGITS, store) == expected_card(DIGITS)
     card = prepare_dataset(DIGITS, store)
@@ -95,16 +95,16 @@ def test_a_card_is_expected_until_it_is_found(store: LocalStore) -> None:
     assert card.fingerprint is not None
 
 
-def test_what_is_prepared_is_not_prepared_again(store: LocalStore) -> None:
+def test_what_is_prepared_is_not_prepared_again(store: Store) -> None:
     """The file stays the same one."""
     card = prepare_dataset(DIGITS, store)
-    path = store.root / "datasets" / card.key / ARRAYS
+    path = Path(store.place) / "datasets" / card.key / ARRAYS
     before = path.stat()
     assert prepare_dataset(DIGITS, store) == card
     assert path.stat().st_ino == before.st_ino
 
 
-def test_prepared_data_need_no_files_of_the_users(store: LocalStore, tmp_path: Path) -> None:
+def test_prepared_data_need_no_files_of_the_users(store: Store, tmp_path: Path) -> None:
     """A trial on another machine has the store alone."""
     card = prepare_dataset(floats(tmp_path), store)
     (tmp_path / "noise.npz").unlink()
@@ -112,26 +112,26 @@ def test_prepared_data_need_no_files_of_the_users(store: LocalStore, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [IMAGES, ARRAYS, "preview.png", "card.json"])
-def test_damaged_data_are_prepared_again(name: str, store: LocalStore) -> None:
+def test_damaged_data_are_prepared_again(name: str, store: Store) -> None:
     """Whichever file is cut short, the next preparation is whole."""
     card = prepare_dataset(DIGITS, store)
-    path = store.root / "datasets" / card.key / name
+    path = Path(store.place) / "datasets" / card.key / name
     path.write_bytes(path.read_bytes()[:-7])
     assert prepare_dataset(DIGITS, store) == card
-    assert store.verify_dataset(card.key) == []
+    assert store.datasets.damaged_files(card.key) == []
 
 
 @pytest.mark.parametrize("name", [IMAGES, ARRAYS])
-def test_damaged_data_are_not_read(name: str, store: LocalStore) -> None:
+def test_damaged_data_are_not_read(name: str, store: Store) -> None:
     """The error names the file."""
     card = prepare_dataset(DIGITS, store)
-    path = store.root / "datasets" / card.key / name
+    path = Path(store.place) / "datasets" / card.key / name
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(CorruptError, match=name):
         load_prepared(card, store)
 
 
-def test_images_are_mapped_and_not_to_be_written(store: LocalStore) -> None:
+def test_images_are_mapped_and_not_to_be_written(store: Store) -> None:
     """Trials of one machine share the pages of one file."""
     images = load_prepared(prepare_dataset(DIGITS, store), store).images
     assert isinstance(images.base, np.memmap)
@@ -142,29 +142,28 @@ def test_images_are_mapped_and_not_to_be_written(store: LocalStore) -> None:
 def test_images_that_leave_the_cache_before_they_are_mapped_are_fetched_again(tmp_path) -> None:
     """Another trial needs the room; a cache that never holds them is an error."""
 
-    class FullCache(LocalStore):
+    class FullCache(Folder):
         num_lost = 2
 
-        def locate_dataset_file(self, key: str, name: str) -> Path:
-            found = super().locate_dataset_file(key, name)
-            self.num_lost -= 1
-            return found if self.num_lost < 0 else tmp_path / "gone"
+        def locate(self, path: str, digest: str) -> Path | None:
+            FullCache.num_lost -= 1
+            return super().locate(path, digest) if self.num_lost < 0 else tmp_path / "gone"
 
-    store = FullCache(tmp_path / "store")
+    store = Store(FullCache(tmp_path / "store"))
     card = prepare_dataset(DataConfig(name="digits"), store)
     assert len(load_prepared(card, store).images) == card.num_train + card.num_reference
-    store.num_lost = 3
+    FullCache.num_lost = 3
     with pytest.raises(FileNotFoundError, match=r"raise --resources\.cache-gigabytes"):
         load_prepared(card, store)
 
 
-def test_data_prepared_as_one_file_are_read(store: LocalStore) -> None:
+def test_data_prepared_as_one_file_are_read(store: Store) -> None:
     """As earlier versions prepared them: the images among the other arrays."""
     card, data = prepare_dataset(DIGITS, store), load_dataset(DIGITS)
     names = ("images", "labels", "train", "reference", "validation")
     arrays = dump_arrays(**{name: getattr(data, name) for name in names})
-    old = LocalStore(store.root.parent / "old")
-    old.publish_dataset(card.key, {ARRAYS: arrays}, card)
+    old = open_store(Path(store.place).parent / "old")
+    old.datasets.publish(card.key, {ARRAYS: arrays}, card)
     assert load_prepared(card, old).fingerprint == card.fingerprint
 
 
@@ -173,13 +172,13 @@ def test_a_missing_path_is_an_error_before_anything_is_written(store, tmp_path) 
     config = DataConfig(name="npz", path=str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError, match=r"data\.path"):
         prepare_dataset(config, store)
-    assert not store.root.exists()
+    assert not Path(store.place).exists()
 
 
-def test_a_preview_is_the_first_train_images_in_rows_of_eight(store: LocalStore) -> None:
+def test_a_preview_is_the_first_train_images_in_rows_of_eight(store: Store) -> None:
     """50 digits of 8x8 are 7 rows, the last of which is not full."""
     card = prepare_dataset(DIGITS, store)
-    png = store.read_dataset_file(card.key, "preview.png")
+    png = store.datasets.read_file(card.key, "preview.png")
     data = load_dataset(DIGITS)
     sheet = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
     assert sheet.shape == (7 * 8, 8 * 8)

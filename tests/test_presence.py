@@ -9,8 +9,8 @@ from running_sweep import Running, find, finished_nodes, run_sweep, wait_for, wr
 from tiny_sweep import make_sweep
 
 from sweep.folder import write_sweep as write_record
-from sweep.local_store import LocalStore
 from sweep.presence import present, run_key, running, stop
+from sweep.store.store import open_store
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_there_is_nothing_to_stop_where_nobody_runs(out, capsys):
 
 
 def test_a_driver_is_seen_while_it_runs_and_no_longer(out):
-    store, key = LocalStore(out), run_key(out, make_sweep())
+    store, key = open_store(out), run_key(out, make_sweep())
     with present(store, key):
         (driver,) = running(store, key)
         assert driver.live
@@ -37,14 +37,14 @@ def test_a_driver_is_seen_while_it_runs_and_no_longer(out):
 
 def test_another_sweep_of_the_store_is_not_meant(out):
     """Another name of the folder, or other settings, make another run."""
-    store = LocalStore(out)
+    store = open_store(out)
     with present(store, run_key(out.with_name("other"), make_sweep())):
         assert running(store, run_key(out, make_sweep())) == []
 
 
 def test_a_request_raises_sigterm_in_the_driver(out, monkeypatch):
     """A request from before the start does not count."""
-    store, key = LocalStore(out), run_key(out, make_sweep())
+    store, key = open_store(out), run_key(out, make_sweep())
     monkeypatch.setattr("sweep.presence.LOOK_SECONDS", 0.05)
     store.save_scratch(key, "stop", b"")
 

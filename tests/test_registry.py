@@ -12,11 +12,10 @@ from tiny_sweep import make_sweep, plan_in
 
 from sweep.__main__ import main
 from sweep.config import to_json
-from sweep.local_store import LocalStore
 from sweep.presence import present, run_key
 from sweep.records import SweepRecord
 from sweep.registry import joined, note, print_sweeps
-from sweep.store import Store
+from sweep.store.store import Store, open_store
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -38,7 +37,7 @@ def record_of(*grids: dict, name: str = "tiny") -> SweepRecord:
 def test_what_is_noted_is_read_back_from_either_kind_of_store(s3, tmp_path, monkeypatch) -> None:
     """By another machine."""
     bucket = new_store(s3, tmp_path, monkeypatch)
-    for store in (LocalStore(tmp_path / "store"), bucket):
+    for store in (open_store(tmp_path / "store"), bucket):
         assert store.list_sweeps() == []
         for name in ("run-a.1", "run-a.2", "run-b.1"):
             store.note_sweep(name, record_of(*GRIDS, name=name))
@@ -51,7 +50,7 @@ def test_what_is_noted_is_read_back_from_either_kind_of_store(s3, tmp_path, monk
 
 def test_two_machines_with_a_part_of_the_grid_each_are_one_sweep(tmp_path) -> None:
     """Neither forgets what the other asks for, in whatever order they note it, or at once."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     parts = ({"pool.alpha": [0.5]}, {"pool.alpha": [2.0]})
     key, other = (run_key(OUT, make_sweep((part,))) for part in parts)
     assert key == other
@@ -94,7 +93,7 @@ def test_an_extended_sweep_is_the_same_one_and_another_is_not() -> None:
 def store(request, tmp_path, monkeypatch) -> Store:
     """One of each kind."""
     if request.param == "folder":
-        return LocalStore(tmp_path / "store")
+        return open_store(tmp_path / "store")
     return new_store(request.getfixturevalue("s3"), tmp_path, monkeypatch)
 
 
@@ -130,10 +129,7 @@ def test_a_sweep_that_cannot_be_read_or_planned_does_not_hide_the_others(store, 
     absent = replace(record_of({"seed": [0]}, name="absent"), base=base | {"data": data})
     note(store, "run-a", absent)
     note(store, "run-b", record_of(*GRIDS))
-    if isinstance(store, LocalStore):
-        (store.root / "sweeps" / "run-c.1.json").write_bytes(b"{")
-    else:
-        store.bucket.write("sweeps/run-c.1.json", b"{")
+    store.files.write("sweeps/run-c.1.json", b"{")
     note(store, "run-b", record_of(*GRIDS))
     print_sweeps(store.place)
     damaged, hidden, *shown = capsys.readouterr().out.splitlines()

@@ -13,7 +13,6 @@ from model.blocks import SAMPLE_BATCH
 from sweep.blocks import block_size
 from sweep.config import SweepConfig
 from sweep.folder import fill, write_sweep
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep
@@ -24,6 +23,7 @@ from sweep.report import (
     print_plan,
     print_status,
 )
+from sweep.store.store import Store, open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 
@@ -43,7 +43,7 @@ def said(capsys: pytest.CaptureFixture) -> Callable[..., str]:
 def out(tmp_path: Path) -> Path:
     """A sweep of two lineages, one of which is done."""
     out = tmp_path / "out"
-    store = LocalStore(out)
+    store = open_store(out)
     lineages = plan_in(make_sweep(GRID), store)
     write_sweep(out, make_sweep(GRID), "sweep run tiny")
     compute(lineages[0].config, store)
@@ -54,8 +54,8 @@ def line(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(name))
 
 
-def bytes_on_disk(store: LocalStore) -> int:
-    return sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file())
+def bytes_on_disk(store: Store) -> int:
+    return sum(p.stat().st_size for p in Path(store.place).rglob("*") if p.is_file())
 
 
 def total(lineages: list[PlannedLineage]) -> int:
@@ -97,7 +97,7 @@ def test_plans_and_evaluations_need_no_torch() -> None:
 )
 def test_planned_bytes_are_within_a_fifth_of_what_is_written(changes, tmp_path: Path) -> None:
     """What a run leaves, without the states of running trainings; it never takes more in all."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     config = make_lineage(changes)
     (lineage,) = plan_in(make_sweep(({},), config), store)
     before, peak = bytes_on_disk(store), [0]
@@ -187,7 +187,7 @@ def test_no_trial_at_once_is_an_error() -> None:
 
 def test_nothing_is_left_to_time_when_all_is_done(said, out: Path) -> None:
     """Though the folder has timings."""
-    compute(make_lineage({"pool.alpha": 2.0}), LocalStore(out))
+    compute(make_lineage({"pool.alpha": 2.0}), open_store(out))
     assert line(said(make_sweep(GRID), out), "time").endswith("nothing to train")
 
 
@@ -231,7 +231,7 @@ def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
 
 def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
     """As the last run recorded it."""
-    store = LocalStore(out)
+    store = open_store(out)
     lineages = plan_in(make_sweep(GRID), store)
     fill(out, lineages, store, errors={lineages[1].id: "the worker was lost"})
     print_status(out, store=None)
@@ -242,9 +242,9 @@ def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
 
 def test_status_says_what_runs_now(out: Path, capsys) -> None:
     """A live claim with its progress."""
-    store = LocalStore(out)
+    store = open_store(out)
     (lineage, _) = plan_in(make_sweep(GRID), store)
-    claim = store.claim(lineage.nodes[0].key)
+    claim = store.claims.take(lineage.nodes[0].key)
     assert claim is not None
     with claim:
         claim.heartbeat({"lineage": "x", "generation": 2, "generations": 3, "stage": "train"})

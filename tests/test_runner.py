@@ -19,11 +19,11 @@ from running_sweep import (
     write_sweep,
 )
 
-from sweep.local_store import LocalStore
 from sweep.plan import plan_sweep
 from sweep.prepared import prepare_dataset
 from sweep.records import load_lineages
 from sweep.request import load_sweep_file
+from sweep.store.store import open_store
 
 pytestmark = pytest.mark.ray
 
@@ -236,12 +236,12 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     """Two lineages; a file lies where the samples of the second one's V_2 belong."""
     folder = tmp_path_factory.mktemp("failed")
     path = write_sweep(folder, base__model__family="gaussian", resources__max_failures=0)
-    store = LocalStore(folder / "store")
+    store = open_store(folder / "store")
     lineages = plan_sweep(
         load_sweep_file(path), lambda data: prepare_dataset(data, store), on_gpu=False
     )
-    (store.root / "streams").mkdir()
-    (store.root / "streams" / lineages[1].nodes[1].stream).write_text("in the way")
+    (Path(store.place) / "streams").mkdir()
+    (Path(store.place) / "streams" / lineages[1].nodes[1].stream).write_text("in the way")
     words = ("run", "tiny.toml", "--out", "out", "--store", "store")
     return folder, run_sweep(*words, cwd=folder)
 

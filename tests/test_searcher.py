@@ -8,18 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
-from sweep.local_store import LocalStore
 from sweep.schedule import Chain, Schedule
 from sweep.searcher import LineageSearcher
+from sweep.store.store import Store, open_store
 
 pytestmark = pytest.mark.ray
 
-FOREIGN = "somebody else's"
-
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    return LocalStore(tmp_path_factory.mktemp("store"))
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(tmp_path_factory.mktemp("store"))
 
 
 def make_chain(name: str, cost: float = 1.0) -> Chain:
@@ -29,7 +27,7 @@ def make_chain(name: str, cost: float = 1.0) -> Chain:
 
 
 def make_searcher(
-    names: list[str], store: LocalStore, done: frozenset[str] = frozenset()
+    names: list[str], store: Store, done: frozenset[str] = frozenset()
 ) -> LineageSearcher:
     return LineageSearcher(Schedule([make_chain(name) for name in names], set(done)), store)
 
@@ -42,7 +40,7 @@ def report(searcher: LineageSearcher, trial: str, node: str) -> None:
 
 
 def test_a_suggestion_names_a_lineage(store):
-    assert make_searcher(["ab"], store).suggest("trial") == {"lineage": "ab"}
+    assert make_searcher(["ab"], store).suggest("trial") == {"lineage": "ab", "silences": {}}
 
 
 def test_a_lineage_waits_for_the_model_it_shares(store):
@@ -58,7 +56,7 @@ def test_a_lineage_starts_when_the_shared_model_is_reported(store):
     searcher.suggest("first")
     report(searcher, "first", "a")
 
-    assert searcher.suggest("second") == {"lineage": "ac"}
+    assert searcher.suggest("second") == {"lineage": "ac", "silences": {}}
 
 
 def test_a_lineage_starts_when_the_trial_it_waited_for_fails(store):
@@ -67,7 +65,7 @@ def test_a_lineage_starts_when_the_trial_it_waited_for_fails(store):
     searcher.suggest("first")
     searcher.on_trial_complete("first", error=True)
 
-    assert searcher.suggest("second") == {"lineage": "ac"}
+    assert searcher.suggest("second") == {"lineage": "ac", "silences": {}}
 
 
 def test_a_result_that_comes_with_the_end_counts(store):
@@ -76,14 +74,14 @@ def test_a_result_that_comes_with_the_end_counts(store):
     searcher.suggest("first")
     searcher.on_trial_complete("first", {"node": "ab"})
 
-    assert searcher.suggest("second") == {"lineage": "a"}
+    assert searcher.suggest("second") == {"lineage": "a", "silences": {}}
 
 
 def test_the_most_work_left_goes_first(store):
     """Of abc and de, with a and ab done, de has more left."""
     searcher = make_searcher(["abc", "de"], store, done=frozenset({"a", "ab"}))
 
-    assert searcher.suggest("trial") == {"lineage": "de"}
+    assert searcher.suggest("trial") == {"lineage": "de", "silences": {}}
 
 
 def test_the_end_is_finished(store):
@@ -96,7 +94,7 @@ def test_the_end_is_finished(store):
 def test_what_another_driver_works_on_is_held_back(store):
     """A live claim in a shared store is a model that another sweep is training."""
     searcher = make_searcher(["xy"], store)
-    claim = store.claim("x", owner=FOREIGN)
+    claim = store.claims.take("x")
     assert claim is not None
 
     with claim:
@@ -107,11 +105,20 @@ def test_what_another_driver_works_on_is_held_back(store):
 
 def test_what_another_driver_has_left_is_handed_out(store):
     searcher = make_searcher(["xy"], store)
-    claim = store.claim("x", owner=FOREIGN)
+    claim = store.claims.take("x")
     assert claim is not None
     claim.release()
 
-    assert searcher.suggest("trial") == {"lineage": "xy"}
+    assert searcher.suggest("trial") == {"lineage": "xy", "silences": {}}
+
+
+def test_a_trial_inherits_what_its_driver_saw_of_claims(store):
+    """How long each has been silent, as a trial of another process takes it over."""
+    searcher = make_searcher(["pq"], store)
+    with store.claims.take("z"):
+        silences = searcher.suggest("trial")["silences"]
+
+    assert [(key, seconds) for key, (_, seconds) in silences.items()] == [("z", 0.0)]
 
 
 def test_nothing_is_ever_restored_from_it(store):

@@ -23,14 +23,14 @@ from tiny_sweep import compute, make_sweep, plan_in
 from analysis import __main__ as analysis_program
 from model.checkpoint import Checkpoint
 from sweep import __main__ as sweep_program
-from sweep.arrays import dump_array, dump_arrays, load_array
 from sweep.board import write_boards
-from sweep.files import CorruptError, sha256
 from sweep.folder import fill
 from sweep.folder import write_sweep as write_record
-from sweep.local_store import LocalStore
 from sweep.prepared import ARRAYS, IMAGES, load_prepared
 from sweep.records import dump_json
+from sweep.store.arrays import dump_array, dump_arrays, load_array
+from sweep.store.folder import CorruptError, sha256
+from sweep.store.store import open_store
 
 PROGRAMS = {"sweep": sweep_program.main, "analysis": lambda: sys.exit(analysis_program.main())}
 DEEP = b'{"a":' * 100_000
@@ -142,7 +142,7 @@ def hostile(request, mark) -> bytes:
 def finished(tmp_path_factory) -> Path:
     """A sweep that is done."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    store = LocalStore(out)
+    store = open_store(out)
     sweep = make_sweep()
     lineages = plan_in(sweep, store)
     write_record(out, sweep, "sweep run tiny.toml --out out")
@@ -186,8 +186,8 @@ def test_a_strangers_data_set_is_an_error(name, hostile, finished, tmp_path) -> 
     """Though its checksums are right."""
     out = strangers(finished, tmp_path)
     put(one(out, f"datasets/*/{name}"), hostile)
-    store = LocalStore(out)
-    card = store.read_card(one(out, "datasets/*").name)
+    store = open_store(out)
+    card = store.datasets.read(one(out, "datasets/*").name)
     with pytest.raises(CorruptError, match=rf"{name}.* must hold plain arrays"):
         load_prepared(card, store)
 
@@ -196,7 +196,7 @@ def test_strange_curves_are_an_error(hostile, finished, tmp_path) -> None:
     """When TensorBoard's files are written."""
     out = strangers(finished, tmp_path)
     put(one(out, "generations/*/curves.npz"), hostile)
-    store = LocalStore(out)
+    store = open_store(out)
     with pytest.raises(CorruptError, match=r"curves\.npz must hold plain arrays"):
         write_boards(out, plan_in(make_sweep(), store), store)
 
@@ -238,11 +238,11 @@ def test_a_name_that_leaves_its_folder_is_refused(name, finished, tmp_path) -> N
     path = one(out, "generations/*/record.json")
     record = json.loads(path.read_text())
     path.write_bytes(dump_json(record | {"files": {name: "0" * 64}}))
-    store = LocalStore(out)
-    for read in (store.read_file, store.has_file):
+    store = open_store(out)
+    for read in (store.nodes.read_file, store.nodes.has_file):
         with pytest.raises(ValueError, match="must be letters, digits"):
             read(path.parent.name, name)
-    for ask in (store.has_node, store.claim, store.drop_scratch):
+    for ask in (store.nodes.has, store.claims.take, store.drop_scratch):
         with pytest.raises(ValueError, match="must be letters, digits"):
             ask(name)
 

@@ -10,10 +10,11 @@ from bucket_store import new_store
 from test_tracking import publish, wide_sweep
 from tiny_sweep import plan
 
-from sweep.bucket import QUESTIONS
-from sweep.local_store import LocalStore
+from sweep.records import NodeRecord
 from sweep.seen import Seen, look_up
-from sweep.store import Store
+from sweep.store.bucket import QUESTIONS
+from sweep.store.folder import Folder
+from sweep.store.store import Store, open_store
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -21,12 +22,14 @@ LINEAGES = plan(wide_sweep(4))
 NODES = {node.key: node for lineage in LINEAGES for node in lineage.nodes}
 
 
-class SlowStore(LocalStore):
+class SlowStore(Store):
     """A store far away: each question takes a while, and is counted."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        super().__init__(Folder(root))
         self.lock, self.now, self.most, self.total = threading.Lock(), 0, 0, 0
+        read = self.nodes.read
+        self.nodes.read = lambda key: (self._wait(), read(key))[1]
 
     def _wait(self) -> None:
         with self.lock:
@@ -37,10 +40,6 @@ class SlowStore(LocalStore):
         with self.lock:
             self.now -= 1
 
-    def read_node(self, key: str) -> Any:
-        self._wait()
-        return super().read_node(key)
-
     def read_metrics(self, key: str, spec: str) -> Any:
         self._wait()
         return super().read_metrics(key, spec)
@@ -49,11 +48,11 @@ class SlowStore(LocalStore):
 @pytest.fixture(params=["folder", "bucket"])
 def store(request, tmp_path, monkeypatch) -> Store:
     """One of each kind, with the first model of each seed done and measured."""
-    found: Store = LocalStore(tmp_path)
+    found: Store = open_store(tmp_path)
     if request.param == "bucket":
         found = new_store(request.getfixturevalue("s3"), tmp_path, monkeypatch)
     for lineage in LINEAGES:
-        if not found.has_node(lineage.nodes[0].key):
+        if not found.nodes.has(lineage.nodes[0].key):
             publish(found, lineage.nodes[0])
     return found
 
@@ -63,9 +62,9 @@ def test_all_that_is_done_is_seen_and_nothing_else(store) -> None:
     seen = look_up(store, LINEAGES)
     assert len(seen.nodes) == 4
     for node in NODES.values():
-        assert seen.has_node(node.key) == store.has_node(node.key)
+        assert seen.has_node(node.key) == store.nodes.has(node.key)
         if seen.has_node(node.key):
-            assert seen.read_node(node.key) == store.read_node(node.key)
+            assert seen.read_node(node.key) == store.nodes.read(node.key)
         for measured in node.all_metrics:
             assert seen.read_metrics(node.key, measured.spec) == (
                 store.read_metrics(node.key, measured.spec)
@@ -84,26 +83,27 @@ def test_a_withdrawn_model_is_not_seen(s3, tmp_path, monkeypatch) -> None:
     node = LINEAGES[0].nodes[0]
     publish(store, node)
     assert node.key in look_up(store, LINEAGES).nodes
-    store.bucket.write(f"records/nodes/{node.key}.json", b"")
+    store.files.delete([f"records/nodes/{node.key}.json"])
     assert look_up(store, LINEAGES) == Seen(nodes={}, metrics={})
 
 
 def test_one_that_goes_while_it_is_looked_at_is_not_seen(tmp_path) -> None:
     """Set aside between the listing and the reading of its record."""
 
-    class Vanishing(LocalStore):
-        def read_node(self, key: str) -> Any:
-            raise FileNotFoundError(key)
+    def vanish(key: str) -> NodeRecord:
+        raise FileNotFoundError(key)
 
-    publish(LocalStore(tmp_path), LINEAGES[0].nodes[0])
-    assert look_up(Vanishing(tmp_path), LINEAGES) == Seen(nodes={}, metrics={})
+    store = open_store(tmp_path)
+    publish(store, LINEAGES[0].nodes[0])
+    store.nodes.read = vanish
+    assert look_up(store, LINEAGES) == Seen(nodes={}, metrics={})
 
 
 def test_damaged_numbers_are_as_none(tmp_path) -> None:
     """They will be measured again."""
-    store, node = LocalStore(tmp_path), LINEAGES[0].nodes[0]
+    store, node = open_store(tmp_path), LINEAGES[0].nodes[0]
     publish(store, node)
-    store._metrics_path(node.key, node.metrics[0].spec).write_bytes(b"{")
+    store.files.write(store.files.metrics_path(node.key, node.metrics[0].spec), b"{")
     seen = look_up(store, LINEAGES)
     assert (len(seen.nodes), seen.metrics) == (1, {})
 

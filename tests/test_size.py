@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import ModelConfig
 from model.families import FAMILIES
 from model.family_facts import model_size
-from sweep.heartbeat import STATE
 from sweep.lineage import WEIGHTS
-from sweep.local_store import LocalStore
+from sweep.store.store import Store, open_store
+from sweep.work import STATE
 
 OTHERS = {
     "flow": (ModelConfig(family="flow", widths=(4, 8), stem_width=4), (1, 8, 8)),
@@ -71,13 +71,13 @@ def inputs(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[torch.Tens
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path) -> LocalStore:
+def interrupted(tmp_path: Path) -> Store:
     """A store with a finished model and the last state that its training saved."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     states: list[Path] = []
 
     def keep(position: dict) -> None:
-        for path in store.root.glob(f"work/*/*/{STATE}.*"):
+        for path in Path(store.place).glob(f"work/*/*/{STATE}.*"):
             states.append(path)
             (tmp_path / STATE).write_bytes(path.read_bytes())
 
@@ -131,19 +131,19 @@ def test_a_conditional_gaussian_file_is_as_large_as_planned() -> None:
     assert 0 < size - planned < HEADER_BYTES
 
 
-def test_a_ddim_file_is_as_large_as_planned(interrupted: LocalStore) -> None:
+def test_a_ddim_file_is_as_large_as_planned(interrupted: Store) -> None:
     """Averaged and raw weights, beside the names."""
-    (path,) = interrupted.root.glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(interrupted.place).glob(f"generations/*/{WEIGHTS}")
     config = make_lineage({"model.widths": [16, 32]}).model
     planned = model_size(config, (1, 8, 8), 40).checkpoint_bytes
     assert 0 < path.stat().st_size - planned < HEADER_BYTES
 
 
-def test_a_saved_training_state_is_as_large_as_planned(interrupted: LocalStore) -> None:
+def test_a_saved_training_state_is_as_large_as_planned(interrupted: Store) -> None:
     """Weights, their average, and two moments of each parameter."""
     config = make_lineage({"model.widths": [16, 32]}).model
     planned = model_size(config, (1, 8, 8), 40).state_bytes
-    assert abs((interrupted.root / STATE).stat().st_size - planned) < HEADER_BYTES
+    assert abs((Path(interrupted.place) / STATE).stat().st_size - planned) < HEADER_BYTES
 
 
 @pytest.mark.parametrize("num_images", [20, 300])
@@ -153,9 +153,9 @@ def test_a_gaussian_file_is_as_large_as_planned(num_images: int, tmp_path: Path)
     data = {"name": "npz", "path": str(path), "dtype": "float32", "train_limit": None}
     changes = {"model.family": "gaussian", "data": data, "data.split": "all", "metrics.names": []}
     config = make_lineage({**changes, "generations": 1})
-    store = LocalStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     compute(config, store)
-    (weights,) = store.root.glob(f"generations/*/{WEIGHTS}")
+    (weights,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
     planned = model_size(config.model, (3, 8, 8), num_images).checkpoint_bytes
     assert planned == 8 * 192 * (1 + min(num_images, 192))
     assert 0 < weights.stat().st_size - planned < 1000

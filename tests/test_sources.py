@@ -17,12 +17,12 @@ from model.features import EXTRACTORS, extract_features
 from model.filters import FILTERS
 from model.probe import fit_probe
 from sweep.blocks import store_key
-from sweep.files import CorruptError
 from sweep.lineage import LineageRun
-from sweep.local_store import LocalStore
 from sweep.plan import plan_lineage
 from sweep.pool import Segment, Selected, Source, random_positions
 from sweep.sources import selection_key
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store, open_store
 
 GAUSSIAN = {
     "model.family": "gaussian",
@@ -42,7 +42,7 @@ class Interrupted(Exception):
 
 def computed(changes: Mapping[str, Any], root: Path, **settings: Any) -> LineageRun:
     """A lineage, after its generations were computed."""
-    run = make_run(make_lineage(changes), LocalStore(root), **settings)
+    run = make_run(make_lineage(changes), open_store(root), **settings)
     list(run.generations())
     return run
 
@@ -103,8 +103,8 @@ def test_they_are_the_first_of_their_class_in_the_stream(concentrated: LineageRu
 
 def test_the_next_model_trains_on_the_planned_numbers_of_each_class(concentrated) -> None:
     """200 real digits, and 100 more: half are ones, the others as the pool (20 of each in 200)."""
-    record = concentrated.store.read_node(concentrated.nodes[1].key)
-    real = concentrated.store.read_node(concentrated.nodes[0].key).class_counts
+    record = concentrated.store.nodes.read(concentrated.nodes[1].key)
+    real = concentrated.store.nodes.read(concentrated.nodes[0].key).class_counts
     names = concentrated.card.class_names
     added = [record.class_counts[name] - real[name] for name in names]
     assert sum(added) == 100
@@ -144,7 +144,7 @@ def test_a_part_of_a_stream_is_read_by_its_blocks(concentrated: LineageRun) -> N
 
 def test_a_lost_class_makes_the_next_model_diverge(lost: LineageRun) -> None:
     """It says which model made how many of what, and which setting limits the search."""
-    first, second = (lost.store.read_node(node.key) for node in lost.nodes)
+    first, second = (lost.store.nodes.read(node.key) for node in lost.nodes)
     assert (first.status, second.status) == ("done", "diverged")
     assert second.reason is not None
     assert second.reason.startswith("V_1 made ")
@@ -154,7 +154,7 @@ def test_a_lost_class_makes_the_next_model_diverge(lost: LineageRun) -> None:
 
 def test_a_diverged_models_unknown_images_are_not_counted(lost: LineageRun) -> None:
     """Its pool is known by origin and class from the plan."""
-    assert lost.store.read_node(lost.nodes[1].key).origins == {"0": 200, "1": 100}
+    assert lost.store.nodes.read(lost.nodes[1].key).origins == {"0": 200, "1": 100}
 
 
 def test_a_mixture_that_cannot_be_made_has_a_record_without_numbers(lost: LineageRun) -> None:
@@ -202,10 +202,10 @@ def stamps_of(root: Path) -> dict[Path, int]:
 def test_a_second_run_selects_nothing_anew(name: str, request: pytest.FixtureRequest) -> None:
     """No file is added or written again."""
     run: LineageRun = request.getfixturevalue(name)
-    assert isinstance(run.store, LocalStore)
-    before = stamps_of(run.store.root)
+    assert isinstance(run.store, Store)
+    before = stamps_of(Path(run.store.place))
     list(make_run(run.config, run.store).generations())
-    assert stamps_of(run.store.root) == before
+    assert stamps_of(Path(run.store.place)) == before
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -237,7 +237,7 @@ def test_a_damaged_block_of_a_class_is_drawn_anew_where_a_filter_looks_at_it(
     path.write_bytes(path.read_bytes()[:-3])
     for shelf in ("features", "selections"):
         shutil.rmtree(tmp_path / shelf)
-    kept = make_run(run.config, LocalStore(tmp_path)).sources.choose(source)
+    kept = make_run(run.config, open_store(tmp_path)).sources.choose(source)
     assert (kept == run.sources.choose(source)).all()
     assert files_of(tmp_path, "streams") == before
 
@@ -254,8 +254,8 @@ def test_a_killed_lineage_goes_on_to_the_same_bytes(changes, call: int, tmp_path
 
     with pytest.raises(Interrupted):
         computed(changes, tmp_path / "killed", on_progress=interrupt)
-    again = make_run(make_lineage(changes), LocalStore(tmp_path / "killed"))
-    whole = make_run(make_lineage(changes), LocalStore(tmp_path / "whole"))
+    again = make_run(make_lineage(changes), open_store(tmp_path / "killed"))
+    whole = make_run(make_lineage(changes), open_store(tmp_path / "whole"))
     found = [[numbers_of(g) for g in run.generations()] for run in (again, whole)]
     assert found[0] == found[1]
     for folder in ("selections", "streams", "features", "generations"):
@@ -268,7 +268,7 @@ def test_every_filter_fills_a_pool(name: str, tmp_path: Path) -> None:
     judge = {"filter.name": name, "filter.candidates": 4.0}
     chosen = {"filter.reward_class": "1"} if name == "reward" else {}
     run = computed({**GAUSSIAN, **judge, **chosen, "metrics.names": []}, tmp_path)
-    record = run.store.read_node(run.nodes[1].key)
+    record = run.store.nodes.read(run.nodes[1].key)
     assert (record.status, record.num_images) == ("done", 300)
     assert record.origins == {"0": 200, "1": 100}
 
@@ -291,7 +291,7 @@ def test_a_random_subset_is_the_images_at_its_positions(tmp_path: Path) -> None:
     everything = np.concatenate([run.data.images[run.data.train], stream_images(run, 200)])
     positions = random_positions(selected(source))
     assert np.array_equal(run.sources.images(run.nodes[1].pool), everything[positions])
-    record = run.store.read_node(run.nodes[1].key)
+    record = run.store.nodes.read(run.nodes[1].key)
     assert record.origins == {"0": (positions < 200).sum(), "1": (positions >= 200).sum()}
 
 
@@ -299,10 +299,10 @@ def test_a_member_that_filters_its_pool_trains_on_what_is_kept(tmp_path: Path) -
     """Half of the real images; what they are, a look tells the record."""
     words = "data=filtered filter.name=typicality filter.candidates=2"
     run = computed({**GAUSSIAN, "ensemble.members": [words], "metrics.names": []}, tmp_path)
-    record = run.store.read_node(run.nodes[0].key)
+    record = run.store.nodes.read(run.nodes[0].key)
     assert (record.num_images, record.origins) == (100, {"0": 100})
     assert sum(record.class_counts.values()) == 100
-    with np.load(io.BytesIO(run.store.read_file(record.key, "curves.npz"))) as curves:
+    with np.load(io.BytesIO(run.store.nodes.read_file(record.key, "curves.npz"))) as curves:
         assert list(curves) == []
 
 
@@ -317,7 +317,7 @@ def test_a_file_of_the_published_weights_is_the_one_that_is_read(
     )
     monkeypatch.setitem(EXTRACTORS, "inception", published)
     changes = {**FILTERED, "filter.extractor": "inception", "filter.weights": str(path)}
-    run = make_run(make_lineage(changes), LocalStore(tmp_path))
+    run = make_run(make_lineage(changes), open_store(tmp_path))
     (selected,) = [source for source in run.nodes[1].pool if isinstance(source, Selected)]
     assert "weights" not in selected.by
     assert run.sources.judge(selected).weights == str(path)

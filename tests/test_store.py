@@ -1,4 +1,4 @@
-"""Facts of the store: published whole or not at all, first one wins, damage is seen when read."""
+"""Facts of a store, in a folder and in a bucket alike: whole or not at all, and the first wins."""
 
 import multiprocessing
 import pickle
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bucket_store import elsewhere, memory_bucket
 
-from sweep.claims import Claim
-from sweep.files import CorruptError
-from sweep.local_store import LocalStore
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord, RecordError
-from sweep.store import Store
+from sweep.store.claims import Claim
+from sweep.store.folder import OLD_SECONDS, CorruptError, Folder
+from sweep.store.store import Store, open_store
 
 SPAWN = multiprocessing.get_context("spawn")
 KEY = "a1"
@@ -54,69 +54,91 @@ CARD = DatasetCard(
 METRICS = MetricsRecord(
     spec={}, values={"kid": 0.5}, num_images=8, num_reference=8, stream="s1", images_sha256="0"
 )
+BLOCK = "streams/s1/000000.safetensors"
+PIXELS = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request, tmp_path: Path, monkeypatch) -> Store:
+    if request.param == "folder":
+        return open_store(tmp_path / "store")
+    return Store(memory_bucket(tmp_path, monkeypatch))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
-@pytest.fixture
-def published(store: LocalStore) -> LocalStore:
-    store.publish_node(KEY, FILES, RECORD)
+def published(store: Store) -> Store:
+    store.nodes.publish(KEY, FILES, RECORD)
     return store
 
 
 def claimed(store: Store, key: str = KEY) -> Claim:
-    claim = store.claim(key)
+    claim = store.claims.take(key)
     assert claim is not None
     return claim
 
 
-def flip_bit(path: Path, offset: int) -> None:
-    data = bytearray(path.read_bytes())
+def node_file(store: Store, name: str) -> str:
+    """Path of a file of the node."""
+    return store.files.file_path("nodes", KEY, name, elsewhere_read(store).files[name])
+
+
+def elsewhere_read(store: Store) -> NodeRecord:
+    return Store(store.files).nodes.read(KEY)
+
+
+def record_path(store: Store) -> str:
+    return store.files.record_path("nodes", KEY)
+
+
+def paths(store: Store, prefix: str = "") -> list[str]:
+    return sorted(entry.path for entry in store.files.list(prefix))
+
+
+def content(store: Store, path: str) -> bytes:
+    data = store.files.read(path)
+    assert data is not None
+    return data
+
+
+def flip_bit(store: Store, path: str, offset: int = -1) -> None:
+    data = bytearray(content(store, path))
     data[offset] ^= 1
-    path.write_bytes(data)
-
-
-def one_file(folder: Path, pattern: str) -> Path:
-    (path,) = folder.rglob(pattern)
-    return path
+    store.files.write(path, bytes(data))
 
 
 def work_on(root: Path, first: int, num_keys: int) -> int:
     """Claim, compute and publish every key that is not done; how many this process published."""
-    store = LocalStore(root)
+    store = open_store(root)
     missing = [f"k{(first + i) % num_keys}" for i in range(num_keys)]
     num_published = 0
     while missing:
         for key in list(missing):
-            claim = None if store.has_node(key) else store.claim(key)
+            claim = None if store.nodes.has(key) else store.claims.take(key)
             if claim is not None:
                 with claim:
-                    if not store.has_node(key):
+                    if not store.nodes.has(key):
                         with (root / "computed").open("a") as log:
                             log.write(f"{key}\n")
-                        record = replace(RECORD, key=key)
-                        num_published += store.publish_node(key, FILES, record)
-            if store.has_node(key):
+                        num_published += store.nodes.publish(key, FILES, replace(RECORD, key=key))
+            if store.nodes.has(key):
                 missing.remove(key)
         time.sleep(0.001)
     return num_published
 
 
 def publish_slowly(root: Path) -> None:
-    LocalStore(root).publish_node(KEY, {f"{i}.bin": b"x" * 1000 for i in range(20000)}, RECORD)
+    files = {f"{i}.bin": b"x" * 1000 for i in range(20000)}
+    open_store(root).nodes.publish(KEY, files, RECORD)
 
 
 def test_eight_processes_publish_each_of_twenty_keys_once_and_whole(tmp_path):
     with SPAWN.Pool(8) as pool:
         counts = pool.starmap(work_on, [(tmp_path, 3 * i, 20) for i in range(8)], chunksize=1)
     keys = {f"k{i}" for i in range(20)}
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     assert sum(counts) == 20
     assert {path.name for path in (tmp_path / "generations").iterdir()} == keys
-    assert [store.verify_node(key) for key in keys] == [[]] * 20
+    assert [store.nodes.damaged_files(key) for key in keys] == [[]] * 20
     assert sorted((tmp_path / "computed").read_text().split()) == sorted(keys)  # claims save work
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -129,229 +151,382 @@ def test_a_process_killed_while_publishing_leaves_nothing_published(tmp_path):
         time.sleep(0.001)
     process.kill()
     process.join()
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     assert list(tmp_path.glob("work/a1/*/publish-*/*.bin")) != []
     assert not (tmp_path / "generations" / KEY).exists()
-    assert store.publish_node(KEY, FILES, RECORD)
+    assert store.nodes.publish(KEY, FILES, RECORD)
     store.drop_scratch(KEY)
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_local_store_is_a_store(store):
-    as_protocol: Store = store  # what the type checker compares
-    assert as_protocol is store
-
-
-def test_a_store_can_be_pickled(published):
-    assert pickle.loads(pickle.dumps(published)).has_node(KEY)  # noqa: S301 - our own bytes
+def test_a_store_travels_without_what_it_remembers(published):
+    copy = pickle.loads(pickle.dumps(published))  # noqa: S301 - our own bytes
+    assert copy.nodes.has(KEY)
+    assert copy.nodes._known == {}
 
 
 def test_a_store_of_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
     """Ray changes a trial's working directory."""
     monkeypatch.chdir(tmp_path)
-    store = LocalStore("out")
+    store = open_store("out")
     monkeypatch.chdir("/")
-    assert store.root == tmp_path / "out"
+    assert store.place == str(tmp_path / "out")
 
 
-def test_making_a_store_writes_nothing(store):
-    assert not store.has_node(KEY)
-    assert store.read_claims() == {}
-    assert not store.root.exists()
+def test_making_a_store_writes_nothing(store, tmp_path):
+    assert not store.nodes.has(KEY)
+    assert store.claims.read() == {}
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_published_node_reads_as_it_was_written(published):
-    assert {name: published.read_file(KEY, name) for name in FILES} == FILES
+def test_a_node_is_read_as_it_was_published_on_another_machine(published, tmp_path):
+    other = elsewhere(published, tmp_path)
+    assert other.nodes.has(KEY)
+    assert replace(other.nodes.read(KEY), files={}) == RECORD
+    assert {name: other.nodes.read_file(KEY, name) for name in FILES} == FILES
+    assert other.nodes.damaged_files(KEY) == []
+    assert other.nodes.has_file(KEY, "pool.json")
+    assert not other.nodes.has_file(KEY, "preview.png")
+    assert not other.nodes.has_file("b2", "pool.json")
+
+
+def test_those_of_many_keys_that_are_done_are_told(published):
+    assert published.nodes.done({KEY, "b2"}) == {KEY}
+    assert published.nodes.done(set()) == set()
 
 
 def test_the_record_holds_the_sha256_of_every_file(published):
     """SHA-256 of the bytes "{}" by coreutils' sha256sum."""
     expected = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    record = published.read_node(KEY)
-    assert record.files["pool.json"] == expected
-    assert replace(record, files={}) == RECORD
+    assert published.nodes.read(KEY).files["pool.json"] == expected
 
 
-def test_the_second_to_publish_loses_and_readers_see_the_first(published):
-    assert not published.publish_node(KEY, {"model.safetensors": b"other"}, RECORD)
-    assert published.read_file(KEY, "model.safetensors") == b"weights"
-    assert list((published.root / "work").rglob("*")) == []
+def test_the_second_to_publish_loses_and_leaves_nothing(published, tmp_path):
+    before = paths(published)
+    other = elsewhere(published, tmp_path)
+    assert not other.nodes.publish(KEY, {"model.safetensors": b"other"}, RECORD)
+    assert other.nodes.read_file(KEY, "model.safetensors") == b"weights"
+    assert paths(published) == before
+
+
+def test_a_publisher_overtaken_while_writing_deletes_its_own_files_only(store, tmp_path):
+    """What the winner's record names stays, also if the loser wrote the same bytes."""
+    other = elsewhere(store, tmp_path)
+
+    class Overtaken(type(store.files)):
+        """Files, while whose publishing another machine publishes."""
+
+        def publish(self, record, data, *, files):
+            other.nodes.publish(KEY, FILES, RECORD)
+            return super().publish(record, data, files=files)
+
+    files = Overtaken(**{name: getattr(store.files, name) for name in type(store.files).__slots__})
+    late = {**FILES, "pool.json": b"other", "more": b""}
+    assert not Store(files).nodes.publish(KEY, late, RECORD)
+    assert other.nodes.read_file(KEY, "pool.json") == FILES["pool.json"]
+    assert other.nodes.damaged_files(KEY) == []
+    assert len(paths(store)) == 1 + len(FILES)
 
 
 def test_a_record_of_another_key_is_not_published(store):
     with pytest.raises(ValueError, match=r"record.key must be 'b2', got 'a1'"):
-        store.publish_node("b2", FILES, RECORD)
+        store.nodes.publish("b2", FILES, RECORD)
 
 
 def test_a_file_in_the_place_of_the_record_is_refused(store):
     with pytest.raises(ValueError, match=r"files must leave record.json to the record"):
-        store.publish_node(KEY, {"record.json": b"{}"}, RECORD)
+        store.nodes.publish(KEY, {"record.json": b"{}"}, RECORD)
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "a\n"])
 def test_a_key_that_could_leave_the_store_is_refused(store, name):
     with pytest.raises(ValueError, match="a key or file name must be letters"):
-        store.has_node(name)
+        store.nodes.has(name)
 
 
 def test_a_missing_node_is_one_sentence(store):
     with pytest.raises(FileNotFoundError, match="must exist, got no published 'a1'; run"):
-        store.read_node(KEY)
+        store.nodes.read(KEY)
 
 
 def test_a_file_the_record_does_not_have_is_one_sentence(published):
     with pytest.raises(FileNotFoundError, match=r"must be one of .*, pool.json, got 'x'"):
-        published.read_file(KEY, "x")
+        published.nodes.read_file(KEY, "x")
 
 
-def test_a_flipped_bit_in_a_file_is_corrupt(published):
-    flip_bit(one_file(published.root, "model.safetensors"), 3)
+def test_a_flipped_bit_in_a_file_is_corrupt(published, tmp_path):
+    flip_bit(published, node_file(published, "model.safetensors"), 3)
+    other = elsewhere(published, tmp_path)
     with pytest.raises(CorruptError, match=r"model.safetensors must have the SHA-256 .*; delete"):
-        published.read_file(KEY, "model.safetensors")
-    assert published.verify_node(KEY) == ["model.safetensors"]
+        other.nodes.read_file(KEY, "model.safetensors")
+    assert other.nodes.damaged_files(KEY) == ["model.safetensors"]
 
 
-def test_a_deleted_file_is_corrupt(published):
-    one_file(published.root, "pool.json").unlink()
+def test_a_deleted_file_is_corrupt(published, tmp_path):
+    published.files.delete([node_file(published, "pool.json")])
+    other = elsewhere(published, tmp_path)
     with pytest.raises(CorruptError, match=r"pool.json must have the SHA-256 .*, got no file"):
-        published.read_file(KEY, "pool.json")
+        other.nodes.read_file(KEY, "pool.json")
+    assert other.nodes.damaged_files(KEY) == ["pool.json"]
 
 
-def test_a_truncated_record_is_corrupt(published):
-    path = one_file(published.root, "record.json")
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CorruptError, match=r"record.json must be a whole JSON file"):
-        published.read_node(KEY)
-    assert published.verify_node(KEY) == ["record.json"]
+def test_a_truncated_record_is_corrupt_and_can_be_withdrawn(published, tmp_path):
+    published.files.write(record_path(published), content(published, record_path(published))[:100])
+    other = elsewhere(published, tmp_path)
+    with pytest.raises(CorruptError, match=r"must be a whole JSON file"):
+        other.nodes.read(KEY)
+    assert other.nodes.damaged_files(KEY) == ["record.json"]
+    assert other.nodes.withdraw(KEY)
+    assert not other.nodes.has(KEY)
 
 
-def test_a_record_copied_from_another_node_is_corrupt(published):
-    folder = published.root / "generations"
-    (folder / KEY).rename(folder / "b2")
+def test_a_record_of_another_node_is_corrupt(published):
+    data = content(published, record_path(published))
+    published.files.write(published.files.record_path("nodes", "b2"), data)
     with pytest.raises(CorruptError, match=r"must be the record of b2, got 'a1'"):
-        published.read_node("b2")
+        published.nodes.read("b2")
 
 
-def test_a_record_of_another_schema_is_not_taken_for_damage(published):
+def test_a_record_of_another_schema_is_not_taken_for_damage(published, tmp_path):
     """A newer program's results must not be thrown away."""
-    path = one_file(published.root, "record.json")
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    data = content(published, record_path(published))
+    published.files.write(record_path(published), data.replace(b'"schema": 1', b'"schema": 99'))
     with pytest.raises(RecordError, match="must have schema version 1, got 99"):
-        published.quarantine_node(KEY)
+        elsewhere(published, tmp_path).nodes.withdraw(KEY)
 
 
-def test_a_quarantined_node_is_missing_and_kept_for_inspection(published):
-    flip_bit(one_file(published.root, "pool.json"), 0)
-    assert published.quarantine_node(KEY)
-    assert not published.has_node(KEY)
-    assert len(list(published.root.glob("work/corrupt-a1-*/record.json"))) == 1
-    assert published.publish_node(KEY, FILES, RECORD)
+def test_a_withdrawn_node_is_missing_and_its_record_kept_for_inspection(published, tmp_path):
+    published.write_metrics(KEY, "m1", METRICS)
+    flip_bit(published, node_file(published, "pool.json"))
+    other = elsewhere(published, tmp_path)
+    assert other.nodes.withdraw(KEY)
+    assert not other.nodes.has(KEY)
+    assert other.read_metrics(KEY, "m1") is None
+    kept = [path for path in paths(other) if "corrupt" in path and path.endswith(".json")]
+    assert b'"key": "a1"' in b"".join(content(other, path) for path in kept)
+    assert other.nodes.publish(KEY, FILES, RECORD)
+    assert elsewhere(published, tmp_path).nodes.damaged_files(KEY) == []
 
 
-def test_a_whole_node_is_not_quarantined(published):
-    assert not published.quarantine_node(KEY)
-    assert published.has_node(KEY)
+def test_a_whole_node_is_not_withdrawn(published):
+    assert not published.nodes.withdraw(KEY)
+    assert published.nodes.has(KEY)
+
+
+def test_who_knew_a_node_learns_that_it_was_withdrawn(published, tmp_path):
+    """Two trials find its weights damaged; one is faster."""
+    fast, slow = elsewhere(published, tmp_path), elsewhere(published, tmp_path)
+    assert fast.nodes.read(KEY) == slow.nodes.read(KEY)
+    flip_bit(published, node_file(published, "model.safetensors"))
+    assert fast.nodes.withdraw(KEY)
+    assert not slow.nodes.withdraw(KEY)
+    assert not slow.nodes.has(KEY)
+
+
+def test_an_empty_record_is_none_and_is_replaced(store):
+    """Earlier versions left one in a bucket where they withdrew a node; so may a server's crash."""
+    store.files.write(record_path(store), b"")
+    assert not store.nodes.has(KEY)
+    assert store.nodes.done({KEY}) == set()
+    with pytest.raises(FileNotFoundError):
+        store.nodes.read(KEY)
+    assert not store.nodes.withdraw(KEY)
+    assert [item.kind for item in store.items()] == ["remains"]
+    assert store.nodes.publish(KEY, FILES, RECORD)
+    assert store.nodes.damaged_files(KEY) == []
 
 
 @pytest.mark.parametrize("remains", [[], ["model.safetensors"], ["metrics/m.json"]])
-def test_a_folder_without_record_is_not_done_and_is_replaced(store, remains):
+def test_a_folder_without_record_is_not_done_and_is_replaced(tmp_path, remains):
     """A crashed file server can leave one; somebody may have deleted a damaged record."""
-    folder = store.root / "generations" / KEY
+    store, folder = open_store(tmp_path), tmp_path / "generations" / KEY
     folder.mkdir(parents=True)
     for name in remains:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"")
-    assert not store.has_node(KEY)
-    assert store.publish_node(KEY, FILES, RECORD)
-    assert store.verify_node(KEY) == []
+    assert not store.nodes.has(KEY)
+    assert store.nodes.publish(KEY, FILES, RECORD)
+    assert store.nodes.damaged_files(KEY) == []
 
 
-def test_a_file_in_the_place_of_a_node_is_replaced(store):
-    (store.root / "generations").mkdir(parents=True)
-    (store.root / "generations" / KEY).write_bytes(b"")
-    assert store.publish_node(KEY, FILES, RECORD)
+def test_a_file_in_the_place_of_a_node_is_replaced(tmp_path):
+    (tmp_path / "generations").mkdir(parents=True)
+    (tmp_path / "generations" / KEY).write_bytes(b"")
+    assert open_store(tmp_path).nodes.publish(KEY, FILES, RECORD)
 
 
-def test_a_data_set_reads_as_it_was_published(store):
-    assert store.publish_dataset("d1", {"images.npy": b"i"}, CARD)
-    assert not store.publish_dataset("d1", {"images.npy": b"j"}, CARD)
-    assert store.has_dataset("d1")
-    assert store.read_dataset_file("d1", "images.npy") == b"i"
-    assert replace(store.read_card("d1"), files={}) == CARD
+def test_a_data_set_is_located_on_this_machine(store, tmp_path):
+    assert store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
+    assert not store.datasets.publish("d1", {"images.npy": b"j"}, CARD)
+    other = elsewhere(store, tmp_path)
+    assert other.datasets.has("d1")
+    assert other.datasets.locate("d1", "images.npy").read_bytes() == b"pixels"
+    assert other.datasets.read_file("d1", "images.npy") == b"pixels"
+    assert replace(other.datasets.read("d1"), files={}) == CARD
 
 
-def test_a_damaged_data_set_is_seen_and_moved_away(store):
-    store.publish_dataset("d1", {"images.npy": b"i"}, CARD)
-    flip_bit(one_file(store.root, "images.npy"), 0)
-    assert store.verify_dataset("d1") == ["images.npy"]
-    assert store.quarantine_dataset("d1")
-    assert not store.has_dataset("d1")
+def test_a_damaged_data_set_is_seen_and_withdrawn(store, tmp_path):
+    store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
+    digest = store.datasets.read("d1").files["images.npy"]
+    flip_bit(store, store.files.file_path("datasets", "d1", "images.npy", digest))
+    other = elsewhere(store, tmp_path)
+    with pytest.raises(CorruptError, match="got 6 damaged bytes"):
+        other.datasets.locate("d1", "images.npy")
+    assert other.datasets.damaged_files("d1") == ["images.npy"]
+    assert other.datasets.withdraw("d1")
+    assert not other.datasets.has("d1")
 
 
-def test_metrics_read_as_they_were_written(published):
-    published.write_metrics(KEY, "m1", METRICS)
-    assert published.read_metrics(KEY, "m1") == METRICS
-    assert published.read_metrics(KEY, "m2") is None
-    assert published.verify_node(KEY) == []
-
-
-def test_metrics_of_a_node_that_is_not_done_are_refused(store):
+def test_metrics_belong_to_done_nodes(store):
     with pytest.raises(FileNotFoundError, match="must belong to a done node, got 'a1'"):
         store.write_metrics(KEY, "m1", METRICS)
+    store.nodes.publish(KEY, FILES, RECORD)
+    assert store.read_metrics(KEY, "m1") is None
+    store.write_metrics(KEY, "m1", METRICS)
+    assert store.read_metrics(KEY, "m1") == METRICS
+    assert store.nodes.damaged_files(KEY) == []
 
 
 def test_truncated_metrics_are_corrupt(published):
-    published.write_metrics(KEY, "m1", METRICS)
-    one_file(published.root, "m1.json").write_text("{")
+    published.files.write(published.files.metrics_path(KEY, "m1"), b"{")
     with pytest.raises(CorruptError, match=r"m1.json must be a whole JSON file"):
         published.read_metrics(KEY, "m1")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_a_block_reads_as_it_was_written(store, dtype):
+def test_a_block_reads_as_it_was_written(store, dtype, tmp_path):
     images = np.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4).astype(dtype)
     assert store.write_block("s1", 7, images.transpose(0, 1, 3, 2))
-    block = store.read_block("s1", 7)
+    other = elsewhere(store, tmp_path)
+    assert other.has_block("s1", 7)
+    block = other.read_block("s1", 7)
     assert block.dtype == images.dtype
     np.testing.assert_array_equal(block, images.transpose(0, 1, 3, 2))
-    assert (store.root / "streams" / "s1" / "000007.safetensors").exists()
+    assert paths(store) == ["streams/s1/000007.safetensors"]
 
 
-def test_the_second_to_write_a_block_loses(store):
-    assert store.write_block("s1", 0, np.zeros((1, 1, 2, 2), np.uint8))
-    assert not store.write_block("s1", 0, np.ones((1, 1, 2, 2), np.uint8))
-    assert store.read_block("s1", 0).max() == 0
+def test_the_second_to_write_a_block_loses(store, tmp_path):
+    assert store.write_block("s1", 0, PIXELS)
+    assert not elsewhere(store, tmp_path).write_block("s1", 0, PIXELS + 1)
+    np.testing.assert_array_equal(store.read_block("s1", 0), PIXELS)
 
 
 def test_a_missing_block_is_one_sentence(store):
+    assert not store.has_block("s1", 0)
     with pytest.raises(FileNotFoundError, match=r"0.safetensors must exist, got no such block"):
         store.read_block("s1", 0)
 
 
-def test_a_flipped_bit_anywhere_in_a_block_is_corrupt(store):
-    images = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
-    store.write_block("s1", 0, images)
-    path = one_file(store.root, "*.safetensors")
-    whole = path.read_bytes()
+def test_a_flipped_bit_anywhere_in_a_block_is_corrupt(store, tmp_path):
+    store.write_block("s1", 0, PIXELS)
+    whole = content(store, BLOCK)
     for offset in range(len(whole)):
-        flip_bit(path, offset)
+        flip_bit(store, BLOCK, offset)
         with pytest.raises(CorruptError, match="must hold the images it was written with"):
-            store.read_block("s1", 0)
-        path.write_bytes(whole)
-    np.testing.assert_array_equal(store.read_block("s1", 0), images)
+            elsewhere(store, tmp_path).read_block("s1", 0)
+        store.files.write(BLOCK, whole)
+    np.testing.assert_array_equal(store.read_block("s1", 0), PIXELS)
 
 
 @pytest.mark.parametrize("length", [0, 4, 40, -1])
-def test_a_truncated_block_is_corrupt_until_it_is_discarded(store, length):
-    images = np.zeros((1, 1, 2, 2), np.uint8)
-    store.write_block("s1", 0, images)
-    path = one_file(store.root, "*.safetensors")
-    path.write_bytes(path.read_bytes()[:length])
+def test_a_truncated_block_is_corrupt_until_it_is_discarded(store, length, tmp_path):
+    store.write_block("s1", 0, PIXELS)
+    store.files.write(BLOCK, content(store, BLOCK)[:length])
+    other = elsewhere(store, tmp_path)
     with pytest.raises(CorruptError, match="damaged bytes; delete it and run"):
-        store.read_block("s1", 0)
-    store.discard_block("s1", 0)
-    assert store.write_block("s1", 0, images)
+        other.read_block("s1", 0)
+    other.discard_block("s1", 0)
+    assert other.write_block("s1", 0, PIXELS)
 
 
-def test_free_bytes_are_known_before_the_store_exists(store):
-    assert store.free_bytes() > 0
+def test_free_bytes_are_known_before_the_store_exists(tmp_path):
+    assert (open_store(tmp_path / "store").free_bytes() or 0) > 0
+
+
+def test_the_newest_whole_checkpoint_of_any_owner_is_loaded(store, tmp_path):
+    other = elsewhere(store, tmp_path)
+    for step in range(4):
+        (store if step % 2 else other).save_scratch(KEY, "train", b"step %d" % step)
+    kept = paths(store)
+    assert len(kept) == 2
+    assert other.load_scratch(KEY, "train") == b"step 3"
+    store.files.write(kept[-1], content(store, kept[-1])[:-1])
+    assert other.load_scratch(KEY, "train") == b"step 2"
+    store.save_scratch(KEY, "train", b"newer")
+    assert other.load_scratch(KEY, "train") == b"newer"
+    other.drop_scratch(KEY)
+    assert store.load_scratch(KEY, "train") is None
+
+
+def test_scratch_of_different_names_and_nodes_is_apart(store):
+    store.save_scratch(KEY, "train", b"a")
+    store.save_scratch(KEY, "train.more", b"b")
+    store.save_scratch("b2", "train", b"c")
+    assert store.load_scratch(KEY, "train") == b"a"
+    assert store.load_scratch("b2", "train.more") is None
+
+
+def test_scratch_with_a_flipped_bit_anywhere_is_not_loaded(store):
+    store.save_scratch(KEY, "train", b"data")
+    (path,) = paths(store)
+    whole = content(store, path)
+    for offset in range(len(whole)):
+        store.files.write(path, whole)
+        flip_bit(store, path, offset)
+        assert store.load_scratch(KEY, "train") is None
+
+
+def test_scratch_of_a_dead_owner_is_found_by_the_next(tmp_path):
+    store = open_store(tmp_path)
+    process = SPAWN.Process(target=store.save_scratch, args=(KEY, "train", b"theirs"))
+    process.start()
+    process.join()
+    assert store.load_scratch(KEY, "train") == b"theirs"
+    store.save_scratch(KEY, "train", b"ours")
+    assert store.load_scratch(KEY, "train") == b"ours"
+
+
+def test_dropping_scratch_keeps_the_claim(store):
+    store.save_scratch(KEY, "train", b"data")
+    with claimed(store) as claim:
+        store.drop_scratch(KEY)
+        claim.heartbeat()
+        assert store.load_scratch(KEY, "train") is None
+
+
+def test_its_items_are_listed_whole_and_deleted(store):
+    """A node is its record, files and numbers; claims and notes are no items."""
+    store.nodes.publish(KEY, FILES, RECORD)
+    store.write_metrics(KEY, "m1", METRICS)
+    store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
+    store.write_block("s1", 0, np.zeros(3))
+    store.save_scratch("k2", "state", b"state")
+    unfinished = store.files.file_path("nodes", "k3", "model.safetensors", "0")
+    store.files.write(unfinished, b"being uploaded")
+    store.files.write("notes.txt", b"foreign")
+    with claimed(store):
+        items = {item.kind: item for item in store.items()}
+    assert {kind: item.key for kind, item in items.items()} == {
+        "node": KEY,
+        "dataset": "d1",
+        "streams": "s1",
+        "scratch": "k2",
+        "remains": "k3",
+    }
+    assert items.pop("remains").age_seconds < OLD_SECONDS
+    assert len(items["node"].paths) == len(FILES) + 2
+    assert items["node"].paths[0] == record_path(store)
+    for item in items.values():
+        store.delete_item(item)
+    assert [item.key for item in store.items()] == ["k3"]
+    assert not store.nodes.has(KEY)
+    assert [p for p in paths(store) if not p.startswith("claims/")] == [unfinished, "notes.txt"]
+
+
+def test_what_is_removed_in_a_folder_takes_its_empty_folders_along(tmp_path):
+    files = Folder(tmp_path)
+    files.write("streams/s1/a/b", b"")
+    files.write("top", b"")
+    files.delete(["streams/s1/a/b", "streams/s1/none", "top"])
+    assert [path.name for path in tmp_path.iterdir()] == ["streams"]
+    assert list((tmp_path / "streams").iterdir()) == []

@@ -1,6 +1,7 @@
 """Facts of looking at a sweep again and again: what is new is seen, what is known is not asked."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,36 +12,35 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
 from sweep.folder import lineage_status
-from sweep.local_store import LocalStore
 from sweep.plan import NodePlan
-from sweep.store import Store
+from sweep.seen import look_up
+from sweep.store.folder import Folder
+from sweep.store.store import Store, open_store
 from sweep.tracking import MOST_ASKED, Tracker
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 
 
-class CountingStore(LocalStore):
+class CountingStore(Store):
     """A store that counts what is asked of it."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        super().__init__(Folder(root))
         self.calls: Counter[tuple[str, str]] = Counter()
-
-    def has_node(self, key: str) -> bool:
-        self.calls["has_node", key] += 1
-        return super().has_node(key)
-
-    def read_node(self, key: str) -> Any:
-        self.calls["read_node", key] += 1
-        return super().read_node(key)
+        self.nodes.has = self._counted("has_node", self.nodes.has)
+        self.nodes.read = self._counted("read_node", self.nodes.read)
+        self.claims.read = self._counted("read_claims", self.claims.read)
 
     def read_metrics(self, key: str, spec: str) -> Any:
         self.calls["read_metrics", key] += 1
         return super().read_metrics(key, spec)
 
-    def read_claims(self) -> Any:
-        self.calls["read_claims", ""] += 1
-        return super().read_claims()
+    def _counted(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(key: str = "") -> Any:
+            self.calls[name, key] += 1
+            return method(key) if key else method()
+
+        return counted
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> CountingStore:
 
 def publish(store: Store, node: NodePlan, *, seconds: float = 320.0, **changes: Any) -> None:
     """Publish a model of a plan with its numbers, as a trial does."""
-    store.publish_node(node.key, {}, replace(node_record(node, seconds=seconds), **changes))
+    store.nodes.publish(node.key, {}, replace(node_record(node, seconds=seconds), **changes))
     record = metrics_record(node, seconds=70.0, num_drawn=128, draw_seconds=64.0)
     store.write_metrics(node.key, node.metrics[0].spec, record)
 
@@ -103,7 +103,7 @@ def test_what_a_trial_has_just_let_go_of_is_asked_for_first(store) -> None:
     lineages = plan(wide_sweep(40))
     tracker = Tracker(lineages, store)
     node = lineages[-1].nodes[0]
-    claim = store.claim(node.key)
+    claim = store.claims.take(node.key)
     assert claim is not None
     with claim:
         tracker.look()
@@ -115,7 +115,7 @@ def test_what_a_trial_has_just_let_go_of_is_asked_for_first(store) -> None:
 def test_a_model_that_is_being_trained_is_not_asked_for(store) -> None:
     """Its trial publishes it before it lets go."""
     (lineage,) = plan(make_sweep())
-    claim = store.claim(lineage.nodes[0].key)
+    claim = store.claims.take(lineage.nodes[0].key)
     assert claim is not None
     with claim:
         tracker = Tracker([lineage], store)
@@ -127,14 +127,14 @@ def test_a_model_that_is_being_trained_is_not_asked_for(store) -> None:
 
 def test_statuses_are_those_of_the_store(tmp_path: Path) -> None:
     """Of a real lineage that is done and one that is not, record for record."""
-    store = LocalStore(tmp_path)
+    store = open_store(tmp_path)
     lineages = plan_in(make_sweep(GRID), store)
     compute(lineages[0].config, store)
     tracker = Tracker(lineages, store)
     tracker.look()
     for lineage in lineages:
         found = lineage_status(lineage, tracker, error=None)
-        assert found == lineage_status(lineage, store, error=None)
+        assert found == lineage_status(lineage, look_up(store, [lineage]), error=None)
     assert list(tracker.ended) == [lineages[0].id]
 
 
@@ -152,7 +152,7 @@ def test_a_model_counts_though_the_one_before_lacks_numbers(store) -> None:
     """As where `sweep evaluate` has begun."""
     (lineage,) = plan(make_sweep())
     for node in lineage.nodes:
-        store.publish_node(node.key, {}, node_record(node, seconds=1.0))
+        store.nodes.publish(node.key, {}, node_record(node, seconds=1.0))
     snapshot = Tracker([lineage], store).look()
     assert (snapshot.num_done, snapshot.num_ended) == (2, 0)
 
@@ -160,7 +160,7 @@ def test_a_model_counts_though_the_one_before_lacks_numbers(store) -> None:
 def test_claims_of_another_sweep_in_the_store_are_not_ours(store) -> None:
     """Whoever works there does not work on this one."""
     other = plan(make_sweep(base=make_lineage(seed=7)))[0].nodes[0]
-    claim = store.claim(other.key)
+    claim = store.claims.take(other.key)
     assert claim is not None
     with claim:
         assert not Tracker(plan(make_sweep()), store).look().claims
@@ -170,7 +170,7 @@ def test_the_time_left_follows_from_recorded_times(store) -> None:
     """Half of V_2's 320 s of training, 2 blocks of 128 images drawn at 2/s, measuring in 6 s."""
     (lineage,) = plan(make_sweep())
     publish(store, lineage.nodes[0])
-    claim = store.claim(lineage.nodes[1].key)
+    claim = store.claims.take(lineage.nodes[1].key)
     assert claim is not None
     with claim:
         progress = {"stage": "train", "step": 2, "num_steps": 4, "images_per_second": 99.0}

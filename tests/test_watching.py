@@ -16,8 +16,8 @@ from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.__main__ import main
 from sweep.folder import fill, write_sweep
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage
+from sweep.store.store import open_store
 from sweep.watching import watch
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -25,8 +25,8 @@ COMMAND = "sweep run tiny.toml --out out"
 
 HOLD = """
 import sys, time
-from sweep.local_store import LocalStore
-claim = LocalStore(sys.argv[1]).claim(sys.argv[2])
+from sweep.store.store import open_store
+claim = open_store(sys.argv[1]).claims.take(sys.argv[2])
 print("held", flush=True)
 time.sleep(60)
 """
@@ -39,12 +39,12 @@ def out(tmp_path: Path) -> Path:
     out = tmp_path / "out"
     lineages = lineages_of(out)
     write_sweep(out, make_sweep(GRID), COMMAND)
-    compute(lineages[0].config, LocalStore(out))
+    compute(lineages[0].config, open_store(out))
     return out
 
 
 def lineages_of(out: Path) -> list[PlannedLineage]:
-    return plan_in(make_sweep(GRID), LocalStore(out))
+    return plan_in(make_sweep(GRID), open_store(out))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def kill_one_at_work(out: Path, key: str) -> None:
 
 def test_a_sweep_that_is_done_ends_the_watch_with_0(out: Path, capsys) -> None:
     """With the table of its lineages."""
-    compute(lineages_of(out)[1].config, LocalStore(out))
+    compute(lineages_of(out)[1].config, open_store(out))
     assert watch(out, store=None, period=0.1) == 0
     assert capsys.readouterr().out.count(" done ") == 2
 
@@ -83,7 +83,7 @@ def test_a_sweep_that_is_done_ends_the_watch_with_0(out: Path, capsys) -> None:
 def test_a_sweep_with_a_diverged_lineage_ends_it_with_1(out: Path, capsys) -> None:
     """As `sweep run` does."""
     node = lineages_of(out)[1].nodes[1]
-    publish(LocalStore(out), node, status="diverged", reason="nan")
+    publish(open_store(out), node, status="diverged", reason="nan")
     assert watch(out, store=None, period=0.1) == 1
     assert "V_2 diverged: nan" in capsys.readouterr().out
 
@@ -91,7 +91,7 @@ def test_a_sweep_with_a_diverged_lineage_ends_it_with_1(out: Path, capsys) -> No
 def test_a_sweep_with_a_failed_lineage_ends_it_with_1(out: Path, capsys) -> None:
     """Once the run has recorded the failure."""
     lineages = lineages_of(out)
-    fill(out, lineages, LocalStore(out), errors={lineages[1].id: "the worker was lost"})
+    fill(out, lineages, open_store(out), errors={lineages[1].id: "the worker was lost"})
     assert watch(out, store=None, period=0.1) == 1
     assert "the worker was lost" in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ def test_the_last_model_ends_it(out: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with watching(out, log) as process:
         wait_for(lambda: "1 of 2 lineages ended, 2 of 3 models done" in log.read_text(), "a line")
-        compute(lineages_of(out)[1].config, LocalStore(out))
+        compute(lineages_of(out)[1].config, open_store(out))
         assert process.wait(timeout=60) == 0
     assert "tiny: 3 of 3 models done" in log.read_text()
 
@@ -122,8 +122,8 @@ def test_a_dead_sweep_is_said_to_be_dead_and_how_to_resume_it(out: Path, tmp_pat
 
 def test_a_terminal_shows_who_works_and_keeps_nothing_behind_ctrl_c(out, tmp_path) -> None:
     """The lines are redrawn in place, and cleared at the end."""
-    store, log = LocalStore(out), tmp_path / "log"
-    claim = store.claim(lineages_of(out)[1].nodes[1].key)
+    store, log = open_store(out), tmp_path / "log"
+    claim = store.claims.take(lineages_of(out)[1].nodes[1].key)
     assert claim is not None
     with claim, watching(out, log, in_terminal=True) as process:
         claim.heartbeat({"lineage": "x", "generation": 2, "generations": 2, "stage": "train"})
@@ -146,7 +146,7 @@ def test_a_period_of_nothing_is_an_error(out: Path) -> None:
 @pytest.mark.parametrize("words", ["--watch {out}", "{out} --watch", "{out} --watch 0.5"])
 def test_the_period_may_be_left_out(words, out, monkeypatch, capsys) -> None:
     """Behind the folder or before it."""
-    compute(lineages_of(out)[1].config, LocalStore(out))
+    compute(lineages_of(out)[1].config, open_store(out))
     monkeypatch.setattr(sys, "argv", ["sweep", "status", *words.format(out=out).split()])
     with pytest.raises(SystemExit) as stop:
         main()

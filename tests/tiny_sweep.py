@@ -10,10 +10,10 @@ import numpy as np
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
 from sweep.folder import complete
 from sweep.lineage import Generation, LineageRun
-from sweep.local_store import LocalStore
 from sweep.plan import PlannedLineage, plan_sweep
 from sweep.prepared import load_prepared, prepare_dataset
 from sweep.records import DatasetCard, Json
+from sweep.store.store import Store
 
 CARD = DatasetCard(
     key="digits",
@@ -60,19 +60,19 @@ def plan(sweep: SweepConfig, card: DatasetCard = CARD) -> list[PlannedLineage]:
     return plan_sweep(sweep, lambda data: card, on_gpu=False)
 
 
-def plan_in(sweep: SweepConfig, store: LocalStore) -> list[PlannedLineage]:
+def plan_in(sweep: SweepConfig, store: Store) -> list[PlannedLineage]:
     """A sweep's lineages on really prepared data."""
     return plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
 
 
-def make_run(config: LineageConfig, store: LocalStore, **settings: Any) -> LineageRun:
+def make_run(config: LineageConfig, store: Store, **settings: Any) -> LineageRun:
     card = prepare_dataset(config.data, store)
     data = load_prepared(card, store)
     run = LineageRun(config=config, card=card, data=data, store=store)
     return replace(run, **settings)
 
 
-def compute(config: LineageConfig, store: LocalStore, **settings: Any) -> list[Generation]:
+def compute(config: LineageConfig, store: Store, **settings: Any) -> list[Generation]:
     """Compute what is missing of a lineage."""
     return list(make_run(config, store, **settings).generations())
 

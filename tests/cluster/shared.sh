@@ -75,8 +75,8 @@ job_succeeded() {
 
 trains() { # trains I: whether a trial on machine I is in the middle of a training
   local claim
-  for claim in $(grep -ls "\"host\": \"cluster-$1\"" "$SHARED"/store/work/*/claim.json); do
-    grep -qs '"stage": "train"' "${claim%claim.json}progress.json" && return 0
+  for claim in $(grep -ls "\"host\": \"cluster-$1\"" "$SHARED"/store/claims/*/*.json); do
+    grep -qs '"stage": "train"' "$claim" && return 0
   done
   return 1
 }

@@ -1,7 +1,7 @@
 """A folder of this machine that keeps what was read from a bucket, so that it is read once.
 
-Files are immutable and are checked by those who read them, so a lost or damaged one costs another
-download only. Must not know what a file holds.
+Files are immutable and are checked by those who read them, so a lost or damaged one costs only
+another download.
 """
 
 import hashlib
@@ -12,16 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.files import explained
-from sweep.inventory import OLD_SECONDS, is_unfinished
 from sweep.records import write_parts
+from sweep.store.folder import OLD_SECONDS, explained, is_unfinished
 
 GIGABYTE = 10**9
 SLACK = 0.01
-"""Share of the limit that a process writes before it looks again how full the cache is."""
+"""Share of the limit that a process writes before it measures again how full the cache is."""
 
 _unseen: dict[Path, float] = {}
-"""Bytes that this process wrote into a cache since it looked."""
+"""Bytes that this process wrote into a cache since it measured it."""
 
 
 def default_cache() -> Path:
@@ -39,7 +38,7 @@ class Cache:
     """URL of what is kept here: buckets with equal paths inside stay apart."""
 
     def read(self, path: str) -> bytes | None:
-        """A file, or None where it is not here."""
+        """A file, or None if it is not here."""
         place = self.locate(path)
         try:
             data = place.read_bytes()
@@ -50,7 +49,7 @@ class Cache:
         return data
 
     def digest(self, path: str) -> str | None:
-        """SHA-256 of a file, or None where it is not here."""
+        """SHA-256 of a file, or None if it is not here."""
         place = self.locate(path)
         try:
             with place.open("rb") as file:
@@ -60,23 +59,18 @@ class Cache:
             return None
         return digest
 
-    def keep(self, path: str, data: bytes | memoryview) -> Path:
-        """Write a file, and make room for it; returns where it is."""
-        return self.keep_parts(path, [data], size=len(data))
-
-    def keep_parts(self, path: str, parts: Iterable[bytes | memoryview], *, size: int) -> Path:
-        """Write a file a part at a time; one whose parts end in an error does not appear."""
+    def keep(self, path: str, parts: Iterable[bytes | memoryview], *, size: int) -> None:
+        """Write a file a part at a time, and make room for it; an error leaves none."""
         place = self.locate(path)
         with explained(place):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_room(size)
             write_parts(place, parts)
-        return place
 
     def offer(self, path: str, data: bytes | memoryview) -> None:
         """Keep a file if that is possible: a full disk here must not end a sweep."""
         with suppress(OSError):
-            self.keep(path, data)
+            self.keep(path, [data], size=len(data))
 
     def drop(self, path: str) -> None:
         """Delete a file, if it is here."""
@@ -89,7 +83,7 @@ class Cache:
 
     @property
     def _folder(self) -> Path:
-        """All that is ours to delete: beside it may lie data sets, weights, a user's files."""
+        """Where everything is ours to delete: beside it may lie data sets or a user's files."""
         return self.root / "buckets"
 
     def _make_room(self, needed: int) -> None:

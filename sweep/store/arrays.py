@@ -1,11 +1,12 @@
 """Arrays as the bytes of files: blocks that tell whether they are what was written, .npy and .npz.
 
-Files may be a stranger's: nothing in them is run, and what is no plain array is an error. Must not
-know what an array shows.
+Files may be a stranger's: nothing in them is run, and anything but a plain array is an error.
 """
 
 import io
 import json
+import struct
+import tokenize
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,8 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import UsageError
-from sweep.files import CorruptError, sha256
+from sweep.store.folder import CorruptError, explained, sha256
+
+_FOREIGN = (
+    EOFError,
+    KeyError,
+    OverflowError,
+    RuntimeError,  # an encrypted .zip file, and one with features that Python lacks
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+"""What zipfile and numpy raise for damaged or foreign bytes."""
 
 
 def dump_array(array: np.ndarray) -> bytes:
@@ -27,7 +41,7 @@ def dump_array(array: np.ndarray) -> bytes:
 
 
 def load_array(data: bytes) -> np.ndarray | None:
-    """The array, or None where the bytes are not what was dumped."""
+    """The array, or None if the bytes are not what was dumped."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -55,19 +69,17 @@ def read_arrays(data: bytes, source: object) -> dict[str, np.ndarray]:
     """
     with _plain(source), zipfile.ZipFile(io.BytesIO(data)) as file:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
-            raise UsageError("compressed entries")
-        return {
-            name.removesuffix(".npy"): np.load(io.BytesIO(file.read(name)), allow_pickle=False)
-            for name in file.namelist()
-        }
+            raise ValueError("compressed entries")
+        return {name.removesuffix(".npy"): _parse(file.read(name)) for name in file.namelist()}
 
 
 def map_array(path: Path) -> np.ndarray:
     """The array of an .npy file, read-only, whose pages are read when they are needed.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
         CorruptError: It is damaged, or holds anything but numbers.
+        StoreError: It cannot be opened.
     """
     with _plain(path):
         mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -76,9 +88,24 @@ def map_array(path: Path) -> np.ndarray:
         return np.asarray(mapped)
 
 
+def _parse(data: bytes) -> np.ndarray:
+    """The array of an .npy file of ours; unlike numpy's own reader it allocates no more than that.
+
+    A damaged header may promise any number of values.
+    """
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("another version of the format")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("pickled objects")
+    order = "F" if is_fortran else "C"
+    return np.ndarray(shape, dtype, memoryview(data)[file.tell() :], order=order).copy("K")
+
+
 @contextmanager
 def _plain(source: object) -> Generator[None]:
-    """Turn the errors of reading what is no plain array into one that says no more than that.
+    """Turn the errors of parsing anything but plain arrays into one that says no more than that.
 
     numpy's own advise to load such a file without protection.
     """
@@ -86,7 +113,10 @@ def _plain(source: object) -> Generator[None]:
         yield
     except FileNotFoundError:
         raise
-    except Exception:
+    except (OSError, MemoryError):
+        with explained(source):
+            raise
+    except _FOREIGN:
         raise CorruptError(
             f"{source} must hold plain arrays, got damaged or foreign ones; "
             "delete it and run the same sweep command again"

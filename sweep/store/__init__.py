@@ -1,0 +1,1 @@
+"""A sweep's store, in a folder or in a bucket: finished models, data sets, samples and claims."""

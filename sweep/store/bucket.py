@@ -1,0 +1,393 @@
+"""A store's files in a bucket (S3, GCS, Azure), shared by machines that share no disk.
+
+    <url>/records/nodes/<key>.json       one node, done exactly when this is there; written last
+    <url>/files/nodes/<key>/             its files, named by their SHA-256 too
+    <url>/records/datasets/<key>.json    one prepared data set, and files/datasets/<key>/ likewise
+    <url>/metrics/<key>/<spec>.json      a node's numbers
+    <url>/streams|features|selections/   immutable blocks
+    <url>/sweeps/<name>.json             what the runs of sweeps ask for
+    <url>/claims/<key>/<n>.json          who works on a key
+    <url>/scratch/<key>/                 checkpoints of unfinished trainings
+    <url>/corrupt/                       records of what was found damaged
+
+Bucket offers the same verbs on bytes as sweep.store.folder.Folder. Machines rely on one conditional
+write: `create` fails if the object exists. Immutable objects are kept in a cache on this machine.
+"""
+
+import itertools
+import os
+import random
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from model.errors import UsageError
+from sweep.store.cache import GIGABYTE, Cache, default_cache
+from sweep.store.folder import (
+    PART_BYTES,
+    Entry,
+    Kind,
+    StoreError,
+    checked_name,
+    explained,
+    owner_id,
+)
+
+T = TypeVar("T")
+
+SCHEMES = ("s3", "gs", "az")
+IMMUTABLE = ("files/", "streams/", "features/", "selections/")
+"""Folders of what is kept in the cache."""
+
+ATTEMPTS = 4
+"""Attempts of one request, each of which the client repeats for RETRY_SECONDS."""
+RETRY_SECONDS = 20.0
+BACKOFF_SECONDS = 2.0
+"""Longest pause between the client's repetitions: a claim must be renewed soon after an outage."""
+SILENCE_SECONDS = 30.0
+"""Time after which an answer that does not come, or comes no further, has failed."""
+LONGEST_SECONDS = 3600.0
+"""Time limit of one request, however large the object."""
+QUESTIONS = 16
+"""Requests to a far store at a time."""
+UPLOADS = 4
+"""Parts of a large object that are on their way at once."""
+CLOCK_SECONDS = 600.0
+"""How long a comparison of the server's clock with this machine's is good."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bucket:
+    """The objects below a URL; every method raises StoreError, one sentence, if it cannot.
+
+    Cheap to make and to pickle: each process connects on its own, with the credentials of its
+    environment or machine, which are never part of this object.
+    """
+
+    url: str
+    """s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."""
+    cache: Cache
+    endpoint: str | None = None
+    """Of a server other than the cloud's own."""
+    region: str | None = None
+
+    is_far: ClassVar[bool] = True
+    """Whether requests are slow and paid for, so that what was read is remembered."""
+
+    def __str__(self) -> str:
+        """The URL."""
+        return self.url.rstrip("/")
+
+    def record_path(self, kind: Kind, key: str) -> str:
+        """Path of a published record."""
+        return f"records/{kind}/{checked_name(key)}.json"
+
+    def file_path(self, kind: Kind, key: str, name: str, digest: str) -> str:
+        """Path of a file that a record names: a repeated upload repairs it, and never harms."""
+        return f"files/{kind}/{checked_name(key)}/{digest[:16]}-{checked_name(name)}"
+
+    def metrics_path(self, key: str, spec: str) -> str:
+        """Path of a node's numbers."""
+        return f"metrics/{checked_name(key)}/{checked_name(spec)}.json"
+
+    def scratch_folder(self, key: str) -> str:
+        """Folder of all checkpoints of a key."""
+        return f"scratch/{checked_name(key)}/"
+
+    def scratch_path(self, key: str, name: str) -> str:
+        """Path of one of this process's checkpoints."""
+        return f"{self.scratch_folder(key)}{checked_name(name)}.{owner_id()}"
+
+    def read(self, path: str) -> bytes | None:
+        """An object's content, or None if there is none."""
+
+        def get(store: Any) -> bytes:
+            return bytes(_obstore().get(store, path).bytes())
+
+        return self._ask(path, get, missing=None)
+
+    def read_parts(self, path: str) -> Iterator[bytes]:
+        """An object a part at a time, which may be larger than memory; raises FileNotFoundError."""
+        found = self.find(path)
+        if found is None:
+            raise FileNotFoundError(f"{self}/{path} must exist, got no such object")
+
+        def get(store: Any, start: int) -> bytes:
+            end = min(start + PART_BYTES, found.size)
+            return bytes(_obstore().get_range(store, path, start=start, end=end))
+
+        for start in range(0, found.size, PART_BYTES):
+            yield self._ask(path, partial(get, start=start))
+
+    def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
+        """What `accept` makes of an immutable object; None if it is missing or not accepted.
+
+        It is read from the cache if that has what is accepted, and kept there otherwise.
+        """
+        with explained(f"{self}/{path}"):
+            cached = self.cache.read(path)
+            found = None if cached is None else accept(cached)
+            if found is None and (data := self.read(path)) is not None:
+                found = accept(data)
+                if found is not None:
+                    self.cache.offer(path, data)
+            return found
+
+    def locate(self, path: str, digest: str) -> Path | None:
+        """Where in the cache an object lies; None if it is missing or has another SHA-256."""
+        if self.cache.digest(path) != digest:
+            found = self.find(path)
+            if found is None:
+                return None
+            self.cache.keep(path, self.read_parts(path), size=found.size)
+            if self.cache.digest(path) != digest:
+                self.cache.drop(path)
+                return None
+        return self.cache.locate(path)
+
+    def find(self, path: str) -> Entry | None:
+        """Size and time of an object, or None if there is none."""
+        return self._ask(path, lambda store: _entry(_obstore().head(store, path)), missing=None)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every object below a prefix, which ends in a slash or is empty."""
+        pages = self._ask(prefix, lambda store: _obstore().list(store, prefix or None).collect())
+        yield from map(_entry, pages)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Write an object, whatever was there; a large one in parts, seen only when it is whole."""
+        self._ask(path, lambda store: _obstore().put(store, path, data, max_concurrency=UPLOADS))
+        self._keep(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object unless one exists; False if one does.
+
+        A request whose answer was lost is repeated, and then refused because of itself: so an
+        object with the same content is taken for ours.
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        def put(store: Any) -> bool:
+            try:
+                _obstore().put(store, path, data, mode="create")
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        created = self._ask(path, put) or self.read(path) == data
+        if created:
+            self._keep(path, data)
+        return created
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects, if they are there."""
+        for path in paths:
+            self.cache.drop(path)
+            self._ask(path, lambda store, path=path: _obstore().delete(store, path), missing=None)
+
+    def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
+        """Publish a record after the files that it names; False if another was first.
+
+        An empty record, which earlier versions left where they withdrew one, is replaced.
+        """
+        for path, content in files.items():
+            self.write(path, content)
+        if self.read(record) == b"":
+            self.delete([record])
+        return self.create(record, data)
+
+    def withdraw(self, record: str) -> bool:
+        """Move a record to corrupt/, and delete a node's numbers; False if it is gone."""
+        data = self.read(record)
+        if not data:
+            return False
+        _, kind, name = record.split("/")
+        key = name.removesuffix(".json")
+        self.write(f"corrupt/{kind}/{key}-{uuid.uuid4().hex[:8]}.json", data)
+        self.delete([record])
+        if kind == "nodes":
+            self.delete([entry.path for entry in self.list(f"metrics/{key}/")])
+        return True
+
+    def now(self) -> float:
+        """Seconds since 1970 by the server's clock; by our own if nothing can be written."""
+        try:
+            return time.monotonic() + _clock_offset(self, int(time.monotonic() / CLOCK_SECONDS))
+        except StoreError:  # a bucket that can only be read
+            return time.time()
+
+    def free_bytes(self) -> int | None:
+        """Room left in bytes; None if nothing limits it but its price."""
+        return None
+
+    def check(self, option: str) -> None:
+        """Raise UsageError, naming the option, unless objects can be written, and created once.
+
+        A server that ignores the condition would let two machines publish one key.
+        """
+        path = f"clock/{uuid.uuid4().hex}"
+        try:
+            once = self.create(path, b"1") and not self.create(path, b"2")
+            self.delete([path])
+        except StoreError as error:
+            raise UsageError(f"{option}: {error}") from None
+        if not once:
+            raise UsageError(
+                f"{option} must be on a server that obeys If-None-Match, got {self}; "
+                "use another bucket, or a folder on NFS"
+            )
+
+    def _keep(self, path: str, data: bytes | memoryview) -> None:
+        """Keep an immutable object in the cache."""
+        if path.startswith(IMMUTABLE):
+            self.cache.offer(path, data)
+
+    def _ask(self, path: str, request: Callable[[Any], T], **default: T) -> T:
+        """The answer to a request, which is repeated after a failure of the net or the server."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        place = f"{self}/{path}"
+        client = _connect(self, os.getpid())
+        for attempt in itertools.count(1):
+            try:
+                return request(client)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise StoreError(_no_bucket(self.url)) from None
+                if "missing" in default:
+                    return default["missing"]
+                raise StoreError(f"{place} must exist, got no such object") from None
+            except (PermissionDeniedError, UnauthenticatedError) as error:
+                raise StoreError(
+                    f"{place} must be readable and writable, got {_reason(error)}; give this "
+                    "machine's role, or the credentials in the environment, access to the bucket"
+                ) from None
+            except (BaseError, OSError) as error:
+                if "NoSuchBucket" in str(error):
+                    raise StoreError(_no_bucket(self.url)) from None
+                if attempt == ATTEMPTS:
+                    raise StoreError(
+                        f"{place} must be reachable, got {_reason(error)}; look at the bucket, its "
+                        "region and the net, and run the same command again"
+                    ) from error
+                time.sleep(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - spreads retries
+        raise AssertionError("unreachable")
+
+
+def open_bucket(
+    url: str, *, cache_root: Path | None = None, cache_gigabytes: float = 50.0
+) -> Bucket:
+    """A bucket by its URL, with the region and endpoint of this process's environment.
+
+    Raises:
+        UsageError: The URL is not that of a bucket, or the region is unknown.
+    """
+    parts = urllib.parse.urlsplit(url)
+    more = "@" in parts.netloc or parts.query or parts.fragment  # credentials, perhaps
+    if parts.scheme not in SCHEMES or not parts.netloc or more:
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise UsageError(
+            f"--store must be a folder, or a URL such as s3://bucket/prefix, got {shown!r}"
+            f"{' and more' if more else ''}; "
+            f"the schemes are {', '.join(SCHEMES)}"
+        )
+    cache = Cache(
+        root=cache_root or default_cache(), limit_bytes=int(cache_gigabytes * GIGABYTE), bucket=url
+    )
+    if parts.scheme != "s3":
+        return Bucket(url=url, cache=cache)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and endpoint is None:
+        raise UsageError(
+            f"--store {url} needs the region of its bucket, got none; export AWS_REGION=..."
+        )
+    return Bucket(url=url, cache=cache, endpoint=endpoint, region=region)
+
+
+@cache
+def _connect(bucket: Bucket, pid: int) -> Any:
+    """A client of this process: a forked one must not share its parent's threads."""
+    from obstore.store import from_url
+
+    options: dict[str, Any] = {}
+    if bucket.endpoint is not None:
+        options["endpoint"] = bucket.endpoint
+    if bucket.url.startswith("s3://"):
+        options["region"] = bucket.region or "us-east-1"
+        if profile := os.environ.get("AWS_PROFILE"):
+            options["credential_provider"] = _profile_credentials(profile)
+    plain = (bucket.endpoint or "").startswith("http://")
+    store: Any = from_url(
+        bucket.url,
+        client_options={
+            "allow_http": plain,
+            "read_timeout": timedelta(seconds=SILENCE_SECONDS),
+            "timeout": timedelta(seconds=LONGEST_SECONDS),
+        },
+        retry_config={
+            "max_retries": 1000,
+            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+            "backoff": {"max_backoff": timedelta(seconds=BACKOFF_SECONDS)},
+        },
+        **options,
+    )
+    return store
+
+
+@cache
+def _clock_offset(bucket: Bucket, period: int) -> float:
+    """What to add to this machine's monotonic time; measured anew in each period."""
+    path = f"clock/{uuid.uuid4().hex}"
+    bucket.write(path, b"")
+    before = time.monotonic()
+    found = bucket.find(path)
+    bucket.delete([path])
+    return (time.time() if found is None else found.modified) - before
+
+
+def _profile_credentials(profile: str) -> Any:
+    """Credentials of a profile in ~/.aws, which the client itself does not read."""
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise StoreError(
+            f"AWS_PROFILE must be unset where boto3 is not installed, got {profile!r}; "
+            "uv pip install boto3"
+        ) from None
+    try:
+        return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(f"AWS_PROFILE must have credentials, got {profile!r}: {error}") from None
+
+
+def _obstore() -> Any:
+    import obstore
+
+    return obstore
+
+
+def _entry(meta: Mapping[str, Any]) -> Entry:
+    return Entry(
+        path=meta["path"],
+        size=meta["size"],
+        modified=meta["last_modified"].timestamp(),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, without what the client adds for its own debugging."""
+    text = str(error).split("\n", 1)[0].rsplit(" - Server returned ", 1)
+    return text[-1].split(": <?xml", 1)[0].strip()[:200]
+
+
+def _no_bucket(url: str) -> str:
+    return f"{url} must be in a bucket that exists, got no such bucket; make it first"

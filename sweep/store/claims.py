@@ -1,0 +1,396 @@
+"""Claims: which process works on a key, so that no two compute the same thing.
+
+    claims/<key>/<n>.json     term n: its holder, its lease, a count of heartbeats, and progress
+
+A key is claimed by creating the term above the highest, which only one process can do. The holder
+alone rewrites its term; a higher one means that it has lost the key. A key is released by creating
+an empty term. Only terms below the highest are deleted, so that no number is used twice: a holder
+that was asleep on term 1 never takes a new term 1 for its own.
+
+A claim is taken over if its term has not changed for its lease, by the clock of the process that
+watches it and while the store could be reached; or at once if its process is dead on this machine.
+Claims save work. Results do not depend on them, because publishing is atomic and the first wins.
+"""
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from sweep.records import Json
+from sweep.store.bucket import QUESTIONS
+from sweep.store.folder import Entry, StoreError, checked_name, owner_id, sha256
+from sweep.store.published import Files
+
+FOLDER = "claims/"
+TERM = re.compile(r"claims/([^/]+)/([1-9][0-9]*)\.json")
+FREE = b""
+"""Content of a term that nobody holds."""
+BEATS_PER_LEASE = 6
+"""Heartbeats in the time after which a silent claim is taken over."""
+NEAR_BEAT_SECONDS = 1.0
+"""Longest time between heartbeats in a folder, where they cost nothing and show the progress."""
+LISTING_SECONDS = 2.0
+"""How long a listing of claims is reused if it is slow: a scheduler asks far more often."""
+MANY_TERMS = 1000
+"""Number of terms, nearly all of them free, from which listing a folder is slow."""
+
+Silences = Mapping[str, tuple[str, float]]
+"""Version of a claim's term, and the seconds for which it has not changed, by key."""
+
+
+class ClaimLost(StoreError):
+    """Another process holds the key by now: stop, and read what it publishes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimInfo:
+    """A claim as others see it."""
+
+    owner: str
+    host: str
+    pid: int
+    age_seconds: float
+    """Since the last heartbeat, by the store's clock."""
+    live: bool
+    """Whether that is within the lease, and the process is not known to be dead."""
+    progress: Json
+
+
+@dataclass(kw_only=True)
+class Claim:
+    """A held claim; a context manager that releases it."""
+
+    files: Files
+    key: str
+    number: int
+    """Of its term."""
+    lease_seconds: float
+    owner: str = field(default_factory=owner_id)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._token = uuid.uuid4().hex  # tells a term whose creation was repeated from another's
+        self._num_beats = 0
+        self._progress: Json = {}
+
+    @property
+    def beat_seconds(self) -> float:
+        """Time between heartbeats."""
+        seconds = self.lease_seconds / BEATS_PER_LEASE
+        return seconds if self.files.is_far else min(seconds, NEAR_BEAT_SECONDS)
+
+    def heartbeat(self, progress: Json | None = None) -> None:
+        """Say that this process still works, and how far it is; any thread may.
+
+        Args:
+            progress: Shown by `sweep status`; None keeps the last.
+
+        Raises:
+            ClaimLost: Another process took over, or the claim was released.
+        """
+        with self._lock:
+            self._progress = self._progress if progress is None else progress
+            self._num_beats += 1
+            # Before looking: an NFS client sees what others did to a folder once it writes there.
+            self.files.write(_path(self.key, self.number), self._content())
+            self._look()
+
+    def release(self) -> None:
+        """Free the key, if it is still ours; a second call does nothing."""
+        with self._lock, suppress(ClaimLost):
+            self.files.create(_path(self.key, self.number + 1), FREE)
+            self._look()
+
+    def begin(self) -> bool:
+        """Create the term; False if another process was first, or is further by now."""
+        with suppress(ClaimLost):
+            if self.files.create(_path(self.key, self.number), self._content()):
+                self._look()
+                return True
+        return False
+
+    def __enter__(self) -> Self:
+        """The claim itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Release the claim, whatever happened."""
+        self.release()
+
+    def _content(self) -> bytes:
+        term = {
+            "token": self._token,
+            "owner": self.owner,
+            **this_process(),
+            "lease_seconds": self.lease_seconds,
+            "beat": self._num_beats,
+            "progress": self._progress,
+        }
+        return json.dumps(term, indent=1).encode()  # a progress may hold a loss that is nan
+
+    def _look(self) -> None:
+        """Delete the terms below the highest; raises ClaimLost if that is not ours."""
+        numbers = _numbers(self.files, self.key)
+        highest = max(numbers, default=self.number)
+        self.files.delete(_path(self.key, number) for number in numbers if number < highest)
+        if highest > self.number:
+            path = _path(self.key, highest)
+            data = self.files.read(path)
+            raise ClaimLost(
+                f"{self.files}/{path} must be held by {self.owner}, got "
+                f"{Term.parse(data, 0).owner if data else 'no claim'}; "
+                "another process took over after a pause without heartbeat"
+            )
+
+
+class Heartbeat:
+    """A thread that renews a claim and shows progress; `lost` tells that it was taken over."""
+
+    def __init__(self, claim: Claim, position: Json) -> None:
+        self.lost: ClaimLost | None = None
+        self._claim, self._position = claim, position
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start beating."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop beating."""
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._claim.beat_seconds):
+            try:
+                self._claim.heartbeat(dict(self._position))
+            except ClaimLost as error:
+                self.lost = error
+                return
+            except OSError:
+                pass  # a full or slow disk, or a bucket that is away: the next beat may pass
+
+
+@dataclass(slots=True)
+class _Silence:
+    """How long a claim's term has not changed."""
+
+    version: str
+    seconds: float
+    seen_at: float
+    """By this process's monotonic clock."""
+
+
+class Claims:
+    """The claims of a store."""
+
+    def __init__(self, files: Files, *, lease_seconds: float) -> None:
+        self.files = files
+        self.lease_seconds = lease_seconds
+        self._silences: dict[str, _Silence] = {}
+        self._infos: dict[str, ClaimInfo] = {}
+        self._fresh_until = float("-inf")
+
+    def take(self, key: str) -> Claim | None:
+        """Claim a key; None while another process holds it.
+
+        Then look again whether the key is published: its last holder may just have finished.
+        """
+        number = max(_numbers(self.files, key), default=0)
+        if number and not self._is_free(key, number):
+            return None
+        lease = self.lease_seconds
+        claim = Claim(files=self.files, key=key, number=number + 1, lease_seconds=lease)
+        return claim if claim.begin() else None
+
+    def read(self) -> dict[str, ClaimInfo]:
+        """Every held claim by key, dead ones included; up to two seconds old if listing is slow."""
+        if time.monotonic() < self._fresh_until:
+            return self._infos
+        terms = sorted(self._terms(), key=lambda term: term[1])
+        highest = {key: (number, entry) for key, number, entry in terms}
+        held = {key: place for key, place in highest.items() if place[1].size}
+        now = self.files.now() if held else 0.0
+        with ThreadPoolExecutor(QUESTIONS) as pool:
+            contents = list(pool.map(lambda place: self.files.read(place[1].path), held.values()))
+        infos = {}
+        for (key, (number, entry)), data in zip(held.items(), contents, strict=True):
+            if data:  # else it was released meanwhile
+                term = Term.parse(data, self.lease_seconds)
+                self._note(key, number, data, term.lease_seconds)
+                infos[key] = term.info(max(0.0, now - entry.modified))
+        self._silences = {key: seen for key, seen in list(self._silences.items()) if key in infos}
+        is_slow = self.files.is_far or len(terms) > MANY_TERMS
+        self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
+        self._infos = infos
+        return infos
+
+    def sweep(self, prefix: str) -> None:
+        """Delete the claims that nobody holds on keys which nobody will claim again."""
+        for key in {key for key, _, _ in self._terms() if key.startswith(prefix)}:
+            claim = self.take(key)
+            if claim is not None:
+                numbers = _numbers(self.files, key)
+                self.files.delete(_path(key, number) for number in numbers)
+
+    def silences(self) -> Silences:
+        """How long each claim has been silent, for another process to inherit."""
+        return {key: (seen.version, seen.seconds) for key, seen in list(self._silences.items())}
+
+    def inherit(self, silences: Silences) -> None:
+        """Go on from what another process observed, instead of waiting for a lease from now on."""
+        now = time.monotonic()
+        for key, (version, seconds) in silences.items():
+            self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
+
+    def _is_free(self, key: str, number: int) -> bool:
+        data = self.files.read(_path(key, number))
+        if data is None:  # a higher term has replaced it
+            return False
+        if data == FREE:
+            return True
+        term = Term.parse(data, self.lease_seconds)
+        silent_seconds = self._note(key, number, data, term.lease_seconds)
+        return term.is_dead() or silent_seconds > term.lease_seconds
+
+    def _note(self, key: str, number: int, data: bytes, lease_seconds: float) -> float:
+        """The seconds for which a term has not changed, after another look at it.
+
+        Looks that are further apart than heartbeats count as one heartbeat: the store may have been
+        away in between, for the holder too.
+        """
+        version, now = f"{number}-{sha256(data)[:16]}", time.monotonic()
+        seen, seconds = self._silences.get(key), 0.0
+        if seen is not None and seen.version == version:
+            seconds = seen.seconds + min(now - seen.seen_at, lease_seconds / BEATS_PER_LEASE)
+        self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
+        return seconds
+
+    def _terms(self) -> Iterator[tuple[str, int, Entry]]:
+        for entry in self.files.list(FOLDER):
+            if match := TERM.fullmatch(entry.path):
+                yield match[1], int(match[2]), entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Term:
+    """What a term's file says of its holder."""
+
+    lease_seconds: float
+    owner: str = "unknown"
+    host: str = "unknown"
+    machine: str | None = None
+    """Boot and process namespace; None if they cannot be known."""
+    pid: int = 0
+    started: str | None = None
+    """Start of the process, in clock ticks since boot."""
+    progress: Json = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, data: bytes, lease_seconds: float) -> Self:
+        """The term of a file's bytes; of foreign bytes a term with this lease and no holder."""
+        try:
+            found = json.loads(data)
+            return cls(
+                lease_seconds=float(found["lease_seconds"]),
+                owner=str(found["owner"]),
+                host=str(found["host"]),
+                machine=found["machine"],
+                pid=int(found["pid"]),
+                started=found["started"],
+                progress=dict(found["progress"]),
+            )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return cls(lease_seconds=lease_seconds)
+
+    def info(self, age_seconds: float) -> ClaimInfo:
+        """The claim as others see it."""
+        return ClaimInfo(
+            owner=self.owner,
+            host=self.host,
+            pid=self.pid,
+            age_seconds=age_seconds,
+            live=age_seconds <= self.lease_seconds and not self.is_dead(),
+            progress=self.progress,
+        )
+
+    def is_dead(self) -> bool:
+        """Whether the holder's process is known to be gone; False if that cannot be known.
+
+        A process is identified by host, boot, process namespace, pid and start time, so that a pid
+        that was given again, or the same pid in another container, is not taken for the holder.
+        """
+        here = this_process()
+        if self.machine is None or (self.host, self.machine) != (here["host"], here["machine"]):
+            return False
+        try:
+            started = _process_start(self.pid)
+            if started is not None:
+                return started != self.started
+            os.kill(self.pid, 0)  # /proc may hide other users' processes
+        except (ProcessLookupError, OverflowError):
+            return True
+        except OSError:  # not ours to signal, or no file descriptor is left to look with
+            return False
+        return True  # in /proc no more, or a zombie
+
+
+def this_process() -> Json:
+    """What a term says of the process that writes it: host, machine, pid and started."""
+    return _this_process(os.getpid())
+
+
+@cache
+def _this_process(pid: int) -> Json:
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": pid,
+        "started": _process_start(pid),
+    }
+
+
+def _machine() -> str | None:
+    """Boot and process namespace in which a pid means something; None if there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _process_start(pid: int) -> str | None:
+    """Start of a process in clock ticks since boot; None if it is gone or a zombie.
+
+    Fields 3 (state) and 22 (starttime) of /proc/<pid>/stat, proc(5); field 2 may hold anything, up
+    to the last closing parenthesis.
+    """
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if values[0] in "ZXx" else values[19]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return None
+
+
+def _path(key: str, number: int) -> str:
+    return f"{FOLDER}{checked_name(key)}/{number}.json"
+
+
+def _numbers(files: Files, key: str) -> list[int]:
+    """Numbers of a key's terms."""
+    entries = files.list(f"{FOLDER}{checked_name(key)}/")
+    matches = (TERM.fullmatch(entry.path) for entry in entries)
+    return [int(match[2]) for match in matches if match]

@@ -1,0 +1,399 @@
+"""A store's files in a folder, on a local disk or NFS, which any number of machines may share.
+
+    <root>/generations/<key>/                       one node: record.json and its files
+    <root>/generations/<key>/metrics/<spec>.json    a node's numbers
+    <root>/datasets/<key>/                          one prepared data set: card.json and its files
+    <root>/streams|features|selections/<key>/       immutable blocks
+    <root>/sweeps/<name>.json                       what runs ask for whose results are elsewhere
+    <root>/claims/<key>/<n>.json                    who works on a key
+    <root>/work/<key>/<owner>/                      checkpoints of unfinished trainings
+    <root>/work/corrupt-<key>-.../                  what was found damaged
+
+Folder offers the same verbs on bytes as sweep.store.bucket.Bucket. Files appear whole or not at
+all, and last: they are written beside their place, synchronised and renamed or linked into it.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+from model.errors import OneLineError, UsageError
+from sweep.records import write_bytes
+
+T = TypeVar("T")
+
+Kind = Literal["nodes", "datasets"]
+"""What is published: a record and the files that it names."""
+RECORDS: dict[Kind, str] = {"nodes": "record.json", "datasets": "card.json"}
+"""Name of the record among the files of a node or data set."""
+FOLDERS: dict[Kind, str] = {"nodes": "generations", "datasets": "datasets"}
+
+OLD_SECONDS = 3600.0
+"""Age from which an unfinished file counts as one that nobody will finish."""
+PART_BYTES = 16 * 2**20
+"""Size of the parts in which a large file is read."""
+RACES = 10
+"""How often a write is repeated because another process removed its empty folder."""
+
+
+class StoreError(OneLineError, OSError):
+    """The store refused: no room, no permission, not reachable; the message is one sentence."""
+
+
+class CorruptError(StoreError):
+    """A file that is not what was written: damaged, cut short or foreign; the message names it."""
+
+
+_NO_FOLDER = "be inside folders only, got a file in their place; choose another folder"
+_CAUSES = {
+    errno.ENOSPC: "have room for more files, got a full disk; "
+    "free some space and run the same command again",
+    errno.EDQUOT: "have room for more files, got an exceeded quota; "
+    "free some space and run the same command again",
+    errno.EACCES: "be readable and writable, got 'permission denied'; "
+    "change its permissions or choose another folder",
+    errno.EPERM: "allow writing and hard links, got 'operation not permitted'; "
+    "choose a folder on a local disk or NFS",
+    errno.EOPNOTSUPP: "allow hard links, got 'operation not supported'; "
+    "choose a folder on a local disk or NFS",
+    errno.EROFS: "be writable, got a read-only file system; choose another folder",
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOMEM: "fit into memory, got no memory left; "
+    "run fewer trials at once, or use a larger machine",
+    errno.EMFILE: "be opened, got too many open files of this process; "
+    "raise the limit (ulimit -n) and run the same command again",
+}
+
+
+@contextmanager
+def explained(place: object) -> Generator[None]:
+    """Turn an OSError or MemoryError of the block into a StoreError of one sentence."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except MemoryError as error:
+        raise StoreError(f"{place} must {_CAUSES[errno.ENOMEM]}") from error
+    except OSError as error:
+        cause = _CAUSES.get(error.errno or 0) or (
+            f"be readable and writable, got '{error.strerror or error}'; "
+            "look at the disk and run the same command again"
+        )
+        raise StoreError(f"{place} must {cause}") from error
+
+
+def checked_name(name: str) -> str:
+    """The key or file name itself; raises UsageError if it could leave its folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
+        raise UsageError(
+            f"a key or file name must be letters, digits, '.', '_' and '-', got {name!r}; "
+            "it becomes a file of the store"
+        )
+    return name
+
+
+def sha256(data: bytes | memoryview) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_parts(parts: Iterable[bytes]) -> str:
+    """SHA-256, in hexadecimal, of data that are never whole in memory."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def owner_id() -> str:
+    """This process's name in a store: host, process id and 8 random digits."""
+    return _owner_id(os.getpid())
+
+
+@cache
+def _owner_id(pid: int) -> str:
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip(".-_")[:64] or "host"
+    return f"{host}-{pid}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A file without its content."""
+
+    path: str
+    """Below the store's root, with slashes."""
+    size: int
+    """Bytes."""
+    modified: float
+    """Seconds since 1970 by the store's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files below a folder; every method raises StoreError, one sentence, if it cannot.
+
+    Cheap to make and to pickle: it holds no open files and writes nothing until it is told to.
+    """
+
+    root: Path
+
+    is_far: ClassVar[bool] = False
+    """Whether requests are slow and paid for, so that what was read is remembered."""
+
+    def __str__(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def record_path(self, kind: Kind, key: str) -> str:
+        """Path of a published record."""
+        return f"{FOLDERS[kind]}/{checked_name(key)}/{RECORDS[kind]}"
+
+    def file_path(self, kind: Kind, key: str, name: str, digest: str) -> str:
+        """Path of a file that is published beside a record."""
+        return f"{FOLDERS[kind]}/{checked_name(key)}/{checked_name(name)}"
+
+    def metrics_path(self, key: str, spec: str) -> str:
+        """Path of a node's numbers."""
+        return f"generations/{checked_name(key)}/metrics/{checked_name(spec)}.json"
+
+    def scratch_folder(self, key: str) -> str:
+        """Folder of all checkpoints of a key."""
+        return f"work/{checked_name(key)}/"
+
+    def scratch_path(self, key: str, name: str) -> str:
+        """Path of one of this process's checkpoints."""
+        return f"{self.scratch_folder(key)}{owner_id()}/{checked_name(name)}"
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content, or None if there is none."""
+        with explained(place := self.root / path):
+            try:
+                return place.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def read_parts(self, path: str) -> Iterator[bytes]:
+        """A file a part at a time, which may be larger than memory; raises FileNotFoundError."""
+        if self.find(path) is None:
+            raise FileNotFoundError(f"{self.root / path} must exist, got no such file")
+        with explained(place := self.root / path), place.open("rb") as file:
+            while part := file.read(PART_BYTES):
+                yield part
+
+    def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
+        """What `accept` makes of an immutable file; None if it is missing or not accepted."""
+        data = self.read(path)
+        with explained(self.root / path):
+            return None if data is None else accept(data)
+
+    def locate(self, path: str, digest: str) -> Path | None:
+        """Where on this machine a file lies; None if it is missing or has another SHA-256."""
+        try:
+            found = sha256_of_parts(self.read_parts(path))
+        except FileNotFoundError:
+            return None
+        return self.root / path if found == digest else None
+
+    def find(self, path: str) -> Entry | None:
+        """Size and time of a file, or None if there is none."""
+        with explained(place := self.root / path):
+            try:
+                status = place.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return Entry(path=path, size=status.st_size, modified=status.st_mtime)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every file below a prefix, which ends in a slash or is empty."""
+        with explained(place := self.root / prefix):
+            try:
+                found = list(os.scandir(place))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for each in found:
+            path = f"{prefix}{each.name}"
+            if each.is_dir(follow_symlinks=False):
+                yield from self.list(f"{path}/")
+                continue
+            with explained(place):
+                try:
+                    status = each.stat()
+                except FileNotFoundError:
+                    continue
+            yield Entry(path=path, size=status.st_size, modified=status.st_mtime)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Write a file, replacing what is there."""
+        self._retried(path, lambda place: write_bytes(place, data))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless one exists; False if one does."""
+        return self._retried(path, lambda place: _create(place, data))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files, if they are there, and the folders that are empty afterwards."""
+        for path in paths:
+            place = self.root / path
+            with explained(place), suppress(FileNotFoundError, NotADirectoryError):
+                place.unlink()
+            num_emptied = path.count("/") - 1  # the topmost folder stays
+            _remove_empty(*list(place.parents)[: max(0, num_emptied)])
+
+    def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
+        """Publish a record and the files beside it by one rename; False if another was first.
+
+        A process that is killed at any moment publishes nothing; what it leaves lies in work/.
+        """
+        target = (self.root / record).parent
+        owner = self.root / "work" / target.name / owner_id()
+        staging = owner / f"publish-{uuid.uuid4().hex[:8]}"
+        with explained(target):
+            try:
+                staging.mkdir(parents=True)
+                for path, content in {**files, record: data}.items():
+                    _write_durably(staging / Path(path).name, content)
+                _sync_folder(staging)
+                return self._rename(staging, record)
+            except FileNotFoundError:  # whoever was first has dropped our scratch
+                if self._is_published(record):
+                    return False
+                raise
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+                _remove_empty(owner, owner.parent)
+
+    def withdraw(self, record: str) -> bool:
+        """Move a record and the files beside it to work/corrupt-...; False if it is gone."""
+        source = (self.root / record).parent
+        remains = self.root / "work" / f"corrupt-{source.name}-{uuid.uuid4().hex[:8]}"
+        with explained(source), suppress(FileNotFoundError):
+            remains.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(remains)
+            return True
+        return False
+
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that stamps the files (a server's, on NFS)."""
+        return file_system_time(self.root)
+
+    def free_bytes(self) -> int | None:
+        """Room left in bytes; None if nothing limits it but its price."""
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        with explained(folder):
+            return shutil.disk_usage(folder).free
+
+    def check(self, option: str) -> None:
+        """Raise UsageError, naming the option, unless the folder can be written, or made."""
+        check_folder(self.root, option)
+
+    def _is_published(self, record: str) -> bool:
+        found = self.find(record)
+        return found is not None and found.size > 0
+
+    def _rename(self, staging: Path, record: str) -> bool:
+        target = (self.root / record).parent
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(3):
+            try:
+                staging.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                if self._is_published(record):
+                    return False
+                self.withdraw(record)  # no record inside: remains of a crash, or foreign files
+            else:
+                _sync_folder(target.parent)
+                return True
+        raise StoreError(f"{target} must be free, got files that come back; find who writes them")
+
+    def _retried(self, path: str, write: Callable[[Path], T]) -> T:
+        """Write a file, again if another process removes its folder, while empty, meanwhile."""
+        place = self.root / path
+        with explained(place):
+            for _ in range(RACES):
+                with suppress(FileNotFoundError):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    return write(place)
+            return write(place)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise UsageError, naming the option, unless a folder can be written, or can be made."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise UsageError(f"{option} must be a folder, got the file {there}; choose another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{option} must be in a folder that can be written, got {path}; choose another folder"
+        )
+
+
+def file_system_time(folder: Path) -> float:
+    """Now in seconds by the clock that stamps the folder's files (a server's, on NFS)."""
+    probe = folder / f".clock.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with probe.open("xb") as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()  # a folder that can only be read
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is that of one that is being written, or was when its writer died."""
+    return re.fullmatch(r"\..*\.tmp", name) is not None
+
+
+def _create(place: Path, data: bytes) -> bool:
+    """Write a file whole and durably unless it exists; False if another was first."""
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        _write_durably(temporary, data)
+        try:
+            os.link(temporary, place)
+        except FileExistsError:
+            # NFS may repeat a link whose reply was lost; the link count tells whose it is.
+            return temporary.stat().st_nlink == 2
+        _sync_folder(place.parent)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_durably(path: Path, data: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, if the file system can."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty(*folders: Path) -> None:
+    """Remove those of the folders, in this order, that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

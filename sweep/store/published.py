@@ -1,0 +1,205 @@
+"""What is published in a store: a record, which is written last and once, and the files it names.
+
+A key is published exactly when its record is there and not empty.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from model.errors import UsageError
+from sweep.records import DatasetCard, NodeRecord, RecordError, dump_json, parse_json
+from sweep.store.bucket import Bucket
+from sweep.store.folder import (
+    RECORDS,
+    CorruptError,
+    Folder,
+    Kind,
+    checked_name,
+    sha256,
+    sha256_of_parts,
+)
+
+R = TypeVar("R", NodeRecord, DatasetCard)
+
+Files = Folder | Bucket
+
+
+@dataclass(kw_only=True)
+class Published(Generic[R]):
+    """The nodes, or the data sets, of a store, by key.
+
+    Of several processes that publish a key the first wins; the others read what it wrote.
+    """
+
+    files: Files
+    kind: Kind
+    record_type: type[R]
+    _known: dict[str, R] = field(default_factory=dict)
+    """Records of a far store that were read: they never change, unless they are withdrawn."""
+
+    def has(self, key: str) -> bool:
+        """Whether a key is published."""
+        if key in self._known:
+            return True
+        found = self.files.find(self.files.record_path(self.kind, key))
+        return found is not None and found.size > 0
+
+    def done(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that are published; one listing answers for a far store."""
+        if not keys or not self.files.is_far:
+            return {key for key in keys if self.has(key)}
+        paths = {self.files.record_path(self.kind, key): key for key in keys}
+        folder = next(iter(paths)).rpartition("/")[0]
+        there = {entry.path for entry in self.files.list(f"{folder}/") if entry.size}
+        return {key for path, key in paths.items() if path in there}
+
+    def read(self, key: str) -> R:
+        """The record of a key.
+
+        Raises:
+            FileNotFoundError: The key is not published.
+            CorruptError: The record is damaged, or that of another key.
+            RecordError: A newer version wrote it.
+        """
+        if key in self._known:
+            return self._known[key]
+        path = self.files.record_path(self.kind, key)
+        data = self.files.read(path)
+        if not data:
+            raise FileNotFoundError(
+                f"{self.files}/{path} must exist, got no published {key!r}; "
+                "run the sweep that computes it"
+            )
+        record = self._parse(key, data, f"{self.files}/{path}")
+        if self.files.is_far:
+            self._known[key] = record
+        return record
+
+    def has_file(self, key: str, name: str) -> bool:
+        """Whether a published file is there (a copied folder may lack weights)."""
+        try:
+            path, _ = self._expected(key, name)
+        except FileNotFoundError:
+            return False
+        return self.files.find(path) is not None
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """A published file.
+
+        Raises:
+            FileNotFoundError: The key is not published, or its record names no such file.
+            CorruptError: The file, or the record, is damaged or missing.
+        """
+        path, digest = self._expected(key, name)
+        data = self.files.read_checked(path, lambda data: data if sha256(data) == digest else None)
+        if data is None:
+            raise self._damage(key, path)
+        return data
+
+    def locate(self, key: str, name: str) -> Path:
+        """Where on this machine a published file lies, checked; errors as in read_file."""
+        path, digest = self._expected(key, name)
+        found = self.files.locate(path, digest)
+        if found is None:
+            raise self._damage(key, path)
+        return found
+
+    def publish(self, key: str, files: Mapping[str, bytes | memoryview], record: R) -> bool:
+        """Publish files and their record, whose `files` is filled; False if another was first.
+
+        A process that is killed at any moment publishes nothing.
+        """
+        if record.key != key:
+            raise UsageError(f"record.key must be {key!r}, got {record.key!r}")
+        if RECORDS[self.kind] in files:
+            raise UsageError(f"files must leave {RECORDS[self.kind]} to the record")
+        hashes = {checked_name(name): sha256(data) for name, data in files.items()}
+        if self.has(key):
+            return False
+        record = replace(record, files=hashes)
+        paths = {name: self.files.file_path(self.kind, key, name, hashes[name]) for name in files}
+        published = self.files.publish(
+            self.files.record_path(self.kind, key),
+            dump_json(asdict(record)),
+            files={paths[name]: data for name, data in files.items()},
+        )
+        if not published:
+            self._drop_losing(key, set(paths.values()))
+        elif self.files.is_far:
+            self._known[key] = record
+        return published
+
+    def damaged_files(self, key: str) -> list[str]:
+        """Names of files, as they lie in the store, that are missing or not as recorded."""
+        self.forget(key)
+        try:
+            names = sorted(self.read(key).files)
+        except (CorruptError, FileNotFoundError):
+            return [RECORDS[self.kind]]
+        return [name for name in names if not self._is_whole(key, name)]
+
+    def withdraw(self, key: str) -> bool:
+        """Put a damaged key aside, to be computed again; False if it is whole or gone.
+
+        It is checked twice: another process may publish it anew during the first look.
+        """
+        for _ in range(2):
+            self.forget(key)
+            if not self.has(key) or not self.damaged_files(key):
+                return False
+        self.forget(key)
+        return self.files.withdraw(self.files.record_path(self.kind, key))
+
+    def forget(self, key: str) -> None:
+        """Ask the store about a key the next time."""
+        self._known.pop(key, None)
+
+    def _parse(self, key: str, data: bytes, place: str) -> R:
+        way_out = f"delete {place} and run the same sweep command again"
+        try:
+            found = parse_json(data, place)
+        except RecordError as error:
+            raise CorruptError(str(error)) from None
+        if "schema" not in found:
+            raise CorruptError(f"{place} must be a record, got one without a schema; {way_out}")
+        record = self.record_type.of_json(found, place)
+        if record.key != key or not isinstance(record.files, dict):
+            raise CorruptError(
+                f"{place} must be the record of {key}, got {record.key!r}; {way_out}"
+            )
+        return record
+
+    def _expected(self, key: str, name: str) -> tuple[str, str]:
+        """Path and SHA-256 of a file, by the record."""
+        files = self.read(key).files
+        if checked_name(name) not in files:
+            raise FileNotFoundError(
+                f"{name} of {self.files.record_path(self.kind, key)} in {self.files} "
+                f"must be one of {', '.join(sorted(files))}, got {name!r}"
+            )
+        digest = str(files[name])
+        return self.files.file_path(self.kind, key, name, digest), digest
+
+    def _is_whole(self, key: str, name: str) -> bool:
+        try:
+            path, digest = self._expected(key, name)
+            return sha256_of_parts(self.files.read_parts(path)) == digest
+        except (FileNotFoundError, UsageError):  # a foreign record may hold any name
+            return False
+
+    def _damage(self, key: str, path: str) -> CorruptError:
+        found = self.files.find(path)
+        state = "no file" if found is None else f"{found.size} damaged bytes"
+        return CorruptError(
+            f"{self.files}/{path} must have the SHA-256 of its record, got {state}; delete "
+            f"{self.files}/{self.files.record_path(self.kind, key)} "
+            "and run the same sweep command again"
+        )
+
+    def _drop_losing(self, key: str, ours: set[str]) -> None:
+        """Delete what was uploaded in vain, except for what the winner's record names too."""
+        winner = self.read(key).files
+        names = {self.files.file_path(self.kind, key, name, winner[name]) for name in winner}
+        self.files.delete(ours - names)

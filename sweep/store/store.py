@@ -1,0 +1,263 @@
+"""A sweep's store: finished nodes, data sets, blocks, numbers, claims and scratch, by key.
+
+It lies in a folder that machines may share, or in a bucket. A store is cheap to make and to pickle.
+"""
+
+import hashlib
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from model.errors import UsageError
+from sweep.config import ResourcesConfig
+from sweep.records import (
+    DatasetCard,
+    MetricsRecord,
+    NodeRecord,
+    RecordError,
+    SweepRecord,
+    dump_json,
+    parse_json,
+)
+from sweep.store.arrays import dump_array, load_array
+from sweep.store.bucket import open_bucket
+from sweep.store.claims import Claims, Silences
+from sweep.store.folder import CorruptError, Entry, Folder, checked_name
+from sweep.store.inventory import Item, items_of
+from sweep.store.published import Files, Published
+
+Shelf = Literal["streams", "features", "selections"]
+"""Blocks of images, of features of images, and of what a filter keeps with its scores."""
+
+NUM_CHECKPOINTS = 2
+"""How many checkpoints of a training are kept."""
+SEAL = b"scratch1"
+
+
+class Store:
+    """A sweep's store. Every method raises StoreError, one sentence, if the store refuses.
+
+    Attributes:
+        nodes: Finished models.
+        datasets: Prepared data sets.
+        claims: Who works on a key.
+        files: The folder or bucket that all of it lies in.
+    """
+
+    def __init__(self, files: Files, *, lease_seconds: float = 60.0) -> None:
+        """Use a folder or bucket; this process's claims are free after a silence of the lease."""
+        self.files = files
+        self.nodes = Published(files=files, kind="nodes", record_type=NodeRecord)
+        self.datasets = Published(files=files, kind="datasets", record_type=DatasetCard)
+        self.claims = Claims(files, lease_seconds=lease_seconds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with what was observed of claims; what else is remembered stays here."""
+        return _make, (self.files, self.claims.lease_seconds, self.claims.silences())
+
+    @property
+    def place(self) -> str:
+        """Where it is: a folder, or a URL."""
+        return str(self.files)
+
+    def check(self) -> None:
+        """Raise UsageError, naming --store, unless it can be written to."""
+        self.files.check("--store")
+
+    def free_bytes(self) -> int | None:
+        """Room left in bytes; None if nothing limits it but its price."""
+        return self.files.free_bytes()
+
+    def items(self) -> list[Item]:
+        """Everything that lies in it, for cleaning up."""
+        return items_of(self.files.list(""), self.files.now())
+
+    def delete_item(self, item: Item) -> None:
+        """Delete an item; what is gone already is no error."""
+        self.files.delete(item.paths)
+        self.nodes.forget(item.key)
+        self.datasets.forget(item.key)
+
+    def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
+        """Keep a node's numbers under one metric specification, replacing older ones.
+
+        Raises:
+            FileNotFoundError: The node is not published.
+        """
+        path = self.files.metrics_path(key, spec)
+        if not self.nodes.has(key):
+            raise FileNotFoundError(
+                f"{self.files}/{path} must belong to a done node, got {key!r}; train it first"
+            )
+        self.files.write(path, dump_json(asdict(record)))
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """A node's numbers under a metric specification, or None if it was not evaluated.
+
+        Raises:
+            CorruptError: They are damaged; write them again.
+        """
+        path = self.files.metrics_path(key, spec)
+        data, place = self.files.read(path), f"{self.files}/{path}"
+        if data is None:
+            return None
+        try:
+            found = parse_json(data, place)
+        except RecordError as error:
+            raise CorruptError(str(error)) from None
+        return MetricsRecord.of_json(found, place)
+
+    def note_sweep(self, name: str, record: SweepRecord) -> None:
+        """Keep what a run of a sweep asks for, replacing what was noted under the name."""
+        self.files.write(_note_path(name), dump_json(asdict(record)))
+
+    def list_sweeps(self) -> list[str]:
+        """Names of all notes."""
+        paths = (entry.path for entry in self.files.list("sweeps/"))
+        return sorted(Path(path).stem for path in paths if path.endswith(".json"))
+
+    def read_sweep(self, name: str) -> SweepRecord:
+        """A note; raises RecordError if it is damaged or gone."""
+        path = _note_path(name)
+        place = f"{self.files}/{path}"
+        return SweepRecord.of_json(parse_json(self.files.read(path) or b"", place), place)
+
+    def save_scratch(self, key: str, name: str, data: bytes) -> None:
+        """Keep a training checkpoint of a node; the newest two remain, whoever wrote them."""
+        older = self._checkpoints(key, name)
+        number = older[-1][0] + 1 if older else 1
+        self.files.write(self.files.scratch_path(key, f"{name}.{number:06d}"), seal(data))
+        self.files.delete(entry.path for _, entry in older[: 1 - NUM_CHECKPOINTS])
+
+    def load_scratch(self, key: str, name: str) -> bytes | None:
+        """The newest whole checkpoint that any process left; damaged ones are deleted."""
+        for _, entry in reversed(self._checkpoints(key, name)):
+            sealed = self.files.read(entry.path)
+            if sealed is None:  # its owner has written a newer one
+                continue
+            if (data := unseal(sealed)) is not None:
+                return data
+            self.files.delete([entry.path])
+        return None
+
+    def drop_scratch(self, key: str) -> None:
+        """Delete all scratch of a node, whoever wrote it."""
+        self.files.delete([e.path for e in self.files.list(self.files.scratch_folder(key))])
+
+    def has_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> bool:
+        """Whether a block was written."""
+        return self.files.find(_block_path(shelf, key, index)) is not None
+
+    def write_block(
+        self, key: str, index: int, array: np.ndarray, *, shelf: Shelf = "streams"
+    ) -> bool:
+        """Write a block, an array of any shape and dtype; False if it is there: it stays."""
+        if self.has_block(key, index, shelf=shelf):
+            return False
+        return self.files.create(_block_path(shelf, key, index), dump_array(array))
+
+    def read_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> np.ndarray:
+        """Read a block.
+
+        Raises:
+            FileNotFoundError: It was not written.
+            CorruptError: It is not what was written; discard_block, then compute it again.
+        """
+        path = _block_path(shelf, key, index)
+        array = self.files.read_checked(path, load_array)
+        if array is not None:
+            return array
+        found = self.files.find(path)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.files}/{path} must exist, got no such block; sample it again"
+            )
+        raise CorruptError(
+            f"{self.files}/{path} must hold the images it was written with, got {found.size} "
+            "damaged bytes; delete it and run the same sweep command again"
+        )
+
+    def discard_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> None:
+        """Delete a block, if it is there, so that it is computed again."""
+        self.files.delete([_block_path(shelf, key, index)])
+
+    def _checkpoints(self, key: str, name: str) -> list[tuple[int, Entry]]:
+        """Number and entry of all checkpoints of a name, oldest first."""
+        folder = self.files.scratch_folder(key)
+        # <owner>/<name>.<number> in a folder, <name>.<number>.<owner> in a bucket
+        pattern = re.compile(rf"(?:[^/]+/)?{re.escape(checked_name(name))}\.([0-9]{{6,}})(?:\..*)?")
+        matches = (
+            (pattern.fullmatch(entry.path.removeprefix(folder)), entry)
+            for entry in self.files.list(folder)
+        )
+        found = [(int(match[1]), entry) for match, entry in matches if match]
+        return sorted(found, key=lambda each: (each[0], each[1].modified, each[1].path))
+
+
+def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> Store:
+    """The store of a run: at `store`, or in its results folder.
+
+    Raises:
+        UsageError: There is no such folder.
+        StoreError: There is no such bucket.
+    """
+    place = store or str(out)
+    if "://" not in place and not Path(place).is_dir():
+        raise UsageError(f"--store must be the one of the run, got {place}, where there is none")
+    found = open_store(place, resources)
+    found.claims.read()  # raises if there is no such bucket
+    return found
+
+
+def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
+    """The store at a folder, or at the URL of a bucket.
+
+    Args:
+        place: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix
+        resources: The lease of this process's claims, and the cache of what is read from a bucket.
+
+    Raises:
+        UsageError: The URL is not that of a bucket, or its region is unknown.
+    """
+    resources = resources or ResourcesConfig()
+    if re.match(r"[a-z0-9]+:/(?!/)", str(place)):
+        raise UsageError(f"--store must have two slashes in a URL, got {str(place)!r}")
+    if "://" not in str(place):
+        return Store(Folder(Path(place).absolute()), lease_seconds=resources.lease_seconds)
+    folder = resources.cache_dir
+    bucket = open_bucket(
+        str(place),
+        cache_root=Path(folder).expanduser().absolute() if folder else None,
+        cache_gigabytes=resources.cache_gigabytes,
+    )
+    return Store(bucket, lease_seconds=resources.lease_seconds)
+
+
+def seal(data: bytes) -> bytes:
+    """The data after their SHA-256."""
+    return SEAL + hashlib.sha256(data).digest() + data
+
+
+def unseal(sealed: bytes) -> bytes | None:
+    """The data, or None if they are not what was sealed."""
+    start = len(SEAL) + hashlib.sha256().digest_size
+    data = memoryview(sealed)[start:]
+    whole = sealed[:start] == SEAL + hashlib.sha256(data).digest()
+    return bytes(data) if whole else None
+
+
+def _make(files: Files, lease_seconds: float, silences: Silences) -> Store:
+    store = Store(files, lease_seconds=lease_seconds)
+    store.claims.inherit(silences)
+    return store
+
+
+def _note_path(name: str) -> str:
+    return f"sweeps/{checked_name(name)}.json"
+
+
+def _block_path(shelf: Shelf, key: str, index: int) -> str:
+    return f"{shelf}/{checked_name(key)}/{index:06d}.safetensors"
