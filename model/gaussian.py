@@ -13,7 +13,7 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.images import from_unit, to_unit
 from model.job import Diverged, Fit, TrainingJob, checkpoint_settings, training_labels
-from model.networks.conditioning import asked_labels
+from model.networks.conditioning import sampling_labels
 
 
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
@@ -67,7 +67,7 @@ def sample_gaussian(
         UsageError: Labels or guidance do not fit the checkpoint.
         Diverged: An image is not finite, or a class had no images.
     """
-    asked = asked_labels(checkpoint, labels, len(noise), config)
+    asked = sampling_labels(checkpoint, labels, len(noise), config)
     names = [""] * len(noise) if asked is None else [f".{label}" for label in asked]
     check_classes(checkpoint, asked)
     rows = torch.from_numpy(noise).double().flatten(1)

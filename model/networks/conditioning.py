@@ -17,7 +17,7 @@ from model.family_facts import check_sampler
 from model.job import checked_labels
 
 
-def asked_labels(
+def sampling_labels(
     checkpoint: Checkpoint, labels: np.ndarray | None, num_images: int, config: SampleConfig
 ) -> np.ndarray | None:
     """The classes of images to be drawn: (N,) int64, or None for an unconditional model.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.networks.size import Shape
 
 Call = Callable[..., Any]
 """A network as an objective sees it: see `make_call`."""
@@ -96,7 +97,7 @@ class Sampler(Protocol):
 class Objective:
     """A family of networks."""
 
-    new_network: Callable[[tuple[int, int, int], ModelConfig, torch.Generator, int], nn.Module]
+    new_network: Callable[[Shape, ModelConfig, torch.Generator, int], nn.Module]
     """From (C, H, W), settings, random numbers of the initial weights, and the number of classes (0
     for an unconditional model)."""
     draw: DrawFunction

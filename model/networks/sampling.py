@@ -9,9 +9,9 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig, restored_model
 from model.images import from_unit
 from model.job import Diverged
-from model.networks.conditioning import asked_labels, guide, padded_labels
+from model.networks.conditioning import guide, padded_labels, sampling_labels
 from model.networks.objective import Objective, make_call
-from model.networks.unet import load_weights, place
+from model.networks.unet import load_weights, to_device
 
 
 def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ def load_net(
     unused = torch.Generator().manual_seed(0)
     net = objective.new_network(checkpoint.shape, config, unused, num_classes)
     load_weights(net, checkpoint.part("ema." if averaged else "raw."))
-    return place(net, device).eval().requires_grad_(False)
+    return to_device(net, device).eval().requires_grad_(False)
 
 
 def sample_network(
@@ -60,7 +60,7 @@ def sample_network(
         UsageError: Labels or guidance do not fit the checkpoint.
         Diverged: An image is not finite.
     """
-    asked = asked_labels(checkpoint, labels, len(noise), config)
+    asked = sampling_labels(checkpoint, labels, len(noise), config)
     settings = checkpoint.settings
     model = restored_model(settings["model"])
     net = load_net(objective, checkpoint, device=device).get_submodule(objective.sampling_part)

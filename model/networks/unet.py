@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from model.config import ModelConfig
 from model.errors import UsageError
-from model.networks.size import Blocks, unet_blocks
+from model.networks.size import Blocks, Shape, unet_blocks
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -96,11 +96,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        config: ModelConfig,
-        generator: torch.Generator,
-        num_classes: int = 0,
+        self, shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
     ) -> None:
         super().__init__()
         down, up = unet_blocks(config, num_classes)
@@ -183,7 +179,7 @@ def set_zero(layer: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
-def place(net: Network, device: str | torch.device) -> Network:
+def to_device(net: Network, device: str | torch.device) -> Network:
     """The network on its device, its weights laid out channels last."""
     return net.to(device=device).to(memory_format=torch.channels_last)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.family_facts import check_package
 from model.networks.ddim import DDIM
-from model.networks.size import GROUPS, HEAD_CHANNELS, attends
+from model.networks.size import GROUPS, HEAD_CHANNELS, Shape, attends
 from model.networks.unet import draw_weights, set_zero
 
 TIME_SCALE = 1000.0
@@ -35,10 +35,7 @@ class DiffusersUNet(nn.Module):
 
 
 def new_diffusers_unet(
-    shape: tuple[int, int, int],
-    config: ModelConfig,
-    generator: torch.Generator,
-    num_classes: int = 0,
+    shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
 ) -> nn.Module:
     """A UNet2DModel with model.widths, model.block_depth and model.init.
 

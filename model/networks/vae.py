@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.networks.objective import Bounds, Call, Draws, Objective, StepLoss, reduce_loss
-from model.networks.size import Blocks, chain
+from model.networks.size import Blocks, Shape, chain
 from model.networks.unet import (
     class_table,
     class_vectors,
@@ -44,9 +44,7 @@ def residual_levels(
 class Encoder(nn.Module):
     """Images to mean and log variance of the posterior over latents."""
 
-    def __init__(
-        self, shape: tuple[int, int, int], config: ModelConfig, num_classes: int = 0
-    ) -> None:
+    def __init__(self, shape: Shape, config: ModelConfig, num_classes: int = 0) -> None:
         super().__init__()
         channels, height, width = shape
         halvings = len(config.widths) - 1
@@ -68,9 +66,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents to the mean of the images."""
 
-    def __init__(
-        self, shape: tuple[int, int, int], config: ModelConfig, num_classes: int = 0
-    ) -> None:
+    def __init__(self, shape: Shape, config: ModelConfig, num_classes: int = 0) -> None:
         super().__init__()
         self.classes = class_table(num_classes, config.embedding_dim)
         vector = config.embedding_dim if num_classes else 0
@@ -111,11 +107,7 @@ class Autoencoder(nn.Module):
     log_scale: Tensor
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        config: ModelConfig,
-        generator: torch.Generator,
-        num_classes: int = 0,
+        self, shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
     ) -> None:
         super().__init__()
         self.encoder = Encoder(shape, config, num_classes)

@@ -27,7 +27,7 @@ from model.job import (
 )
 from model.networks.conditioning import drop_labels
 from model.networks.objective import Call, Objective, make_call
-from model.networks.unet import load_weights, place
+from model.networks.unet import load_weights, to_device
 from model.randomness import Purpose, integer_seed
 from model.training.batches import Images, batch_indices
 from model.training.length import count_images, ema_decay_at, steps_per_epoch
@@ -110,7 +110,7 @@ class Trainer:
     def _new_net(self, purpose: Purpose) -> nn.Module:
         seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
         net = self.objective.new_network(self.shape, self.job.model, seeded, self.num_classes)
-        return place(net, self.device)
+        return to_device(net, self.device)
 
     def train_step(self, indices: np.ndarray) -> None:
         """One optimiser step on the images `indices` and one step of the average."""
