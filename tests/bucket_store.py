@@ -40,6 +40,13 @@ def memory_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     return Bucket(url=url, cache=Cache(root=folder / "cache", limit_bytes=10**9, bucket=url))
 
 
+def store_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store in a folder, or in a bucket in memory."""
+    if kind == "folder":
+        return open_store(folder / "store")
+    return Store(memory_bucket(folder, monkeypatch))
+
+
 def bucket_of(store: Store) -> Bucket:
     """The bucket that a store lies in."""
     assert isinstance(store.files, Bucket)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from test_store import CARD, FILES, KEY, RECORD, claimed, paths
 
-from sweep.records import RecordError, read_json
+from model.errors import OneLineError
+from sweep.records import read_json
 from sweep.store.arrays import map_array
 from sweep.store.folder import CorruptError, StoreError
 from sweep.store.store import Store, open_store
@@ -195,5 +196,5 @@ def test_a_results_file_that_cannot_be_opened_is_not_called_damaged(shortage, me
     path = open_folder / "sweep.json"
     path.write_bytes(b"{}")
     path.chmod(0)
-    with SHORTAGES[shortage][0](), pytest.raises(RecordError, match=f"readable, got '{message}'"):
+    with SHORTAGES[shortage][0](), pytest.raises(OneLineError, match=f"readable, got '{message}'"):
         read_json(path)
