@@ -21,7 +21,7 @@ from model.commands.command_line import Command, Program
 from model.config import MetricsConfig
 from model.errors import UsageError
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
-from sweep.presets import PRESETS
+from sweep.presets import PRESETS, question
 from sweep.request import find_sweep, requested_sweep
 
 
@@ -130,8 +130,8 @@ class Presets(Command):
     def run(self, args: Sequence[str]) -> int:
         """Print the list."""
         width = max(map(len, PRESETS))
-        for name, make in PRESETS.items():
-            print(f"{name:{width}}  {make().description}")
+        for name in PRESETS:
+            print(f"{name:{width}}  {question(name)}")
         return 0
 
 

@@ -1,4 +1,4 @@
-"""`sweep clean`: what a store holds in vain is deleted. Must not import torch or ray."""
+"""`sweep clean`: delete what no lineage of a sweep needs. Must not import torch or ray."""
 
 import sys
 from collections import Counter
@@ -27,7 +27,7 @@ MEANINGS = {
 
 
 def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_run: bool) -> int:
-    """Delete what a sweep's store holds in vain, and print what that was; returns 0.
+    """Delete what no lineage of the sweep needs, and print what that was; returns 0.
 
     Args:
         out: Results folder of the sweep.

@@ -207,8 +207,7 @@ def cost_lines(
     estimates = [estimate(work, timings, machine) for machine in timings.machines]
     complete = [each for each in estimates if not each.untrained]
     if not complete:
-        lines = ["time         unknown until a first model of each kind is timed (then this plan"]
-        lines[0] += " tells; --timings names another run's folder)"
+        lines = ["time         unknown; train one model of each kind, or pass --timings DIR"]
     else:
         lines = ["time         of the models to train, at the speed of finished ones:", ""]
         lines += table(lineages, complete, slots=slots, prices=prices).splitlines()

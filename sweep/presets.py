@@ -1,15 +1,20 @@
 """Presets: sweeps by name. Each is a function whose docstring is the question it answers.
 
-Adding one is a function and a line in PRESETS. Must not import torch or ray.
+Adding one is a function and a line in PRESETS. The presets below the paper's are of questions that
+it left open, each at a size that two CPU cores can run. Data, network and length are settings like
+any other: `--data.name cifar10 --data.image-size 32` asks the same of other images.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError
-from sweep import questions
-from sweep.config import LineageConfig, PoolConfig, SweepConfig
+from sweep.config import EnsembleConfig, Grid, LineageConfig, PoolConfig, SweepConfig
+
+Preset = tuple[LineageConfig, tuple[Grid, ...]]
+"""Base settings, and the grids of the values that replace them."""
 
 FAITHFUL_TRAINING = TrainConfig(
     epochs=40,
@@ -36,83 +41,243 @@ PAPER_GRIDS = (
 )
 """Martinez et al. (arXiv:2303.01255): 80 epochs were run at alpha 1 only."""
 
-DIGITS_MODEL = ModelConfig(widths=(16, 48, 96))
+NETWORK = ModelConfig(widths=(16, 48, 96))
 """A small network with a 2x2 bottleneck; without the third resolution digits stay vague."""
+SEEDS = [0, 1, 2]
+MEASURED = ("kid", "precision", "recall", "coverage", "memorization", "classes")
+OF_CLASSES = ("class_recall", "conditional_accuracy", "cas")
+FILTERED = 4.0
+"""Images generated per kept one where a filter is compared with none."""
 
 
-def quickstart() -> SweepConfig:
+def quickstart() -> Preset:
     """See a model collapse on 8x8 digits in two minutes: alpha 0.5, 1 and 2, three generations."""
-    return SweepConfig(
-        name="quickstart",
-        description=first_line(quickstart),
-        base=LineageConfig(
-            generations=3,
-            data=DataConfig(name="digits", image_size=8),
-            model=DIGITS_MODEL,
-            train=TrainConfig(epochs=None, steps=400, batch_size=32, lr=3e-3, ema_decay=0.99),
-            sample=SampleConfig(steps=10),
-            pool=PoolConfig(rule="grow", alpha=1.0),
-        ),
-        grids=({"pool.alpha": [0.5, 1.0, 2.0]},),
+    base = LineageConfig(
+        generations=3,
+        data=DataConfig(name="digits", image_size=8),
+        model=NETWORK,
+        train=TrainConfig(epochs=None, steps=400, batch_size=32, lr=3e-3, ema_decay=0.99),
+        sample=SampleConfig(steps=10),
+        pool=PoolConfig(rule="grow", alpha=1.0),
     )
+    return base, ({"pool.alpha": [0.5, 1.0, 2.0]},)
 
 
-def paper() -> SweepConfig:
+def paper() -> Preset:
     """The paper's grid on flowers102 at 64x64, read as 1023 steps per epoch (6551 images x 10)."""
-    return SweepConfig(
-        name="paper",
-        description=first_line(paper),
-        base=LineageConfig(
-            generations=4,
-            data=DataConfig(name="flowers102", image_size=64, split="keras_80_20", dtype="float32"),
-            train=FAITHFUL_TRAINING,
-            sample=SampleConfig(steps=20),
-            pool=PoolConfig(rule="grow", alpha=1.0),
-            metrics=MetricsConfig(
-                names=(
-                    *("kid", "fid", "precision", "recall", "density", "coverage"),
-                    *("memorization", "classes"),
-                ),
-                resolution=64,
-            ),
-        ),
-        grids=PAPER_GRIDS,
+    names = ("kid", "fid", "precision", "recall", "density", "coverage", "memorization", "classes")
+    base = LineageConfig(
+        generations=4,
+        data=DataConfig(name="flowers102", image_size=64, split="keras_80_20", dtype="float32"),
+        train=FAITHFUL_TRAINING,
+        sample=SampleConfig(steps=20),
+        pool=PoolConfig(rule="grow", alpha=1.0),
+        metrics=MetricsConfig(names=names, resolution=64),
     )
+    return base, PAPER_GRIDS
 
 
-def paper_literal() -> SweepConfig:
+def paper_literal() -> Preset:
     """The paper's grid as its text reads: 1020 images, 40 epochs, no repetition, 640 steps."""
-    from dataclasses import replace
-
-    sweep = paper()
-    base = replace(
-        sweep.base,
-        data=replace(sweep.base.data, split="official_train"),
-        train=replace(FAITHFUL_TRAINING, repetitions=1, drop_last=False, shuffle_window=None),
-    )
-    return replace(sweep, name="paper-literal", description=first_line(paper_literal), base=base)
+    base, grids = paper()
+    data = replace(base.data, split="official_train")
+    train = replace(FAITHFUL_TRAINING, repetitions=1, drop_last=False, shuffle_window=None)
+    return replace(base, data=data, train=train), grids
 
 
-def paper_digits() -> SweepConfig:
+def paper_digits() -> Preset:
     """The paper's whole grid on 8x8 digits; two CPU cores take an hour or so a seed."""
-    return SweepConfig(
-        name="paper-digits",
-        description=first_line(paper_digits),
-        base=LineageConfig(
-            generations=4,
-            data=DataConfig(name="digits", image_size=8, train_limit=900),
-            model=DIGITS_MODEL,
-            train=TrainConfig(epochs=40, repetitions=2, batch_size=32, lr=3e-3, ema_decay=0.998),
-            sample=SampleConfig(steps=20),
-            pool=PoolConfig(rule="grow", alpha=1.0),
-        ),
-        grids=PAPER_GRIDS,
+    base = LineageConfig(
+        generations=4,
+        data=DataConfig(name="digits", image_size=8, train_limit=900),
+        model=NETWORK,
+        train=TrainConfig(epochs=40, repetitions=2, batch_size=32, lr=3e-3, ema_decay=0.998),
+        sample=SampleConfig(steps=20),
+        pool=PoolConfig(rule="grow", alpha=1.0),
+    )
+    return base, PAPER_GRIDS
+
+
+def small(*, conditional: bool = False, steps: int = 1000, generations: int = 4) -> LineageConfig:
+    """A lineage on 900 digits with a fixed number of steps, grow at alpha 1."""
+    return LineageConfig(
+        generations=generations,
+        data=DataConfig(name="digits", image_size=8, train_limit=900),
+        model=replace(NETWORK, conditional=conditional),
+        train=TrainConfig(epochs=None, steps=steps, batch_size=32, lr=3e-3, ema_decay=0.995),
+        sample=SampleConfig(steps=20),
+        pool=PoolConfig(rule="grow", alpha=1.0),
+        metrics=MetricsConfig(names=MEASURED + (OF_CLASSES if conditional else ())),
     )
 
 
-def first_line(function: Callable[[], SweepConfig]) -> str:
-    """The question of a preset."""
-    return (function.__doc__ or "").strip().splitlines()[0]
+def over_seeds(*grids: Grid) -> tuple[Grid, ...]:
+    """Grids, each over three seeds."""
+    return tuple({**grid, "seed": SEEDS} for grid in grids)
+
+
+def families() -> Preset:
+    """How good is V_1 of each family, beside the null model's? Needs the extra diffusers."""
+    attention = {
+        "model.family": ["unet2d"],
+        "model.widths": [[16, 32]],
+        "model.block_depth": [1],
+        "train.steps": [1400],
+        "train.lr": [4e-3],
+        "train.lr_schedule": ["cosine"],
+        "train.ema_decay": [0.99],
+    }
+    return small(generations=1), over_seeds(
+        {"model.family": ["gaussian", "ddim", "flow", "edm"]},
+        {"model.family": ["vae"], "train.steps": [1500]},
+        attention,
+    )
+
+
+def conditional() -> Preset:
+    """Does V_1 draw the class it is asked for, by family, and what does guidance change?"""
+    return small(conditional=True, steps=2500, generations=1), over_seeds(
+        {"sample.guidance": [1.0, 1.5, 2.5]},
+        {"model.family": ["flow", "edm", "gaussian"]},
+        {"model.family": ["vae"], "train.lr": [1e-3]},
+    )
+
+
+def concentration() -> Preset:
+    """Does content of one class starve the others? Half or all new images are of one class."""
+    base = small(conditional=True, steps=1500)
+    base = replace(base, pool=replace(base.pool, focal_classes=("1",)))
+    return base, over_seeds({"pool.concentration": [0.0, 0.5, 1.0]})
+
+
+def ensemble() -> Preset:
+    """Do three models per generation degrade less than one, at equal compute or equal length?"""
+    return small(steps=1800), over_seeds(
+        {"ensemble.size": [1], "train.steps": [1800]},
+        {"ensemble.size": [3], "train.steps": [600, 1800]},
+    )
+
+
+def shards() -> Preset:
+    """Three models: each on all of the pool, on a shard, on its own past, or one of each."""
+    base = replace(small(), ensemble=EnsembleConfig(size=3))
+    return base, over_seeds(
+        {"ensemble.data": ["all", "shard", "own"]},
+        {"ensemble.members": [["data=all", "data=shard", "data=own"]]},
+    )
+
+
+def filters() -> Preset:
+    """Which filter of what enters the pool slows the degradation, and what does it cost?"""
+    return small(), over_seeds(
+        {"filter.name": ["none"]},
+        {
+            "filter.candidates": [FILTERED],
+            "filter.name": [
+                "random",
+                "typicality",
+                "confidence",
+                "farthest-point",
+                "threshold-decay",
+                "near-duplicates",
+                "reward",
+            ],
+        },
+    )
+
+
+def rules() -> Preset:
+    """Grow, replace, accumulate, subsample, mix or fresh: which pools collapse, and how fast?"""
+    base = small()
+    base = replace(base, data=replace(base.data, train_limit=None))
+    first = {"pool.initial_images": [350]}
+    return base, over_seeds(
+        {**first, "pool.rule": ["grow", "mix", "fresh"], "pool.alpha": [1.0]},
+        {**first, "pool.rule": ["replace", "accumulate", "subsample"], "pool.alpha": [None]},
+    )
+
+
+def budget() -> Preset:
+    """Fixed epochs or fixed steps as the pool grows: is degradation a matter of length?"""
+    base = small()
+    train = replace(base.train, steps=None, epochs=36)
+    return replace(base, train=train), over_seeds({"train.scaling": ["epochs", "steps"]})
+
+
+def mechanism() -> Preset:
+    """Estimation noise cannot explain the collapse (docs/guide.md): which factor moves it?"""
+    return small(), over_seeds(
+        {},
+        {"train.steps": [500, 2000]},
+        {"train.ema_init": ["copy", "independent"]},
+        {"train.loss": ["mse"]},
+        {"train.start": ["continue"]},
+        {"model.normalization": ["first_pool"]},
+        {"sample.steps": [5, 100]},
+        {"sample.stochasticity": [1.0], "sample.multistep": [1, 2]},
+        {"model.family": ["flow", "gaussian"]},
+    )
+
+
+def larger_model() -> Preset:
+    """Does a larger network with attention degrade as fast? On flowers102 at 64x64; needs a GPU."""
+    base = flowers(NETWORK)
+    return base, over_seeds(
+        {"model.family": ["ddim"], "model.widths": [[32, 64, 96, 128], [64, 128, 256, 512]]},
+        {"model.family": ["unet2d"], "model.widths": [[64, 128, 256, 256]]},
+    )
+
+
+def flowers(model: ModelConfig) -> LineageConfig:
+    """Lineages on flowers102 at 64x64 with a fixed number of steps."""
+    base = small(steps=40_000)
+    return replace(
+        base,
+        data=DataConfig(name="flowers102", image_size=64, split="keras_80_20"),
+        model=model,
+        train=replace(base.train, batch_size=64, lr=1e-3, ema_decay=0.999, precision="auto"),
+        metrics=MetricsConfig(names=("kid", "fid", "precision", "recall", "coverage")),
+    )
+
+
+def larger_data() -> Preset:
+    """Does it happen with 50,000 varied images? CIFAR-10 by class, alpha 0.5, 1, 2; needs a GPU."""
+    base = flowers(replace(NETWORK, widths=(64, 128, 256), conditional=True))
+    data = DataConfig(name="cifar10", image_size=32, split="official_train")
+    names = ("kid", "fid", "precision", "recall", "coverage", *OF_CLASSES)
+    metrics = MetricsConfig(names=names, num_images=10_000)
+    base = replace(base, data=data, metrics=metrics)
+    return base, over_seeds({"pool.alpha": [0.5, 1.0, 2.0]})
+
+
+def mitigation() -> Preset:
+    """What helps: less alpha, real images kept apart, a diverse filter, three models, guidance?"""
+    base = replace(small(conditional=True, steps=1500))
+    return base, over_seeds(
+        {"pool.alpha": [0.5, 1.0]},
+        {"pool.rule": ["mix"]},
+        {"filter.name": ["farthest-point"], "filter.candidates": [FILTERED]},
+        {"ensemble.size": [3]},
+        {"sample.guidance": [1.5]},
+    )
+
+
+def grid_digits() -> Preset:
+    """The four axes in one sweep: alpha x epochs x seed x concentration, on 300 digits by class."""
+    base = small(conditional=True, generations=3)
+    base = replace(
+        base,
+        data=replace(base.data, train_limit=300),
+        train=replace(base.train, steps=None, epochs=10, repetitions=5),
+        pool=replace(base.pool, focal_classes=("1",)),
+    )
+    return base, over_seeds(
+        {
+            "pool.alpha": [0.5, 1.0, 2.0],
+            "train.epochs": [10, 20],
+            "pool.concentration": [0.0, 0.5],
+        }
+    )
 
 
 def preset_of(name: str) -> SweepConfig:
@@ -124,25 +289,31 @@ def preset_of(name: str) -> SweepConfig:
             f"the preset must be one of {', '.join(PRESETS)} or a .toml or .json file, "
             f"got {name!r}; {hint}"
         )
-    return PRESETS[name]()
+    base, grids = PRESETS[name]()
+    return SweepConfig(name=name, description=question(name), base=base, grids=grids)
 
 
-PRESETS: dict[str, Callable[[], SweepConfig]] = {
+def question(name: str) -> str:
+    """What a preset answers: the first line of its docstring."""
+    return (PRESETS[name].__doc__ or "").strip().splitlines()[0]
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {
     "quickstart": quickstart,
     "paper": paper,
     "paper-literal": paper_literal,
     "paper-digits": paper_digits,
-    "grid-digits": questions.grid_digits,
-    "families": questions.families,
-    "conditional": questions.conditional,
-    "concentration": questions.concentration,
-    "ensemble": questions.ensemble,
-    "shards": questions.shards,
-    "filters": questions.filters,
-    "rules": questions.rules,
-    "budget": questions.budget,
-    "mechanism": questions.mechanism,
-    "mitigation": questions.mitigation,
-    "larger-model": questions.larger_model,
-    "larger-data": questions.larger_data,
+    "grid-digits": grid_digits,
+    "families": families,
+    "conditional": conditional,
+    "concentration": concentration,
+    "ensemble": ensemble,
+    "shards": shards,
+    "filters": filters,
+    "rules": rules,
+    "budget": budget,
+    "mechanism": mechanism,
+    "mitigation": mitigation,
+    "larger-model": larger_model,
+    "larger-data": larger_data,
 }

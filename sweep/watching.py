@@ -73,7 +73,7 @@ def resuming(out: Path) -> list[str]:
     """What to say of a sweep that nobody works on."""
     commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
     command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
-    return [f"nobody works on it; to resume: {command}"]
+    return [f"not running; resume with: {command}"]
 
 
 class _Screen:

@@ -35,7 +35,7 @@ from sweep.config import (
     to_json,
     updated,
 )
-from sweep.presets import PRESETS
+from sweep.presets import PRESETS, preset_of
 
 ROOT = Path(__file__).parents[1]
 CLASSES = {
@@ -73,7 +73,7 @@ def test_every_field_has_one_line_of_help_under_it(package: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_settings_come_back_from_json_as_they_were(name: str) -> None:
     """A sweep.json holds the very settings."""
-    base = PRESETS[name]().base
+    base = preset_of(name).base
     assert updated(LineageConfig(), json.loads(json.dumps(to_json(base)))) == base
 
 

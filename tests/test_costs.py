@@ -166,7 +166,9 @@ def test_another_network_batch_or_precision_has_no_hours(changes) -> None:
     lineages = plan(make_sweep(base=make_lineage(changes)))
     missing = list(tree_of(lineages).values())
     lines = cost_lines(lineages, missing, timed(make_sweep()))
-    assert lines[0].startswith("time         unknown until a first model of each kind is timed")
+    assert lines[0].startswith(
+        "time         unknown; train one model of each kind, or pass --timings DIR"
+    )
     assert "no hours on NVIDIA A10G with 4 threads: 2 of 2 models were never timed" in lines[1]
 
 

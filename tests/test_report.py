@@ -163,7 +163,7 @@ def test_a_plan_writes_nothing(said, tmp_path: Path) -> None:
 
 def test_time_is_unknown_until_a_model_is_timed(said) -> None:
     """No number is made up."""
-    assert "unknown until a first model" in line(said(make_sweep()), "time")
+    assert "unknown; train one model" in line(said(make_sweep()), "time")
 
 
 def test_a_plan_times_what_is_missing_by_what_is_done(said, out: Path) -> None:

@@ -111,12 +111,12 @@ def test_a_dead_sweep_is_said_to_be_dead_and_how_to_resume_it(out: Path, tmp_pat
     kill_one_at_work(out, lineages_of(out)[1].nodes[1].key)
     log = tmp_path / "log"
     with watching(out, log) as process:
-        wait_for(lambda: "nobody works" in log.read_text(), "the news")
+        wait_for(lambda: "not running" in log.read_text(), "the news")
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=1)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
-    assert log.read_text().count(f"nobody works on it; to resume: {COMMAND}\n") == 1
+    assert log.read_text().count(f"not running; resume with: {COMMAND}\n") == 1
     assert log.read_text().count("\n") == 2
 
 
@@ -170,7 +170,7 @@ def test_a_real_run_is_followed_through_kill_and_resume_to_its_end(tmp_path: Pat
         with watching(out, log) as process:
             wait_for(lambda: "1 of 3 models done" in log.read_text(), "V_1 is seen")
             run.kill_all()
-            wait_for(lambda: "nobody works on it; to resume: sweep run" in log.read_text(), "death")
+            wait_for(lambda: "not running; resume with: sweep run" in log.read_text(), "death")
             assert process.poll() is None
             with Running(out=out, words=("tiny.toml",)) as again:
                 assert again.wait() == 0

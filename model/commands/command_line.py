@@ -182,16 +182,10 @@ def parse(
 def help_text(kind: type[Command]) -> str:
     """A command's docstring, wrapped to the terminal; tyro only keeps line breaks before blanks."""
     width = max(shutil.get_terminal_size().columns, 20)  # a terminal may say 0
-    wrap = functools.partial(
-        textwrap.wrap,
-        width=width,
-        initial_indent=" ",
-        subsequent_indent=" ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrapper = textwrap.TextWrapper(width - 1, break_long_words=False, break_on_hyphens=False)
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
-    return "\n".join(p if p.startswith(" ") else "\n".join(wrap(p)) for p in paragraphs)
+    lines = [p if p.startswith(" ") else wrapper.fill(p) for p in paragraphs]
+    return textwrap.indent("\n".join(lines), " ")
 
 
 def _complain(message: str) -> int:
