@@ -27,7 +27,7 @@ from analysis.figures.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import load_dataset
-from model.metrics import RealImages, compare_images, extract_real, measure
+from model.metrics.table import RealImages, compare_images, extract_real, measure
 
 RESULTS = Path(__file__).parent / "results"
 DATA = {

@@ -17,7 +17,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.svm import SVC
 from tabulate import tabulate
 
-from sweep.prepared import load_prepared
+from sweep.lineage.datasets import load_prepared
 from sweep.records import load_card, load_lineages, load_metrics, load_node
 from sweep.store.store import open_store
 

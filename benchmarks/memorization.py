@@ -21,9 +21,9 @@ from tabulate import tabulate
 
 from model.config import DataConfig, MetricsConfig
 from model.data.public import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
-from model.features import extractor_label
+from model.features.extractors import extractor_label
 from model.images import resize_image
-from model.metrics import RealImages, compare_images, extract_real, measure
+from model.metrics.table import RealImages, compare_images, extract_real, measure
 
 RESULTS = Path(__file__).parent / "results"
 DATA = DataConfig(name="flower-crops", image_size=32)

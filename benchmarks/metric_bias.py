@@ -19,11 +19,11 @@ from tabulate import tabulate
 
 from analysis.figures.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
-from model.comparison import Comparison, RealFeatures
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import load_dataset
-from model.features import extract_features
-from model.metrics import measure
+from model.features.extractors import extract_features
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import measure
 
 RESULTS = Path(__file__).parent / "results"
 DATA = DataConfig(name="flower-crops", image_size=32, num_images=6000, split="all")

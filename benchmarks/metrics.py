@@ -4,11 +4,12 @@
     PYTHONPATH=. python benchmarks/metrics.py --skip-clean-fid --device cuda --json metrics.json
 
 One run on the same features of `--num-images` generated and as many reference images: our FID, KID
-on all images, precision, recall, density and coverage (model.metrics.measure) against clean-fid's
-FID and KID (its own functions of features; its default of 100 subsets of 1000). Then features of
-a data set's images by EfficientNet-Lite0 in fp32 and in bf16, and how bf16 changes the FID. Each
-part runs in a process of its own, whose peak resident memory is its own. Without clean-fid the
-rest is measured. Other work on the machine makes every time worthless: the load average is printed.
+on all images, precision, recall, density and coverage (model.metrics.table.measure) against
+clean-fid's FID and KID (its own functions of features; its default of 100 subsets of 1000). Then
+features of a data set's images by EfficientNet-Lite0 in fp32 and in bf16, and how bf16 changes the
+FID. Each part runs in a process of its own, whose peak resident memory is its own. Without
+clean-fid the rest is measured. Other work on the machine makes every time worthless: the load
+average is printed.
 """
 
 import argparse
@@ -59,9 +60,9 @@ def peak_memory() -> int:
 
 def measure_ours(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time one call of `measure` with all of OURS."""
-    from model.comparison import Comparison, RealFeatures
     from model.config import MetricsConfig
-    from model.metrics import measure
+    from model.metrics.comparison import Comparison, RealFeatures
+    from model.metrics.table import measure
 
     x, y = draw_features(arguments.num_images, arguments.dimensions)
     config = MetricsConfig(names=OURS, extractor="pixels")
@@ -104,8 +105,8 @@ def measure_extraction(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from model.config import DataConfig, MetricsConfig
     from model.data.datasets import load_dataset
-    from model.distances import frechet_distance, gaussian_statistics
-    from model.features import extract_features
+    from model.features.extractors import extract_features
+    from model.metrics.distances import frechet_distance, gaussian_statistics
 
     torch.set_num_threads(arguments.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

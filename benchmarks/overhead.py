@@ -27,8 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
-from sweep.plan import plan_sweep
-from sweep.prepared import load_prepared, prepare_dataset
+from sweep.lineage.datasets import load_prepared, prepare_dataset
+from sweep.planning.lineages import plan_sweep
 from sweep.store.store import Store, open_store
 
 RESULTS = Path(__file__).parent / "results"
@@ -180,7 +180,7 @@ def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
     """Every `cpus`-th lineage, one after the other."""
     import torch
 
-    from sweep.lineage import LineageRun
+    from sweep.lineage.run import LineageRun
 
     torch.set_num_threads(1)
     store = open_store(out)

@@ -4,8 +4,8 @@ from tempfile import TemporaryDirectory
 
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from sweep.config import LineageConfig, PoolConfig
-from sweep.lineage import Generation, LineageRun
-from sweep.prepared import load_prepared, prepare_dataset
+from sweep.lineage.datasets import load_prepared, prepare_dataset
+from sweep.lineage.run import Generation, LineageRun
 from sweep.store.store import open_store
 
 TINY = LineageConfig(

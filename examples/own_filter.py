@@ -2,7 +2,7 @@
 
     uv run --extra all python -m examples.own_filter
 
-To use it in sweeps, put the function and the line into model/filters.py.
+To use it in sweeps, put the function and the line into model/filters/table.py.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from examples.in_process import TINY, compute, show
-from model.candidates import Candidates, Selection, lowest
 from model.config import FilterConfig
-from model.filters import FILTERS, Filter
+from model.filters.candidates import Candidates, Selection, lowest
+from model.filters.table import FILTERS, Filter
 
 
 def keep_central(candidates: Candidates) -> Selection:

@@ -2,15 +2,15 @@
 
     uv run --extra all python -m examples.own_pool_rule
 
-To use it in sweeps, put the function and the line into sweep/rules.py.
+To use it in sweeps, put the function and the line into sweep/planning/rules.py.
 """
 
 from dataclasses import replace
 
 from examples.in_process import TINY, compute, show
 from sweep.config import PoolConfig
-from sweep.pool import Pool, only_real
-from sweep.rules import POOL_RULES, PoolRule, Step
+from sweep.planning.pool import Pool, only_real
+from sweep.planning.rules import POOL_RULES, PoolRule, Step
 
 
 def newest_only(step: Step) -> Pool:

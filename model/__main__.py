@@ -228,7 +228,7 @@ class Evaluate(Command):
         """Measure, and print the numbers."""
         from model.commands.evaluate import read_generated, table_lines
         from model.commands.train import use_device
-        from model.metrics import check_needs, evaluate_images, present, validate_metrics
+        from model.metrics.table import check_needs, evaluate_images, present, validate_metrics
 
         metrics = self.metrics
         validate_metrics(metrics)
@@ -330,7 +330,7 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
     """
     from model.commands.evaluate import load_reference, read_reference
     from model.data.datasets import DATASETS
-    from model.metrics import needed
+    from model.metrics.table import needed
 
     with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})
     given = [word for word in args if word.startswith("--data.")]

@@ -11,7 +11,7 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
 from model.job import Diverged
-from model.metrics import RealImages, compare_images, extract_real, measure
+from model.metrics.table import RealImages, compare_images, extract_real, measure
 from model.randomness import Purpose, Seed
 from model.streams import Stream
 

@@ -20,9 +20,9 @@ import tyro
 from model.commands.command_line import Command, Program
 from model.config import MetricsConfig
 from model.errors import UsageError
+from sweep.commands.request import find_sweep, requested_sweep
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 from sweep.presets import PRESETS, question
-from sweep.request import find_sweep, requested_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Run(SweepCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing, and print the table."""
-        from sweep.execution import execute
+        from sweep.commands.run import execute
 
         return execute(
             self.sweep(),
@@ -110,7 +110,7 @@ class Plan(SweepCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Print the plan."""
-        from sweep.report import print_plan
+        from sweep.commands.plan import print_plan
 
         print_plan(
             self.sweep(),
@@ -165,15 +165,15 @@ class Status(Command):
                 raise UsageError(
                     "sweep status needs a results folder, or --store alone for all in it"
                 )
-            from sweep.registry import print_sweeps
+            from sweep.status.known_sweeps import print_sweeps
 
             print_sweeps(self.store)
             return 0
         if self.watch is not None:
-            from sweep.watching import watch
+            from sweep.status.watching import watch
 
             return watch(self.directory, store=self.store, period=self.watch)
-        from sweep.report import print_status
+        from sweep.commands.plan import print_status
 
         print_status(self.directory, store=self.store)
         return 0
@@ -198,7 +198,7 @@ class Evaluate(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Measure, and print the table."""
-        from sweep.evaluation import evaluate
+        from sweep.commands.evaluate import evaluate
 
         return evaluate(
             self.directory,
@@ -223,7 +223,7 @@ class Stop(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Ask whoever runs it to stop, and wait."""
-        from sweep.presence import stop
+        from sweep.status.drivers import stop
 
         return stop(self.directory, store=self.store)
 
@@ -249,7 +249,7 @@ class Clean(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Delete, and print what was deleted."""
-        from sweep.cleaning import clean
+        from sweep.commands.clean import clean
 
         return clean(
             self.directory,
@@ -275,7 +275,7 @@ class WatchSpot(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Wait for a notice."""
-        from sweep.spot import watch_here
+        from sweep.tune.spot import watch_here
 
         watch_here(self.cloud, self.address)
         return 0

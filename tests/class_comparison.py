@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.metrics import Evaluation, measure
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import Evaluation, measure
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 CLASSES = ("classes", "class_kid", "class_recall")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.config import FilterConfig
-from model.filters import Selection, select
+from model.filters.table import Selection, select
 
 
 def draw(num_images: int, dimensions: int = 3, *, seed: int = 0) -> np.ndarray:

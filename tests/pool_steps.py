@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from sweep.config import PoolConfig
-from sweep.pool import Pool, Segment
-from sweep.rules import POOL_RULES, Step, first_pool, rule_of
+from sweep.planning.pool import Pool, Segment
+from sweep.planning.rules import POOL_RULES, Step, first_pool, rule_of
 
 
 def evolve(config: PoolConfig, *, num_train: int, generations: int, seed: int = 0) -> list[Step]:

@@ -10,7 +10,7 @@ from tiny_training import MODEL, SEED, draw_pool, make_job, make_train, new_stre
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import MetricsConfig, SampleConfig
-from model.metrics import RealImages, evaluate_images
+from model.metrics.table import RealImages, evaluate_images
 from model.randomness import Purpose
 
 SAMPLER = SampleConfig(steps=3)

@@ -8,10 +8,10 @@ from running_sweep import Running, find, wait_for, write_sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 
-from sweep.board import png_size, write_boards
-from sweep.plan import PlannedLineage
+from sweep.planning.lineages import PlannedLineage
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import png_size, write_boards
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 STEPS = 6

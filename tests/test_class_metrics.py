@@ -17,8 +17,8 @@ from class_comparison import (
 )
 from scipy.spatial.distance import cdist
 
-from model.comparison import Comparison
-from model.distances import estimate_mmd2
+from model.metrics.comparison import Comparison
+from model.metrics.distances import estimate_mmd2
 
 # Which classes there are
 

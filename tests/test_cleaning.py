@@ -10,10 +10,10 @@ import pytest
 from test_store import claimed
 from tiny_sweep import compute, make_sweep, plan_in
 
-from sweep.cleaning import clean
-from sweep.folder import fill, write_sweep
-from sweep.plan import unique_nodes
+from sweep.commands.clean import clean
+from sweep.planning.lineages import unique_nodes
 from sweep.records import LineageRecord
+from sweep.results_folder import fill, write_sweep
 from sweep.store.store import open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)

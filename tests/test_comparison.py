@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from class_comparison import NAMES, compare, repeat_classes
 
-from model import products
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.metrics import METRICS, measure
+from model.features import products
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import METRICS, measure
 
 ASKED = repeat_classes([10] * 6)
 CONFIG = MetricsConfig(names=tuple(METRICS), extractor="pixels", bootstrap=10)

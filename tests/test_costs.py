@@ -9,12 +9,20 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from model.blocks import SAMPLE_BATCH
 from sweep.config import SweepConfig
-from sweep.costs import Prices, add_own, cost_lines, estimate, planned_work, read_prices, two_digits
-from sweep.plan import NodePlan, PlannedLineage, unique_nodes
+from sweep.estimate.costs import (
+    Prices,
+    add_own,
+    cost_lines,
+    estimate,
+    planned_work,
+    read_prices,
+    two_digits,
+)
+from sweep.estimate.timings import Machine, Timings, read_timings
+from sweep.finished import look_up
+from sweep.planning.lineages import NodePlan, PlannedLineage, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
-from sweep.seen import look_up
 from sweep.store.store import open_store
-from sweep.timings import Machine, Timings, read_timings
 
 GPU = Machine(device="NVIDIA A10G", num_threads=4)
 GRID = ({"pool.alpha": [0.5, 8.0]},)

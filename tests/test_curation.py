@@ -7,9 +7,9 @@ from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from model.config import FilterConfig
-from model.curation import choose
-from model.filters import check_reward_class
-from model.probe import fit_probe
+from model.features.probe import fit_probe
+from model.filters.probed import choose
+from model.filters.table import check_reward_class
 
 # confidence
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import products
-from model.distances import (
+from model.features import products
+from model.metrics.distances import (
     estimate_mmd2,
     exact_trace_of_root,
     frechet_distance,

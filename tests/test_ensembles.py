@@ -16,18 +16,18 @@ from analysis.reading.integrity import inspect_folder
 from analysis.reading.results import load_results
 from analysis.tables.build import COMPOSITION, build_tables
 from model.config import MetricsConfig
-from model.metrics import RealImages, evaluate_images
-from sweep.board import write_boards
+from model.metrics.table import RealImages, evaluate_images
+from sweep.commands.evaluate import missing_measurements
+from sweep.commands.plan import print_plan, print_status
 from sweep.config import SweepConfig
-from sweep.evaluation import missing_measurements
-from sweep.folder import fill, lineage_status, write_sweep
-from sweep.lineage import LineageRun
-from sweep.plan import PlannedLineage, by_generation, plan_sweep
-from sweep.prepared import find_card
+from sweep.finished import look_up
+from sweep.lineage.datasets import find_card
+from sweep.lineage.run import LineageRun
+from sweep.planning.lineages import PlannedLineage, by_generation, plan_sweep
 from sweep.records import LineageRecord
-from sweep.report import print_plan, print_status
-from sweep.seen import look_up
+from sweep.results_folder import fill, lineage_status, write_sweep
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import write_boards
 
 MEMBERS = {
     "model.family": "gaussian",

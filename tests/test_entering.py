@@ -11,10 +11,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny_sweep import CARD, make_lineage
 
-from sweep.entering import PROBE, streams_of
-from sweep.labels import class_weights, quota
-from sweep.plan import NodePlan, plan_lineage
-from sweep.pool import RANDOM, Pool, Segment, Selected, class_counts, pool_rows, pool_size, select
+from sweep.planning.class_counts import class_weights, quota
+from sweep.planning.lineages import NodePlan, plan_lineage
+from sweep.planning.new_images import PROBE, streams_of
+from sweep.planning.pool import (
+    RANDOM,
+    Pool,
+    Segment,
+    Selected,
+    class_counts,
+    pool_rows,
+    pool_size,
+    select,
+)
 from sweep.records import DatasetCard
 
 CONDITIONAL = {"model.family": "gaussian", "model.conditional": True, "metrics.names": []}

@@ -10,10 +10,10 @@ from running_sweep import copy_results, finished_nodes, results, run_sweep
 
 from analysis.reading.results import load_class_results, load_results
 from model.config import MetricsConfig
+from sweep.commands.evaluate import additional
 from sweep.config import SweepConfig
-from sweep.evaluation import additional
-from sweep.folder import read_sweep
 from sweep.records import load_lineages, load_metrics, load_sweep
+from sweep.results_folder import read_sweep
 
 KID = MetricsConfig(names=("kid",), extractor="pixels")
 PRECISION = ("--metrics.extractor", "pixels", "--metrics.names", "precision", "classes")
@@ -185,7 +185,7 @@ def test_one_name_is_never_measured_in_two_ways():
 
 def test_an_evaluation_survives_the_file(tmp_path):
     """sweep.json gives back the evaluations that were written."""
-    from sweep.folder import write_sweep
+    from sweep.results_folder import write_sweep
 
     sweep = sweep_of(replace(KID, names=("precision", "recall"), nearest_k=3))
     write_sweep(tmp_path, sweep, "sweep evaluate")
@@ -194,7 +194,7 @@ def test_an_evaluation_survives_the_file(tmp_path):
 
 
 def test_a_sweep_json_from_before_evaluations_has_none(tmp_path):
-    from sweep.folder import write_sweep
+    from sweep.results_folder import write_sweep
 
     write_sweep(tmp_path, sweep_of(), "sweep run")
     path = tmp_path / "sweep.json"

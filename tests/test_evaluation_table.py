@@ -1,7 +1,7 @@
 """The table of an evaluation's numbers."""
 
 from model.commands.evaluate import table_lines
-from model.metrics import Evaluation
+from model.metrics.table import Evaluation
 
 
 def test_a_standard_error_without_its_metric_keeps_its_row():

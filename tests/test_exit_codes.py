@@ -19,9 +19,9 @@ from tiny_sweep import compute, make_lineage, make_sweep
 from analysis.__main__ import PROGRAM as ANALYSIS
 from model.__main__ import PROGRAM as MODEL
 from sweep.__main__ import PROGRAM as SWEEP
-from sweep.folder import fill, write_sweep
-from sweep.plan import plan_sweep
-from sweep.prepared import prepare_dataset
+from sweep.lineage.datasets import prepare_dataset
+from sweep.planning.lineages import plan_sweep
+from sweep.results_folder import fill, write_sweep
 from sweep.store.store import open_store
 
 Run = Callable[[str], tuple[int, str, str]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.config import MetricsConfig
-from model.features import FEATURE_BATCH, build_network, extract_features
+from model.features.extractors import FEATURE_BATCH, build_network, extract_features
 
 LITE0 = MetricsConfig(extractor="efficientnet-lite0", resolution=32)
 RANDOM_CONV = MetricsConfig(extractor="random-conv", resolution=32)
@@ -73,7 +73,7 @@ def test_a_row_does_not_depend_on_the_number_of_workers(images, all_features, tm
     code = (
         "import sys, numpy, torch; torch.rand(3); numpy.random.rand(3)\n"
         "from model.config import MetricsConfig\n"
-        "from model.features import extract_features\n"
+        "from model.features.extractors import extract_features\n"
         "images = numpy.load(sys.argv[1])\n"
         "for name in sys.argv[2:]:\n"
         "    config = MetricsConfig(extractor=name, resolution=32)\n"

@@ -13,8 +13,8 @@ import torch
 
 import model.config
 from model.config import MetricsConfig
-from model.efficientnet import build_lite0, pad_same, read_packaged_weights
-from model.features import (
+from model.features.efficientnet import build_lite0, pad_same, read_packaged_weights
+from model.features.extractors import (
     EXTRACTORS,
     FEATURE_BATCH,
     build_network,
@@ -323,7 +323,9 @@ def test_random_conv_of_a_constant_image_has_no_deviation():
 
 
 def test_importing_features_and_metrics_imports_no_torch():
-    code = "import sys, model.features, model.metrics; print('torch' in sys.modules)"
+    code = (
+        "import sys, model.features.extractors, model.metrics.table; print('torch' in sys.modules)"
+    )
     assert run_python(code) == "False\n"
 
 
@@ -332,7 +334,7 @@ def test_a_label_imports_no_torch(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"weights")
     code = (
         "import sys; from model.config import MetricsConfig\n"
-        "from model.features import extractor_label\n"
+        "from model.features.extractors import extractor_label\n"
         "config = MetricsConfig(extractor='inception', weights=sys.argv[1])\n"
         "print(extractor_label(config), 'torch' in sys.modules)"
     )

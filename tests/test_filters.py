@@ -8,10 +8,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from model import products, separation
 from model.config import DataConfig, FilterConfig
 from model.data.datasets import load_dataset
-from model.filters import (
+from model.features import products
+from model.filters import spread
+from model.filters.table import (
     FILTERS,
     check_filter,
     feature_settings,
@@ -115,7 +116,7 @@ def test_blocks_change_nothing(name, monkeypatch):
     whole = keep(name, candidates, 12, real)
     monkeypatch.setattr(products, "BLOCK_ELEMENTS", 1)
     monkeypatch.setattr(products, "KEPT_BYTES", 0)
-    monkeypatch.setattr(separation, "LOOK_AHEAD", 1)
+    monkeypatch.setattr(spread, "LOOK_AHEAD", 1)
     parts = keep(name, candidates, 12, real)
     np.testing.assert_array_equal(whole.indices, parts.indices)
     np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-12)

@@ -16,9 +16,9 @@ from cleanfid.resize import build_resizer
 from PIL import Image
 from torch import Tensor, nn
 
-import model.inception
+import model.features.inception
 from model.config import MetricsConfig
-from model.features import (
+from model.features.extractors import (
     EXTRACTORS,
     FEATURE_BATCH,
     build_network,
@@ -27,7 +27,7 @@ from model.features import (
     hash_file,
     weights_digest,
 )
-from model.inception import (
+from model.features.inception import (
     INCEPTION_FILE,
     INCEPTION_SHA256,
     cached_path,
@@ -194,7 +194,7 @@ def test_a_row_does_not_depend_on_the_process(images, features, weights, tmp_pat
     code = (
         "import sys, numpy\n"
         "from model.config import MetricsConfig\n"
-        "from model.features import extract_features\n"
+        "from model.features.extractors import extract_features\n"
         "config = MetricsConfig(extractor='inception', weights=sys.argv[1])\n"
         "images = numpy.load(sys.argv[2])\n"
         "numpy.save(sys.argv[3], extract_features(images, config))\n"
@@ -354,7 +354,7 @@ def publish(weights: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make a file the published one, at a local address; returns its checksum."""
     digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     monkeypatch.setattr(downloads_helper, "inception_url", Path(weights).as_uri())
-    monkeypatch.setattr(model.inception, "INCEPTION_SHA256", digest)
+    monkeypatch.setattr(model.features.inception, "INCEPTION_SHA256", digest)
     published = replace(EXTRACTORS["inception"], published_sha256=digest)
     monkeypatch.setitem(EXTRACTORS, "inception", published)
     return digest

@@ -10,8 +10,8 @@ from tiny_sweep import CARD, make_lineage
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.family_facts import FAMILY_FACTS
 from sweep.config import LineageConfig, get_value
-from sweep.keys import canonical, digest, node_inputs, stream_key
-from sweep.plan import NodePlan, plan_lineage
+from sweep.planning.keys import canonical, digest, node_inputs, stream_key
+from sweep.planning.lineages import NodePlan, plan_lineage
 
 GOLDEN_NODE = "23f4e9adec9b246adc178730324a32db93137da1e5e98c7fb4a08f8d9ab0354d"
 GOLDEN_STREAM = "932f2dc28315a3d85ace8a43a033efdb39fb5c5214d8f22970f779b59db7c69e"

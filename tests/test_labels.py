@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.labels import class_weights, multinomial, quota, whole_weights
+from sweep.planning.class_counts import class_weights, multinomial, quota, whole_weights
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any)
 FEW = st.lists(st.integers(0, 50), min_size=1, max_size=3).filter(any)

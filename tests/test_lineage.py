@@ -15,10 +15,10 @@ from tiny_training import new_stream
 from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.images import to_bytes
-from model.metrics import RealImages, evaluate_images
+from model.metrics.table import RealImages, evaluate_images
 from model.randomness import Purpose
-from sweep.lineage import CURVE_POINTS, WEIGHTS, Generation, dump_curves
-from sweep.plan import plan_lineage, plan_metrics
+from sweep.lineage.run import CURVE_POINTS, WEIGHTS, Generation, dump_curves
+from sweep.planning.lineages import plan_lineage, plan_metrics
 from sweep.store.store import Store, open_store
 
 GOLDEN_SETTINGS = {

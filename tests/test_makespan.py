@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_schedule import forests, make_chains
 
-from sweep.makespan import longest_chain, makespan, total_seconds
+from sweep.estimate.makespan import longest_chain, makespan, total_seconds
 
 
 def test_lineages_that_share_nothing_run_side_by_side() -> None:

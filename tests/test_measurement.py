@@ -8,9 +8,9 @@ import pytest
 from tiny_sweep import make_lineage, make_run
 
 from model.config import MetricsConfig
-from model.metrics import METRICS, RealImages, evaluate_images
-from sweep.measurement import Measurement
-from sweep.plan import MetricsPlan, plan_metrics
+from model.metrics.table import METRICS, RealImages, evaluate_images
+from sweep.lineage.measurement import Measurement
+from sweep.planning.lineages import MetricsPlan, plan_metrics
 from sweep.records import MetricsRecord
 from sweep.store.store import open_store
 

@@ -6,9 +6,9 @@ import pytest
 from tiny_sweep import CARD, make_lineage, make_sweep
 
 from sweep.config import LineageConfig, to_json, updated
-from sweep.members import Member, members_of
-from sweep.plan import NodePlan, by_generation, plan_lineage, plan_sweep
-from sweep.pool import only_real, pool_origins, pool_rows, pool_size
+from sweep.planning.lineages import NodePlan, by_generation, plan_lineage, plan_sweep
+from sweep.planning.members import Member, members_of
+from sweep.planning.pool import only_real, pool_origins, pool_rows, pool_size
 
 GAUSSIAN = {"model.family": "gaussian", "metrics.names": []}
 SHARDS = {"ensemble": {"size": 3, "data": "shard"}}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.memorization import rank_z
-from model.metrics import measure
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.memorization import rank_z
+from model.metrics.table import measure
 
 
 def draw(num_images: int, *, seed: int) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.metrics import measure
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import measure
 
 # clean-fid 0.1.35 passes sqrtm the `disp` that SciPy 1.17 warns of and 1.18 removes.
 cleanfid_sqrtm = pytest.mark.filterwarnings(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.distances import estimate_mmd2
-from model.metrics import (
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.distances import estimate_mmd2
+from model.metrics.table import (
     METRICS,
     RealImages,
     compute_fid,

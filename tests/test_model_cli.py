@@ -19,8 +19,8 @@ from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, T
 from model.data.datasets import load_dataset
 from model.data.reading import decode_image
 from sweep.config import LineageConfig, PoolConfig
-from sweep.lineage import LineageRun
-from sweep.prepared import load_prepared, prepare_dataset
+from sweep.lineage.datasets import load_prepared, prepare_dataset
+from sweep.lineage.run import LineageRun
 from sweep.store.store import open_store
 
 DATA = DataConfig(train_limit=64)

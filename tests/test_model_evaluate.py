@@ -21,7 +21,7 @@ from PIL import Image
 
 from model.commands.evaluate import first_images
 from model.config import MetricsConfig
-from model.metrics import Evaluation, RealImages, evaluate_images
+from model.metrics.table import Evaluation, RealImages, evaluate_images
 
 CONFIG = MetricsConfig(extractor="pixels")
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import neighbours, products
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.metrics import measure
-from model.neighbours import distinct_rows, nearest_two
+from model.features import neighbours, products
+from model.features.neighbours import distinct_rows, nearest_two
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import measure
 
 NAMES = ("precision", "recall", "density", "coverage")
 

@@ -25,7 +25,7 @@ from tiny_training import new_stream
 
 from model.checkpoint import Checkpoint
 from sweep.config import LineageConfig
-from sweep.lineage import WEIGHTS
+from sweep.lineage.run import WEIGHTS
 from sweep.store.store import Store, open_store
 
 N0 = 20

@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from model.comparison import RealFeatures
 from model.config import DataConfig, MetricsConfig
 from model.data.public import FLOWER_CROPS_SHA256, crop_flower, read_flower_photograph
 from model.images import resize_image
-from model.metrics import RealImages, compare_images, extract_real, measure
+from model.metrics.comparison import RealFeatures
+from model.metrics.table import RealImages, compare_images, extract_real, measure
 
 DATA = DataConfig(name="flower-crops", image_size=32)
 CONFIG = MetricsConfig(names=("memorization",))

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from model.pixels import DIGEST_BYTES, PIXEL_CHUNK, digest_images, find_copies, pixel_statistics
+from model.metrics.pixels import (
+    DIGEST_BYTES,
+    PIXEL_CHUNK,
+    digest_images,
+    find_copies,
+    pixel_statistics,
+)
 
 
 def draw_images(num_images: int, *, size: int = 4, seed: int = 0) -> np.ndarray:

@@ -9,9 +9,9 @@ from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
-from sweep.keys import digest
-from sweep.plan import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
-from sweep.prepared import expected_card
+from sweep.lineage.datasets import expected_card
+from sweep.planning.keys import digest
+from sweep.planning.lineages import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
 from sweep.store.store import open_store
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.pool import (
+from sweep.planning.pool import (
     RANDOM,
     UNKNOWN,
     NotLookedAt,

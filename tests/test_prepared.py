@@ -11,7 +11,7 @@ from tiny_sweep import write_noise
 
 from model.config import DataConfig
 from model.data.datasets import Dataset, load_dataset
-from sweep.prepared import (
+from sweep.lineage.datasets import (
     ARRAYS,
     IMAGES,
     dump_arrays,

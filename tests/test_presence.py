@@ -8,8 +8,8 @@ import pytest
 from running_sweep import Running, find, finished_nodes, run_sweep, wait_for, write_sweep
 from tiny_sweep import make_sweep
 
-from sweep.folder import write_sweep as write_record
-from sweep.presence import present, run_key, running, stop
+from sweep.results_folder import write_sweep as write_record
+from sweep.status.drivers import present, run_key, running, stop
 from sweep.store.store import open_store
 
 
@@ -45,7 +45,7 @@ def test_another_sweep_of_the_store_is_not_meant(out):
 def test_a_request_raises_sigterm_in_the_driver(out, monkeypatch):
     """A request from before the start does not count."""
     store, key = open_store(out), run_key(out, make_sweep())
-    monkeypatch.setattr("sweep.presence.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("sweep.status.drivers.LOOK_SECONDS", 0.05)
     store.save_scratch(key, "stop", b"")
 
     signals = []

@@ -6,12 +6,12 @@ import pytest
 from every_family import NEEDS_DIFFUSERS
 
 from model.training.length import ema_init_left
+from sweep.commands.request import load_sweep_file
 from sweep.config import SweepConfig, flatten, to_json, updated
-from sweep.plan import NodePlan, PlannedLineage, plan_sweep, unique_nodes
-from sweep.prepared import expected_card
+from sweep.lineage.datasets import expected_card
+from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep, unique_nodes
 from sweep.presets import FAITHFUL_TRAINING, PRESETS, preset_of
 from sweep.records import SweepRecord
-from sweep.request import load_sweep_file
 
 WITH_UNET2D = ("families", "larger-model")
 

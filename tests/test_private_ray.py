@@ -15,7 +15,7 @@ import pytest
 from running_sweep import Running, find_text, wait_for, write_sweep
 
 from model.errors import UsageError
-from sweep.private_ray import LOCK, MAX_LENGTH, private_folder, set_fresh_token
+from sweep.tune.private_ray import LOCK, MAX_LENGTH, private_folder, set_fresh_token
 
 NOBODY = 65534
 """A user that is not us."""
@@ -37,7 +37,7 @@ print(os.getuid(), "sees functions" if functions else "sees nothing")
 
 KILLED = """
 import os, signal
-from sweep.private_ray import private_folder
+from sweep.tune.private_ray import private_folder
 with private_folder() as folder:
     folder.mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_what_is_in_use_or_not_ours_stays(base) -> None:
 def test_ray_starts_here_in_no_other_way(tmp_path) -> None:
     """Ray's own word for it would start Ray on every address of the machine."""
     from sweep.config import ResourcesConfig
-    from sweep.runner import started_ray
+    from sweep.tune.runner import started_ray
 
     with (
         pytest.raises(UsageError, match="--address must be HOST:PORT or auto, got 'local'"),

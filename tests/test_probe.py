@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import load_dataset
-from model.features import extract_features
-from model.probe import accuracy, class_accuracy, fit_probe
+from model.features.extractors import extract_features
+from model.features.probe import accuracy, class_accuracy, fit_probe
 
 
 def draw_classes(

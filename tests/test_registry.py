@@ -12,9 +12,9 @@ from tiny_sweep import make_sweep, plan_in
 
 from sweep.__main__ import main
 from sweep.config import to_json
-from sweep.presence import present, run_key
 from sweep.records import SweepRecord
-from sweep.registry import joined, note, print_sweeps
+from sweep.status.drivers import present, run_key
+from sweep.status.known_sweeps import joined, note, print_sweeps
 from sweep.store.store import Store, open_store
 
 pytestmark = pytest.mark.xdist_group("s3")

@@ -10,19 +10,19 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.blocks import SAMPLE_BATCH
-from sweep.blocks import block_size
-from sweep.config import SweepConfig
-from sweep.folder import fill, write_sweep
-from sweep.plan import PlannedLineage, unique_nodes
-from sweep.presets import preset_of
-from sweep.records import load_sweep
-from sweep.report import (
+from sweep.commands.plan import (
     format_bytes,
     node_size,
     planned_bytes,
     print_plan,
     print_status,
 )
+from sweep.config import SweepConfig
+from sweep.planning.blocks import block_size
+from sweep.planning.lineages import PlannedLineage, unique_nodes
+from sweep.presets import preset_of
+from sweep.records import load_sweep
+from sweep.results_folder import fill, write_sweep
 from sweep.store.store import Store, open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
@@ -74,7 +74,7 @@ def test_a_streams_block_is_a_batch_of_the_sampler() -> None:
 
 def test_plans_and_evaluations_need_no_torch() -> None:
     """So that they answer at once."""
-    code = "import sys, sweep.report, sweep.evaluation; print('torch' in sys.modules)"
+    code = "import sys, sweep.commands.plan, sweep.commands.evaluate; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False"]
 

@@ -6,10 +6,10 @@ import pytest
 
 from model.commands.command_line import parse
 from sweep.__main__ import Plan
+from sweep.commands.request import load_sweep_file, with_axis
 from sweep.config import SweepConfig
-from sweep.folder import write_sweep
 from sweep.presets import preset_of
-from sweep.request import load_sweep_file, with_axis
+from sweep.results_folder import write_sweep
 
 TOML = """
 name = "mine"
@@ -177,7 +177,11 @@ def test_a_wrong_flag_is_one_line(words: tuple[str, ...], message: str) -> None:
 def test_a_toml_file_is_a_sweep(tmp_path: Path) -> None:
     """With the same fields; train.steps there unsets the epochs."""
     sweep = load_sweep_file(write(tmp_path / "mine.toml", TOML))
-    assert (sweep.name, sweep.description, sweep.resources.max_concurrent) == ("mine", "My own.", 2)
+    assert (sweep.name, sweep.description, sweep.resources.max_concurrent) == (
+        "mine",
+        "My own.",
+        2,
+    )
     assert (sweep.base.train.steps, sweep.base.train.epochs) == (30, None)
     assert alphas(sweep) == [0.5, 0.5, 1.0, 1.0]
 

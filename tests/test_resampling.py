@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from model.comparison import Comparison, RealFeatures
 from model.config import MetricsConfig
-from model.metrics import measure
-from model.resampling import average, bootstrap
+from model.metrics.bootstrap import average, bootstrap
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.table import measure
 
 
 def draw(num_images: int, *, seed: int = 0) -> np.ndarray:

@@ -11,9 +11,17 @@ from pool_steps import after, evolve
 from tiny_sweep import CARD, make_lineage
 
 from sweep.config import PoolConfig
-from sweep.plan import plan_lineage
-from sweep.pool import Pool, Segment, Selected, only_real, pool_origins, pool_rows, pool_size
-from sweep.rules import Step, first_pool, fresh_images, num_fresh
+from sweep.planning.lineages import plan_lineage
+from sweep.planning.pool import (
+    Pool,
+    Segment,
+    Selected,
+    only_real,
+    pool_origins,
+    pool_rows,
+    pool_size,
+)
+from sweep.planning.rules import Step, first_pool, fresh_images, num_fresh
 
 
 def everything_of(step: Step) -> int:

@@ -13,9 +13,9 @@ from pool_steps import after, evolve
 from tiny_sweep import CARD, make_lineage
 
 from sweep.config import PoolConfig
-from sweep.plan import NodePlan, plan_lineage
-from sweep.pool import Segment, only_real, pool_origins, pool_size
-from sweep.rules import POOL_RULES, Step, rule_of, scaled_size
+from sweep.planning.lineages import NodePlan, plan_lineage
+from sweep.planning.pool import Segment, only_real, pool_origins, pool_size
+from sweep.planning.rules import POOL_RULES, Step, rule_of, scaled_size
 
 ALPHAS = st.floats(0, 4).map(lambda alpha: round(alpha, 3))
 SIZES = st.integers(2, 2000)

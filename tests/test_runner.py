@@ -19,10 +19,10 @@ from running_sweep import (
     write_sweep,
 )
 
-from sweep.plan import plan_sweep
-from sweep.prepared import prepare_dataset
+from sweep.commands.request import load_sweep_file
+from sweep.lineage.datasets import prepare_dataset
+from sweep.planning.lineages import plan_sweep
 from sweep.records import load_lineages
-from sweep.request import load_sweep_file
 from sweep.store.store import open_store
 
 pytestmark = pytest.mark.ray

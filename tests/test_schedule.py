@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.schedule import Chain, Schedule
+from sweep.planning.schedule import Chain, Schedule
 
 
 @st.composite

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
-from sweep.schedule import Chain, Schedule
-from sweep.searcher import LineageSearcher
+from sweep.planning.schedule import Chain, Schedule
 from sweep.store.store import Store, open_store
+from sweep.tune.searcher import LineageSearcher
 
 pytestmark = pytest.mark.ray
 

@@ -23,14 +23,14 @@ from tiny_sweep import compute, make_sweep, plan_in
 from analysis import __main__ as analysis_program
 from model.checkpoint import Checkpoint
 from sweep import __main__ as sweep_program
-from sweep.board import write_boards
-from sweep.folder import fill
-from sweep.folder import write_sweep as write_record
-from sweep.prepared import ARRAYS, IMAGES, load_prepared
+from sweep.lineage.datasets import ARRAYS, IMAGES, load_prepared
 from sweep.records import dump_json
+from sweep.results_folder import fill
+from sweep.results_folder import write_sweep as write_record
 from sweep.store.arrays import dump_array, dump_arrays, load_array
 from sweep.store.folder import CorruptError, sha256
 from sweep.store.store import open_store
+from sweep.tensorboard import write_boards
 
 PROGRAMS = {"sweep": sweep_program.main, "analysis": lambda: sys.exit(analysis_program.main())}
 DEEP = b'{"a":' * 100_000

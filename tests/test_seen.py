@@ -10,8 +10,8 @@ from bucket_store import new_store
 from test_tracking import publish, wide_sweep
 from tiny_sweep import plan
 
+from sweep.finished import Seen, look_up
 from sweep.records import NodeRecord
-from sweep.seen import Seen, look_up
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store

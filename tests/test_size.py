@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import ModelConfig
 from model.families import FAMILIES
 from model.family_facts import model_size
-from sweep.lineage import WEIGHTS
+from sweep.lineage.run import WEIGHTS
+from sweep.lineage.work import STATE
 from sweep.store.store import Store, open_store
-from sweep.work import STATE
 
 OTHERS = {
     "flow": (ModelConfig(family="flow", widths=(4, 8), stem_width=4), (1, 8, 8)),

@@ -13,14 +13,14 @@ import pytest
 from tiny_sweep import CARD, make_lineage, make_run, numbers_of
 
 from model.config import MetricsConfig
-from model.features import EXTRACTORS, extract_features
-from model.filters import FILTERS
-from model.probe import fit_probe
-from sweep.blocks import store_key
-from sweep.lineage import LineageRun
-from sweep.plan import plan_lineage
-from sweep.pool import Segment, Selected, Source, random_positions
-from sweep.sources import selection_key
+from model.features.extractors import EXTRACTORS, extract_features
+from model.features.probe import fit_probe
+from model.filters.table import FILTERS
+from sweep.lineage.pool_images import selection_key
+from sweep.lineage.run import LineageRun
+from sweep.planning.blocks import store_key
+from sweep.planning.lineages import plan_lineage
+from sweep.planning.pool import Segment, Selected, Source, random_positions
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store, open_store
 

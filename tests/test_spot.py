@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from metadata_service import Cloud, Ec2, Gce, in_seconds
 
-from sweep.spot import aws_look, gcp_look, watch
+from sweep.tune.spot import aws_look, gcp_look, watch
 
 HEAD = "10.0.0.9:6379"
 # A command `ray` that writes down its words and RAY_ADDRESS, and fails as often as it is told to.
@@ -205,9 +205,8 @@ def test_the_words_are_ones_that_ray_knows(ray, ec2):
 
 def test_watching_needs_no_ray_in_its_process():
     """The watcher lives as long as the machine, so it stays small."""
-    code = (
-        "import sys, sweep.spot; print(sorted({'ray', 'torch', 'numpy', 'tyro'} & {*sys.modules}))"
-    )
+    heavy = "{'ray', 'torch', 'numpy', 'tyro'}"
+    code = f"import sys, sweep.tune.spot; print(sorted({heavy} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

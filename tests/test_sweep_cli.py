@@ -12,9 +12,9 @@ import pytest
 from running_sweep import SWEEP, write_sweep
 
 from sweep.__main__ import main
+from sweep.commands.request import load_sweep_file
 from sweep.config import SweepConfig
-from sweep.folder import write_sweep as write_record
-from sweep.request import load_sweep_file
+from sweep.results_folder import write_sweep as write_record
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 """Runs a command without root's right to write anywhere."""

@@ -11,12 +11,12 @@ from test_costs import metrics_record, node_record
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
-from sweep.folder import lineage_status
-from sweep.plan import NodePlan
-from sweep.seen import look_up
+from sweep.finished import look_up
+from sweep.planning.lineages import NodePlan
+from sweep.results_folder import lineage_status
+from sweep.status.tracker import MOST_ASKED, Tracker
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store
-from sweep.tracking import MOST_ASKED, Tracker
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 

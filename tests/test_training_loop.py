@@ -263,7 +263,7 @@ GOLDEN = {
 
 
 def test_golden_loss_of_20_steps():
-    """The numerics of training. If this fails, sweep/keys.py needs a new NUMERICS_VERSION.
+    """The numerics of training. If this fails, sweep/planning/keys.py needs a new NUMERICS_VERSION.
 
     fp32 on one thread, of images by a formula. The tolerance lets other processors pass: scalar,
     SSE4.1 and AVX2 kernels, with and without oneDNN, and a second thread, differ by 4e-8 at most.

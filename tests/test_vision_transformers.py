@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.config import MetricsConfig
-from model.features import (
+from model.features.extractors import (
     FEATURE_BATCH,
     build_network,
     extract_features,
@@ -24,7 +24,13 @@ from model.features import (
     resize_colour,
     weights_digest,
 )
-from model.vision_transformers import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, standardise
+from model.features.vision_transformers import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    standardise,
+)
 
 NAMES = pytest.mark.parametrize("name", ["dinov2", "clip"])
 IMAGE = np.zeros((1, 3, 8, 8), np.uint8)
@@ -183,7 +189,7 @@ def test_an_empty_cache_is_a_one_line_error_that_names_both_ways_out(name, tmp_p
     code = (
         "import sys, numpy\n"
         "from model.config import MetricsConfig\n"
-        "from model.features import extract_features\n"
+        "from model.features.extractors import extract_features\n"
         "images = numpy.zeros((1, 3, 8, 8), numpy.uint8)\n"
         "try:\n"
         "    extract_features(images, MetricsConfig(extractor=sys.argv[1]))\n"

@@ -15,10 +15,10 @@ from test_tracking import publish
 from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.__main__ import main
-from sweep.folder import fill, write_sweep
-from sweep.plan import PlannedLineage
+from sweep.planning.lineages import PlannedLineage
+from sweep.results_folder import fill, write_sweep
+from sweep.status.watching import watch
 from sweep.store.store import open_store
-from sweep.watching import watch
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 COMMAND = "sweep run tiny.toml --out out"

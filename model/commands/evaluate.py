@@ -22,7 +22,7 @@ from model.data.own_images import (
 )
 from model.data.reading import decode_image
 from model.errors import MissingFileError, UsageError
-from model.metrics import METRICS, Evaluation, RealImages
+from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
 """Class names that an error lists at most."""

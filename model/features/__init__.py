@@ -1,0 +1,1 @@
+"""Images to features, and a classifier on them."""

@@ -1,0 +1,372 @@
+"""Feature extractors: images in, one row of numbers per image out.
+
+An extractor's label (its name, its resolution where it resizes, the digest of weights that are not
+the published ones, its arithmetic) is part of every metric's name. A row depends on its image
+alone, bit for bit: the extractor always runs on one fixed batch shape. Imports torch only when
+features are extracted; must not know metrics or global random state.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from model.config import MetricsConfig
+from model.errors import MissingFileError, UsageError, check_choice, reading
+from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
+from model.features.vision_transformers import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VIT_SIZE,
+    load_clip,
+    load_dinov2,
+    standardise,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEATURE_BATCH = 32
+"""Images per call of an extractor, always; a last, smaller batch is padded with zeros."""
+FOLDER_FILES = ("config.json", "model.safetensors")
+"""What a folder of weights holds; the last one is hashed."""
+RANDOM_CONV_KEY = 0x636F6E76
+"""Of the random numbers that are random-conv's weights (`conv` in ASCII); another is another."""
+RANDOM_CONV_WIDTHS = (3, 16, 32)
+
+ExtractFunction = Callable[["Tensor"], "Tensor"]
+"""(B, ...) float32 inputs of a network to (B, D) features, on one device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extractor:
+    """One way to turn images into features."""
+
+    prepare: Callable[["Tensor", int], "Tensor"]
+    """(B, C, H, W) float32 images, [0, 1] for 8-bit data, and metrics.resolution, to the network's
+    inputs, always in float32."""
+    build: Callable[[str | None, str | None, str], ExtractFunction]
+    """(metrics.weights, their SHA-256, device) to the network; slow things are loaded here."""
+    num_features: int | None = None
+    """D of the published network; None is one for each number of the image."""
+    resizes: bool = False
+    """Whether images are resized to metrics.resolution, which is then part of the label."""
+    weights: Literal["none", "file", "folder"] = "none"
+    """What metrics.weights may be."""
+    published_sha256: str | None = None
+    """Of the weights that need no mention in the label; None where no digest is known."""
+    has_network: bool = True
+    """Whether metrics.precision means anything."""
+
+
+def extract_features(
+    images: np.ndarray, config: MetricsConfig, *, device: str = "cpu"
+) -> np.ndarray:
+    """Features of images, each row a function of its image alone.
+
+    Args:
+        images: (N, C, H, W), uint8, or float32 in [0, 1] (pixels takes unbounded float32 too).
+        config: Its extractor, with its weights, resolution and precision; the rest has no effect.
+        device: Where the network runs.
+
+    Returns:
+        (N, D) float32.
+
+    Raises:
+        UsageError: For an unknown extractor or one whose package is missing, for settings it does
+            not have, weights it cannot take, and images of a shape, type or range it does not take.
+        FileNotFoundError: Where its weights are not to be had.
+    """
+    import torch
+
+    from model.images import to_unit
+
+    check_images(images)
+    extractor = check_extractor(config)
+    network = load_network(config, device)
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(images), FEATURE_BATCH):
+            part = images[start : start + FEATURE_BATCH]
+            batch = np.zeros((FEATURE_BATCH, *images.shape[1:]), images.dtype)
+            batch[: len(part)] = part
+            # Scaled on the CPU: a GPU divides by 255 with another rounding.
+            unit = to_unit(torch.from_numpy(batch)).to(device)
+            inputs = extractor.prepare(unit, config.resolution)
+            with arithmetic(config.precision, device):
+                features = network(inputs)
+            rows.append(features[: len(part)].float().cpu().numpy())
+    return np.concatenate(rows)
+
+
+@contextmanager
+def arithmetic(precision: str, device: str) -> Generator[None]:
+    """Run networks in float32 (on a GPU too: no TF32), or under bfloat16 autocast."""
+    import torch
+
+    kind = torch.device(device).type
+    cudnn = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with (
+        cudnn if kind == "cuda" else nullcontext(),
+        torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        yield
+
+
+def extractor_label(config: MetricsConfig) -> str:
+    """The extractor's part of a metric's name: `efficientnet-lite0-64`, `inception-1a2b3c4d-bf16`.
+
+    Imports no torch; reads the file of metrics.weights where one is given.
+
+    Raises:
+        UsageError: For an unknown extractor, and settings it does not have.
+        MissingFileError: For weights that do not exist.
+    """
+    extractor = check_extractor(config)
+    digest = weights_digest(config)
+    parts = [config.extractor]
+    parts += [str(config.resolution)] if extractor.resizes else []
+    parts += [digest[:8]] if digest is not None else []
+    parts += ["bf16"] if config.precision == "bf16" else []
+    return "-".join(parts)
+
+
+def weights_digest(config: MetricsConfig) -> str | None:
+    """SHA-256 in hex of metrics.weights: of the file, or of a folder's model.safetensors.
+
+    None where the weights are the packaged or published ones, however they came here.
+
+    Raises:
+        UsageError: For weights given to an extractor that takes none.
+        MissingFileError: For weights that do not exist.
+    """
+    extractor = check_extractor(config)
+    if config.weights is None:
+        return None
+    path = Path(config.weights).expanduser()
+    if extractor.weights == "folder":
+        for name in FOLDER_FILES:
+            if not (path / name).is_file():
+                raise MissingFileError(
+                    f"metrics.weights must be a folder with {' and '.join(FOLDER_FILES)} for "
+                    f"metrics.extractor {config.extractor}, got {config.weights!r} without {name}; "
+                    "save_pretrained of transformers makes one"
+                )
+        path /= FOLDER_FILES[-1]
+    elif not path.is_file():
+        raise MissingFileError(
+            f"metrics.weights must be a file for metrics.extractor {config.extractor}, got "
+            f"{config.weights!r}; leave it out for the published weights"
+        )
+    stat = path.stat()
+    digest = hash_file(path, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    return None if digest == extractor.published_sha256 else digest
+
+
+@lru_cache(maxsize=16)
+def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
+    """SHA-256 in hex of a file; a digest is remembered for its size and time of change."""
+    del size, mtime_ns
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_extractor(name: str) -> Extractor:
+    """The entry of EXTRACTORS; raises UsageError with a suggestion for an unknown name."""
+    check_choice("metrics.extractor", name, EXTRACTORS)
+    return EXTRACTORS[name]
+
+
+def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
+    """The extractor of `config`; raises UsageError where it is unknown or lacks a setting given.
+
+    Args:
+        config: Its extractor, with its weights and precision; the rest has no effect.
+        section: Where an error says these settings are.
+    """
+    check_choice(f"{section}.extractor", config.extractor, EXTRACTORS)
+    extractor = EXTRACTORS[config.extractor]
+    name = f"for {section}.extractor {config.extractor}"
+    if extractor.weights == "none" and config.weights is not None:
+        raise UsageError(
+            f"{section}.weights must be None {name}, whose weights are fixed, "
+            f"got {config.weights!r}; leave it out"
+        )
+    if not extractor.has_network and config.precision != "fp32":
+        raise UsageError(
+            f"{section}.precision must be fp32 {name}, which has no network, "
+            f"got {config.precision!r}; leave it out"
+        )
+    return extractor
+
+
+def load_network(config: MetricsConfig, device: str) -> ExtractFunction:
+    """The network of an extractor, its weights loaded once per process; raises as above."""
+    extractor = check_extractor(config)
+    sha256 = weights_digest(config) or extractor.published_sha256
+    return build_network(config.extractor, config.weights, sha256, device)
+
+
+@lru_cache(maxsize=4)
+def build_network(
+    name: str, weights: str | None, sha256: str | None, device: str
+) -> ExtractFunction:
+    """What Extractor.build makes; weights that change on disk are other weights."""
+    return EXTRACTORS[name].build(weights, sha256, device)
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raise UsageError unless `images` are (N >= 1, C, H, W) uint8 or float32."""
+    if images.ndim != 4 or 0 in images.shape:
+        raise UsageError(f"images must be (N, C, H, W) without a zero, got {images.shape}")
+    if images.dtype not in (np.uint8, np.float32):
+        raise UsageError(f"images must be uint8 or float32, got {images.dtype}")
+
+
+def build_pixels(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
+    """The pixels themselves, at the images' own size and in any range."""
+    del weights, sha256, device
+    return lambda images: images.flatten(start_dim=1)
+
+
+def build_efficientnet_lite0(
+    weights: str | None, sha256: str | None, device: str
+) -> ExtractFunction:
+    """The 1280 pooled features of EfficientNet-Lite0, with its packaged weights."""
+    from model.features.efficientnet import build_lite0, read_packaged_weights
+
+    del weights, sha256
+    return build_lite0(read_packaged_weights()).to(device)
+
+
+def build_random_conv(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
+    """A small convolutional network that nobody trained: fast, no file, for tests.
+
+    Two 3x3 convolutions of stride 2 with ReLU (He's uniform weights, no biases), then mean and
+    deviation over space of each of 32 channels: 64 features. The weights are the same on every
+    machine; features differ by float rounding.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    del weights, sha256
+    kernels = [torch.from_numpy(kernel).to(device) for kernel in draw_random_conv()]
+
+    def extract(images: "Tensor") -> "Tensor":
+        x = 2 * images - 1
+        for kernel in kernels:
+            x = F.relu(F.conv2d(x, kernel, stride=2))
+        variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
+        return torch.cat([mean, variance.sqrt()], dim=1)
+
+    return extract
+
+
+def draw_random_conv() -> list[np.ndarray]:
+    """Kernels of random-conv, (C_out, C_in, 3, 3) float32 each, from raw bits of Philox."""
+    bits = np.random.Philox(key=RANDOM_CONV_KEY)
+    kernels = []
+    for c_in, c_out in pairwise(RANDOM_CONV_WIDTHS):
+        # Raw bits, as numpy promises no other stream for ever: 24 of them fill a float32.
+        unit = (bits.random_raw(c_out * c_in * 9) >> np.uint64(40)).astype(np.float64) / 2**24
+        bound = np.sqrt(6 / (c_in * 9))
+        kernel = ((2 * unit - 1) * bound).astype(np.float32)
+        kernels.append(kernel.reshape(c_out, c_in, 3, 3))
+    return kernels
+
+
+def prepare_inception(images: "Tensor", resolution: int) -> "Tensor":
+    """(B, 3, 299, 299) in [0, 255], whatever `resolution` is; grey is repeated to RGB."""
+    del resolution
+    check_colour(images)
+    return resize_clean(images.expand(-1, 3, -1, -1))
+
+
+def prepare_dinov2(images: "Tensor", resolution: int) -> "Tensor":
+    """(B, 3, 224, 224) standardised by ImageNet's statistics, whatever `resolution` is."""
+    del resolution
+    return standardise(resize_colour(images, VIT_SIZE), IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def prepare_clip(images: "Tensor", resolution: int) -> "Tensor":
+    """(B, 3, 224, 224) standardised by CLIP's statistics, whatever `resolution` is."""
+    del resolution
+    return standardise(resize_colour(images, VIT_SIZE), CLIP_MEAN, std=CLIP_STD)
+
+
+def keep_images(images: "Tensor", resolution: int) -> "Tensor":
+    """The images as they are."""
+    del resolution
+    return images
+
+
+def check_colour(images: "Tensor") -> None:
+    """Raise UsageError unless (B, C, H, W) images are grey or RGB and in [0, 1]."""
+    C = images.shape[1]
+    if C not in (1, 3):
+        raise UsageError(
+            f"images must have 1 or 3 channels, got {C}; metrics.extractor pixels takes any number"
+        )
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):
+        raise UsageError(
+            f"images must be in [0, 1], got {low:g} to {high:g}; "
+            "metrics.extractor pixels takes unbounded ones"
+        )
+
+
+def resize_colour(images: "Tensor", resolution: int) -> "Tensor":
+    """Resize to a square RGB image: bicubic, antialiased, on floats, clipped to [0, 1].
+
+    The filter of clean-fid (Parmar et al., arXiv:2104.11222), without its detour over Pillow.
+    Images that have the size already pass unchanged.
+
+    Args:
+        images: (B, 1 or 3, H, W) float32 in [0, 1]; grey is repeated to three channels.
+        resolution: Side of the result in pixels.
+
+    Returns:
+        (B, 3, resolution, resolution) float32 in [0, 1].
+
+    Raises:
+        UsageError: For another number of channels, or values outside [0, 1].
+    """
+    import torch.nn.functional as F
+
+    check_colour(images)
+    size = (resolution, resolution)
+    if images.shape[2:] != size:
+        images = F.interpolate(
+            images, size=size, mode="bicubic", align_corners=False, antialias=True
+        ).clamp(0, 1)
+    return images.expand(-1, 3, -1, -1)
+
+
+EXTRACTORS: dict[str, Extractor] = {
+    "efficientnet-lite0": Extractor(
+        prepare=resize_colour, build=build_efficientnet_lite0, num_features=1280, resizes=True
+    ),
+    "inception": Extractor(
+        prepare=prepare_inception,
+        build=load_inception,
+        num_features=2048,
+        weights="file",
+        published_sha256=INCEPTION_SHA256,
+    ),
+    "dinov2": Extractor(
+        prepare=prepare_dinov2, build=load_dinov2, num_features=384, weights="folder"
+    ),
+    "clip": Extractor(prepare=prepare_clip, build=load_clip, num_features=512, weights="folder"),
+    "pixels": Extractor(prepare=keep_images, build=build_pixels, has_network=False),
+    "random-conv": Extractor(
+        prepare=resize_colour, build=build_random_conv, num_features=64, resizes=True
+    ),
+}

@@ -1,0 +1,159 @@
+"""Nearest neighbours in feature space: who lies within whose neighbourhood, and how near.
+
+Holds per-image facts; their averages are metrics. Must not know images, extractors, settings or
+names of metrics; trusts its input to be finite and to have enough rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.features.products import Pairs, Products, split_rows, squared_norms
+
+TIE = 1e-13
+"""Squared distances that differ by less than this share of the two squared norms are equal: what
+rounding leaves of a product of a few thousand float64 numbers is some 1e-15."""
+POINT_CHUNK = 8192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbours:
+    """Which images lie within the neighbourhoods of the other set.
+
+    An image's neighbourhood is the open ball that reaches to its k-th nearest neighbour in its own
+    set, itself left out. It is empty where k or more other images are equal to it.
+    """
+
+    containing: np.ndarray
+    """(N,) int64, neighbourhoods of reference images that hold each generated image."""
+    recalled: np.ndarray
+    """(M,) bool, whether the neighbourhood of a generated image holds a reference image."""
+    covered: np.ndarray
+    """(M,) bool, whether a reference image's own neighbourhood holds a generated image."""
+
+
+def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndarray) -> Neighbours:
+    """Find who lies within the neighbourhoods of the other set.
+
+    The definitions are those of Naeem et al. (arXiv:2002.09797, equations 1 to 4); precision and
+    recall go back to Kynkaanniemi et al. (arXiv:1904.06991), whose inequality is not strict.
+
+    Args:
+        pairs: N generated and M reference images.
+        radii: (N,) squared radii of the generated images' neighbourhoods (squared_radii).
+        reference_radii: (M,) those of the reference's; zeros, which hold nothing, where only
+            `recalled` is asked for.
+    """
+    norms_x = squared_norms(pairs.generated) * (1 + TIE)
+    norms_y = squared_norms(pairs.reference.features) * (1 + TIE)
+    containing = np.zeros(len(norms_x), np.int64)
+    recalled, covered = np.zeros((2, len(norms_y)), bool)
+    for rows, products in pairs.across.blocks():
+        # |x - y|^2 < radius^2, less a tie's rounding, solved for 2 x.y.
+        twice = 2 * products
+        inside = twice - norms_x[rows, None] > norms_y - reference_radii
+        containing[rows] = inside.sum(axis=1)
+        covered |= inside.any(axis=0)
+        recalled |= (twice - norms_y > (norms_x - radii)[rows, None]).any(axis=0)
+    return Neighbours(containing=containing, recalled=recalled, covered=covered)
+
+
+def squared_radii(products: Products, nearest_k: int) -> np.ndarray:
+    """(N,) squared distances of rows to their k-th nearest other row.
+
+    Args:
+        products: Within one set of N > nearest_k rows.
+        nearest_k: Neighbours k.
+    """
+    norms = squared_norms(products.left)
+    radii = np.empty_like(norms)
+    for rows, block in products.blocks():
+        nearness = 2 * block
+        nearness -= norms
+        nearness[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
+        nearness.partition(len(norms) - nearest_k, axis=1)
+        radii[rows] = norms[rows] - nearness[:, len(norms) - nearest_k]
+    return np.maximum(radii, 0)
+
+
+def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Euclidean distances of each query to its nearest and second nearest different point.
+
+    Equal points count as one, so that the second distance is to an other image than the first even
+    where a training image is there twice. Both are taken from the features' differences: exactly
+    zero for equal features.
+
+    Args:
+        queries: (N, D) of any float type.
+        points: (K, D).
+
+    Returns:
+        (N, 2) float64; the second is nan where all points are equal.
+    """
+    points = distinct_rows(points)
+    centre = points.mean(axis=0, dtype=np.float64)
+    centred = queries - centre
+    indices = np.zeros((len(queries), 0), np.int64)
+    squares = np.zeros((len(queries), 0))
+    for start in range(0, len(points), POINT_CHUNK):
+        chunk = points[start : start + POINT_CHUNK] - centre
+        near, near_squares = nearest_in_chunk(centred, chunk)
+        indices = np.concatenate([indices, near + start], axis=1)
+        squares = np.concatenate([squares, near_squares], axis=1)
+        best = np.argsort(squares, axis=1, kind="stable")[:, :2]
+        indices = np.take_along_axis(indices, best, axis=1)
+        squares = np.take_along_axis(squares, best, axis=1)
+    distances = np.full((len(queries), 2), np.nan)
+    for rows in split_rows(len(queries), 2 * queries.shape[1]):
+        difference = points[indices[rows]].astype(np.float64) - queries[rows, None]
+        distances[rows, : indices.shape[1]] = np.linalg.norm(difference, axis=2)
+    return np.sort(distances, axis=1)
+
+
+def nearest_in_chunk(queries: np.ndarray, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and squared distances of the two rows (one, of one) of `chunk` nearest to each query.
+
+    Args:
+        queries: (N, D) float64.
+        chunk: (K, D) float64.
+    """
+    norms, own = squared_norms(chunk), squared_norms(queries)
+    width = min(2, len(chunk))
+    indices = np.empty((len(queries), width), np.int64)
+    squares = np.empty((len(queries), width))
+    for rows, products in Products(left=queries, right=chunk).blocks():
+        distances = norms - 2 * products
+        indices[rows] = np.argpartition(distances, width - 1, axis=1)[:, :width]
+        squares[rows] = np.take_along_axis(distances, indices[rows], axis=1) + own[rows, None]
+    return indices, squares
+
+
+def nearest_kth(queries: np.ndarray, points: np.ndarray, nearest_k: int) -> np.ndarray:
+    """Euclidean distance of each query to its k-th nearest point; equal points count each.
+
+    Taken from the features' differences, as in `nearest_two`: equal queries have equal distances.
+
+    Args:
+        queries: (N, D) of any float type.
+        points: (M, D).
+        nearest_k: Neighbours k, at most M.
+
+    Returns:
+        (N,) float64.
+    """
+    centre = points.mean(axis=0, dtype=np.float64)
+    products = Products(left=queries - centre, right=points - centre)
+    norms = squared_norms(products.right)
+    distances = np.empty(len(queries))
+    for rows, block in products.blocks():
+        order = np.argpartition(norms - 2 * block, nearest_k - 1, axis=1)
+        kth = order[:, nearest_k - 1]
+        difference = points[kth].astype(np.float64) - queries[rows]
+        distances[rows] = np.sqrt(squared_norms(difference))
+    return distances
+
+
+def distinct_rows(features: np.ndarray) -> np.ndarray:
+    """The rows of (N, D) features, each of them once, in order of first appearance."""
+    first = {row.tobytes(): index for index, row in reversed(list(enumerate(features + 0.0)))}
+    return features[sorted(first.values())]

@@ -1,0 +1,1 @@
+"""Filters: which images may enter the pool."""

@@ -1,0 +1,98 @@
+"""Filters that ask a probe of the real images' classes: the surest candidates, or chosen ones.
+
+Must not know images, extractors or names of filters.
+"""
+
+import numpy as np
+
+from model.errors import UsageError
+from model.features.probe import Probe, fit_probe
+from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
+
+
+def keep_confident(candidates: Candidates) -> Selection:
+    """Keep those that a probe of the real images' classes is surest of.
+
+    Scores are probabilities of the class asked for, or of the likeliest where none was: high ones
+    are kept, by their odds where they round to 1.
+    """
+    probe = _fit_probe(candidates)
+    classes = candidates.labels
+    if classes is None:
+        classes = probe.predict(candidates.features)
+    odds = probe.log_odds(candidates.features, classes)
+    scores = _probability(probe, candidates.features, classes)
+    return Selection(indices=lowest(-odds, candidates.keep), scores=scores)
+
+
+def keep_rewarded(candidates: Candidates) -> Selection:
+    """Keep the one chosen of each of m groups of K: curation by K-choice.
+
+    The discrete choice of Ferbach et al. (arXiv:2407.09499, section 2): of K images of the model
+    one is chosen with probability softmax(reward / temperature), as Plackett's and Luce's model has
+    it (Bradley's and Terry's for two). The groups are disjoint and drawn at random, so that no
+    candidate is offered twice and each choice is among K images of the model itself; candidates
+    beyond m K are never offered. Scores are the rewards: probabilities, by a probe of the real
+    images' classes, of filter.reward_class, or else of the class asked for, or of the likeliest.
+
+    Raises:
+        UsageError: For fewer than m K candidates.
+    """
+    keep, config = candidates.keep, candidates.config
+    num_images, num_offered = len(candidates.features), keep * config.choices
+    if num_images < num_offered:
+        raise UsageError(
+            f"candidates must be at least filter.choices={config.choices} for each of {keep} kept, "
+            f"got {num_images}; {MORE}"
+        )
+    probe = _fit_probe(candidates)
+    rewards = _probability(probe, candidates.features, _rewarded_classes(candidates, probe))
+    offered = candidates.rng.permutation(num_images)[:num_offered].reshape(keep, config.choices)
+    chosen = choose(rewards[offered], config.temperature, candidates.rng)
+    return Selection(indices=np.sort(offered[np.arange(keep), chosen]), scores=rewards)
+
+
+def choose(rewards: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose a column of each row with probability softmax(reward / temperature).
+
+    By the largest of rewards with Gumbel noise, whose law this is.
+
+    Args:
+        rewards: (m, K).
+        temperature: Above 0; towards it, the largest reward is chosen, ties at random.
+        rng: Source of random numbers.
+
+    Returns:
+        (m,) int64.
+    """
+    with np.errstate(over="ignore"):
+        utilities = (rewards - rewards.max(axis=1, keepdims=True)) / temperature
+    return (utilities + rng.gumbel(size=rewards.shape)).argmax(axis=1)
+
+
+def _rewarded_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
+    """(K,) int64 class of each candidate whose probability is its reward."""
+    name = candidates.config.reward_class
+    if name is not None:
+        number = list(candidates.class_names).index(name)
+        return np.full(len(candidates.features), number)
+    if candidates.labels is not None:
+        return candidates.labels
+    return probe.predict(candidates.features)
+
+
+def _fit_probe(candidates: Candidates) -> Probe:
+    """A probe of the real images; raises UsageError where it cannot be fitted."""
+    assert candidates.real_labels is not None
+    return fit_probe(
+        candidates.real,
+        candidates.real_labels,
+        num_classes=candidates.num_classes,
+        class_names=candidates.class_names,
+        way_out=OTHER,
+    )
+
+
+def _probability(probe: Probe, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(K,) float64 probability of one class of each image."""
+    return probe.probabilities(features)[np.arange(len(features)), classes]

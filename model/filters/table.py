@@ -1,0 +1,313 @@
+"""What may enter the pool: filters keep some of the images that a model generated.
+
+A filter is a function of the candidates' features, the real images' and the settings; it knows
+neither images nor extractors, pools nor lineages. Imports numpy only, so that settings are checked
+without torch. Adding one is a function and a line in FILTERS.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from decimal import ROUND_CEILING, Decimal
+
+import numpy as np
+
+from model.config import FilterConfig, MetricsConfig
+from model.errors import UsageError, check_at_least, check_choice
+from model.features.extractors import check_extractor
+from model.features.neighbours import nearest_kth, nearest_two
+from model.features.probe import check_labels
+from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
+from model.filters.probed import keep_confident, keep_rewarded
+from model.filters.spread import Spread, decaying_threshold, farthest_points, separate
+
+NEAR_DUPLICATE = 0.5
+"""Default of filter.threshold for near-duplicates: half of a typical distance."""
+FEATURE_SETTINGS = ("extractor", "weights", "resolution", "precision")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """One value of filter.name."""
+
+    select: Callable[[Candidates], Selection]
+    """Knows that 1 <= keep <= K, and that what it needs is there and finite."""
+    needs_features: bool = True
+    """Whether it looks at the candidates' features."""
+    needs_real: bool = False
+    """Whether it looks at the real images' features."""
+    needs_labels: bool = False
+    """Whether it looks at the real images' classes; all classes must then be there."""
+    settings: tuple[str, ...] = ()
+    """Settings that it has beside name, candidates and those of the features."""
+
+
+def num_candidates(config: FilterConfig, keep: int) -> int:
+    """Images to generate so that `keep` are kept: filter.candidates x keep, rounded up.
+
+    The product is that of the decimal number the user wrote. Filter none drops nothing, so that
+    nothing more is generated for it.
+    """
+    if config.name == "none":
+        return keep
+    return int((Decimal(str(config.candidates)) * keep).to_integral_value(ROUND_CEILING))
+
+
+def feature_settings(config: FilterConfig) -> MetricsConfig:
+    """The settings of the features that a filter sees, as `extract_features` takes them."""
+    return MetricsConfig(names=(), **{name: getattr(config, name) for name in FEATURE_SETTINGS})
+
+
+def unused_settings(config: FilterConfig) -> tuple[str, ...]:
+    """Settings that are not at their default but have no effect with filter.name."""
+    entry = FILTERS[config.name]
+    used = {"name", *entry.settings}
+    used |= set(FEATURE_SETTINGS) if entry.needs_features else set()
+    used |= set() if config.name == "none" else {"candidates"}
+    changed = (f.name for f in fields(config) if getattr(config, f.name) != f.default)
+    return tuple(name for name in changed if name not in used)
+
+
+def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) -> None:
+    """Raise UsageError, with a suggestion, for filter settings that cannot be; imports no torch.
+
+    filter.reward_class is checked by `check_reward_class`, where the classes are known.
+
+    Args:
+        config: The settings.
+        has_classes: Whether the real images have classes.
+        conditional: Whether images of each class are generated and filtered apart.
+    """
+    check_choice("filter.name", config.name, FILTERS)
+    entry = FILTERS[config.name]
+    beside = f"with filter.name={config.name}"
+    if config.name != "none" and not config.candidates > 1:
+        raise UsageError(
+            f"filter.candidates must be above 1 {beside}, which would keep all, "
+            f"got {config.candidates}"
+        )
+    if config.name == "reward":
+        if not config.candidates >= config.choices:
+            raise UsageError(
+                f"filter.candidates must be at least filter.choices={config.choices} {beside}, "
+                f"got {config.candidates}"
+            )
+        if conditional and config.reward_class is not None:
+            raise UsageError(
+                "filter.reward_class must be None with a conditional model, whose classes have "
+                f"given shares of the images, got {config.reward_class!r}; leave it out"
+            )
+    if entry.needs_labels and not has_classes:
+        raise UsageError(
+            "filter.name must be a filter that needs no classes if the real images have none, "
+            f"got {config.name!r}; {OTHER}"
+        )
+    if entry.needs_features:
+        check_extractor(feature_settings(config), section="filter")
+
+
+def check_reward_class(config: FilterConfig, class_names: Sequence[str]) -> None:
+    """Raise UsageError, with a suggestion, unless filter.reward_class is None or a class."""
+    if config.name == "reward" and config.reward_class is not None:
+        check_choice("filter.reward_class", config.reward_class, class_names)
+
+
+def select(
+    name: str,
+    candidates: np.ndarray,
+    keep: int,
+    real: np.ndarray,
+    *,
+    real_labels: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    num_classes: int = 0,
+    class_names: Sequence[str] = (),
+    rng: np.random.Generator,
+    config: FilterConfig,
+) -> Selection:
+    """Keep some of the candidates by the filter called `name`.
+
+    Equal input gives the equal selection; ties go to the lower index. Only random and reward draw
+    random numbers. Images of a conditional model are filtered class by class, one call for each.
+
+    Args:
+        name: filter.name, as in `config`.
+        candidates: (K, D) features, in the order of generation; (K, 0) where the filter needs none.
+        keep: Candidates to keep, m.
+        real: (M, D) features of real training images; (0, 0) where the filter needs none.
+        real_labels: (M,) integer classes, where the filter needs them.
+        labels: (K,) integer classes that the model was asked for; None where it was asked for none.
+        num_classes: C; 0 without classes.
+        class_names: C names; needed for filter.reward_class.
+        rng: Source of random numbers.
+        config: The filter's settings.
+
+    Raises:
+        UsageError: For an unknown name, fewer candidates than are to be kept, too few that pass,
+            features that are not finite or do not fit, and classes that no probe can learn.
+    """
+    check_choice("filter.name", name, FILTERS)
+    assert name == config.name
+    num_images = len(candidates)
+    check_at_least("keep", keep, 0)
+    if keep > num_images:
+        raise UsageError(f"keep must be at most the {num_images} candidates, got {keep}; {MORE}")
+    if keep == 0:
+        return Selection(indices=np.zeros(0, np.int64), scores=np.zeros(num_images))
+    entry = FILTERS[name]
+    if entry.needs_features:
+        _check_features("candidates", candidates)
+    if entry.needs_real:
+        _check_features("real", real)
+        if real.shape[1] != candidates.shape[1]:
+            raise UsageError(
+                f"real features must have the candidates' {candidates.shape[1]} dimensions, "
+                f"got {real.shape[1]}"
+            )
+    if entry.needs_labels:
+        if real_labels is None:
+            raise UsageError(
+                f"real_labels must be given with filter.name={name}, got None; {OTHER}"
+            )
+        check_reward_class(config, class_names)
+    if entry.needs_labels and labels is not None:
+        check_labels("labels", labels, num_images=num_images, num_classes=num_classes)
+    return entry.select(
+        Candidates(
+            features=candidates,
+            keep=keep,
+            real=real,
+            real_labels=real_labels,
+            labels=labels,
+            num_classes=num_classes,
+            class_names=class_names,
+            rng=rng,
+            config=config,
+        )
+    )
+
+
+def _check_features(name: str, features: np.ndarray) -> None:
+    """Raise UsageError unless features are a finite (N >= 1, D >= 1) matrix."""
+    if features.ndim != 2 or 0 in features.shape:
+        raise UsageError(f"{name} features must be (N, D) without a zero, got {features.shape}")
+    num_bad = features.size - int(np.isfinite(features).sum())
+    if num_bad:
+        raise UsageError(
+            f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
+            "did the model diverge?"
+        )
+
+
+def keep_first(candidates: Candidates) -> Selection:
+    """Keep the first ones: the pool without a filter. Scores are 0."""
+    return Selection(indices=np.arange(candidates.keep), scores=np.zeros(len(candidates.features)))
+
+
+def keep_random(candidates: Candidates) -> Selection:
+    """Keep a random subset, all equally likely: the control of other filters. Scores are 0."""
+    K = len(candidates.features)
+    chosen = candidates.rng.permutation(K)[: candidates.keep]
+    return Selection(indices=np.sort(chosen), scores=np.zeros(K))
+
+
+def keep_typical(candidates: Candidates) -> Selection:
+    """Keep those nearest to the real images.
+
+    Scores are Euclidean distances to the nearest_k-th nearest real image: low ones are kept.
+    """
+    nearest_k, num_real = candidates.config.nearest_k, len(candidates.real)
+    if nearest_k > num_real:
+        raise UsageError(
+            f"filter.nearest_k must be at most the {num_real} real images, got {nearest_k}; "
+            "lower it"
+        )
+    distances = nearest_kth(candidates.features, candidates.real, nearest_k)
+    return Selection(indices=lowest(distances, candidates.keep), scores=distances)
+
+
+def keep_farthest(candidates: Candidates) -> Selection:
+    """Keep those that cover the candidates best, by greedy choice of the farthest.
+
+    The k-centre selection of Sener and Savarese (arXiv:1708.00489, algorithm 1) and the greedy
+    selection of Shi et al. (arXiv:2509.16499), but for its start: the candidate nearest to the
+    candidates' mean, where Shi et al. draw one. See `farthest_points`. Scores are distances to the
+    nearest other kept candidate, 0 where none is.
+    """
+    return _spread_selection(farthest_points(candidates.features, candidates.keep))
+
+
+def keep_by_decaying_threshold(candidates: Candidates) -> Selection:
+    """Keep those farther than a threshold from all kept before; it shrinks until there are enough.
+
+    The threshold decay filter of Shi et al. (arXiv:2509.16499) with the candidates in the order of
+    their generation, which is random as it is; see `decaying_threshold`. Scores are distances to
+    the nearest other kept candidate, 0 where none is.
+
+    Raises:
+        UsageError: Where not so many candidates differ.
+    """
+    config = candidates.config
+    spread = decaying_threshold(
+        candidates.features, candidates.keep, start=config.threshold, decay=config.decay
+    )
+    _check_enough(spread, candidates, "that differ from each other")
+    return _spread_selection(spread)
+
+
+def drop_near_duplicates(candidates: Candidates) -> Selection:
+    """Keep the first ones that are near neither a real image nor another kept candidate.
+
+    Near is below filter.threshold (0.5) times the typical distance between neighbouring real
+    images: the median, over real images, of the distance to the nearest one that differs. Scores
+    are distances to the nearest real image or other kept candidate, divided by the typical one.
+
+    Raises:
+        UsageError: Where too few candidates are left, and where all real images are equal.
+    """
+    typical = float(np.median(nearest_two(candidates.real, candidates.real)[:, 1]))
+    if not np.isfinite(typical):
+        num_real = len(candidates.real)
+        raise UsageError(f"real features must differ, got {num_real} equal ones; {OTHER}")
+    threshold = candidates.config.threshold
+    least = (NEAR_DUPLICATE if threshold is None else threshold) * typical
+    to_real = nearest_two(candidates.features, candidates.real)[:, 0]
+    spread = separate(
+        candidates.features, candidates.keep, distance=least, excluded=to_real < least
+    )
+    _check_enough(spread, candidates, "that are no near-duplicates")
+    to_kept = np.where(np.isinf(spread.squares), to_real, spread.distances)
+    return Selection(indices=spread.indices, scores=np.minimum(to_real, to_kept) / typical)
+
+
+def _spread_selection(spread: Spread) -> Selection:
+    """The accepted rows, and all rows' distances to the nearest other of them."""
+    return Selection(indices=spread.indices, scores=spread.distances)
+
+
+def _check_enough(spread: Spread, candidates: Candidates, which: str) -> None:
+    """Raise UsageError if fewer candidates are accepted than are to be kept."""
+    if spread.num_accepted < candidates.keep:
+        raise UsageError(
+            f"candidates {which} must be at least {candidates.keep}, got {spread.num_accepted}; "
+            f"{MORE}"
+        )
+
+
+FILTERS: dict[str, Filter] = {
+    "none": Filter(select=keep_first, needs_features=False),
+    "random": Filter(select=keep_random, needs_features=False),
+    "typicality": Filter(select=keep_typical, needs_real=True, settings=("nearest_k",)),
+    "confidence": Filter(select=keep_confident, needs_real=True, needs_labels=True),
+    "farthest-point": Filter(select=keep_farthest),
+    "threshold-decay": Filter(select=keep_by_decaying_threshold, settings=("threshold", "decay")),
+    "near-duplicates": Filter(
+        select=drop_near_duplicates, needs_real=True, settings=("threshold",)
+    ),
+    "reward": Filter(
+        select=keep_rewarded,
+        needs_real=True,
+        needs_labels=True,
+        settings=("choices", "temperature", "reward_class"),
+    ),
+}
+"""Filter by its name in filter.name."""

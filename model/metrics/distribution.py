@@ -1,0 +1,99 @@
+"""KID, FID and Vendi score: numbers of whole sets of images, of no single one.
+
+With metrics.bootstrap FID and Vendi score have a standard error over resamples of the images; that
+of KID is analytic. Must not know images or extractors.
+"""
+
+import numpy as np
+
+from model.config import MetricsConfig
+from model.errors import UsageError
+from model.metrics.bootstrap import bootstrap
+from model.metrics.comparison import Comparison, Numbers
+from model.metrics.distances import (
+    estimate_mmd2,
+    estimate_paired_mmd2,
+    frechet_distance,
+    gaussian_statistics,
+)
+from model.metrics.diversity import vendi_score
+
+KID_SUBSET_PURPOSE = 0x6B6964
+"""Seed of the KID subsets (`kid` in ASCII): the same images are compared in every evaluation."""
+
+
+def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
+    """Kernel Inception distance (Binkowski et al., arXiv:1801.01401), not multiplied by 1000.
+
+    Returns:
+        kid and kid_se. Without metrics.kid_subset_size: the estimate on all images, and its
+        standard error over draws of both sets of images (kid_se only from four images). With it:
+        the mean over random subsets, and the standard error of that mean over draws of subsets
+        alone, which says nothing of other images.
+
+    Raises:
+        UsageError: For subsets larger than a set of images.
+    """
+    generated, reference = comparison.generated, comparison.real.reference
+    if config.kid_subset_size is not None:
+        return compute_subset_kid(
+            generated, reference, size=config.kid_subset_size, num_subsets=config.kid_num_subsets
+        )
+    estimate, variance = estimate_paired_mmd2(comparison.pairs, comparison.real.kernel_statistics)
+    values: Numbers = {"kid": estimate}
+    if variance is not None:
+        values["kid_se"] = float(np.sqrt(variance))
+    return values
+
+
+def compute_subset_kid(
+    generated: np.ndarray, reference: np.ndarray, *, size: int, num_subsets: int
+) -> Numbers:
+    """Mean of the KID over `num_subsets` fixed random subsets of `size` images of either set."""
+    smaller = min(len(generated), len(reference))
+    if size > smaller:
+        raise UsageError(
+            f"metrics.kid_subset_size must be at most the number of images ({smaller}), "
+            f"got {size}; set it to None for one estimate on all images"
+        )
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(KID_SUBSET_PURPOSE)))
+    estimates = []
+    for _ in range(num_subsets):
+        x = generated[rng.choice(len(generated), size, replace=False)]
+        y = reference[rng.choice(len(reference), size, replace=False)]
+        estimates.append(estimate_mmd2(x, y)[0])
+    deviation = np.std(estimates, ddof=1)
+    return {"kid": float(np.mean(estimates)), "kid_se": float(deviation / np.sqrt(num_subsets))}
+
+
+def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
+    """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
+
+    Returns:
+        fid, and with metrics.bootstrap fid_se, its deviation over resamples of both sets of images.
+        Images that a resample repeats raise the distance itself: only the deviation is of use.
+    """
+    samples = comparison.generated, comparison.real.reference
+
+    def distance(x: np.ndarray, y: np.ndarray) -> float:
+        return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
+
+    values: Numbers = {"fid": distance(*samples)}
+    if config.bootstrap:
+        values["fid_se"] = bootstrap(distance, *samples, num_resamples=config.bootstrap)
+    return values
+
+
+def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
+    """Effective number of different generated images (see vendi_score); knows no reference.
+
+    Returns:
+        vendi, and with metrics.bootstrap vendi_se, its deviation over resamples of the images.
+        It grows with the number of images: compare equal numbers only.
+    """
+    values: Numbers = {"vendi": vendi_score(comparison.generated)}
+    if config.bootstrap:
+        values["vendi_se"] = bootstrap(
+            vendi_score, comparison.generated, num_resamples=config.bootstrap
+        )
+    return values

@@ -1,0 +1,380 @@
+"""Metrics of generated against real images: features -> statistics -> metric.
+
+A metric is a function of a comparison (feature matrices and classes) and the settings; it knows
+neither the images nor the extractor, whose label is added to its name here. Imports numpy only, so
+that settings are checked without torch. Draws nothing from, and leaves nothing in, global random
+state.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from model.config import MetricsConfig
+from model.errors import UsageError, check_choice
+from model.features.extractors import (
+    check_extractor,
+    check_images,
+    extract_features,
+    extractor_label,
+)
+from model.features.probe import check_counts
+from model.metrics.classes import (
+    compute_cas,
+    compute_class_kid,
+    compute_class_recall,
+    compute_classes,
+    compute_conditional_accuracy,
+)
+from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.distribution import compute_fid, compute_kid, compute_vendi
+from model.metrics.memorization import CLOSEST_SHARE, compute_memorization
+from model.metrics.pixels import digest_images, find_copies, pixel_statistics
+from model.metrics.precision_recall import (
+    compute_coverage,
+    compute_density,
+    compute_precision,
+    compute_recall,
+)
+
+PROBE_NEEDS = ("train", "train_labels", "reference_labels")
+"""Parts of RealFeatures that a probe and its accuracy on held-out images are made from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One entry of metrics.names."""
+
+    compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
+    """Raises UsageError where there are too few images to mean anything."""
+    needs: tuple[str, ...] = ()
+    """Parts of a Comparison and its RealFeatures that may be None but not for this metric."""
+    probe: Literal["never", "always", "unasked", "with_train"] = "never"
+    """When it fits a probe: always, for images that were not asked to be of a class, or wherever
+    training images are measured (for its ceiling)."""
+    shown: tuple[str, ...] = ()
+    """Which of its numbers a short table shows; empty for the one of its own name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The numbers of one set of images against a reference."""
+
+    values: dict[str, float]
+    """`kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """`class_share/<extractor label>` and so on -> class name -> number."""
+    warnings: list[str]
+    num_images: int
+    num_reference: int
+    num_train: int = 0
+    """Real training images compared with; 0 where no metric needs them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealImages:
+    """The real images of an evaluation."""
+
+    reference: np.ndarray
+    """(M, C, H, W) held-out images."""
+    reference_labels: np.ndarray | None = None
+    train: np.ndarray | None = None
+    """(K, C, H, W) images that were trained on."""
+    train_labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def validate_metrics(config: MetricsConfig) -> None:
+    """Raise UsageError, with a suggestion, for an unknown metric or extractor; imports no torch."""
+    for name in config.names:
+        check_choice("metrics.names", name, METRICS)
+    check_extractor(config)
+
+
+def needed(config: MetricsConfig) -> set[str]:
+    """The optional parts of a Comparison and its RealFeatures that the metrics need."""
+    return {part for name in config.names for part in METRICS[name].needs}
+
+
+def check_needs(config: MetricsConfig, available: set[str]) -> None:
+    """Raise UsageError, naming the metric, where a part it needs is not to be had.
+
+    Args:
+        config: Its names are known to exist.
+        available: Parts of a Comparison and its RealFeatures that there are.
+    """
+    reasons = {
+        "train": "real training images (with model evaluate: --train DIR)",
+        "train_labels": "real images with classes",
+        "reference_labels": "real images with classes",
+        "generated_labels": "images of a class-conditional model, or in class sub-folders",
+    }
+    for name in config.names:
+        for part in METRICS[name].needs:
+            if part not in available and part in reasons:
+                raise UsageError(
+                    f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
+                )
+
+
+def check_probe(
+    config: MetricsConfig,
+    *,
+    num_train: int,
+    num_classes: int,
+    class_counts: Sequence[int] = (),
+    class_names: Sequence[str] = (),
+    asked: bool = False,
+) -> None:
+    """Raise UsageError, naming a metric, where it needs a probe and none can be fitted.
+
+    Args:
+        config: Its names are known to exist.
+        num_train: Training images.
+        num_classes: C.
+        class_counts: (C,) training images of each class; empty where they are not known yet.
+        class_names: (C,) names; empty where they are not known yet.
+        asked: Whether the generated images were asked to be of classes.
+    """
+    fits = {"always": True, "unasked": not asked, "with_train": "train" in needed(config)}
+    for name in config.names:
+        if not fits.get(METRICS[name].probe, False):
+            continue
+        try:
+            check_counts(
+                class_counts, num_images=num_train, num_classes=num_classes, names=class_names
+            )
+        except UsageError as error:
+            raise UsageError(f"metrics.names must not have {name!r} here: {error}") from None
+
+
+def evaluate_images(
+    generated: np.ndarray,
+    real: RealImages,
+    config: MetricsConfig,
+    *,
+    generated_labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> Evaluation:
+    """Measure all of the generated images against all of the real ones.
+
+    Args:
+        generated: (N, C, H, W), uint8 or float32.
+        real: Of the same C, H, W and type.
+        config: Which metrics, and which extractor; num_images and sample_steps are the caller's.
+        generated_labels: (N,) classes that the generator was asked for.
+        device: Where the extractor runs.
+
+    Raises:
+        UsageError: For unknown names, fewer than two images, images that differ in shape, features
+            that are not finite, and metrics that need what is not there.
+    """
+    validate_metrics(config)
+    parts = present(real) if generated_labels is None else {*present(real), "generated_labels"}
+    check_needs(config, parts)
+    if real.train is not None and real.train_labels is not None:
+        C = len(real.class_names)
+        check_probe(
+            config,
+            num_train=len(real.train),
+            num_classes=C,
+            class_counts=[int(np.sum(real.train_labels == c)) for c in range(C)],
+            class_names=real.class_names,
+            asked=generated_labels is not None,
+        )
+    check_comparable("generated", generated, real.reference)
+    comparison = compare_images(
+        generated,
+        extract_real(real, config, device=device),
+        config,
+        generated_labels=generated_labels,
+        device=device,
+    )
+    return measure(comparison, config, pixels=pixel_statistics(generated))
+
+
+def extract_real(real: RealImages, config: MetricsConfig, *, device: str = "cpu") -> RealFeatures:
+    """Features of the real images, of the training images where the metrics of `config` need them.
+
+    Raises:
+        UsageError: As evaluate_images, for the real images.
+    """
+    check_comparable("reference", real.reference, real.reference)
+    train = real.train if "train" in needed(config) else None
+    if train is not None:
+        check_comparable("train", train, real.reference)
+    return RealFeatures(
+        reference=extract_features(real.reference, config, device=device),
+        train=None if train is None else extract_features(train, config, device=device),
+        reference_labels=real.reference_labels,
+        train_labels=real.train_labels,
+        class_names=real.class_names,
+        train_digests=None if train is None else digest_images(train),
+    )
+
+
+def compare_images(
+    generated: np.ndarray,
+    real: RealFeatures,
+    config: MetricsConfig,
+    *,
+    generated_labels: np.ndarray | None = None,
+    device: str = "cpu",
+) -> Comparison:
+    """The comparison of (N, C, H, W) generated images, of the real ones' shape and type."""
+    known = real.train_digests
+    return Comparison(
+        generated=extract_features(generated, config, device=device),
+        real=real,
+        generated_labels=generated_labels,
+        exact_copies=None if known is None else find_copies(generated, known),
+    )
+
+
+def present(parts: object) -> set[str]:
+    """Names of the fields of a dataclass that are not None."""
+    return {name for name in type(parts).__annotations__ if getattr(parts, name) is not None}
+
+
+def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
+    """Raise UsageError unless there are two images or more, of the reference's shape and type."""
+    if len(images) < 2:
+        raise UsageError(f"{name} images must be at least 2, got {len(images)}")
+    check_images(images)
+    if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
+        raise UsageError(
+            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} as the "
+            f"reference is, got {images.dtype} of shape {images.shape[1:]}"
+        )
+
+
+def measure(
+    comparison: Comparison, config: MetricsConfig, *, pixels: dict[str, float] | None = None
+) -> Evaluation:
+    """Compute the metrics of a comparison of one extractor's features.
+
+    Args:
+        comparison: Features, and classes where the metrics need them.
+        config: Which metrics; its extractor made the features.
+        pixels: Numbers of the images themselves, passed on.
+
+    Raises:
+        UsageError: For features that are not finite or not of one extractor, and metrics that need
+            what is not there.
+    """
+    check_features(comparison)
+    real = comparison.real
+    check_needs(config, present(comparison) | present(real))
+    label = extractor_label(config)
+    values: dict[str, float] = dict(pixels or {})
+    classes: dict[str, dict[str, float]] = {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in config.names:
+            for key, number in METRICS[name].compute(comparison, config).items():
+                if isinstance(number, np.ndarray):
+                    by_class = zip(real.class_names, number.tolist(), strict=True)
+                    classes[f"{key}/{label}"] = {c: x for c, x in by_class if np.isfinite(x)}
+                else:
+                    values[f"{key}/{label}"] = float(number)
+    # Finite images far out of any range (a diverging lineage of float data) can overflow a kernel.
+    overflown = [key for key, value in values.items() if not np.isfinite(value)]
+    return Evaluation(
+        values={key: value for key, value in values.items() if key not in overflown},
+        classes=classes,
+        warnings=list_warnings(comparison, config)
+        + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
+        num_images=len(comparison.generated),
+        num_reference=len(real.reference),
+        num_train=0 if real.train is None else len(real.train[: comparison.num_seen]),
+    )
+
+
+def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
+    """What a reader of the numbers should know of a comparison's numbers of images."""
+    label = extractor_label(config)
+    num_dimensions = comparison.generated.shape[1]
+    num_reference = len(comparison.real.reference)
+    num_images = min(len(comparison.generated), num_reference)
+    warnings = []
+    if "fid" in config.names and num_images <= num_dimensions:
+        warnings.append(
+            f"fid/{label} should have more images than its {num_dimensions} feature dimensions, "
+            f"got {num_images}: it is singular and biased upwards; compare kid/{label}"
+        )
+    if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
+        warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
+    if "memorization" in config.names and (num_reference + 1) * CLOSEST_SHARE < 1:
+        warnings.append(
+            f"near_copies/{label} should have at least {round(1 / CLOSEST_SHARE) - 1} reference "
+            f"images, got {num_reference}: fresh images give {1 / (num_reference + 1):.3g}, "
+            f"not {CLOSEST_SHARE:g}"
+        )
+    return warnings
+
+
+def check_features(comparison: Comparison) -> None:
+    """Raise UsageError unless all features are finite (N >= 2, D) matrices of one D."""
+    real = comparison.real
+    D = real.reference.shape[-1]
+    sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}
+    for name, features in sets.items():
+        if features is None:
+            continue
+        if features.ndim != 2 or len(features) < 2:
+            raise UsageError(
+                f"{name} features must be (N, D) with N at least 2, got {features.shape}"
+            )
+        finite = np.isfinite(features)
+        if not finite.all():
+            raise UsageError(
+                f"{name} features must be finite, got {finite.size - finite.sum()} nan or inf of "
+                f"{finite.size}; did the model diverge?"
+            )
+        if features.shape[1] != D:
+            raise UsageError(
+                f"{name} features must have the reference's {D} dimensions, got "
+                f"{features.shape[1]}; are both of one extractor?"
+            )
+
+
+METRICS: dict[str, Metric] = {
+    "kid": Metric(compute=compute_kid),
+    "fid": Metric(compute=compute_fid),
+    "precision": Metric(compute=compute_precision),
+    "recall": Metric(compute=compute_recall),
+    "density": Metric(compute=compute_density),
+    "coverage": Metric(compute=compute_coverage),
+    "vendi": Metric(compute=compute_vendi),
+    "memorization": Metric(
+        compute=compute_memorization, needs=("train",), shown=("memorized", "copying_z")
+    ),
+    "classes": Metric(
+        compute=compute_classes,
+        needs=PROBE_NEEDS,
+        probe="always",
+        shown=("class_tv", "probe_accuracy"),
+    ),
+    "class_kid": Metric(
+        compute=compute_class_kid,
+        needs=PROBE_NEEDS,
+        probe="unasked",
+        shown=("worst_class_kid",),
+    ),
+    "class_recall": Metric(
+        compute=compute_class_recall,
+        needs=PROBE_NEEDS,
+        probe="unasked",
+        shown=("worst_class_recall",),
+    ),
+    "conditional_accuracy": Metric(
+        compute=compute_conditional_accuracy,
+        needs=(*PROBE_NEEDS, "generated_labels"),
+        probe="always",
+    ),
+    "cas": Metric(
+        compute=compute_cas, needs=("generated_labels", "reference_labels"), probe="with_train"
+    ),
+}
+"""Metric by its name in metrics.names; adding one is a function and a line."""

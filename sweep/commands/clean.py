@@ -1,0 +1,156 @@
+"""`sweep clean`: delete what no lineage of a sweep needs. Must not import torch or ray."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import UsageError
+from sweep.commands.plan import format_bytes
+from sweep.lineage.datasets import find_card
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.records import LineageRecord, load_lineages
+from sweep.results_folder import read_sweep
+from sweep.store.folder import OLD_SECONDS
+from sweep.store.inventory import Item
+from sweep.store.store import Store, existing_store
+
+MEANINGS = {
+    "node": "models that no lineage names",
+    "dataset": "data sets that no lineage names",
+    "streams": "samples that no lineage names",
+    "scratch": "checkpoints",
+    "damaged": "damaged files that were set aside",
+    "remains": "unfinished files",
+}
+
+
+def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_run: bool) -> int:
+    """Delete what no lineage of the sweep needs, and print what that was; returns 0.
+
+    Args:
+        out: Results folder of the sweep.
+        store: Where its models are, where not there.
+        checkpoints: Also those of models that are not finished: they begin anew.
+        force: Also what no lineage of the sweep names, in a store of its own.
+        dry_run: Only say what would be deleted.
+
+    Raises:
+        UsageError: With `force`, the store is shared, or something is at work on it.
+    """
+    sweep = read_sweep(out)
+    kept = existing_store(out, store, sweep.resources)
+    own = kept.place == str(out.absolute())
+    live = {key for key, claim in kept.claims.read().items() if claim.live}
+    if force and not own:
+        raise UsageError(
+            f"--force must be used on a store that belongs to one sweep, got {kept.place}; "
+            "what other sweeps need of it cannot be told"
+        )
+    if force and live:
+        raise UsageError(
+            f"--force must wait until nobody works on {kept.place}, got {len(live)} at work; "
+            f"sweep stop {out} ends them"
+        )
+    lineages = plan_sweep(
+        sweep, lambda data: find_card(data, kept), on_gpu=sweep.base.train.precision == "bf16"
+    )
+    if any(lineage.card.fingerprint is None for lineage in lineages):
+        raise UsageError(
+            f"{kept.place} must hold the sweep's data set, got none, so that its models cannot be "
+            "told; run the same sweep command again first"
+        )
+    use = what_is_used(lineages, load_lineages(out))
+    items = kept.items()
+    chosen = [
+        item
+        for item in items
+        if in_vain(item, use, kept, own=own, checkpoints=checkpoints, force=force)
+        and not is_at_work(item, kept)
+    ]
+    sizes: Counter[str] = Counter()
+    for item in chosen:
+        sizes[item.kind] += item.size
+        if not (dry_run or is_at_work(item, kept)):  # looked at again: somebody may have come
+            kept.delete_item(item)
+    counts = Counter(item.kind for item in chosen)
+    for kind, count in sorted(counts.items()):
+        print(
+            f"{'would delete' if dry_run else 'deleted'}  {count:5,} {MEANINGS[kind]}, "
+            f"{format_bytes(sizes[kind])}"
+        )
+    if not chosen:
+        print("nothing to delete")
+    waiting = [i for i in items if i.kind == "scratch" and i.key in use.nodes and i not in chosen]
+    if waiting and not checkpoints:
+        print(
+            f"kept {len(waiting)} checkpoints of unfinished models, "
+            f"{format_bytes(sum(item.size for item in waiting))}; --checkpoints deletes them",
+            file=sys.stderr,
+        )
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """Keys of what a sweep names."""
+
+    nodes: set[str]
+    datasets: set[str]
+    streams: set[str] | None
+    """None where models are recorded whose samplers are not known any more."""
+
+
+def what_is_used(lineages: list[PlannedLineage], records: Iterable[LineageRecord]) -> Use:
+    """What the sweep names: by its settings, and by the records that analysis reads."""
+    planned = {node.key for lineage in lineages for node in lineage.nodes}
+    kept = list(records)
+    recorded = {key for record in kept for members in record.nodes for key in members}
+    return Use(
+        nodes=planned | recorded,
+        datasets={x.card.key for x in lineages} | {record.dataset for record in kept},
+        streams=streams_of_nodes(lineages) if recorded <= planned else None,
+    )
+
+
+def in_vain(
+    item: Item, use: Use, store: Store, *, own: bool, checkpoints: bool, force: bool
+) -> bool:
+    """Whether an item may go, if nobody works on it."""
+    old = item.age_seconds > OLD_SECONDS
+    if item.kind == "scratch":
+        if item.key in use.nodes:
+            return checkpoints or store.nodes.has(item.key)
+        if item.key in use.datasets or item.key.startswith("run-"):
+            return old
+        # In a store of its own: a claim on samples, or a model of settings that are no more.
+        return (own and (checkpoints or old)) or store.nodes.has(item.key)
+    if item.kind == "remains":
+        return old and not (store.nodes.has(item.key) or store.datasets.has(item.key))
+    if item.kind == "damaged":
+        return True
+    named = {"node": use.nodes, "dataset": use.datasets, "streams": use.streams}.get(item.kind)
+    return force and named is not None and item.key not in named
+
+
+def is_at_work(item: Item, store: Store) -> bool:
+    """Whether a live process has the claim on an item's key."""
+    claim = store.claims.read().get(item.key)
+    return claim is not None and claim.live
+
+
+def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
+    """Keys in the store of every stream that the lineages draw."""
+    from sweep.planning.blocks import store_key
+    from sweep.planning.keys import stream_key
+
+    found = set()
+    for lineage in lineages:
+        labels = [None, *range(lineage.card.num_classes)]
+        for node in lineage.nodes:
+            samplers = {node.settings.sample, *(plan.sample for plan in node.all_metrics)}
+            found |= {
+                store_key(stream_key(node.key, s), label) for s in samplers for label in labels
+            }
+    return found

@@ -1,0 +1,153 @@
+"""`sweep evaluate`: further metrics of a sweep's finished models, without training any.
+
+The request is kept in sweep.json, so that a later `sweep run` measures new models in the same way.
+"""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from model.config import MetricsConfig
+from model.errors import UsageError, writing
+from model.features.extractors import extractor_label
+from model.metrics.table import METRICS, validate_metrics
+from sweep.commands.run import run_analysis, short_path
+from sweep.config import SweepConfig
+from sweep.finished import look_up
+from sweep.lineage.datasets import find_card
+from sweep.planning.blocks import blocks_of, store_key
+from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep
+from sweep.planning.new_images import streams_of
+from sweep.planning.pool import Pool
+from sweep.records import WEIGHTS
+from sweep.results_folder import fill, read_sweep, write_sweep
+from sweep.status.drivers import present, run_key
+from sweep.store.store import Store, open_store
+
+NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
+"""Settings that a column's name tells apart; the others must be the same in one results folder."""
+
+
+def evaluate(
+    out: Path, metrics: MetricsConfig, *, store: str | None, address: str | None, command: str
+) -> int:
+    """Measure every finished model of a sweep; returns 0, or 1 if a measurement failed.
+
+    Raises:
+        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
+    """
+    out = out.absolute()
+    sweep = read_sweep(out)
+    validate_metrics(metrics)
+    added = additional(sweep, metrics)
+    if added is not None:
+        sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
+    kept = open_store(store or out, sweep.resources)
+    on_gpu = sweep.base.train.precision == "bf16"
+    lineages = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    work = missing_measurements(lineages, kept)
+    with writing(out):
+        write_sweep(out, sweep, command)
+    errors: dict[str, str] = {}
+    if work:
+        from sweep.tune.runner import measure_nodes
+
+        try:
+            with present(kept, run_key(out, sweep)):
+                errors = measure_nodes(
+                    work,
+                    lineages,
+                    kept,
+                    sweep,
+                    tune_dir=out / "tune",
+                    address=address,
+                    say=lambda line: print(line, file=sys.stderr, flush=True),
+                )
+        except KeyboardInterrupt:
+            fill(out, lineages, kept)
+            print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
+            raise
+    else:
+        print("nothing to measure: every number is there", file=sys.stderr)
+    from sweep.tensorboard import write_boards
+
+    with writing(out):
+        fill(out, lineages, kept)
+        write_boards(out, lineages, kept)
+    label = extractor_label(metrics)
+    shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
+    words = ["--metric", *shown] if shown else []
+    has_table = run_analysis("table", str(short_path(out)), *words)
+    for lineage, error in errors.items():
+        print(f"{lineage} failed: {error}", file=sys.stderr)
+    return 0 if has_table and not errors else 1
+
+
+def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:
+    """What of `metrics` the sweep does not measure yet; None where it measures all of it.
+
+    Raises:
+        UsageError: A metric of the same name would be measured in two ways.
+    """
+    label = extractor_label(metrics)
+    names = metrics.names
+    varies = any(axis.startswith("metrics.") for axis in sweep.axes())
+    for other in (*([] if varies else [sweep.base.metrics]), *sweep.evaluations):
+        if (extractor_label(other), other.num_images) != (label, metrics.num_images):
+            continue
+        shared = [name for name in names if name in other.names]
+        for setting, value in asdict(metrics).items():
+            before = getattr(other, setting)
+            if shared and setting not in NAMED and value != before:
+                raise UsageError(
+                    f"metrics.{setting} must be {before!r}, as where {shared[0]}/{label} was "
+                    f"measured before, got {value!r}; leave it out, or evaluate a copy of the run"
+                )
+        names = tuple(name for name in names if name not in shared)
+    return replace(metrics, names=names) if names else None
+
+
+def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[tuple[str, int]]:
+    """(lineage, generation) of finished models that lack a metric, each metric of each model once.
+
+    Raises:
+        UsageError: Its samples are not in the store and cannot be drawn.
+    """
+    seen = look_up(store, lineages)
+    found: dict[tuple[str, int], None] = {}
+    counted: set[tuple[str, str]] = set()
+    for lineage in lineages:
+        for node in lineage.nodes:
+            if not seen.has_node(node.key) or seen.read_node(node.key).status != "done":
+                break
+            for plan in node.all_metrics:
+                place = node.key, plan.spec
+                if place in counted or seen.read_metrics(*place) is not None:
+                    continue
+                check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
+                counted.add(place)
+                found[lineage.id, node.generation] = None
+    return list(found)
+
+
+def is_drawn(images: Pool, store: Store) -> bool:
+    """Whether all samples that a pool's images are chosen from are in the store."""
+    return all(
+        store.has_block(store_key(stream, label), block)
+        for (stream, label), count in streams_of(images).items()
+        for block in range(blocks_of(label, count))
+    )
+
+
+def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, drawn: bool) -> None:
+    """Raise UsageError where neither samples nor weights are there, or the real images are not."""
+    way_out = "name the folder of the run, or the run's --store"
+    if not store.datasets.has(lineage.card.key):
+        raise UsageError(
+            f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"
+        )
+    if not drawn and not store.nodes.has_file(node.key, WEIGHTS):
+        raise UsageError(
+            f"{store.place} must hold the samples or weights of {lineage.id}'s "
+            f"V_{node.generation}, got neither; {way_out}"
+        )

@@ -1,0 +1,160 @@
+"""`sweep run`: check everything, prepare the data, compute what is missing, show the results."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from model.errors import UsageError, writing
+from sweep.commands.plan import format_bytes, note_idle_settings, planned_bytes
+from sweep.config import SweepConfig
+from sweep.finished import done_keys
+from sweep.lineage.datasets import find_card, prepare_dataset
+from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
+from sweep.records import LineageRecord, load_sweep
+from sweep.results_folder import check_out, extend, fill, fill_part, write_sweep
+from sweep.status.drivers import present, run_key
+from sweep.status.known_sweeps import note
+from sweep.store.store import Store, open_store
+from sweep.tune.resources import check_machine
+
+
+def execute(
+    sweep: SweepConfig, out: Path, *, store: str | None, address: str | None, command: str
+) -> int:
+    """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
+
+    Raises:
+        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
+    """
+    out = out.absolute()
+    check_out(out)
+    if address is None:
+        check_machine(sweep.resources)
+    sweep = resolve(extend(sweep, out), address)
+    kept = open_store(store or out, sweep.resources)
+    kept.check()
+    on_gpu = sweep.base.train.precision == "bf16"
+    expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    check_space(expected, kept)
+    note_idle_settings(expected)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
+    with writing(out):
+        write_sweep(out, sweep if address is None else without_capacity(sweep), command)
+        if kept.place != str(out):
+            note(kept, run_key(out, sweep), load_sweep(out))
+        records = fill(out, lineages, kept)
+    errors: dict[str, str] = {}
+    if any(record.status in ("pending", "running") for record in records):
+        with present(kept, run_key(out, sweep)):
+            errors = compute(sweep, lineages, kept, out, address=address, command=command)
+        with writing(out):
+            records = fill(out, lineages, kept, errors=errors)
+    else:
+        print("nothing to compute: every model and metric is there", file=sys.stderr)
+    from sweep.tensorboard import write_boards
+
+    with writing(out):
+        write_boards(out, lineages, kept)
+    return conclude(out, records)
+
+
+def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
+    """The sweep with `auto` settings decided by this machine; on a cluster they must be set.
+
+    Raises:
+        UsageError: train.precision is auto and the sweep runs on a cluster.
+    """
+    if sweep.base.train.precision != "auto":
+        return sweep
+    if address is not None:
+        raise UsageError(
+            "train.precision must be fp32 or bf16 with --address, got 'auto'; "
+            "this machine cannot see the workers' GPUs"
+        )
+    import torch
+
+    from model.training.trainer import use_bf16
+
+    device = "cuda" if torch.cuda.is_available() and sweep.resources.device != "cpu" else "cpu"
+    precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"
+    train = replace(sweep.base.train, precision=precision)
+    return replace(sweep, base=replace(sweep.base, train=train))
+
+
+def without_capacity(sweep: SweepConfig) -> SweepConfig:
+    """The sweep without what a cluster may grow to, which is nothing of the machine of a reader."""
+    return replace(sweep, resources=replace(sweep.resources, num_cpus=None, num_gpus=None))
+
+
+def check_space(lineages: list[PlannedLineage], store: Store) -> None:
+    """Raise UsageError unless the store has room for what is missing."""
+    done = done_keys(store, lineages)
+    missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
+    needed, free = planned_bytes(lineages, missing), store.free_bytes()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
+            f"{format_bytes(free)} free; free some or use another --out or --store"
+        )
+
+
+def compute(
+    sweep: SweepConfig,
+    lineages: list[PlannedLineage],
+    store: Store,
+    out: Path,
+    *,
+    address: str | None,
+    command: str,
+) -> dict[str, str]:
+    """Run the trials; on Ctrl-C say how to resume."""
+    from sweep.tensorboard import write_boards
+    from sweep.tune.runner import run_lineages
+
+    known = {lineage.id: lineage for lineage in lineages}
+
+    def show(name: str) -> None:
+        """Show a lineage that has got further: in the results folder, and in TensorBoard."""
+        with suppress(OSError, ValueError):  # it is shown at the end again, and must not end a run
+            fill_part(out, [known[name]], store)
+            write_boards(out, [known[name]], store)
+
+    try:
+        return run_lineages(
+            lineages, store, sweep, tune_dir=out / "tune", address=address, show=show
+        )
+    except KeyboardInterrupt:
+        fill(out, lineages, store)
+        print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
+        raise
+
+
+def conclude(out: Path, records: list[LineageRecord]) -> int:
+    """Print the table and where to look further; returns 1 if anything is missing."""
+    shown = short_path(out)
+    figures = shown / "figures"
+    has_table = run_analysis("table", str(shown))
+    has_figures = run_analysis("figure", str(shown), "--out", str(figures), quiet=True)
+    print(f"figures:      {figures}/")
+    print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
+    bad = [record for record in records if record.status != "done"]
+    for record in bad:
+        print(f"{record.id} {record.status}: {record.error}", file=sys.stderr)
+    return 0 if has_table and has_figures and not bad else 1
+
+
+def short_path(path: Path) -> Path:
+    """A path as seen from the working directory, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def run_analysis(*words: str, quiet: bool = False) -> bool:
+    """Run a command of analysis, in a process of its own as users do; returns whether it worked."""
+    # -P: a user's own analysis/ in the working directory must not be taken for ours.
+    command = [sys.executable, "-P", "-m", "analysis", *words]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)
+    return done.returncode == 0

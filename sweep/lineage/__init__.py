@@ -1,0 +1,1 @@
+"""One lineage computed: train, sample, measure, build the next pool."""

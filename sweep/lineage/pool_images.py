@@ -1,0 +1,295 @@
+"""From a pool's manifest to its images, classes and features: what is selected, and by what.
+
+A selection is made once and kept in the store with the scores that made it. Must not know how
+nodes are trained, nor Ray.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH
+from model.config import FilterConfig, MetricsConfig, SampleConfig
+from model.data.datasets import Dataset
+from model.errors import UsageError
+from model.features.probe import Probe, fit_probe
+from model.filters.table import FILTERS, select
+from model.job import Diverged
+from model.randomness import Purpose, generator
+from sweep.config import key_defaults, restored
+from sweep.lineage.measurement import Measurement
+from sweep.lineage.sample_streams import Streams
+from sweep.planning.blocks import block_size, blocks_with, store_key
+from sweep.planning.keys import digest
+from sweep.planning.lineages import NodePlan
+from sweep.planning.new_images import PROBE
+from sweep.planning.pool import (
+    RANDOM,
+    Pool,
+    Segment,
+    Selected,
+    Source,
+    first_images,
+    pool_from_recipe,
+    pool_recipe,
+    pool_rows,
+    pool_size,
+    random_positions,
+)
+from sweep.records import DatasetCard, Json
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
+
+MAY_LACK = ("threshold-decay", "near-duplicates")
+"""Filters that a collapsed model's candidates may fail, however many there are."""
+SELECTIONS_VERSION = 1
+"""Raised whenever the same candidates and settings would keep others."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Sources:
+    """The images that the pools of a lineage name."""
+
+    card: DatasetCard
+    data: Dataset
+    store: Store
+    streams: Streams
+    measurement: Measurement
+    node_of: Callable[[str], tuple[NodePlan, SampleConfig]]
+    """A stream's key to the node and the sampler that draw it."""
+    weights: Mapping[str, str]
+    """Files of extractors' weights by their SHA-256, and of published ones by the extractor's name,
+    where settings name some."""
+    _probes: dict[str, Probe] = field(default_factory=dict)
+
+    def images(self, pool: Pool) -> np.ndarray:
+        """(N, C, H, W) images of a pool, in order; streams are drawn as far as they are missing.
+
+        Raises:
+            Diverged: A model's images are not finite, or none are of a class that is asked for.
+        """
+        self.fill(pool)
+        parts = [self.source_images(source) for source in pool]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def fill(self, pool: Pool) -> None:
+        """Draw what is missing of a pool's own streams, whose classes share network calls."""
+        ranges: dict[str, dict[int | None, range]] = {}
+        for segment in own_segments(pool):
+            of_stream = ranges.setdefault(segment.source, {})
+            known = of_stream.get(segment.label, range(segment.start, segment.stop))
+            of_stream[segment.label] = range(
+                min(known.start, segment.start), max(known.stop, segment.stop)
+            )
+        for stream, wanted in ranges.items():
+            self.streams.fill(*self.node_of(stream), wanted)
+
+    def source_images(self, source: Source) -> np.ndarray:
+        """The images of one source."""
+        if isinstance(source, Selected):
+            kept = self.choose(source)[source.start : source.stop]
+            return self.images(first_images(source.of, int(kept.max()) + 1))[kept]
+        if source.kind == "real":
+            return self.data.images[self.data.train[source.start : source.stop]]
+        return self.stream_images(source)
+
+    def stream_images(self, segment: Segment) -> np.ndarray:
+        """The images of a range of a stream."""
+        node, sample = self.node_of(segment.source)
+        images = range(segment.start, segment.stop)
+        return self.streams.read(node, sample, {segment.label: images})[segment.label]
+
+    def labels(self, pool: Pool) -> np.ndarray:
+        """(N,) int64 classes of a pool's images; -1 where there are none."""
+        labels = None if self.data.labels is None else self.data.labels[self.data.train]
+        return pool_rows(pool, labels, self.choose).labels
+
+    def features(self, pool: Pool, config: MetricsConfig) -> np.ndarray:
+        """(N, D) float32 features of a pool's images, those of whole streams kept in the store."""
+        self.fill_features(pool, config)
+        return np.concatenate([self.source_features(source, config) for source in pool])
+
+    def fill_features(self, pool: Pool, config: MetricsConfig) -> None:
+        """Extract what is missing of the features of a pool's own class streams, all at once.
+
+        An extractor runs on batches of one padded shape, which a class's small blocks leave empty.
+        """
+        self.fill(pool)
+        blocks = {
+            (store_key(segment.source, segment.label), block): replace(
+                segment, start=block * CLASS_BLOCK, stop=(block + 1) * CLASS_BLOCK
+            )
+            for segment in own_segments(pool)
+            if segment.label is not None
+            for block in blocks_with(segment.label, range(segment.start, segment.stop))
+        }
+        missing = [
+            ({"stream": key}, block, self.stream_images(blocks[key, block]))
+            for key, block in sorted(blocks)
+            if self.measurement.lacks({"stream": key}, block, config)
+        ]
+        self.measurement.extract_blocks(missing, config)
+
+    def source_features(self, source: Source, config: MetricsConfig) -> np.ndarray:
+        """The features of one source."""
+        if isinstance(source, Selected):
+            kept = self.choose(source)[source.start : source.stop]
+            return self.features(first_images(source.of, int(kept.max()) + 1), config)[kept]
+        if source.kind == "real":
+            part = self.measurement.part("train", self.data.train, config)
+            return part[source.start : source.stop]
+        size = block_size(source.label)
+        blocks = blocks_with(source.label, range(source.start, source.stop))
+        first = blocks.start * size
+        images = self.stream_images(replace(source, start=first, stop=blocks.stop * size))
+        key: Json = {"stream": store_key(source.source, source.label)}
+        found = self.measurement.features(key, images, config, block=size, first=blocks.start)
+        return found[source.start - first : source.stop - first]
+
+    def choose(self, selected: Selected) -> np.ndarray:
+        """The positions among its candidates that a selection keeps, (keep,) int64, each once."""
+        if selected.by["name"] == RANDOM:
+            return random_positions(selected)
+        return self.selection(selected)[0]
+
+    def selection(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """What a selection keeps, and each looked-at candidate's score; made once, then read."""
+        key = selection_key(selected)
+        for _ in range(2):
+            try:
+                if self.store.has_block(key, 1, shelf="selections"):
+                    return (
+                        self.store.read_block(key, 0, shelf="selections"),
+                        self.store.read_block(key, 1, shelf="selections"),
+                    )
+            except (CorruptError, FileNotFoundError):
+                for index in (0, 1):
+                    self.store.discard_block(key, index, shelf="selections")
+        by_class = selected.by["name"] == PROBE
+        kept, scores = (self.find_class if by_class else self.filter)(selected)
+        self.store.write_block(key, 0, kept, shelf="selections")
+        self.store.write_block(key, 1, scores, shelf="selections")
+        return kept, scores
+
+    def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """What a filter keeps of its candidates, and their scores."""
+        by, count = selected.by, pool_size(selected.of)
+        config = filter_config(by)
+        entry = FILTERS[config.name]
+        real = pool_from_recipe(by["real"])
+        candidates, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
+        if entry.needs_features:
+            candidates = self.features(selected.of, self.judge(selected))
+        known = self.known_labels(real)
+        if entry.needs_real:
+            real_features = self.features(real, self.judge(selected))
+            if selected.label is not None and not entry.needs_labels:
+                real_features = real_features[known == selected.label]  # a class among its own
+        asked = None if selected.label is None else np.full(count, selected.label, np.int64)
+        try:
+            found = select(
+                config.name,
+                candidates,
+                selected.keep,
+                real_features,
+                real_labels=known if entry.needs_labels else None,
+                labels=asked,
+                num_classes=self.card.num_classes,
+                class_names=self.card.class_names,
+                rng=generator(tuple(by["seed"]), Purpose.POOL),
+                config=config,
+            )
+        except UsageError as error:
+            if config.name not in MAY_LACK:
+                raise
+            # Settings were checked before: the images are too much alike.
+            raise Diverged(str(error)) from None
+        return found.indices, found.scores
+
+    def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
+        """The first images that the probe says are of a class, and all their probabilities of it.
+
+        Raises:
+            Diverged: Among all candidates there are not enough: the model has lost the class.
+        """
+        (stream,) = selected.of
+        assert isinstance(stream, Segment)
+        probe, judge, label = self.probe(selected), self.judge(selected), selected.by["class"]
+        looked, found, scores = 0, np.empty(0, np.int64), np.empty(0)
+        while len(found) < selected.keep:
+            if looked >= stream.stop:
+                name = self.card.class_names[label] if self.card.class_names else label
+                raise Diverged(
+                    f"V_{stream.generation} made {len(found)} images of class {name} in "
+                    f"{stream.stop:,}, where {selected.keep} were needed (pool.draws_per_image)"
+                )
+            batch = Segment(
+                kind="synthetic",
+                source=stream.source,
+                start=looked,
+                stop=min(looked + SAMPLE_BATCH, stream.stop),
+            )
+            probabilities = probe.probabilities(self.features((batch,), judge))
+            of_class = np.flatnonzero(probabilities.argmax(axis=1) == label)
+            found = np.concatenate([found, looked + of_class])
+            scores = np.concatenate([scores, probabilities[:, label]])
+            looked = batch.stop
+        return found[: selected.keep], scores
+
+    def probe(self, selected: Selected) -> Probe:
+        """The classifier of a selection's real images, fitted once."""
+        judge = {k: v for k, v in selected.by.items() if k not in ("class", "name", "seed")}
+        key = digest(judge)
+        if key not in self._probes:
+            real = pool_from_recipe(selected.by["real"])
+            labels = self.known_labels(real)
+            assert labels is not None
+            self._probes[key] = fit_probe(
+                self.features(real, self.judge(selected)),
+                labels,
+                num_classes=self.card.num_classes,
+                class_names=self.card.class_names,
+            )
+        return self._probes[key]
+
+    def judge(self, selected: Selected) -> MetricsConfig:
+        """The extractor of a selection."""
+        by = selected.by
+        return MetricsConfig(
+            names=(),
+            extractor=by["extractor"],
+            weights=(
+                self.weights[by["weights"]]
+                if "weights" in by
+                else self.weights.get(by["extractor"])
+            ),
+            resolution=by["resolution"],
+            precision=by["precision"],
+        )
+
+    def known_labels(self, pool: Pool) -> np.ndarray | None:
+        """(N,) classes of real images, or None where the data have none."""
+        return None if self.data.labels is None else self.labels(pool)
+
+
+def filter_config(by: Json) -> FilterConfig:
+    """A filter's settings from a recipe, which leaves out those at their frozen `key_default`."""
+    config = FilterConfig()
+    given = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
+    return restored(config, given, "filter.")
+
+
+def own_segments(pool: Pool) -> Iterator[Segment]:
+    """The ranges of streams that a pool names, but for those where a probe looks for a class."""
+    for source in pool:
+        if isinstance(source, Selected):
+            yield from own_segments(source.of) if source.by["name"] != PROBE else ()
+        elif source.kind == "synthetic":
+            yield source
+
+
+def selection_key(selected: Selected) -> str:
+    """Name of what a selection keeps, whatever part of it is used."""
+    whole = replace(selected, start=0, stop=selected.keep)
+    return digest({"version": SELECTIONS_VERSION, "selection": pool_recipe((whole,))})

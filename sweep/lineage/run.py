@@ -1,0 +1,387 @@
+"""The lineage loop: train, sample, measure, build the next pool, and again.
+
+Every step looks in the store first and computes only what is missing, so that a lineage resumes by
+being run again and shares its past with others. Must not import ray or tyro.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from model.best_checkpoint import validation_score
+from model.checkpoint import Checkpoint
+from model.config import ImagesOn, MetricsConfig, SampleConfig
+from model.data.datasets import Dataset
+from model.families import family_of
+from model.features.extractors import weights_digest
+from model.filters.table import feature_settings
+from model.job import Diverged, Fit, TrainingJob
+from model.randomness import Purpose
+from model.streams import Stream
+from model.training.length import ema_init_left
+from sweep.config import LineageConfig
+from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
+from sweep.lineage.measurement import Measurement
+from sweep.lineage.pool_images import Sources
+from sweep.lineage.sample_streams import Streams
+from sweep.lineage.work import WAIT_SECONDS, NodeScratch, Work
+from sweep.planning.keys import stream_key
+from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
+from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
+from sweep.planning.members import member_config, members_of
+from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
+from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
+from sweep.store.arrays import dump_arrays
+from sweep.store.folder import CorruptError
+from sweep.store.store import Store
+
+CURVE_POINTS = 500
+"""Most points of a stored training curve; longer ones are averaged in bins."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """What a lineage yields after each of its models."""
+
+    node: NodeRecord
+    metrics: tuple[MetricsRecord, ...] = ()
+    """Its own, of each specification; none where a model of the generation diverged."""
+    mixture: tuple[MetricsRecord, ...] = ()
+    """The same of all images that enter the next pool, beside the first model of each generation,
+    where these are not simply its first ones."""
+    num_members: int = 1
+    """Models of the generation."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LineageRun:
+    """A lineage being computed: its settings, its data, and where results and progress go."""
+
+    config: LineageConfig
+    card: DatasetCard
+    data: Dataset
+    store: Store
+    evaluations: tuple[MetricsConfig, ...] = ()
+    """What is measured of each generation beside the lineage's own metrics."""
+    name: str = "lineage"
+    """Shown beside its progress."""
+    device: str = "cpu"
+    images_on: ImagesOn = "auto"
+    checkpoint_seconds: float = 60.0
+    on_progress: Callable[[Json], None] | None = None
+    """Called in the trial's thread with each progress; a test may raise here to interrupt."""
+    start_beside: Callable[[NodePlan], None] | None = None
+    """Starts the training of a further member elsewhere, if there is room; it need not succeed."""
+    nodes: list[NodePlan] = field(init=False)
+    _work: Work = field(init=False)
+    _measurement: Measurement = field(init=False)
+    sources: Sources = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = plan_lineage(self.config, self.card, self.evaluations)
+        self._work = Work(
+            store=self.store,
+            name=self.name,
+            generations=self.config.generations,
+            on_progress=self.on_progress,
+        )
+        self._measurement = Measurement(
+            card=self.card, data=self.data, store=self.store, device=self.device
+        )
+        streams = Streams(
+            store=self.store,
+            work=self._work,
+            seed=self.config.seed,
+            device=self.device,
+            read_checkpoint=self.read_checkpoint,
+        )
+        judges = [feature_settings(member.filter) for member in members_of(self.config)]
+        self.sources = Sources(
+            card=self.card,
+            data=self.data,
+            store=self.store,
+            streams=streams,
+            measurement=self._measurement,
+            node_of=self.node_of,
+            weights={
+                weights_digest(judge) or judge.extractor: judge.weights
+                for judge in judges
+                if judge.weights
+            },
+        )
+
+    def generations(self) -> Iterator[Generation]:
+        """Compute what is missing, node by node; ends early after a generation with one diverged.
+
+        What is measured of a mixture comes with the first model of its generation.
+        """
+        for members in by_generation(self.nodes):
+            self.spread(members)
+            records = [self.ensure_node(node) for node in members]
+            if any(record.status == "diverged" for record in records):
+                for record in records:
+                    yield Generation(node=record, num_members=len(records))
+                return
+            for node, record in zip(members, records, strict=True):
+                found, own = self.ensure_all_metrics(node), len(node.metrics)
+                yield Generation(
+                    node=record,
+                    metrics=found[:own],
+                    mixture=found[own:],
+                    num_members=len(records),
+                )
+        # One that was set aside on the way lost its numbers with its weights.
+        for node in self.nodes:
+            self.ensure_all_metrics(node)
+
+    def spread(self, members: list[NodePlan]) -> None:
+        """Start the missing members but the first elsewhere; this process trains what is left."""
+        missing = [node for node in members if not self.store.nodes.has(node.key)]
+        for node in missing[1:] if self.start_beside else ():
+            assert self.start_beside is not None
+            self.start_beside(node)
+
+    def train(self, generation: int, member: int) -> None:
+        """Train one model, whose pool's models are there, if nobody has."""
+        self.ensure_node(by_generation(self.nodes)[generation - 1][member])
+
+    def measure(self, generation: int) -> None:
+        """Compute what is missing of a trained generation's metrics."""
+        for node in by_generation(self.nodes)[generation - 1]:
+            self.ensure_all_metrics(node)
+
+    def ensure_all_metrics(self, node: NodePlan) -> tuple[MetricsRecord, ...]:
+        """The node's numbers under every specification, then those of the mixture beside it."""
+        return tuple(self.ensure_metrics(node, plan) for plan in node.all_metrics)
+
+    def ensure_node(self, node: NodePlan) -> NodeRecord:
+        """The node's record, after training it if nobody has."""
+        while not self.store.nodes.has(node.key):
+            with self._work.on(node.key, node, "train") as claim:
+                if claim is None:
+                    time.sleep(WAIT_SECONDS)
+                elif not self.store.nodes.has(node.key):
+                    self.train_node(node)
+        return self.store.nodes.read(node.key)
+
+    def train_node(self, node: NodePlan) -> None:
+        """Train, draw the preview and publish; a model that diverges is published as such.
+
+        So is one whose pool cannot be made, as the model before it makes no images, or none of a
+        class that is needed.
+        """
+        started = time.perf_counter()
+        files = {"config.json": dump_json(node.inputs)}
+        fit, reason = Fit(checkpoint=Checkpoint(tensors={})), None
+        try:
+            images = self.sources.images(node.pool)
+            labels = self.sources.labels(node.pool) if self.card.num_classes else None
+            self._work.progress(node, "train")
+            started = time.perf_counter()
+            fit = family_of(node.settings.model.family).fit(images, labels, self.job(node))
+            files |= {
+                WEIGHTS: fit.checkpoint.to_bytes(),
+                "preview.png": self.preview(fit.checkpoint, node),
+                "curves.npz": dump_curves(fit.curves),
+            }
+        except Diverged as error:
+            reason = str(error)
+        record = self.node_record(node, fit, reason, time.perf_counter() - started)
+        manifest = {"segments": node.inputs["recipe"], "num_images": node.num_images}
+        files["pool.json"] = dump_json(manifest)
+        self.store.nodes.publish(node.key, files, record)
+        self.store.drop_scratch(node.key)
+
+    def job(self, node: NodePlan) -> TrainingJob:
+        """What a node's training needs beside its images."""
+        settings = node.settings
+        seed = (self.config.seed, node.generation, node.member)
+        initial = None
+        if node.parent:
+            initial = self.read_checkpoint(next(n for n in self.nodes if n.key == node.parent))
+        first = None
+        if settings.model.normalization == "first_pool":
+            first = self.sources.images(by_generation(self.nodes)[0][node.member].pool)
+        return TrainingJob(
+            model=settings.model,
+            train=settings.train,
+            num_steps=node.num_steps,
+            seed=seed,
+            num_classes=self.card.num_classes,
+            class_names=tuple(self.card.class_names),
+            bounded=self.card.bounded,
+            device=self.device,
+            images_on=self.images_on,
+            initial=initial,
+            first_images=first,
+            score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,
+            scratch=NodeScratch(self.store, node.key),
+            checkpoint_seconds=self.checkpoint_seconds,
+            progress=lambda progress: self._work.train_progress(node, progress),
+        )
+
+    def node_of(self, stream: str) -> tuple[NodePlan, SampleConfig]:
+        """The node and the sampler that draw a stream."""
+        for node in self.nodes:
+            if node.stream == stream:
+                return node, node.settings.sample
+            for plan in node.metrics:
+                if stream_key(node.key, plan.sample) == stream:
+                    return node, plan.sample
+        raise KeyError(stream)
+
+    def read_checkpoint(self, node: NodePlan) -> Checkpoint:
+        """A node's weights; a node whose files are damaged is set aside and trained again."""
+        try:
+            data = self.store.nodes.read_file(node.key, WEIGHTS)
+        except CorruptError:
+            self.store.nodes.withdraw(node.key)
+            self.ensure_node(node)
+            data = self.store.nodes.read_file(node.key, WEIGHTS)
+        return Checkpoint.from_bytes(data, source=node.key)
+
+    def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
+        """The preview PNG: the same noise in every generation of a lineage, classes in turn."""
+        stream = Stream(
+            checkpoint=checkpoint,
+            config=node.settings.sample,
+            seed=(self.config.seed, node.member),
+            purpose=Purpose.PREVIEW,
+            device=self.device,
+        )
+        return preview_png(stream.preview(PREVIEW_IMAGES), preview_limits(self.data))
+
+    def score_function(
+        self, node: NodePlan, seed: tuple[int, ...]
+    ) -> Callable[[Checkpoint], float]:
+        """KID of a checkpoint's images against the validation images, for train.select=best_kid."""
+        config = member_config(self.config, node.settings)
+        labels = None
+        if node.settings.model.conditional and self.data.labels is not None:
+            labels = self.data.labels[self.data.validation]
+        return validation_score(
+            self.data.images[self.data.validation],
+            metrics_sample(config),
+            selection_metrics(config),
+            seed=seed,
+            labels=labels,
+            device=self.device,
+        )
+
+    def ensure_metrics(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
+        """Numbers under a specification, kept with the node, after measuring if nobody has.
+
+        Images that cannot be made (of a class that the model has lost) have no numbers: the record
+        then says so in its warnings.
+        """
+        try:
+            if (found := self.store.read_metrics(node.key, plan.spec)) is not None:
+                return found
+        except CorruptError:
+            pass  # measured again below, and written over
+        started = time.perf_counter()
+        streams = self.sources.streams
+        num_drawn, draw_seconds = streams.num_drawn, streams.draw_seconds
+        try:
+            images = self.sources.images(plan.images)
+            features = self.sources.features(plan.images, plan.config)
+        except Diverged as error:
+            record = self._measurement.lacking(plan, str(error), started=started)
+        else:
+            self._work.progress(node, "measure")
+            asked = self.sources.labels(plan.images) if plan.labels else None
+            record = self._measurement.measure(
+                plan, images, features, generated_labels=asked, started=started
+            )
+        record = replace(
+            record,
+            num_drawn=streams.num_drawn - num_drawn,
+            draw_seconds=streams.draw_seconds - draw_seconds,
+            device=device_name(self.device),
+            num_threads=torch.get_num_threads(),
+        )
+        self.store.write_metrics(node.key, plan.spec, record)
+        return record
+
+    def node_record(
+        self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
+    ) -> NodeRecord:
+        """The record of a trained (or diverged) node."""
+        settings, rows = node.settings, self.rows(node)
+        left = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
+        return NodeRecord(
+            key=node.key,
+            status="done" if reason is None else "diverged",
+            reason=reason,
+            seed=self.config.seed,
+            generation=node.generation,
+            member=node.member,
+            family=settings.model.family,
+            num_images=node.num_images,
+            origins=count_origins(rows),
+            class_counts=self.class_counts(rows),
+            num_steps=node.num_steps,
+            images_seen=fit.images_seen,
+            views_per_image=fit.images_seen / node.num_images,
+            ema_init_left=left,
+            final_loss=fit.final_loss,
+            seconds=fit.seconds or seconds,
+            images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
+            device=device_name(self.device),
+            num_threads=torch.get_num_threads(),
+            precision=fit.checkpoint.settings.get("precision", settings.train.precision),
+            weights_sha256=fit.checkpoint.digest("ema."),
+            files={},
+            environment=environment(),
+        )
+
+    def rows(self, node: NodePlan) -> Rows:
+        """Where a node's images come from, after a look at them where it needs one."""
+        labels = self.card.train_labels or None
+        try:
+            return pool_rows(node.pool, labels, self.sources.choose)
+        except Diverged:  # the pool could not be made
+            return pool_rows(node.pool, labels)
+
+    def class_counts(self, rows: Rows) -> dict[str, int]:
+        """Images of a pool by class name, where every image's class is known."""
+        labels, names = rows.labels, self.card.class_names
+        if not names or (labels == UNKNOWN).any():
+            return {}
+        counts = np.bincount(labels, minlength=len(names)).tolist()
+        return dict(zip(names, counts, strict=True))
+
+
+def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
+    """Curves as npz bytes, averaged in at most CURVE_POINTS bins."""
+    length = max((len(values) for values in curves.values()), default=0)
+    edges = np.unique(np.linspace(0, length, min(length, CURVE_POINTS) + 1).astype(int))
+    binned = {
+        name: np.add.reduceat(values.astype(np.float64), edges[:-1]) / np.diff(edges)
+        for name, values in curves.items()
+    }
+    return dump_arrays(**{name: values.astype(np.float32) for name, values in binned.items()})
+
+
+def device_name(device: str) -> str:
+    """The device as a person knows it."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"
+
+
+def environment() -> Json:
+    """Versions under which a node was computed; its bits repeat only under the same."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "collapse-sweep": version("collapse-sweep"),
+        "platform": platform.platform(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }

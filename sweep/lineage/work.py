@@ -1,0 +1,86 @@
+"""What a running lineage shows of itself, its claims, and the saved states of its trainings."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from model.job import Progress
+from sweep.planning.lineages import NodePlan
+from sweep.records import Json
+from sweep.store.claims import Claim, ClaimLost, Heartbeat
+from sweep.store.store import Store
+
+WAIT_SECONDS = 0.5
+"""Pause between looks at something that another process is computing."""
+STATE = "training.safetensors"
+"""Name of a running training's saved state in its scratch."""
+
+
+class NodeScratch:
+    """A training's saved state in the store (model.job.Scratch)."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, key
+
+    def load(self) -> bytes | None:
+        """The newest whole state that any process left."""
+        return self.store.load_scratch(self.key, STATE)
+
+    def save(self, data: bytes) -> None:
+        """Keep a state."""
+        self.store.save_scratch(self.key, STATE, data)
+
+
+@dataclass(kw_only=True, slots=True)
+class Work:
+    """The claims and the position of one lineage."""
+
+    store: Store
+    name: str
+    """The lineage, shown beside its progress."""
+    generations: int
+    on_progress: Callable[[Json], None] | None = None
+    """Called in the trial's thread with each progress; a test may raise here to interrupt."""
+    _position: Json = field(default_factory=dict)
+    _heartbeat: Heartbeat | None = None
+    """Of the innermost claim that is held."""
+
+    @contextmanager
+    def on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
+        """Hold the claim on a key with a heartbeat, or yield None if another process has it."""
+        claim = self.store.claims.take(key)
+        if claim is None:
+            self.progress(node, "wait")
+            yield None
+            return
+        outer = self._position, self._heartbeat
+        self._position = dict(self._position)
+        with claim, Heartbeat(claim, self._position) as heartbeat:
+            self._heartbeat = heartbeat
+            try:
+                self.progress(node, stage)
+                yield claim
+            except ClaimLost:
+                pass  # whoever took over publishes the same numbers; look again
+            finally:
+                self._position, self._heartbeat = outer
+
+    def train_progress(self, node: NodePlan, progress: Progress) -> None:
+        """Pass on a training's progress, and stop it where its claim was lost."""
+        self.progress(node, "train", **asdict(progress))
+        if self._heartbeat is not None and self._heartbeat.lost is not None:
+            raise self._heartbeat.lost
+
+    def progress(self, node: NodePlan, stage: str, **numbers: float) -> None:
+        """Say where the lineage stands: lineage, generation, stage, and numbers of the stage."""
+        position = {
+            "lineage": self.name,
+            "generation": node.generation,
+            "generations": self.generations,
+            "stage": stage,
+            "num_images": node.num_images,
+            **numbers,
+        }
+        self._position.update(position)
+        if self.on_progress is not None:
+            self.on_progress(position)

@@ -1,0 +1,1 @@
+"""What a sweep will compute: lineages, pools, keys, before anything runs."""

@@ -1,0 +1,371 @@
+"""What a lineage will compute, before anything runs: the pools, keys and steps of its nodes.
+
+Settings and a data set's card determine every pool, and so every key, of a lineage: recipes name
+streams and ranges, never pixels. So a sweep's tree is known beforehand. Must not import torch or
+ray.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from model.config import DataConfig, MetricsConfig
+from model.errors import UsageError
+from model.family_facts import FAMILY_FACTS, check_package
+from model.features.extractors import weights_digest
+from model.filters.table import feature_settings
+from model.metrics.table import validate_metrics
+from model.training.length import (
+    check_last_batch,
+    count_images,
+    training_steps,
+)
+from sweep.config import LineageConfig, SweepConfig
+from sweep.planning.keys import canonical, digest, node_inputs, stream_key
+from sweep.planning.measurements import (
+    MetricsPlan,
+    plan_all_metrics,
+    plan_metrics,
+    plan_selection,
+)
+from sweep.planning.members import Member, member_config, members_of
+from sweep.planning.new_images import (
+    Entry,
+    check_entering,
+    check_judges,
+    entering_images,
+    member_pool,
+    streams_of,
+)
+from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
+from sweep.planning.rules import Step, first_pool, rule_of
+from sweep.records import DatasetCard, Json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePlan:
+    """One model: what it trains on and for how long, and which samples it owes."""
+
+    key: str
+    inputs: Json
+    """All that the key is the hash of."""
+    generation: int
+    member: int
+    settings: Member
+    """How it is trained and sampled."""
+    pool: Pool
+    num_steps: int
+    images_seen: int
+    stream: str
+    """Stream of the images that enter the next pool."""
+    parent: str = ""
+    """Key of the node whose weights it continues from; empty from scratch."""
+    new: Pool = ()
+    """Its images that the lineage's next pool takes; none in its last generation."""
+    metrics: tuple[MetricsPlan, ...] = ()
+    """What is measured of it."""
+    mixture: tuple[MetricsPlan, ...] = field(default=())
+    """What is measured of all images that enter the next pool, where these are not simply the first
+    of one model; with the generation's first member."""
+
+    @property
+    def num_images(self) -> int:
+        """Size of the pool."""
+        return pool_size(self.pool)
+
+    @property
+    def num_new(self) -> int:
+        """How many of its images the lineage's next pool takes."""
+        return pool_size(self.new)
+
+    @property
+    def num_drawn(self) -> int:
+        """How many images of its stream the lineage's next pool needs, at least."""
+        return sum(streams_of(self.new).values())
+
+    @property
+    def all_metrics(self) -> tuple[MetricsPlan, ...]:
+        """What is measured of it, and of the mixture."""
+        return self.metrics + self.mixture
+
+
+def resolved(config: LineageConfig, *, on_gpu: bool) -> LineageConfig:
+    """The settings with `auto` values decided, as keys need them."""
+    if config.train.precision != "auto":
+        return config
+    precision = "bf16" if on_gpu else "fp32"
+    return replace(config, train=replace(config.train, precision=precision))
+
+
+def plan_lineage(
+    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig] = ()
+) -> list[NodePlan]:
+    """The nodes of a lineage, generation by generation and in each member by member.
+
+    Args:
+        config: The lineage's settings, `auto` values resolved.
+        card: Of its data set.
+        evaluations: What is measured beside the lineage's own metrics.
+
+    Raises:
+        UsageError: The settings do not fit the data or each other.
+    """
+    rule, members = rule_of(config.pool), members_of(config)
+    check_entering(config, members, card)
+    # Before the data are prepared their fingerprint is unknown; the settings' key stands in for it.
+    source = card.fingerprint or f"unprepared-{card.key}"
+    first = first_pool(config.pool, source=source, num_train=card.num_train)
+    entry = Entry(config=config, members=members, card=card, first=first)
+    check_judges(entry)
+    measured = [
+        plan_all_metrics(member_config(config, member), card, evaluations) for member in members
+    ]
+    pool, past, before, nodes = first, (), [], []
+    num_seen = 0
+    firsts: list[Pool] = []
+    for generation in range(1, config.generations + 1):
+        seen = [member_pool(entry, pool, number, generation) for number in range(len(members))]
+        firsts = firsts or seen
+        current = [
+            plan_node(
+                member_config(config, member),
+                card,
+                member,
+                seen[number],
+                place=(generation, number),
+                first=firsts[number],
+                parent=before[number].key if before else "",
+            )
+            for number, member in enumerate(members)
+        ]
+        step = Step(
+            config=config.pool,
+            seed=config.seed,
+            generation=generation,
+            num_train=card.num_train,
+            first=first,
+            current=pool,
+            past=past,
+        )
+        num_seen = max(num_seen, num_real_seen(pool))
+        known = None if config.pool.initial_images is None else num_seen
+        streams = [node.stream for node in current]
+        is_last = generation == config.generations
+        count = 0 if is_last else rule.num_new(step)
+        new = entering_images(entry, pool, streams, generation=generation, count=count)
+        current = [
+            replace(node, new=part, metrics=of_node(node, plans, known))
+            for node, part, plans in zip(current, new, measured, strict=True)
+        ]
+        if entry.is_mixed:
+            mixture = tuple(
+                plan.of_mixture(
+                    sum(
+                        entering_images(
+                            entry, pool, streams, generation=generation, count=plan.num_images
+                        ),
+                        (),
+                    ),
+                    num_seen=known,
+                )
+                for plan in measured[0]
+            )
+            current[0] = replace(current[0], mixture=mixture)
+        nodes += current
+        if not is_last:
+            step = replace(step, new=sum(new, ()))
+            pool, past, before = rule.combine(step), past + step.new, current
+    return nodes
+
+
+def of_node(
+    node: NodePlan, plans: Sequence[MetricsPlan], num_seen: int | None
+) -> tuple[MetricsPlan, ...]:
+    """Metric specifications for one node's images."""
+    return tuple(
+        plan.of_stream(
+            stream_key(node.key, plan.sample),
+            generation=node.generation,
+            member=node.member,
+            num_seen=num_seen,
+        )
+        for plan in plans
+    )
+
+
+def plan_node(
+    config: LineageConfig,
+    card: DatasetCard,
+    member: Member,
+    pool: Pool,
+    *,
+    place: tuple[int, int],
+    first: Pool,
+    parent: str,
+) -> NodePlan:
+    """One model's plan.
+
+    Args:
+        config: The lineage's settings with the member's own.
+        card: Of the data set.
+        member: The model's settings.
+        pool: What it sees.
+        place: Its generation, and its number among the members.
+        first: What the member's first model sees.
+        parent: Key of the member's model of the generation before; empty in the first.
+
+    Raises:
+        UsageError: It sees too few images.
+    """
+    (generation, number), size = place, pool_size(pool)
+    if size < 2:
+        who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
+        raise UsageError(
+            f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
+            "use more data, a larger pool.alpha or another ensemble.data"
+        )
+    iterative = FAMILY_FACTS[config.model.family].iterative
+    if not iterative and config.train.start != "scratch":
+        raise UsageError(
+            f"train.start must be scratch with model.family={config.model.family}, which is fitted "
+            f"in one step, got {config.train.start!r}"
+        )
+    num_steps, images_seen = 0, size
+    if iterative:
+        num_steps = training_steps(size, config.train, first_pool=pool_size(first))
+        images_seen = count_images(size, config.train, num_steps)
+        check_last_batch(
+            size, config.train, widths=config.model.widths, image_size=config.data.image_size
+        )
+    continued = parent if config.train.start == "continue" else ""
+    inputs = node_inputs(
+        recipe=pool_recipe(pool),
+        model=config.model,
+        train=config.train,
+        num_steps=num_steps,
+        seed=config.seed,
+        generation=generation,
+        member=number,
+        selection=plan_selection(config, card),
+        parent=continued,
+        first_recipe=pool_recipe(first) if config.model.normalization == "first_pool" else None,
+    )
+    key = digest(inputs)
+    return NodePlan(
+        key=key,
+        inputs=inputs,
+        generation=generation,
+        member=number,
+        settings=member,
+        pool=pool,
+        num_steps=num_steps,
+        images_seen=images_seen,
+        stream=stream_key(key, config.sample),
+        parent=continued,
+    )
+
+
+def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:
+    """A lineage's nodes, those of each generation together."""
+    return [list(group) for _, group in groupby(nodes, lambda node: node.generation)]
+
+
+def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
+    """The tree of a sweep: every node once, by key; of sharers the one that owes most samples."""
+    tree: dict[str, NodePlan] = {}
+    for nodes in lineages:
+        for node in nodes:
+            if node.key not in tree or tree[node.key].num_drawn < node.num_drawn:
+                tree[node.key] = node
+    return tree
+
+
+def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
+    """A lineage's name: readable settings, and a hash of all but the number of generations."""
+    one = replace(config, generations=1)
+    settings = {
+        "data": card.fingerprint or card.key,
+        "model": canonical(one.model),
+        "train": canonical(one.train),
+        "sample": canonical(one.sample),
+        "pool": canonical(one.pool),
+        "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
+        "seed": one.seed,
+    }
+    for name in ("filter", "ensemble"):  # added later: left out where nothing is set
+        if getattr(one, name) != getattr(LineageConfig(), name):
+            settings[name] = canonical(getattr(one, name))
+    if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
+        settings["filter_weights"] = weights
+    alpha = "" if one.pool.alpha is None else f"-alpha{one.pool.alpha:g}"
+    length = next(
+        f"{name}{value}"
+        for name in ("epochs", "steps", "images")
+        if (value := getattr(one.train, name)) is not None
+    )
+    return f"{one.pool.rule}{alpha}-{length}-seed{one.seed}-{digest(settings)[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedLineage:
+    """A point of the sweep, with all that it will compute."""
+
+    id: str
+    axes: Json
+    config: LineageConfig
+    card: DatasetCard
+    nodes: list[NodePlan]
+
+    @property
+    def num_members(self) -> int:
+        """Models of each generation."""
+        return len(self.nodes) // self.config.generations
+
+    @property
+    def own_spec(self) -> str:
+        """Specification of its own metrics, of its first member; empty without any."""
+        return self.nodes[0].metrics[0].spec if self.config.metrics.names else ""
+
+    @property
+    def evaluation_specs(self) -> list[str]:
+        """Specifications of the sweep's evaluations, of its first member."""
+        return [plan.spec for plan in self.nodes[0].metrics if plan.spec != self.own_spec]
+
+
+def plan_sweep(
+    sweep: SweepConfig, card_of: Callable[[DataConfig], DatasetCard], *, on_gpu: bool
+) -> list[PlannedLineage]:
+    """Every lineage of a sweep, its settings checked.
+
+    Args:
+        sweep: Base settings and grids.
+        card_of: The card of a data set's settings; called once for each.
+        on_gpu: How `auto` settings are decided.
+
+    Raises:
+        UsageError: A setting is not allowed, alone or with others.
+        FileNotFoundError: A data set's files are missing.
+    """
+    cards: dict[DataConfig, DatasetCard] = {}
+    lineages: dict[str, PlannedLineage] = {}
+    for axes, config in sweep.points():
+        config = resolved(config, on_gpu=on_gpu)
+        check_variants(config)
+        if config.data not in cards:
+            cards[config.data] = card_of(config.data)
+        card = cards[config.data]
+        name = lineage_id(config, card)
+        found = lineages.get(name)
+        if found is not None and found.config.generations >= config.generations:
+            continue  # a lineage of 8 generations holds the one of 4
+        nodes = plan_lineage(config, card, sweep.evaluations)
+        lineages[name] = PlannedLineage(id=name, axes=axes, config=config, card=card, nodes=nodes)
+    return list(lineages.values())
+
+
+def check_variants(config: LineageConfig) -> None:
+    """Raise UsageError for a family, rule, metric or extractor that does not exist."""
+    for member in members_of(config):
+        check_package(member.model.family)
+    rule_of(config.pool)
+    validate_metrics(config.metrics)

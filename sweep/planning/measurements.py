@@ -1,0 +1,170 @@
+"""What is measured of each model, and under which name: specifications, before anything runs.
+
+A specification's hash names a node's file of numbers. Must not import torch or ray.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from model.config import MetricsConfig, SampleConfig
+from model.errors import UsageError
+from model.features.extractors import weights_digest
+from model.metrics.table import check_needs, check_probe
+from sweep.config import LineageConfig
+from sweep.planning.class_counts import quota
+from sweep.planning.keys import canonical, digest
+from sweep.planning.pool import Pool, Segment, pool_recipe
+from sweep.records import DatasetCard, Json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsPlan:
+    """Which images are measured, and how."""
+
+    spec: str
+    """Hash naming the metrics file."""
+    inputs: Json
+    """All that the hash is of."""
+    config: MetricsConfig
+    sample: SampleConfig
+    num_images: int
+    labels: tuple[int, ...] = ()
+    """(C,) images of each class that a conditional model is asked for; empty without classes."""
+    images: Pool = ()
+    """What is measured; empty in a specification of no certain model."""
+    num_seen: int | None = None
+    """The first so many train images are all that the lineage's pools have held; None for all.
+
+    In a lineage that begins with part of them it grows where real images are added; the node tells
+    it, so that it is not in the hash."""
+
+    def of_stream(
+        self, stream: str, *, generation: int, member: int, num_seen: int | None = None
+    ) -> "MetricsPlan":
+        """The specification for a model's stream of the sampler `sample`."""
+        counts = dict(enumerate(self.labels)) if self.labels else {None: self.num_images}
+        images = tuple(
+            Segment(
+                kind="synthetic",
+                source=stream,
+                start=0,
+                stop=count,
+                generation=generation,
+                member=member,
+                label=label,
+            )
+            for label, count in counts.items()
+            if count
+        )
+        return replace(self, images=images, num_seen=num_seen)
+
+    def of_mixture(self, images: Pool, *, num_seen: int | None = None) -> "MetricsPlan":
+        """The specification for images that enter a pool together."""
+        inputs = {k: v for k, v in self.inputs.items() if k not in ("sample", "labels")}
+        inputs |= {"images": pool_recipe(images)}
+        spec = digest(inputs)[:16]
+        return replace(self, spec=spec, inputs=inputs, images=images, num_seen=num_seen)
+
+
+def metrics_sample(config: LineageConfig) -> SampleConfig:
+    """The sampler of measured images."""
+    steps = config.metrics.sample_steps
+    return config.sample if steps is None else replace(config.sample, steps=steps)
+
+
+def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
+    """The metric specification of all generations of a lineage; None without metrics.
+
+    Raises:
+        UsageError: There is no reference to measure against, or not enough of it, or a metric
+            needs what is not there.
+    """
+    metrics = config.metrics
+    if not metrics.names:
+        return None
+    if card.num_reference < 2:
+        raise UsageError(
+            f"data.split must leave a reference for the metrics, got {config.data.split!r} with "
+            f"{card.num_reference} reference images; use another split or --metrics.names with none"
+        )
+    sample = metrics_sample(config)
+    num_images = metrics.num_images or card.num_reference
+    if "kid" in metrics.names and metrics.kid_subset_size is not None:
+        most = min(num_images, card.num_reference)
+        if metrics.kid_subset_size > most:
+            raise UsageError(
+                f"metrics.kid_subset_size must be at most the {most} images that are compared, "
+                f"got {metrics.kid_subset_size}"
+            )
+    num_classes = card.num_classes or len(card.class_names)
+    parts = {"train_labels", "reference_labels"} if num_classes else set()
+    labels: tuple[int, ...] = ()
+    if config.model.conditional:
+        parts |= {"generated_labels"}
+        labels = tuple(quota(card.reference_counts(), num_images).tolist())
+    check_needs(metrics, {"train", *parts})
+    check_probe(
+        metrics,
+        num_train=card.num_train,
+        num_classes=num_classes,
+        class_counts=card.train_class_counts,
+        class_names=card.class_names,
+        asked=config.model.conditional,
+    )
+    inputs: Json = {
+        "metrics": canonical(metrics),
+        "num_images": num_images,
+        "sample": canonical(sample),
+        "reference": card.fingerprint or f"unprepared-{card.key}",
+    }
+    if labels:
+        inputs["labels"] = list(labels)
+    if "memorization" in metrics.names and config.pool.initial_images is not None:
+        inputs["memorization"] = "of the real images that the pools have held"
+    if (weights := weights_digest(metrics)) is not None:
+        inputs["weights"] = weights
+    return MetricsPlan(
+        spec=digest(inputs)[:16],
+        inputs=inputs,
+        config=metrics,
+        sample=sample,
+        num_images=num_images,
+        labels=labels,
+    )
+
+
+def plan_all_metrics(
+    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig]
+) -> tuple[MetricsPlan, ...]:
+    """The lineage's own metric specification, if it has one, and those of further evaluations."""
+    configs = [config, *(replace(config, metrics=metrics) for metrics in evaluations)]
+    plans = [plan_metrics(one, card) for one in configs]
+    return tuple({plan.spec: plan for plan in plans if plan is not None}.values())
+
+
+def selection_metrics(config: LineageConfig) -> MetricsConfig:
+    """The KID by which train.select=best_kid selects, whichever metrics are asked for."""
+    return replace(
+        config.metrics, names=("kid",), num_images=None, sample_steps=None, nearest_k=5, bootstrap=0
+    )
+
+
+def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
+    """What selects a checkpoint beside the data, for keys; None where nothing does.
+
+    Raises:
+        UsageError: There are not enough validation images.
+    """
+    if config.train.select != "best_kid":
+        return None
+    metrics = selection_metrics(config)
+    needed = max(2, metrics.kid_subset_size or 0)
+    if card.num_validation < needed:
+        raise UsageError(
+            f"data.validation_fraction must leave at least {needed} images to select by, got "
+            f"{config.data.validation_fraction}; it leaves {card.num_validation} of {card.name}"
+        )
+    found: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
+    if (weights := weights_digest(metrics)) is not None:
+        found["weights"] = weights
+    return found

@@ -1,0 +1,182 @@
+"""Pool rules: how D_{n+1} is made of the real data, D_n and S_n.
+
+Adding one is a function and a line in POOL_RULES. Must not know pixels, files or keys.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from model.errors import UsageError, check_choice
+from sweep.config import PoolConfig
+from sweep.planning.pool import RANDOM, Pool, Segment, pool_size, select
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What the way from one generation's pool to the next may depend on."""
+
+    config: PoolConfig
+    seed: int
+    """The lineage's."""
+    generation: int
+    """n, of the pool that there is."""
+    num_train: int
+    """Real images that there are, the reserve included."""
+    first: Pool
+    """D_1."""
+    current: Pool
+    """D_n."""
+    past: Pool = ()
+    """S_1 + ... + S_{n-1}."""
+    new: Pool = ()
+    """S_n; empty while its size is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolRule:
+    """How the pool changes."""
+
+    num_new: Callable[[Step], int]
+    """Size of S_n."""
+    combine: Callable[[Step], Pool]
+    """D_{n+1}."""
+    uses_alpha: bool
+    has_reserve: bool = False
+    """Whether real images beyond D_1 enter."""
+
+
+def rule_of(config: PoolConfig) -> PoolRule:
+    """The pool rule of the settings, which must fit it.
+
+    Raises:
+        UsageError: The rule is unknown, alpha is missing or has no meaning for it, or a setting of
+            fresh images is given to a rule that takes none.
+    """
+    check_choice("pool.rule", config.rule, POOL_RULES)
+    rule = POOL_RULES[config.rule]
+    if rule.uses_alpha and config.alpha is None:
+        raise UsageError(f"pool.alpha must be set with pool.rule={config.rule}, got None")
+    if not rule.uses_alpha and config.alpha is not None:
+        raise UsageError(
+            f"pool.alpha must be None with pool.rule={config.rule}, where it has no meaning, "
+            f"got {config.alpha}; pass --pool.alpha None"
+        )
+    beside = f"with pool.rule={config.rule}, which takes no fresh images"
+    if not rule.has_reserve and config.fresh_images is not None:
+        raise UsageError(f"pool.fresh_images must be None {beside}, got {config.fresh_images}")
+    if not rule.has_reserve and config.exhausted != "error":
+        raise UsageError(f"pool.exhausted must be error {beside}, got {config.exhausted!r}")
+    return rule
+
+
+def scaled_size(alpha: float, size: int) -> int:
+    """Alpha x size, rounded half to even on the decimal number the user wrote."""
+    return int((Decimal(str(alpha)) * size).to_integral_value(ROUND_HALF_EVEN))
+
+
+def first_pool(config: PoolConfig, *, source: str, num_train: int) -> Pool:
+    """D_1: the first pool.initial_images of the train images, or all of them.
+
+    Raises:
+        UsageError: There are fewer, or none is left in reserve for a rule that needs some.
+    """
+    count = num_train if config.initial_images is None else config.initial_images
+    if count > num_train:
+        raise UsageError(
+            f"pool.initial_images must be at most the {num_train} train images, "
+            f"got {config.initial_images}"
+        )
+    if POOL_RULES[config.rule].has_reserve and count == num_train:
+        raise UsageError(
+            f"pool.initial_images must be below the {num_train} train images with "
+            f"pool.rule={config.rule}, got {config.initial_images}; the rest of them is the "
+            "reserve of fresh images"
+        )
+    return (Segment(kind="real", source=source, start=0, stop=count),)
+
+
+def fresh_images(step: Step) -> Pool:
+    """The next real images of the reserve.
+
+    Raises:
+        UsageError: They are exhausted, and pool.exhausted is error.
+    """
+    config, start = step.config, pool_size(step.first)
+    each = num_fresh(step)
+    reserve = step.num_train - start
+    begin = (step.generation - 1) * each
+    if begin + each > reserve and config.exhausted == "error":
+        raise UsageError(
+            f"pool.fresh_images must leave real images for every generation, got {each} for "
+            f"{step.generation} generations of a reserve of {reserve}; take fewer, lower "
+            "pool.initial_images or generations, or set pool.exhausted to recycle"
+        )
+    (real,) = step.first
+    assert isinstance(real, Segment)
+    taken: list[Segment] = []
+    while each > 0:
+        at = begin % reserve
+        count = min(each, reserve - at)
+        taken.append(replace(real, start=start + at, stop=start + at + count))
+        begin, each = begin + count, each - count
+    return tuple(taken)
+
+
+def num_fresh(step: Step) -> int:
+    """New real images of each generation: pool.fresh_images, or as many as D_1 has."""
+    given = step.config.fresh_images
+    return pool_size(step.first) if given is None else given
+
+
+def _times(size: Callable[[Step], int]) -> Callable[[Step], int]:
+    """Alpha times a number of images."""
+
+    def scaled(step: Step) -> int:
+        assert step.config.alpha is not None
+        return scaled_size(step.config.alpha, size(step))
+
+    return scaled
+
+
+def _first_size(step: Step) -> int:
+    return pool_size(step.first)
+
+
+def _subsample(step: Step) -> Pool:
+    """A random subset of D_1's size of all images there have been."""
+    seed = [step.seed, step.generation]
+    everything = step.first + step.past + step.new
+    return (select(everything, pool_size(step.first), {"name": RANDOM, "seed": seed}),)
+
+
+POOL_RULES: dict[str, PoolRule] = {
+    "grow": PoolRule(
+        num_new=_times(lambda step: pool_size(step.current)),
+        combine=lambda step: step.current + step.new,
+        uses_alpha=True,
+    ),
+    "replace": PoolRule(
+        num_new=_first_size,
+        combine=lambda step: step.new,
+        uses_alpha=False,
+    ),
+    "accumulate": PoolRule(
+        num_new=_first_size,
+        combine=lambda step: step.current + step.new,
+        uses_alpha=False,
+    ),
+    "subsample": PoolRule(num_new=_first_size, combine=_subsample, uses_alpha=False),
+    "mix": PoolRule(
+        num_new=_times(_first_size),
+        combine=lambda step: step.first + step.new,
+        uses_alpha=True,
+    ),
+    "fresh": PoolRule(
+        num_new=_times(num_fresh),
+        combine=lambda step: step.new + fresh_images(step),
+        uses_alpha=True,
+        has_reserve=True,
+    ),
+}
+"""Pool rule by pool.rule."""

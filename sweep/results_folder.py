@@ -1,0 +1,334 @@
+"""The results folder as a whole: opening or extending one, and filling it from the store.
+
+What is written here follows from sweep.json and the store alone, so that doing it again, at any
+moment, changes nothing. Must not import torch or ray.
+"""
+
+import contextlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.config import MetricsConfig
+from model.errors import UsageError
+from sweep.config import (
+    EXTENDABLE,
+    LineageConfig,
+    ResourcesConfig,
+    SweepConfig,
+    checked_grids,
+    flatten,
+    key_defaults,
+    restored,
+    to_json,
+    updated,
+)
+from sweep.finished import look_up
+from sweep.planning.lineages import PlannedLineage, by_generation
+from sweep.records import (
+    Json,
+    LineageRecord,
+    MetricsRecord,
+    NodeRecord,
+    RecordError,
+    SweepRecord,
+    load_lineages,
+    load_sweep,
+    node_dir,
+    write_bytes,
+)
+from sweep.store.bucket import QUESTIONS
+from sweep.store.folder import check_folder
+from sweep.store.store import Store
+
+COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
+"""A node's files that analysis reads, beside record.json and metrics/."""
+
+OURS = (
+    "claims",
+    "datasets",
+    "features",
+    "figures",
+    "generations",
+    "lineages",
+    "selections",
+    "streams",
+    "sweeps",
+    "tensorboard",
+    "tune",
+    "work",
+)
+"""What a results folder may hold whose sweep.json is gone: deleted, or not yet written."""
+
+
+def check_out(out: Path) -> None:
+    """Raise unless `out` is a folder that can be written, or can be made.
+
+    Raises:
+        UsageError: It is a file, holds something else than a sweep, or cannot be written.
+    """
+    check_folder(out, "--out")
+    if out.is_dir() and not (out / "sweep.json").exists():
+        foreign = [path.name for path in out.iterdir() if path.name not in OURS]
+        if foreign:
+            raise UsageError(
+                f"--out must be new, empty or a sweep's folder, got {out} holding {foreign[0]!r}; "
+                "choose another folder"
+            )
+
+
+def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
+    """The sweep joined with what `out` holds already: its grids and the new ones together.
+
+    Raises:
+        UsageError: A base setting differs from the folder's, named with both values.
+        RecordError: Its sweep.json is damaged.
+    """
+    if not (out / "sweep.json").exists():
+        return sweep
+    old = read_sweep(out)
+    changed = differing(old, sweep)
+    if changed:
+        name, before, now = changed
+        raise UsageError(
+            f"{name} must be {before!r} as in {out / 'sweep.json'}, got {now!r}; "
+            f"use another --out, or --axis {name}=... to add points beside the old ones"
+        )
+    generations = max(old.base.generations, sweep.base.generations)
+    grids = list(old.grids)
+    grids += [grid for grid in sweep.grids if dict(grid) not in [dict(g) for g in grids]]
+    base = replace(old.base, generations=generations)
+    return replace(
+        sweep,
+        name=old.name,
+        description=old.description,
+        base=base,
+        grids=tuple(grids),
+        evaluations=old.evaluations,
+    )
+
+
+def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:
+    """The first base setting that differs and that some grid leaves to the base."""
+    before, now = (dict(flatten(to_json(sweep.base))) for sweep in (old, new))
+    free = set(EXTENDABLE)
+    if now["train.precision"] == "auto":  # the folder holds what it came out as
+        free.add("train.precision")
+    for name in before:
+        in_all = all(name in grid for sweep in (old, new) for grid in sweep.grids)
+        if name not in free and not in_all and before[name] != now[name]:
+            return name, before[name], now[name]
+    return None
+
+
+def read_sweep(out: Path) -> SweepConfig:
+    """The sweep of a results folder.
+
+    Raises:
+        RecordError: sweep.json is missing, damaged, or holds settings that are not allowed.
+    """
+    return sweep_from_record(load_sweep(out), out / "sweep.json")
+
+
+def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
+    """Settings of a sweep.json; raises RecordError, naming `path`, for what is not allowed."""
+    try:
+        if not isinstance(record.evaluations, list):
+            raise UsageError(f"evaluations must be a list, got {record.evaluations!r}")
+        return SweepConfig(
+            name=str(record.name),
+            description=str(record.description),
+            base=restored(LineageConfig(), complete(record.base)),
+            grids=checked_grids(record.grids),
+            resources=updated(ResourcesConfig(), record.resources, "resources."),
+            evaluations=tuple(
+                restored(MetricsConfig(), metrics, "metrics.") for metrics in record.evaluations
+            ),
+        )
+    except UsageError as error:
+        raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
+
+
+def complete(base: Mapping[str, Any]) -> Json:
+    """A file's base settings; where it sets train.steps or train.images, epochs are None.
+
+    Raises:
+        UsageError: They are no table.
+    """
+    if not isinstance(base, Mapping):
+        raise UsageError(f"base must be a table of settings, got {base!r}")
+    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    train = data.get("train")
+    if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):
+        train["epochs"] = None
+    return data
+
+
+def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
+    """Write sweep.json, keeping the earlier commands."""
+    commands = load_sweep(out).commands if (out / "sweep.json").exists() else []
+    SweepRecord(
+        name=sweep.name,
+        description=sweep.description,
+        base=to_json(sweep.base),
+        grids=[dict(grid) for grid in sweep.grids],
+        resources=to_json(sweep.resources),
+        environment=environment(),
+        commands=commands if command in commands else [*commands, command],
+        evaluations=[to_json(metrics) for metrics in sweep.evaluations],
+    ).save(out / "sweep.json")
+
+
+def environment() -> Json:
+    """Versions and machine of a run."""
+    found: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("collapse-sweep", "torch", "numpy", "ray"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    commit = git_commit()
+    return found | ({"git_commit": commit} if commit else {})
+
+
+def git_commit() -> str | None:
+    """Commit of this project's source tree; None where it is installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+class Finished(Protocol):
+    """What tells where a lineage stands: a store, or what is known of one."""
+
+    def has_node(self, key: str) -> bool:
+        """Whether a node is done."""
+        ...
+
+    def read_node(self, key: str) -> NodeRecord:
+        """The record of a done node."""
+        ...
+
+    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
+        """A node's numbers under a metric specification, or None where it was not evaluated."""
+        ...
+
+
+def lineage_status(lineage: PlannedLineage, store: Finished, *, error: str | None) -> LineageRecord:
+    """Where a lineage stands, by the store."""
+    num_done, status = 0, "pending"
+    generations = by_generation(lineage.nodes)
+    for members in generations:
+        if not all(store.has_node(node.key) for node in members):
+            break
+        records = [store.read_node(node.key) for node in members]
+        if lost := next((record for record in records if record.status == "diverged"), None):
+            status = "diverged"
+            which = f" (member {lost.member})" if len(members) > 1 else ""
+            error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
+            break
+        plans = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+        if any(store.read_metrics(*place) is None for place in plans):
+            break
+        num_done += 1
+    if num_done == len(generations):
+        status = "done"
+    elif status != "diverged":
+        status = "failed" if error else ("running" if num_done else "pending")
+    specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
+    mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
+    return LineageRecord(
+        id=lineage.id,
+        axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
+        config=to_json(lineage.config),
+        status=status,
+        nodes=[[node.key for node in members] for members in generations],
+        num_done=num_done,
+        dataset=lineage.card.key,
+        metrics_spec=lineage.own_spec,
+        evaluation_specs=lineage.evaluation_specs,
+        member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
+        mixture_specs=mixtures if any(mixtures) else [],
+        error=None if status == "done" else error,
+        key_defaults=key_defaults(lineage.config),
+    )
+
+
+def fill(
+    out: Path,
+    lineages: list[PlannedLineage],
+    store: Store,
+    *,
+    errors: Mapping[str, str] | None = None,
+) -> list[LineageRecord]:
+    """Fill the folder from the store: all lineages of the sweep, and no others.
+
+    Args and returns as fill_part, of which this is the whole.
+    """
+    records = fill_part(out, lineages, store, errors=errors)
+    stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
+    for name in stale:
+        (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
+    return records
+
+
+def fill_part(
+    out: Path,
+    lineages: list[PlannedLineage],
+    store: Store,
+    *,
+    errors: Mapping[str, str] | None = None,
+) -> list[LineageRecord]:
+    """Write each lineage's record, and copy what analysis needs from a store elsewhere.
+
+    Args:
+        out: The results folder.
+        lineages: Some of the sweep.
+        store: Where nodes are.
+        errors: Why lineages failed, by id.
+
+    Returns:
+        The lineages' records, in order.
+    """
+    records = []
+    seen = look_up(store, lineages)
+    for lineage in lineages:
+        record = lineage_status(lineage, seen, error=(errors or {}).get(lineage.id))
+        path = out / "lineages" / f"{lineage.id}.json"
+        if not path.exists() or LineageRecord.load(path) != record:
+            record.save(path)
+        records.append(record)
+    if store.place != str(out.absolute()):
+        for key in sorted({lineage.card.key for lineage in lineages}):
+            copy_dataset(out, key, store)
+        with ThreadPoolExecutor(QUESTIONS) as pool:
+            list(pool.map(lambda record: copy_files(out, record, store), seen.nodes.values()))
+        for (key, spec), metrics in seen.metrics.items():
+            metrics.save(node_dir(out, key) / "metrics" / f"{spec}.json")
+    return records
+
+
+def copy_files(out: Path, record: NodeRecord, store: Store) -> None:
+    """Copy a node's record and small files (no weights) into the results folder."""
+    folder = node_dir(out, record.key)
+    for name in COPIED:
+        if name in record.files and not (folder / name).exists():
+            write_bytes(folder / name, store.nodes.read_file(record.key, name))
+    if not (folder / "record.json").exists():
+        record.save(folder / "record.json")
+
+
+def copy_dataset(out: Path, key: str, store: Store) -> None:
+    """Copy a data set's card and preview (no pixels) into the results folder."""
+    folder = out / "datasets" / key
+    if store.datasets.has(key) and not (folder / "card.json").exists():
+        write_bytes(folder / "preview.png", store.datasets.read_file(key, "preview.png"))
+        store.datasets.read(key).save(folder / "card.json")

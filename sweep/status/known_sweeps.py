@@ -1,0 +1,91 @@
+"""The sweeps that a store knows, for one who has the store and not their results folders.
+
+What a run asks for is noted under its own contents, so that machines with a part of a sweep each
+never write the same note; the parts are joined by who reads them. Must not import torch or ray.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from model.errors import OneLineError
+from sweep.commands.plan import follow
+from sweep.config import ResourcesConfig
+from sweep.records import SweepRecord, dump_json
+from sweep.results_folder import sweep_from_record
+from sweep.store.folder import sha256
+from sweep.store.store import Store, existing_store
+
+T = TypeVar("T")
+
+NAME_DIGITS = 8
+"""Of the hash that tells the notes of one sweep apart."""
+
+
+def note(store: Store, key: str, record: SweepRecord) -> None:
+    """Keep what a run of a sweep asks for in its store."""
+    facts = [record.base, record.grids, record.evaluations, record.commands]
+    store.note_sweep(f"{key}.{sha256(dump_json({'facts': facts}))[:NAME_DIGITS]}", record)
+
+
+def print_sweeps(place: str) -> None:
+    """Print each sweep that a store knows: how far it is, who runs it, and its commands.
+
+    A sweep that cannot be read or planned here (its data are elsewhere, or a newer version wrote
+    it) is a line that says so.
+
+    Args:
+        place: The store: a folder, or the URL of a bucket.
+
+    Raises:
+        UsageError: There is no such store.
+    """
+    store = existing_store(Path(place), place, ResourcesConfig())
+    parts: dict[str, list[SweepRecord]] = {}
+    names = store.list_sweeps()
+    if not names:
+        print(f"{place} knows no sweep; sweep run ... --store {place} makes one known")
+    for name in names:
+        try:
+            record = store.read_sweep(name)
+        except OneLineError as error:
+            print(error)
+        else:
+            parts.setdefault(name.rpartition(".")[0], []).append(record)
+    for key, records in sorted(parts.items(), key=lambda item: (item[1][0].name, item[0])):
+        record = joined(records)
+        try:
+            print("\n".join(lines_of(store, key, record)))
+        except OneLineError as error:
+            print(f"{record.name}: {error}")
+
+
+def joined(records: Sequence[SweepRecord]) -> SweepRecord:
+    """A sweep out of the notes of its runs: all grids, evaluations and commands, once each."""
+    longest = max(records, key=lambda record: record.base.get("generations", 0))
+    return replace(
+        longest,
+        grids=_once(grid for record in records for grid in record.grids),
+        evaluations=_once(metrics for record in records for metrics in record.evaluations),
+        commands=_once(command for record in records for command in record.commands),
+    )
+
+
+def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
+    """How far a sweep is, who runs it, and the commands that fill its results folder."""
+    followed = follow(sweep_from_record(record, f"sweeps/{key} of {store.place}"), store, key)
+    hosts = sorted({driver.host for driver in followed.drivers()})
+    return [
+        f"{record.name}: {followed.tracker.look().summary()}",
+        f"  run by {', '.join(hosts) or 'nobody'}; to resume, or to fill a results folder:",
+        *(f"  {command}" for command in record.commands if command.startswith("sweep run")),
+    ]
+
+
+def _once(items: Iterable[T]) -> list[T]:
+    found: list[T] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found

@@ -1,0 +1,1 @@
+"""A sweep on Ray Tune, the only package that imports ray."""

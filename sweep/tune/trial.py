@@ -1,0 +1,114 @@
+"""The Ray Tune trial: one whole lineage, reporting once per generation; and measuring alone."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+
+from model.config import ImagesOn, MetricsConfig
+from sweep.config import LineageConfig
+from sweep.records import DatasetCard
+from sweep.store.store import Store
+
+if TYPE_CHECKING:
+    from sweep.lineage.run import LineageRun
+    from sweep.planning.lineages import NodePlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialJob:
+    """What every trial of a sweep needs; small enough to travel with each."""
+
+    store: Store
+    lineages: Mapping[str, tuple[LineageConfig, DatasetCard]]
+    evaluations: tuple[MetricsConfig, ...]
+    """What is measured beside each lineage's own metrics."""
+    device: str
+    images_on: ImagesOn
+    num_threads: int
+    member_resources: Mapping[str, float] | None = None
+    """What a further member reserves of the trial's placement group; None trains one at a time."""
+    checkpoint_seconds: float
+
+
+def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
+    """Compute what is missing of the lineage that `config` names, reporting each generation."""
+    lineage = str(config["lineage"])
+    job.store.claims.inherit(config["silences"])
+    run = start_run(lineage, job)
+    if job.member_resources is not None:
+        run.start_beside = member_starter(lineage, job, job.member_resources)
+    for generation in run.generations():
+        node = generation.node
+        # The lineage's own metrics come first: a later evaluation does not stand in their place.
+        values = {k: v for record in generation.metrics[::-1] for k, v in record.values.items()}
+        tune.report(
+            {
+                "node": node.key,
+                "generation": node.generation,
+                "member": node.member if generation.num_members > 1 else None,
+                "status": node.status,
+                "pid": os.getpid(),
+                "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+                **values,
+            }
+        )
+
+
+def member_starter(
+    lineage: str, job: TrialJob, resources: Mapping[str, float]
+) -> Callable[["NodePlan"], None]:
+    """A function that trains a member of the lineage as a Ray task.
+
+    The task runs in the trial's placement group. It claims its node as everybody does, so that one
+    that starts late, or dies, costs nothing: the trial trains what no task has begun.
+    """
+    task = ray.remote(train_member).options(
+        num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), max_retries=0
+    )
+    shared = ray.put(job)
+
+    def start(node: "NodePlan") -> None:
+        task.remote(lineage, node.generation, node.member, shared)
+
+    return start
+
+
+def train_member(lineage: str, generation: int, member: int, job: TrialJob) -> None:
+    """Train one member of a lineage's generation."""
+    start_run(lineage, job).train(generation, member)
+
+
+def measure_generation(lineage: str, generation: int, job: TrialJob) -> None:
+    """Compute what is missing of the metrics of a lineage's trained generation."""
+    start_run(lineage, job).measure(generation)
+
+
+def start_run(lineage: str, job: TrialJob) -> "LineageRun":
+    """A lineage of the job, ready to be computed in this process."""
+    # Set before CUDA starts: cuBLAS repeats itself only with a fixed workspace.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    from sweep.lineage.datasets import load_prepared
+    from sweep.lineage.run import LineageRun
+
+    torch.set_num_threads(job.num_threads)
+    if job.device == "cuda":
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    config, card = job.lineages[lineage]
+    return LineageRun(
+        config=config,
+        card=card,
+        data=load_prepared(card, job.store),
+        store=job.store,
+        evaluations=job.evaluations,
+        name=lineage,
+        device=job.device,
+        images_on=job.images_on,
+        checkpoint_seconds=job.checkpoint_seconds,
+    )
