@@ -11,6 +11,7 @@ from tiny_sweep import write_noise
 
 from model.config import DataConfig
 from model.data.datasets import Dataset, load_dataset
+from model.errors import UsageError
 from sweep.lineage.datasets import (
     ARRAYS,
     IMAGES,
@@ -153,7 +154,7 @@ def test_images_that_leave_the_cache_before_they_are_mapped_are_fetched_again(tm
     card = prepare_dataset(DataConfig(name="digits"), store)
     assert len(load_prepared(card, store).images) == card.num_train + card.num_reference
     FullCache.num_lost = 3
-    with pytest.raises(FileNotFoundError, match=r"raise --resources\.cache-gigabytes"):
+    with pytest.raises(UsageError, match=r"raise --resources\.cache-gigabytes"):
         load_prepared(card, store)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from model.config import DataConfig
 from model.data.datasets import Dataset, dataset_key, describe, load_dataset
+from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
 from sweep.records import DatasetCard
 from sweep.store.arrays import dump_arrays, map_array, read_arrays
@@ -168,13 +169,13 @@ def map_images(key: str, store: Store) -> np.ndarray:
     """The images of a data set as an array whose pages are read when they are needed.
 
     Raises:
-        FileNotFoundError: Other trials pushed the file out of a cache again and again.
+        UsageError: Other trials pushed the file out of a cache again and again.
     """
     for _ in range(ATTEMPTS):
         path = store.datasets.locate(key, IMAGES)
         with suppress(FileNotFoundError):  # once it is mapped, it may go
             return map_array(path)
-    raise FileNotFoundError(
+    raise UsageError(
         f"{path} must stay until it is read, got a cache that is too full; "
         "raise --resources.cache-gigabytes"
     )

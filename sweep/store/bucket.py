@@ -27,7 +27,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError
 from sweep.store.cache import GIGABYTE, Cache, default_cache
 from sweep.store.folder import (
     PART_BYTES,
@@ -116,7 +116,7 @@ class Bucket:
         """An object a part at a time, which may be larger than memory; raises FileNotFoundError."""
         found = self.find(path)
         if found is None:
-            raise FileNotFoundError(f"{self}/{path} must exist, got no such object")
+            raise MissingFileError(f"{self}/{path} must exist, got no such object")
 
         def get(store: Any, start: int) -> bytes:
             end = min(start + PART_BYTES, found.size)

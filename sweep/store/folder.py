@@ -28,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from model.errors import OneLineError, UsageError
+from model.errors import MissingFileError, OneLineError, UsageError
 from sweep.records import write_bytes
 
 T = TypeVar("T")
@@ -187,7 +187,7 @@ class Folder:
     def read_parts(self, path: str) -> Iterator[bytes]:
         """A file a part at a time, which may be larger than memory; raises FileNotFoundError."""
         if self.find(path) is None:
-            raise FileNotFoundError(f"{self.root / path} must exist, got no such file")
+            raise MissingFileError(f"{self.root / path} must exist, got no such file")
         with explained(place := self.root / path), place.open("rb") as file:
             while part := file.read(PART_BYTES):
                 yield part

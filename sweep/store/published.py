@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError
 from sweep.records import DatasetCard, NodeRecord, RecordError, dump_json, parse_json
 from sweep.store.bucket import Bucket
 from sweep.store.folder import (
@@ -68,7 +68,7 @@ class Published(Generic[R]):
         path = self.files.record_path(self.kind, key)
         data = self.files.read(path)
         if not data:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{self.files}/{path} must exist, got no published {key!r}; "
                 "run the sweep that computes it"
             )
@@ -175,7 +175,7 @@ class Published(Generic[R]):
         """Path and SHA-256 of a file, by the record."""
         files = self.read(key).files
         if checked_name(name) not in files:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{name} of {self.files.record_path(self.kind, key)} in {self.files} "
                 f"must be one of {', '.join(sorted(files))}, got {name!r}"
             )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError
 from sweep.config import ResourcesConfig
 from sweep.records import (
     DatasetCard,
@@ -89,7 +89,7 @@ class Store:
         """
         path = self.files.metrics_path(key, spec)
         if not self.nodes.has(key):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{self.files}/{path} must belong to a done node, got {key!r}; train it first"
             )
         self.files.write(path, dump_json(asdict(record)))
@@ -172,7 +172,7 @@ class Store:
             return array
         found = self.files.find(path)
         if found is None:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{self.files}/{path} must exist, got no such block; sample it again"
             )
         raise CorruptError(
