@@ -22,6 +22,7 @@ from analysis.figures.grids import (
 )
 from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
 from analysis.figures.style import styled
+from analysis.reading.labels import file_stem
 from analysis.reading.results import load_results
 
 SIDE = tile_side(IMAGE_SIZE)
@@ -140,6 +141,17 @@ def test_tiles_are_set_apart_by_white(tmp_path):
     draw(tmp_path, folder, "grids")
     path = tmp_path / "figures" / "grid-alpha-1.png"
     assert [shade(path, 0, 0, dx=SIDE), shade(path, 0, 0, dy=SIDE)] == [255, 255]
+
+
+def test_the_name_of_a_file_has_an_end():
+    """File systems allow 255 bytes; names that differ beyond that stay apart."""
+    one, other = (
+        file_stem("grid", {"ensemble.members": [*["model.family=gaussian"] * 20, last]})
+        for last in ("share=1", "share=2")
+    )
+    assert one != other
+    assert max(len(one), len(other)) == 240
+    assert file_stem("grid", {"pool.alpha": 1.0}) == "grid-alpha-1"
 
 
 def test_a_diverged_generation_keeps_its_place(tmp_path):

@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PROJECT["project"]["version"]
 PACKAGES = ("model", "sweep", "analysis")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-BINARY = {".png", ".npz", ".safetensors", ".jpg", ".pdf", ".gif", ".ico"}
+BINARY = {".png", ".npz", ".safetensors", ".xz", ".jpg", ".pdf", ".gif", ".ico"}
 # Spelled in halves, or this file would name them.
 REGISTRIES = (
     "py" + "pi.org",

@@ -3,6 +3,7 @@
 Must not know files, nor how a table or a figure is laid out.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.columns import AT, is_missing
+
+LONGEST_STEM = 240
+"""Characters of a file name without suffix: file systems allow 255 bytes with it."""
 
 METRIC_NAMES = {
     "kid": "KID",
@@ -52,10 +56,17 @@ def symbol(name: str) -> str:
 
 
 def file_stem(first: str, values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
-    """Return a file name without suffix: letters, digits, points and dashes only."""
+    """Return a file name without suffix: letters, digits, points and dashes only.
+
+    The end of a name that is too long is replaced by a hash of the whole.
+    """
     names = short_names(list({**values, **dict.fromkeys(among)}))
     parts = [first, *(f"{names[a]}-{format_value(v)}" for a, v in values.items())]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
+    stem = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
+    if len(stem) <= LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+    return f"{stem[: LONGEST_STEM - len(digest) - 1]}-{digest}"
 
 
 def describe_seeds(frame: pd.DataFrame) -> str:
