@@ -31,9 +31,10 @@ ENDS_WITHIN_SECONDS = 15
 """From Ctrl-C to the end; about 2 s on a quiet machine."""
 
 LINEAGE = r"grow-alpha[\d.]+-steps\d+-seed\d-[0-9a-f]{8}"
+TIME = r"\[(\d+ min )?\d+ s\]"
 LINES = (
-    rf"\[\d+ s\] {LINEAGE}  V_\d done  kid/pixels -?[\d.e-]+",
-    r"\[\d+ s\] \d of \d models done.*",
+    rf"{TIME} {LINEAGE}  V_\d done  kid/pixels -?[\d.e-]+",
+    rf"{TIME} \d of \d models done.*",
     rf"  {LINEAGE}  V_\d of \d  .*",
 )
 """Every line that a good run may write to stderr: progress."""
