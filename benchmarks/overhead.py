@@ -160,7 +160,7 @@ def without_ray(trials: int, steps: int, cpus: int) -> Times:
     context = multiprocessing.get_context("spawn")
     started = time.time()
     store = open_store(root / "out")
-    plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
+    plan_sweep(sweep, lambda data: prepare_dataset(data, store))
     processes = [
         context.Process(target=run_share, args=(root / "out", sweep, i, cpus)) for i in range(cpus)
     ]
@@ -184,7 +184,7 @@ def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
 
     torch.set_num_threads(1)
     store = open_store(out)
-    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
+    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, store))
     for lineage in lineages[index::cpus]:
         run = LineageRun(
             config=lineage.config,

@@ -173,7 +173,7 @@ class Status(Command):
             from sweep.status.watching import watch
 
             return watch(self.directory, store=self.store, period=self.watch)
-        from sweep.commands.plan import print_status
+        from sweep.status.report import print_status
 
         print_status(self.directory, store=self.store)
         return 0

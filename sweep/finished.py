@@ -6,10 +6,18 @@ Must not import torch or ray.
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sweep.planning.lineages import PlannedLineage
-from sweep.records import MetricsRecord, NodeRecord
+from sweep.config import (
+    key_defaults,
+    to_json,
+)
+from sweep.planning.lineages import PlannedLineage, by_generation
+from sweep.records import (
+    LineageRecord,
+    MetricsRecord,
+    NodeRecord,
+)
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -19,23 +27,13 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
-    """Records and numbers of a sweep's finished models as they were at one moment."""
+class Finished:
+    """What is known of a sweep's finished models: their records and numbers."""
 
-    nodes: dict[str, NodeRecord]
-    metrics: dict[Place, MetricsRecord]
-
-    def has_node(self, key: str) -> bool:
-        """Whether a node was done."""
-        return key in self.nodes
-
-    def read_node(self, key: str) -> NodeRecord:
-        """The record of a node that was done."""
-        return self.nodes[key]
-
-    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
-        """A node's numbers; None where it was not evaluated, or they are damaged."""
-        return self.metrics.get((key, spec))
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    """By key."""
+    metrics: dict[Place, MetricsRecord] = field(default_factory=dict)
+    """By node and specification; without those that were not measured, or are damaged."""
 
 
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
@@ -43,7 +41,7 @@ def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
 
 
-def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Seen:
+def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
     """Read the records of all done nodes of some lineages, and all their numbers.
 
     Raises:
@@ -74,4 +72,46 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Seen:
         asked = [place for place in places if place[0] in nodes]
         measured = zip(asked, pool.map(numbers, asked), strict=True)
         metrics = {place: value for place, value in measured if value is not None}
-    return Seen(nodes=nodes, metrics=metrics)
+    return Finished(nodes=nodes, metrics=metrics)
+
+
+def lineage_status(
+    lineage: PlannedLineage, finished: Finished, *, error: str | None
+) -> LineageRecord:
+    """Where a lineage stands, by its finished models."""
+    num_done, status = 0, "pending"
+    generations = by_generation(lineage.nodes)
+    for members in generations:
+        if not all(node.key in finished.nodes for node in members):
+            break
+        records = [finished.nodes[node.key] for node in members]
+        if lost := next((record for record in records if record.status == "diverged"), None):
+            status = "diverged"
+            which = f" (member {lost.member})" if len(members) > 1 else ""
+            error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
+            break
+        plans = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+        if any(place not in finished.metrics for place in plans):
+            break
+        num_done += 1
+    if num_done == len(generations):
+        status = "done"
+    elif status != "diverged":
+        status = "failed" if error else ("running" if num_done else "pending")
+    specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
+    mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
+    return LineageRecord(
+        id=lineage.id,
+        axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
+        config=to_json(lineage.config),
+        status=status,
+        nodes=[[node.key for node in members] for members in generations],
+        num_done=num_done,
+        dataset=lineage.card.key,
+        metrics_spec=lineage.own_spec,
+        evaluation_specs=lineage.evaluation_specs,
+        member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
+        mixture_specs=mixtures if any(mixtures) else [],
+        error=None if status == "done" else error,
+        key_defaults=key_defaults(lineage.config),
+    )

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from model.config import MetricsConfig
 from model.errors import UsageError
@@ -23,17 +23,15 @@ from sweep.config import (
     SweepConfig,
     checked_grids,
     flatten,
-    key_defaults,
     restored,
     to_json,
     updated,
 )
-from sweep.finished import look_up
-from sweep.planning.lineages import PlannedLineage, by_generation
+from sweep.finished import lineage_status, look_up
+from sweep.planning.lineages import PlannedLineage
 from sweep.records import (
     Json,
     LineageRecord,
-    MetricsRecord,
     NodeRecord,
     RecordError,
     SweepRecord,
@@ -206,62 +204,6 @@ def git_commit() -> str | None:
         return None
 
 
-class Finished(Protocol):
-    """What tells where a lineage stands: a store, or what is known of one."""
-
-    def has_node(self, key: str) -> bool:
-        """Whether a node is done."""
-        ...
-
-    def read_node(self, key: str) -> NodeRecord:
-        """The record of a done node."""
-        ...
-
-    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
-        """A node's numbers under a metric specification, or None where it was not evaluated."""
-        ...
-
-
-def lineage_status(lineage: PlannedLineage, store: Finished, *, error: str | None) -> LineageRecord:
-    """Where a lineage stands, by the store."""
-    num_done, status = 0, "pending"
-    generations = by_generation(lineage.nodes)
-    for members in generations:
-        if not all(store.has_node(node.key) for node in members):
-            break
-        records = [store.read_node(node.key) for node in members]
-        if lost := next((record for record in records if record.status == "diverged"), None):
-            status = "diverged"
-            which = f" (member {lost.member})" if len(members) > 1 else ""
-            error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
-            break
-        plans = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
-        if any(store.read_metrics(*place) is None for place in plans):
-            break
-        num_done += 1
-    if num_done == len(generations):
-        status = "done"
-    elif status != "diverged":
-        status = "failed" if error else ("running" if num_done else "pending")
-    specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
-    mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
-    return LineageRecord(
-        id=lineage.id,
-        axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
-        config=to_json(lineage.config),
-        status=status,
-        nodes=[[node.key for node in members] for members in generations],
-        num_done=num_done,
-        dataset=lineage.card.key,
-        metrics_spec=lineage.own_spec,
-        evaluation_specs=lineage.evaluation_specs,
-        member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
-        mixture_specs=mixtures if any(mixtures) else [],
-        error=None if status == "done" else error,
-        key_defaults=key_defaults(lineage.config),
-    )
-
-
 def fill(
     out: Path,
     lineages: list[PlannedLineage],
@@ -299,9 +241,9 @@ def fill_part(
         The lineages' records, in order.
     """
     records = []
-    seen = look_up(store, lineages)
+    finished = look_up(store, lineages)
     for lineage in lineages:
-        record = lineage_status(lineage, seen, error=(errors or {}).get(lineage.id))
+        record = lineage_status(lineage, finished, error=(errors or {}).get(lineage.id))
         path = out / "lineages" / f"{lineage.id}.json"
         if not path.exists() or LineageRecord.load(path) != record:
             record.save(path)
@@ -310,8 +252,8 @@ def fill_part(
         for key in sorted({lineage.card.key for lineage in lineages}):
             copy_dataset(out, key, store)
         with ThreadPoolExecutor(QUESTIONS) as pool:
-            list(pool.map(lambda record: copy_files(out, record, store), seen.nodes.values()))
-        for (key, spec), metrics in seen.metrics.items():
+            list(pool.map(lambda record: copy_files(out, record, store), finished.nodes.values()))
+        for (key, spec), metrics in finished.metrics.items():
             metrics.save(node_dir(out, key) / "metrics" / f"{spec}.json")
     return records
 

@@ -18,14 +18,15 @@ from analysis.tables.build import COMPOSITION, build_tables
 from model.config import MetricsConfig
 from model.metrics.table import RealImages, evaluate_images
 from sweep.commands.evaluate import missing_measurements
-from sweep.commands.plan import print_plan, print_status
+from sweep.commands.plan import print_plan
 from sweep.config import SweepConfig
-from sweep.finished import look_up
+from sweep.finished import lineage_status, look_up
 from sweep.lineage.datasets import find_card
 from sweep.lineage.run import LineageRun
 from sweep.planning.lineages import PlannedLineage, by_generation, plan_sweep
 from sweep.records import LineageRecord
-from sweep.results_folder import fill, lineage_status, write_sweep
+from sweep.results_folder import fill, write_sweep
+from sweep.status.report import print_status
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 
@@ -250,7 +251,7 @@ def test_a_status_counts_generations_not_members(out, capsys) -> None:
 
 
 def replanned(sweep: SweepConfig, store: Store) -> list[PlannedLineage]:
-    return plan_sweep(sweep, lambda data: find_card(data, store), on_gpu=False)
+    return plan_sweep(sweep, lambda data: find_card(data, store))
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def make_results(out: Path, **settings: object) -> Path:
     write_sweep(out, sweep, f"sweep run {out}/sweep.json --out {out}")
     store = open_store(out)
     compute(sweep.base, store)
-    fill(out, plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False), store)
+    fill(out, plan_sweep(sweep, lambda data: prepare_dataset(data, store)), store)
     return out
 
 

@@ -127,7 +127,7 @@ def test_members_are_checked_as_a_lineage_is() -> None:
 def test_a_members_family_must_exist() -> None:
     """Before anything runs."""
     sweep = make_sweep(({},), make_lineage({"ensemble.members": ["model.family=gausian"]}))
-    found = error_of(lambda: plan_sweep(sweep, lambda data: CARD, on_gpu=False))
+    found = error_of(lambda: plan_sweep(sweep, lambda data: CARD))
     assert found.endswith("did you mean 'gaussian'?")
 
 

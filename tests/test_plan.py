@@ -154,18 +154,18 @@ def test_metrics_that_do_not_select_are_in_no_key(name: str) -> None:
 def test_a_data_set_is_described_once_for_all_lineages() -> None:
     """However many there are of them."""
     asked = []
-    plan_sweep(make_sweep((ALPHAS,)), lambda data: asked.append(data) or CARD, on_gpu=False)
+    plan_sweep(make_sweep((ALPHAS,)), lambda data: asked.append(data) or CARD)
     assert len(asked) == 1
 
 
 def test_auto_precision_is_decided_before_keys_are_made() -> None:
-    """By whether the sweep runs on GPUs."""
-    sweep = make_sweep(({},), make_lineage({"train.precision": "auto"}))
+    """On an axis by what a run has decided of the base; before a run they are fp32."""
+    grid = {"train.precision": ["auto"]}
     found = [
-        plan_sweep(sweep, lambda data: CARD, on_gpu=on_gpu)[0].config.train.precision
-        for on_gpu in (False, True)
+        plan_sweep(make_sweep((grid,), make_lineage({"train.precision": base})), lambda data: CARD)
+        for base in ("auto", "fp32", "bf16")
     ]
-    assert found == ["fp32", "bf16"]
+    assert [lineages[0].config.train.precision for lineages in found] == ["fp32", "fp32", "bf16"]
 
 
 def test_fixed_epochs_train_longer_on_a_larger_pool() -> None:

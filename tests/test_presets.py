@@ -17,7 +17,7 @@ WITH_UNET2D = ("families", "larger-model")
 
 
 def plan(name: str) -> list[PlannedLineage]:
-    return plan_sweep(preset_of(name), expected_card, on_gpu=False)
+    return plan_sweep(preset_of(name), expected_card)
 
 
 def first_node(name: str) -> NodePlan:

@@ -1,6 +1,7 @@
 """What must hold of the repository itself: one set of words, kept layers, plain files."""
 
 import ast
+import graphlib
 import hashlib
 import re
 import subprocess
@@ -60,6 +61,37 @@ def imported(path: Path, *, anywhere: bool) -> set[str]:
 def relative(paths: list[Path]) -> list[str]:
     """Paths as a failing test should print them."""
     return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def known_modules(path: Path) -> set[str]:
+    """The modules of ours that a module imports anywhere in it, if only for its types."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names & {module_name(module) for module in MODULES}
+
+
+def test_no_modules_import_each_other():
+    """Not even in a circle of several, inside functions, or for types alone."""
+    graph = {module_name(path): known_modules(path) for path in MODULES}
+    assert len(graph["sweep.lineage.run"]) > 10
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_packages_are_small_enough_to_look_over():
+    """At most 13 modules in a folder, beside __main__."""
+    sizes = {
+        folder: len([path for path in folder.glob("*.py") if not path.name.startswith("__")])
+        for folder in {path.parent for path in MODULES}
+    }
+    assert {folder.name: size for folder, size in sizes.items() if size > 13} == {}
 
 
 def test_a_package_file_holds_a_docstring_only():

@@ -10,19 +10,15 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.blocks import SAMPLE_BATCH
-from sweep.commands.plan import (
-    format_bytes,
-    node_size,
-    planned_bytes,
-    print_plan,
-    print_status,
-)
+from sweep.commands.plan import print_plan
 from sweep.config import SweepConfig
+from sweep.estimate.sizes import format_bytes, node_size, planned_bytes
 from sweep.planning.blocks import block_size
 from sweep.planning.lineages import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep
 from sweep.results_folder import fill, write_sweep
+from sweep.status.report import print_status
 from sweep.store.store import Store, open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)

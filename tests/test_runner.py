@@ -238,9 +238,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     folder = tmp_path_factory.mktemp("failed")
     path = write_sweep(folder, base__model__family="gaussian", resources__max_failures=0)
     store = open_store(folder / "store")
-    lineages = plan_sweep(
-        load_sweep_file(path), lambda data: prepare_dataset(data, store), on_gpu=False
-    )
+    lineages = plan_sweep(load_sweep_file(path), lambda data: prepare_dataset(data, store))
     (Path(store.place) / "streams").mkdir()
     (Path(store.place) / "streams" / lineages[1].nodes[1].stream).write_text("in the way")
     words = ("run", "tiny.toml", "--out", "out", "--store", "store")

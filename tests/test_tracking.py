@@ -11,9 +11,8 @@ from test_costs import metrics_record, node_record
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
-from sweep.finished import look_up
+from sweep.finished import lineage_status, look_up
 from sweep.planning.lineages import NodePlan
-from sweep.results_folder import lineage_status
 from sweep.status.tracker import MOST_ASKED, Tracker
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store
@@ -133,7 +132,7 @@ def test_statuses_are_those_of_the_store(tmp_path: Path) -> None:
     tracker = Tracker(lineages, store)
     tracker.look()
     for lineage in lineages:
-        found = lineage_status(lineage, tracker, error=None)
+        found = lineage_status(lineage, tracker.finished, error=None)
         assert found == lineage_status(lineage, look_up(store, [lineage]), error=None)
     assert list(tracker.ended) == [lineages[0].id]
 

@@ -57,12 +57,12 @@ def make_sweep(
 
 
 def plan(sweep: SweepConfig, card: DatasetCard = CARD) -> list[PlannedLineage]:
-    return plan_sweep(sweep, lambda data: card, on_gpu=False)
+    return plan_sweep(sweep, lambda data: card)
 
 
 def plan_in(sweep: SweepConfig, store: Store) -> list[PlannedLineage]:
     """A sweep's lineages on really prepared data."""
-    return plan_sweep(sweep, lambda data: prepare_dataset(data, store), on_gpu=False)
+    return plan_sweep(sweep, lambda data: prepare_dataset(data, store))
 
 
 def make_run(config: LineageConfig, store: Store, **settings: Any) -> LineageRun:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UsageError
-from sweep.commands.plan import format_bytes
-from sweep.lineage.datasets import find_card
+from sweep.estimate.sizes import format_bytes
+from sweep.lineage.datasets import card_finder
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import LineageRecord, load_lineages
 from sweep.results_folder import read_sweep
@@ -53,9 +53,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
             f"--force must wait until nobody works on {kept.place}, got {len(live)} at work; "
             f"sweep stop {out} ends them"
         )
-    lineages = plan_sweep(
-        sweep, lambda data: find_card(data, kept), on_gpu=sweep.base.train.precision == "bf16"
-    )
+    lineages = plan_sweep(sweep, card_finder(kept))
     if any(lineage.card.fingerprint is None for lineage in lineages):
         raise UsageError(
             f"{kept.place} must hold the sweep's data set, got none, so that its models cannot be "

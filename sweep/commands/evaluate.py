@@ -14,7 +14,7 @@ from model.metrics.table import METRICS, validate_metrics
 from sweep.commands.run import run_analysis, short_path
 from sweep.config import SweepConfig
 from sweep.finished import look_up
-from sweep.lineage.datasets import find_card
+from sweep.lineage.datasets import card_finder
 from sweep.planning.blocks import blocks_of, store_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep
 from sweep.planning.new_images import streams_of
@@ -43,8 +43,7 @@ def evaluate(
     if added is not None:
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
     kept = open_store(store or out, sweep.resources)
-    on_gpu = sweep.base.train.precision == "bf16"
-    lineages = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    lineages = plan_sweep(sweep, card_finder(kept))
     work = missing_measurements(lineages, kept)
     with writing(out):
         write_sweep(out, sweep, command)
@@ -113,16 +112,16 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     Raises:
         UsageError: Its samples are not in the store and cannot be drawn.
     """
-    seen = look_up(store, lineages)
+    finished = look_up(store, lineages)
     found: dict[tuple[str, int], None] = {}
     counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         for node in lineage.nodes:
-            if not seen.has_node(node.key) or seen.read_node(node.key).status != "done":
+            if node.key not in finished.nodes or finished.nodes[node.key].status != "done":
                 break
             for plan in node.all_metrics:
                 place = node.key, plan.spec
-                if place in counted or seen.read_metrics(*place) is not None:
+                if place in counted or place in finished.metrics:
                     continue
                 check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
                 counted.add(place)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.errors import UsageError, writing
-from sweep.commands.plan import format_bytes, note_idle_settings, planned_bytes
+from sweep.commands.plan import note_idle_settings
 from sweep.config import SweepConfig
+from sweep.estimate.sizes import format_bytes, planned_bytes
 from sweep.finished import done_keys
-from sweep.lineage.datasets import find_card, prepare_dataset
+from sweep.lineage.datasets import card_finder, prepare_dataset
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
 from sweep.records import LineageRecord, load_sweep
 from sweep.results_folder import check_out, extend, fill, fill_part, write_sweep
@@ -35,13 +36,12 @@ def execute(
     sweep = resolve(extend(sweep, out), address)
     kept = open_store(store or out, sweep.resources)
     kept.check()
-    on_gpu = sweep.base.train.precision == "bf16"
-    expected = plan_sweep(sweep, lambda data: find_card(data, kept), on_gpu=on_gpu)
+    expected = plan_sweep(sweep, card_finder(kept))
     check_space(expected, kept)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept), on_gpu=on_gpu)
+    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept))
     with writing(out):
         write_sweep(out, sweep if address is None else without_capacity(sweep), command)
         if kept.place != str(out):

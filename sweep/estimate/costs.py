@@ -24,7 +24,7 @@ from sweep.estimate.timings import (
     measure_kind,
     train_kind,
 )
-from sweep.finished import Seen
+from sweep.finished import Finished
 from sweep.planning.blocks import block_size, blocks_of
 from sweep.planning.keys import canonical, stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage
@@ -152,15 +152,15 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     return work
 
 
-def add_own(timings: Timings, lineages: Sequence[PlannedLineage], seen: Seen) -> None:
+def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Finished) -> None:
     """Add the finished models of a sweep."""
     for lineage in lineages:
         for node in lineage.nodes:
-            if not seen.has_node(node.key):
+            if node.key not in finished.nodes:
                 break
-            found = [seen.read_metrics(node.key, plan.spec) for plan in node.all_metrics]
+            found = [finished.metrics.get((node.key, plan.spec)) for plan in node.all_metrics]
             timings.add_node(
-                seen.read_node(node.key),
+                finished.nodes[node.key],
                 node.inputs,
                 shape=lineage.card.shape,
                 metrics=[record for record in found if record is not None],

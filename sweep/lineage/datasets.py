@@ -5,7 +5,7 @@ the network. Must not know lineages or Ray.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -179,3 +179,8 @@ def map_images(key: str, store: Store) -> np.ndarray:
         f"{path} must stay until it is read, got a cache that is too full; "
         "raise --resources.cache-gigabytes"
     )
+
+
+def card_finder(store: Store | None) -> Callable[[DataConfig], DatasetCard]:
+    """Cards from the store where it has them."""
+    return lambda data: find_card(data, store)

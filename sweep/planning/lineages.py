@@ -89,11 +89,11 @@ class NodePlan:
         return self.metrics + self.mixture
 
 
-def resolved(config: LineageConfig, *, on_gpu: bool) -> LineageConfig:
-    """The settings with `auto` values decided, as keys need them."""
+def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
+    """The settings with `auto` values decided, as keys need them: as a run decides the base's."""
     if config.train.precision != "auto":
         return config
-    precision = "bf16" if on_gpu else "fp32"
+    precision = "bf16" if base.train.precision == "bf16" else "fp32"
     return replace(config, train=replace(config.train, precision=precision))
 
 
@@ -333,14 +333,13 @@ class PlannedLineage:
 
 
 def plan_sweep(
-    sweep: SweepConfig, card_of: Callable[[DataConfig], DatasetCard], *, on_gpu: bool
+    sweep: SweepConfig, card_of: Callable[[DataConfig], DatasetCard]
 ) -> list[PlannedLineage]:
     """Every lineage of a sweep, its settings checked.
 
     Args:
         sweep: Base settings and grids.
         card_of: The card of a data set's settings; called once for each.
-        on_gpu: How `auto` settings are decided.
 
     Raises:
         UsageError: A setting is not allowed, alone or with others.
@@ -349,7 +348,7 @@ def plan_sweep(
     cards: dict[DataConfig, DatasetCard] = {}
     lineages: dict[str, PlannedLineage] = {}
     for axes, config in sweep.points():
-        config = resolved(config, on_gpu=on_gpu)
+        config = resolved(config, sweep.base)
         check_variants(config)
         if config.data not in cards:
             cards[config.data] = card_of(config.data)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from model.errors import OneLineError
-from sweep.commands.plan import follow
 from sweep.config import ResourcesConfig
 from sweep.records import SweepRecord, dump_json
 from sweep.results_folder import sweep_from_record
+from sweep.status.report import follow
 from sweep.store.folder import sha256
 from sweep.store.store import Store, existing_store
 

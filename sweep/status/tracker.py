@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from sweep.estimate.costs import Work, estimate, planned_work, samplers
 from sweep.estimate.makespan import longest_chain, total_seconds
 from sweep.estimate.timings import Timings, format_seconds
-from sweep.finished import Place, Seen, look_up
+from sweep.finished import Finished, Place, lineage_status, look_up
 from sweep.planning.keys import stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
-from sweep.records import LineageRecord, MetricsRecord, NodeRecord
-from sweep.results_folder import lineage_status
+from sweep.records import LineageRecord
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -83,7 +82,7 @@ def describe_claim(claim: ClaimInfo) -> str:
 
 
 class Tracker:
-    """What is known of a sweep's store; sweep.results_folder.Finished of what it has seen."""
+    """Follows a sweep in its store."""
 
     def __init__(self, lineages: list[PlannedLineage], store: Store) -> None:
         self._store = store
@@ -100,26 +99,14 @@ class Tracker:
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
         self._timings = Timings()
-        self._nodes: dict[str, NodeRecord] = {}
-        self._metrics: dict[Place, MetricsRecord] = {}
+        self.finished = Finished()
+        """As far as it was looked up."""
         self._asked: dict[Place, int] = {}
         """The look in which something was last asked for in vain."""
         self._num_looks = 0
         self._claimed: set[str] = set()
         self.ended: dict[str, LineageRecord] = {}
         """Lineages that are done or diverged, by id."""
-
-    def has_node(self, key: str) -> bool:
-        """Whether a node was seen done."""
-        return key in self._nodes
-
-    def read_node(self, key: str) -> NodeRecord:
-        """The record of a node that was seen done."""
-        return self._nodes[key]
-
-    def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
-        """A node's numbers, as far as they were seen."""
-        return self._metrics.get((key, spec))
 
     def look(self) -> Snapshot:
         """Ask for what may be new: a call for all claims, and one each for a few places.
@@ -139,11 +126,12 @@ class Tracker:
             left -= len(due[:left])
         for lineage in self.lineages:
             if lineage.id not in self.ended:
-                record = lineage_status(lineage, self, error=None)
+                record = lineage_status(lineage, self.finished, error=None)
                 if record.status in ("done", "diverged"):
                     self.ended[lineage.id] = record
-        # One that died between publishing a model and letting go of it is of no interest.
-        return self._snapshot({k: v for k, v in claims.items() if v.live or k not in self._nodes})
+        # A claim of a finished model is left over from a process that died before it let go.
+        done = self.finished.nodes
+        return self._snapshot({k: v for k, v in claims.items() if v.live or k not in done})
 
     def _due(self, live: set[str], released: set[str]) -> list[Place]:
         """What may have come and was not asked for in this look, the likeliest first."""
@@ -162,14 +150,14 @@ class Tracker:
             return
         measured = True
         for members in self._generations[lineage.id]:
-            lacking = [node.key for node in members if node.key not in self._nodes]
+            lacking = [node.key for node in members if node.key not in self.finished.nodes]
             if lacking:
                 yield from ((key, "") for key in lacking)
                 return
-            if any(self._nodes[node.key].status == "diverged" for node in members):
+            if any(self.finished.nodes[node.key].status == "diverged" for node in members):
                 return
             for place in places_of(members):
-                if measured and place not in self._metrics:
+                if measured and place not in self.finished.metrics:
                     measured = False
                     yield place
 
@@ -177,23 +165,23 @@ class Tracker:
         key, spec = place
         if not spec:
             with suppress(FileNotFoundError):
-                self._keep(Seen(nodes={key: self._store.nodes.read(key)}, metrics={}))
+                self._keep(Finished(nodes={key: self._store.nodes.read(key)}))
         else:
             with suppress(CorruptError):  # it will be measured again
                 found = self._store.read_metrics(key, spec)
                 if found is not None:
-                    self._keep(Seen(nodes={}, metrics={place: found}))
+                    self._keep(Finished(metrics={place: found}))
         self._asked[place] = self._num_looks
 
-    def _keep(self, seen: Seen) -> None:
-        """Remember what was seen, and how long it took."""
-        for key, record in seen.nodes.items():
+    def _keep(self, new: Finished) -> None:
+        """Remember what was looked up, and how long it took."""
+        for key, record in new.nodes.items():
             node, shape = self._tree[key], self._shapes[key]
-            self._nodes[key] = record
+            self.finished.nodes[key] = record
             self._timings.add_node(record, node.inputs, shape=shape, metrics=())
-        for place, found in seen.metrics.items():
+        for place, found in new.metrics.items():
             node, shape = self._tree[place[0]], self._shapes[place[0]]
-            self._metrics[place] = found
+            self.finished.metrics[place] = found
             self._timings.add_metrics(found, node.inputs, shape=shape)
 
     def _snapshot(self, claims: Mapping[str, ClaimInfo]) -> Snapshot:
@@ -201,7 +189,7 @@ class Tracker:
         training = [p for key, p in live.items() if key in self._tree and p.get("stage") == "train"]
         speed = sum(progress.get("images_per_second", 0.0) for progress in training)
         return Snapshot(
-            num_done=len(self._nodes),
+            num_done=len(self.finished.nodes),
             num_models=len(self._tree),
             num_ended=len(self.ended),
             claims=claims,
@@ -235,7 +223,7 @@ class Tracker:
             if lineage.id not in self.ended
             for node in lineage.nodes
         }
-        return [key for key in self._tree if key in wanted and key not in self._nodes]
+        return [key for key in self._tree if key in wanted and key not in self.finished.nodes]
 
 
 def remaining(work: Work, open_share: float) -> Work:

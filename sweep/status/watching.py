@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from model.errors import check_finite
-from sweep.commands.plan import print_lineages, track
 from sweep.records import load_lineages, load_sweep
 from sweep.status.display import PLAIN_SECONDS
+from sweep.status.report import print_lineages, track
 from sweep.status.tracker import Snapshot, Tracker
 from sweep.store.folder import StoreError
 

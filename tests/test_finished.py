@@ -10,7 +10,7 @@ from bucket_store import new_store
 from test_tracking import publish, wide_sweep
 from tiny_sweep import plan
 
-from sweep.finished import Seen, look_up
+from sweep.finished import Finished, look_up
 from sweep.records import NodeRecord
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Folder
@@ -62,11 +62,11 @@ def test_all_that_is_done_is_seen_and_nothing_else(store) -> None:
     seen = look_up(store, LINEAGES)
     assert len(seen.nodes) == 4
     for node in NODES.values():
-        assert seen.has_node(node.key) == store.nodes.has(node.key)
-        if seen.has_node(node.key):
-            assert seen.read_node(node.key) == store.nodes.read(node.key)
+        assert (node.key in seen.nodes) == store.nodes.has(node.key)
+        if node.key in seen.nodes:
+            assert seen.nodes[node.key] == store.nodes.read(node.key)
         for measured in node.all_metrics:
-            assert seen.read_metrics(node.key, measured.spec) == (
+            assert seen.metrics.get((node.key, measured.spec)) == (
                 store.read_metrics(node.key, measured.spec)
             )
 
@@ -84,7 +84,7 @@ def test_a_withdrawn_model_is_not_seen(s3, tmp_path, monkeypatch) -> None:
     publish(store, node)
     assert node.key in look_up(store, LINEAGES).nodes
     store.files.delete([f"records/nodes/{node.key}.json"])
-    assert look_up(store, LINEAGES) == Seen(nodes={}, metrics={})
+    assert look_up(store, LINEAGES) == Finished()
 
 
 def test_one_that_goes_while_it_is_looked_at_is_not_seen(tmp_path) -> None:
@@ -96,7 +96,7 @@ def test_one_that_goes_while_it_is_looked_at_is_not_seen(tmp_path) -> None:
     store = open_store(tmp_path)
     publish(store, LINEAGES[0].nodes[0])
     store.nodes.read = vanish
-    assert look_up(store, LINEAGES) == Seen(nodes={}, metrics={})
+    assert look_up(store, LINEAGES) == Finished()
 
 
 def test_damaged_numbers_are_as_none(tmp_path) -> None:

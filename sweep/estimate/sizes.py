@@ -1,0 +1,113 @@
+"""How large a sweep is: operations, bytes in the store and in memory."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from model.config import MetricsConfig
+from model.family_facts import model_size
+from model.features.extractors import extractor_label, find_extractor
+from model.filters.table import feature_settings
+from model.metrics.table import needed
+from model.networks.size import ModelSize
+from sweep.planning.blocks import block_size, blocks_of
+from sweep.planning.lineages import NodePlan, PlannedLineage
+from sweep.planning.new_images import streams_of
+from sweep.planning.pool import RANDOM, Selected
+from sweep.records import DatasetCard
+
+BLIND = (RANDOM, "random")
+"""Selections that look at no features."""
+
+
+SMALL_FILES = 15_000
+"""Bytes of a node's records, curves and file headers."""
+
+
+TRAIN_PASSES = 3
+"""A training step costs a forward pass and, for both gradients, two more."""
+
+
+def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> str:
+    """Operations of the nodes' training."""
+    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
+    flops = 0.0
+    for node in nodes:
+        size = node_size(node, owner[node.key].card)
+        flops += TRAIN_PASSES * size.flops * node.images_seen
+    return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
+
+
+def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
+    """Size of a node's model, fitted to its pool."""
+    C, H, W = card.shape
+    return model_size(node.settings.model, (C, H, W), node.num_images, card.num_classes)
+
+
+def image_bytes(lineage: PlannedLineage) -> int:
+    """Bytes of one image in memory."""
+    C, H, W = lineage.card.shape
+    return C * H * W * (1 if lineage.card.dtype == "uint8" else 4)
+
+
+def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
+    """Bytes the nodes will take in the store: weights, streams in whole blocks, and small files.
+
+    Where a probe looks for images of a class, as many are counted as are needed: how many are drawn
+    to find them is not known.
+    """
+    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
+    total = 0
+    blocks: dict[tuple[str, int | None, str], int] = {}
+    for node in nodes:
+        lineage = owner[node.key]
+        total += node_size(node, lineage.card).checkpoint_bytes
+        total += 64 * image_bytes(lineage) + SMALL_FILES
+        for place, count in block_bytes(node, lineage):
+            blocks[place] = max(count, blocks.get(place, 0))
+    total += sum(blocks.values())
+    if nodes:
+        total += real_features_bytes(lineages)
+    running = max((node_size(node, owner[node.key].card).state_bytes for node in nodes), default=0)
+    return total + (2 * running if nodes else 0)
+
+
+def block_bytes(
+    node: NodePlan, lineage: PlannedLineage
+) -> Iterator[tuple[tuple[str, int | None, str], int]]:
+    """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
+    judge = feature_settings(node.settings.filter)
+    owed = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
+    for pool, measured in owed:
+        looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
+        sizes = {"": image_bytes(lineage)}
+        for config in (*measured, *([judge] if looked else [])):
+            sizes[extractor_label(config)] = feature_bytes(config, lineage)
+        for (stream, label), count in streams_of(pool).items():
+            rows = blocks_of(label, count) * block_size(label)
+            yield from (((stream, label, name), rows * each) for name, each in sizes.items())
+
+
+def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:
+    """Bytes of the float32 features of one image."""
+    return 4 * (find_extractor(config.extractor).num_features or math.prod(lineage.card.shape))
+
+
+def real_features_bytes(lineages: list[PlannedLineage]) -> int:
+    """Bytes of the features of the real images, which all lineages share."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for lineage in lineages:
+        card = lineage.card
+        for plan in lineage.nodes[0].metrics:
+            each, label = feature_bytes(plan.config, lineage), extractor_label(plan.config)
+            counts[card.key, "reference", label] = card.num_reference * each
+            if "train" in needed(plan.config):
+                counts[card.key, "train", label] = card.num_train * each
+    return sum(counts.values())
+
+
+def format_bytes(count: int) -> str:
+    """Bytes as 1.2 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

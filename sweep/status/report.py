@@ -1,0 +1,75 @@
+"""What `sweep status` prints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.config import SweepConfig
+from sweep.lineage.datasets import card_finder
+from sweep.planning.lineages import plan_sweep
+from sweep.records import LineageRecord, load_lineages
+from sweep.results_folder import lineage_status, read_sweep
+from sweep.status.drivers import run_key, running
+from sweep.status.tracker import Snapshot, Tracker
+from sweep.store.claims import ClaimInfo
+from sweep.store.store import Store, existing_store
+
+
+def print_status(out: Path, *, store: str | None) -> None:
+    """Print each lineage's status, and what runs now.
+
+    Raises:
+        RecordError: `out` is not a results folder, or its sweep.json is damaged.
+    """
+    followed = track(out, store=store)
+    snapshot = followed.tracker.look()
+    print_lineages(followed.name, followed.tracker, snapshot, out=out)
+    if lines := snapshot.lines():
+        print("\nrunning now:")
+        print("\n".join(f"  {line}" for line in lines))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Followed:
+    """A sweep whose progress is looked at."""
+
+    name: str
+    key: str
+    store: Store
+    tracker: Tracker
+
+    def drivers(self) -> list[ClaimInfo]:
+        """Those who run it now."""
+        return running(self.store, self.key)
+
+
+def track(out: Path, *, store: str | None) -> Followed:
+    """A results folder's sweep."""
+    sweep = read_sweep(out)
+    kept = existing_store(out, store, sweep.resources)
+    return follow(sweep, kept, run_key(out, sweep))
+
+
+def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
+    """A sweep in a store, where its runs have a key."""
+    lineages = plan_sweep(sweep, card_finder(store))
+    return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
+
+
+def print_lineages(
+    name: str, tracker: Tracker, snapshot: Snapshot, *, out: Path
+) -> list[LineageRecord]:
+    """Print where each lineage stands, and return that."""
+    from tabulate import tabulate
+
+    errors = {record.id: record.error for record in load_lineages(out) if record.error}
+    records = [
+        lineage_status(lineage, tracker.finished, error=errors.get(lineage.id))
+        for lineage in tracker.lineages
+    ]
+    rows = [
+        [each.id, each.status, f"{each.num_done} of {len(each.nodes)}", each.error or ""]
+        for each in records
+    ]
+    print(f"{name}: {snapshot.summary()}\n")
+    print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))
+    return records
