@@ -278,6 +278,17 @@ def test_an_evaluation_measures_every_member_and_the_mixture(out, evaluation, tm
     assert load_results([copy])["precision/pixels"].notna().sum() == 8
 
 
+def test_an_evaluation_leaves_out_a_generation_with_a_diverged_member(evaluation, tmp_path) -> None:
+    """A run does not measure it either: the mixture would need images of the diverged member."""
+    store = open_store(tmp_path)
+    sweep = make_sweep(({},), make_lineage(DIVERGING))
+    (planned,) = plan_in(sweep, store)
+    compute(planned.config, store)
+    lineages = replanned(evaluation(sweep), store)
+    assert len(lineages[0].nodes[0].all_metrics) > 0
+    assert missing_measurements(lineages, store) == []
+
+
 def test_mixtures_of_a_shared_model_are_all_measured(evaluation, tmp_path: Path) -> None:
     """Two concentrations share V_1, but not what enters their pools."""
     store = open_store(tmp_path)

@@ -16,7 +16,7 @@ from sweep.config import SweepConfig
 from sweep.finished import look_up
 from sweep.lineage.datasets import card_finder
 from sweep.planning.blocks import blocks_of, store_key
-from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep
+from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, plan_sweep
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
@@ -107,26 +107,29 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
 
 
 def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[tuple[str, int]]:
-    """(lineage, generation) of finished models that lack a metric, each metric of each model once.
+    """(lineage, generation) of finished generations that lack a metric, each metric only once.
+
+    A generation with a member that is missing or has diverged is not measured, as in a run.
 
     Raises:
         UsageError: Its samples are not in the store and cannot be drawn.
     """
     finished = look_up(store, lineages)
-    found: dict[tuple[str, int], None] = {}
+    done = {key for key, record in finished.nodes.items() if record.status == "done"}
+    missing: dict[tuple[str, int], None] = {}
     counted: set[tuple[str, str]] = set()
     for lineage in lineages:
-        for node in lineage.nodes:
-            if node.key not in finished.nodes or finished.nodes[node.key].status != "done":
+        for members in by_generation(lineage.nodes):
+            if not all(node.key in done for node in members):
                 break
-            for plan in node.all_metrics:
+            for node, plan in [(each, plan) for each in members for plan in each.all_metrics]:
                 place = node.key, plan.spec
                 if place in counted or place in finished.metrics:
                     continue
                 check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
                 counted.add(place)
-                found[lineage.id, node.generation] = None
-    return list(found)
+                missing[lineage.id, node.generation] = None
+    return list(missing)
 
 
 def is_drawn(images: Pool, store: Store) -> bool:
