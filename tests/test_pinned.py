@@ -268,6 +268,7 @@ def test_the_bucket_holds_old_claims(files):
     assert len([data for data in claims if data]) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_on_a_bucket(completed_in_bucket, keys):
     """What is published keeps its paths, but for the hashes of new contents in their names."""
     out, before, after, done = completed_in_bucket
