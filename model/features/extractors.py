@@ -1,9 +1,9 @@
-"""Feature extractors: images in, one row of numbers per image out.
+"""Feature extractors: they map each image to one row of numbers.
 
-An extractor's label (its name, its resolution where it resizes, the digest of weights that are not
-the published ones, its arithmetic) is part of every metric's name. A row depends on its image
-alone, bit for bit: the extractor always runs on one fixed batch shape. Imports torch only when
-features are extracted; must not know metrics or global random state.
+An extractor's label is part of every metric's name. It consists of the extractor's name, its
+resolution if it resizes, a digest of the weights if they are not the published ones, and its
+precision. A row depends only on its image, bit for bit, because the extractor always runs on one
+fixed batch shape. torch is imported only when features are extracted.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEATURE_BATCH = 32
-"""Images per call of an extractor, always; a last, smaller batch is padded with zeros."""
+"""Images per call of an extractor. A smaller last batch is padded with zeros."""
 FOLDER_FILES = ("config.json", "model.safetensors")
-"""What a folder of weights holds; the last one is hashed."""
+"""Files of a folder of weights; the last one is hashed."""
 RANDOM_CONV_KEY = 0x636F6E76
-"""Of the random numbers that are random-conv's weights (`conv` in ASCII); another is another."""
+"""Philox key of random-conv's weights (`conv` in ASCII). Another key is another extractor."""
 RANDOM_CONV_WIDTHS = (3, 16, 32)
 
 ExtractFunction = Callable[["Tensor"], "Tensor"]
-"""(B, ...) float32 inputs of a network to (B, D) features, on one device."""
+"""Maps (B, ...) float32 inputs of a network to (B, D) features, on one device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,39 +51,39 @@ class Extractor:
     """One way to turn images into features."""
 
     prepare: Callable[["Tensor", int], "Tensor"]
-    """(B, C, H, W) float32 images, [0, 1] for 8-bit data, and metrics.resolution, to the network's
-    inputs, always in float32."""
+    """Maps (B, C, H, W) float32 images (in [0, 1] for 8-bit data) and metrics.resolution to the
+    network's inputs, always in float32."""
     build: Callable[[str | None, str | None, str], ExtractFunction]
-    """(metrics.weights, their SHA-256, device) to the network; slow things are loaded here."""
+    """Builds the network from (metrics.weights, their SHA-256, device); loads its files."""
     num_features: int | None = None
-    """D of the published network; None is one for each number of the image."""
+    """D of the published network; None means one feature per number of the image."""
     resizes: bool = False
-    """Whether images are resized to metrics.resolution, which is then part of the label."""
+    """Whether images are resized to metrics.resolution, which then becomes part of the label."""
     weights: Literal["none", "file", "folder"] = "none"
-    """What metrics.weights may be."""
+    """What metrics.weights may name."""
     published_sha256: str | None = None
-    """Of the weights that need no mention in the label; None where no digest is known."""
+    """Digest of the published weights, which the label omits; None if it is not known."""
     has_network: bool = True
-    """Whether metrics.precision means anything."""
+    """Whether metrics.precision has an effect."""
 
 
 def extract_features(
     images: np.ndarray, config: MetricsConfig, *, device: str = "cpu"
 ) -> np.ndarray:
-    """Features of images, each row a function of its image alone.
+    """Extract the features of images; each row depends only on its image.
 
     Args:
-        images: (N, C, H, W), uint8, or float32 in [0, 1] (pixels takes unbounded float32 too).
-        config: Its extractor, with its weights, resolution and precision; the rest has no effect.
+        images: (N, C, H, W), uint8 or float32 in [0, 1]; extractor pixels accepts any float32.
+        config: Only its extractor, weights, resolution and precision are used.
         device: Where the network runs.
 
     Returns:
         (N, D) float32.
 
     Raises:
-        UsageError: For an unknown extractor or one whose package is missing, for settings it does
-            not have, weights it cannot take, and images of a shape, type or range it does not take.
-        FileNotFoundError: Where its weights are not to be had.
+        UsageError: The extractor is unknown, its package is missing, or it does not support the
+            settings, the weights, or the shape, type or range of the images.
+        FileNotFoundError: Its weights do not exist and cannot be downloaded.
     """
     import torch
 
@@ -98,7 +98,7 @@ def extract_features(
             part = images[start : start + FEATURE_BATCH]
             batch = np.zeros((FEATURE_BATCH, *images.shape[1:]), images.dtype)
             batch[: len(part)] = part
-            # Scaled on the CPU: a GPU divides by 255 with another rounding.
+            # Scaled on the CPU because a GPU rounds the division by 255 differently.
             unit = to_unit(torch.from_numpy(batch)).to(device)
             inputs = extractor.prepare(unit, config.resolution)
             with arithmetic(config.precision, device):
@@ -109,7 +109,7 @@ def extract_features(
 
 @contextmanager
 def arithmetic(precision: str, device: str) -> Generator[None]:
-    """Run networks in float32 (on a GPU too: no TF32), or under bfloat16 autocast."""
+    """Run networks in float32 (without TF32 on a GPU), or under bfloat16 autocast."""
     import torch
 
     kind = torch.device(device).type
@@ -124,11 +124,11 @@ def arithmetic(precision: str, device: str) -> Generator[None]:
 def extractor_label(config: MetricsConfig) -> str:
     """The extractor's part of a metric's name: `efficientnet-lite0-64`, `inception-1a2b3c4d-bf16`.
 
-    Imports no torch; reads the file of metrics.weights where one is given.
+    Does not import torch. Reads the file of metrics.weights if one is given.
 
     Raises:
-        UsageError: For an unknown extractor, and settings it does not have.
-        MissingFileError: For weights that do not exist.
+        UsageError: The extractor is unknown or does not support a setting.
+        MissingFileError: The weights do not exist.
     """
     extractor = check_extractor(config)
     digest = weights_digest(config)
@@ -142,11 +142,11 @@ def extractor_label(config: MetricsConfig) -> str:
 def weights_digest(config: MetricsConfig) -> str | None:
     """SHA-256 in hex of metrics.weights: of the file, or of a folder's model.safetensors.
 
-    None where the weights are the packaged or published ones, however they came here.
+    None if the weights are the packaged or published ones, wherever they were read from.
 
     Raises:
-        UsageError: For weights given to an extractor that takes none.
-        MissingFileError: For weights that do not exist.
+        UsageError: The extractor takes no weights.
+        MissingFileError: The weights do not exist.
     """
     extractor = check_extractor(config)
     if config.weights is None:
@@ -158,7 +158,7 @@ def weights_digest(config: MetricsConfig) -> str | None:
                 raise MissingFileError(
                     f"metrics.weights must be a folder with {' and '.join(FOLDER_FILES)} for "
                     f"metrics.extractor {config.extractor}, got {config.weights!r} without {name}; "
-                    "save_pretrained of transformers makes one"
+                    "save_pretrained of transformers writes one"
                 )
         path /= FOLDER_FILES[-1]
     elif not path.is_file():
@@ -173,24 +173,24 @@ def weights_digest(config: MetricsConfig) -> str | None:
 
 @lru_cache(maxsize=16)
 def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
-    """SHA-256 in hex of a file; a digest is remembered for its size and time of change."""
+    """SHA-256 in hex of a file, cached by its size and modification time."""
     del size, mtime_ns
     with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_extractor(name: str) -> Extractor:
-    """The entry of EXTRACTORS; raises UsageError with a suggestion for an unknown name."""
+    """The entry of EXTRACTORS; raises UsageError with a suggestion if the name is unknown."""
     check_choice("metrics.extractor", name, EXTRACTORS)
     return EXTRACTORS[name]
 
 
 def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
-    """The extractor of `config`; raises UsageError where it is unknown or lacks a setting given.
+    """The extractor of `config`; raises UsageError if it is unknown or lacks a given setting.
 
     Args:
-        config: Its extractor, with its weights and precision; the rest has no effect.
-        section: Where an error says these settings are.
+        config: Only its extractor, weights and precision are used.
+        section: Section of the settings, for error messages.
     """
     check_choice(f"{section}.extractor", config.extractor, EXTRACTORS)
     extractor = EXTRACTORS[config.extractor]
@@ -209,7 +209,7 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
 
 
 def load_network(config: MetricsConfig, device: str) -> ExtractFunction:
-    """The network of an extractor, its weights loaded once per process; raises as above."""
+    """The network of an extractor, loaded once per process; raises as extract_features."""
     extractor = check_extractor(config)
     sha256 = weights_digest(config) or extractor.published_sha256
     return build_network(config.extractor, config.weights, sha256, device)
@@ -219,7 +219,7 @@ def load_network(config: MetricsConfig, device: str) -> ExtractFunction:
 def build_network(
     name: str, weights: str | None, sha256: str | None, device: str
 ) -> ExtractFunction:
-    """What Extractor.build makes; weights that change on disk are other weights."""
+    """Build a network, cached by the digest of its weights: a changed file is loaded again."""
     return EXTRACTORS[name].build(weights, sha256, device)
 
 
@@ -232,7 +232,7 @@ def check_images(images: np.ndarray) -> None:
 
 
 def build_pixels(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
-    """The pixels themselves, at the images' own size and in any range."""
+    """The pixels themselves, at the images' original size and in any range."""
     del weights, sha256, device
     return lambda images: images.flatten(start_dim=1)
 
@@ -248,11 +248,11 @@ def build_efficientnet_lite0(
 
 
 def build_random_conv(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
-    """A small convolutional network that nobody trained: fast, no file, for tests.
+    """A small untrained convolutional network for tests: fast, and without a weight file.
 
-    Two 3x3 convolutions of stride 2 with ReLU (He's uniform weights, no biases), then mean and
-    deviation over space of each of 32 channels: 64 features. The weights are the same on every
-    machine; features differ by float rounding.
+    Two 3x3 convolutions of stride 2 with ReLU (He-uniform weights, no biases), then the mean and
+    standard deviation over space of each of 32 channels: 64 features. The weights are the same on
+    every machine; features differ by float rounding.
     """
     import torch
     import torch.nn.functional as F
@@ -275,7 +275,8 @@ def draw_random_conv() -> list[np.ndarray]:
     bits = np.random.Philox(key=RANDOM_CONV_KEY)
     kernels = []
     for c_in, c_out in pairwise(RANDOM_CONV_WIDTHS):
-        # Raw bits, as numpy promises no other stream for ever: 24 of them fill a float32.
+        # Only the raw bits are guaranteed to stay the same across numpy versions.
+        # 24 of them fill a float32.
         unit = (bits.random_raw(c_out * c_in * 9) >> np.uint64(40)).astype(np.float64) / 2**24
         bound = np.sqrt(6 / (c_in * 9))
         kernel = ((2 * unit - 1) * bound).astype(np.float32)
@@ -284,26 +285,26 @@ def draw_random_conv() -> list[np.ndarray]:
 
 
 def prepare_inception(images: "Tensor", resolution: int) -> "Tensor":
-    """(B, 3, 299, 299) in [0, 255], whatever `resolution` is; grey is repeated to RGB."""
+    """Resize to (B, 3, 299, 299) in [0, 255], ignoring `resolution`; grey is repeated to RGB."""
     del resolution
     check_colour(images)
     return resize_clean(images.expand(-1, 3, -1, -1))
 
 
 def prepare_dinov2(images: "Tensor", resolution: int) -> "Tensor":
-    """(B, 3, 224, 224) standardised by ImageNet's statistics, whatever `resolution` is."""
+    """Resize to (B, 3, 224, 224), standardised for ImageNet; ignores `resolution`."""
     del resolution
     return standardise(resize_colour(images, VIT_SIZE), IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def prepare_clip(images: "Tensor", resolution: int) -> "Tensor":
-    """(B, 3, 224, 224) standardised by CLIP's statistics, whatever `resolution` is."""
+    """Resize to (B, 3, 224, 224), standardised for CLIP; ignores `resolution`."""
     del resolution
     return standardise(resize_colour(images, VIT_SIZE), CLIP_MEAN, std=CLIP_STD)
 
 
 def keep_images(images: "Tensor", resolution: int) -> "Tensor":
-    """The images as they are."""
+    """Return the images unchanged."""
     del resolution
     return images
 
@@ -326,8 +327,8 @@ def check_colour(images: "Tensor") -> None:
 def resize_colour(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to a square RGB image: bicubic, antialiased, on floats, clipped to [0, 1].
 
-    The filter of clean-fid (Parmar et al., arXiv:2104.11222), without its detour over Pillow.
-    Images that have the size already pass unchanged.
+    The filter is that of clean-fid (Parmar et al., arXiv:2104.11222), computed without Pillow.
+    Images that already have this size are returned unchanged.
 
     Args:
         images: (B, 1 or 3, H, W) float32 in [0, 1]; grey is repeated to three channels.
@@ -337,7 +338,7 @@ def resize_colour(images: "Tensor", resolution: int) -> "Tensor":
         (B, 3, resolution, resolution) float32 in [0, 1].
 
     Raises:
-        UsageError: For another number of channels, or values outside [0, 1].
+        UsageError: The number of channels is not 1 or 3, or values are outside [0, 1].
     """
     import torch.nn.functional as F
 

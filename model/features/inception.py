@@ -1,8 +1,7 @@
-"""Inception-v3 as FID means it: clean-fid's resizer and network, and where its weights come from.
+"""The Inception-v3 of FID: clean-fid's resizer and network, and the download of its weights.
 
 Parmar et al., arXiv:2104.11222: Pillow's bicubic filter on float channels, then the TorchScript
-file that StyleGAN2-ADA published. Imports torch and cleanfid inside its functions. Must not know
-metrics, batch sizes or how images are stored.
+file that StyleGAN2-ADA published. torch and cleanfid are imported inside the functions.
 """
 
 import hashlib
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-"""Of the published file; k-diffusion pins the same digest (k_diffusion/evaluation.py)."""
+"""Digest of the published file; k-diffusion pins the same one (k_diffusion/evaluation.py)."""
 INCEPTION_SIZE = 299
 """Side in pixels of the network's input."""
 
 
 def resize_clean(images: "Tensor") -> "Tensor":
-    """Resize as clean-fid does, each image and channel alone, on the CPU.
+    """Resize as clean-fid does, each image and channel separately, on the CPU.
 
     Args:
         images: (B, 3, H, W) float32 in [0, 1].
@@ -43,7 +42,7 @@ def resize_clean(images: "Tensor") -> "Tensor":
     resize = _cleanfid("resize").build_resizer("clean")
     pixels = (images * 255).permute(0, 2, 3, 1).cpu().numpy()
     with warnings.catch_warnings():
-        # clean-fid names the mode of its float channels, which Pillow 11.3 and 12 warn of.
+        # clean-fid passes the mode of its float channels, which Pillow 11.3 and 12 deprecate.
         warnings.filterwarnings("ignore", "'mode' parameter is deprecated", DeprecationWarning)
         resized = np.stack([resize(image) for image in pixels])
     return torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous().to(images.device)
@@ -52,30 +51,31 @@ def resize_clean(images: "Tensor") -> "Tensor":
 def load_inception(
     weights: str | None, sha256: str | None, device: str
 ) -> Callable[["Tensor"], "Tensor"]:
-    """The network: (B, 3, 299, 299) float32 in [0, 255] to (B, 2048).
+    """Load the network, which maps (B, 3, 299, 299) float32 in [0, 255] to (B, 2048).
 
     Args:
         weights: File of the weights; None takes the published ones from the user's cache folder,
-            where they are downloaded to once.
-        sha256: What the file must hash to, checked before any of it is parsed.
+            where they are downloaded once.
+        sha256: Expected digest of the file, verified before the file is parsed.
         device: Where the network runs.
 
     Raises:
-        UsageError: For a file of another checksum, or one that holds no such network, and where
-            clean-fid is not installed.
-        FileNotFoundError: Where the weights are neither there nor can be downloaded.
+        UsageError: The checksum differs, the file holds another network, or clean-fid is not
+            installed.
+        FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
     import torch
 
     wrapper = _cleanfid("inception_torchscript").InceptionV3W
     path = ensure_published() if weights is None else Path(weights).expanduser()
     data = path.read_bytes()
-    way_out = "delete it" if weights is None else "leave it unchanged while it is measured with"
+    way_out = "delete it" if weights is None else "do not change it while it is in use"
     check_sha256(data, sha256, name=str(path), way_out=way_out)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The wrapper takes a folder and its own name of the file: these very bytes, under it.
+        # The wrapper takes a folder and expects a fixed file name in it. Writing the verified
+        # bytes there ensures that nothing else is loaded.
         (Path(folder) / INCEPTION_FILE).write_bytes(data)
-        # The published network is TorchScript, whatever torch would have people write today.
+        # torch deprecates TorchScript, but the published network is in this format.
         warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
         warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
         try:
@@ -90,7 +90,7 @@ def load_inception(
             ) from None
 
     def extract(images: "Tensor") -> "Tensor":
-        # Its optimiser rewrites the graph after some calls: a row would depend on when it was made.
+        # The optimiser rewrites the graph after some calls, so a row would depend on the call.
         with torch.jit.optimized_execution(False):
             return network(images)
 
@@ -98,19 +98,19 @@ def load_inception(
 
 
 def cached_path() -> Path:
-    """Where the published weights are kept: in the user's cache folder."""
+    """Path of the published weights in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "collapse-sweep" / INCEPTION_FILE
 
 
 def ensure_published() -> Path:
-    """The cached file of the published weights, after downloading it if it is not there.
+    """The cached file of the published weights, downloaded if it does not exist.
 
-    It appears by renaming a file whose checksum is right, so others see all of it or none.
+    A verified download is renamed into place, so that no other process sees part of it.
 
     Raises:
-        FileNotFoundError: Where it cannot be downloaded.
-        UsageError: Where something else was downloaded.
+        FileNotFoundError: It cannot be downloaded.
+        UsageError: The download has another checksum.
     """
     path = cached_path()
     if path.exists():
@@ -119,34 +119,34 @@ def ensure_published() -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="download-") as folder:
-            found = Path(download(folder))
+            file = Path(download(folder))
             way_out = "pass --metrics.weights PATH of the published file"
-            check_sha256(found.read_bytes(), INCEPTION_SHA256, name="the download", way_out=way_out)
-            found.replace(path)
+            check_sha256(file.read_bytes(), INCEPTION_SHA256, name="the download", way_out=way_out)
+            file.replace(path)
     except (OSError, HTTPException) as error:
         raise MissingFileError(
-            f"metrics.weights must be a file where {INCEPTION_FILE} cannot be downloaded, got None "
-            f"and {type(error).__name__} ({one_line(error)}); pass --metrics.weights PATH, or take "
+            f"metrics.weights must be a file if {INCEPTION_FILE} cannot be downloaded, got None "
+            f"and {type(error).__name__} ({one_line(error)}); pass --metrics.weights PATH, or use "
             "metrics.extractor efficientnet-lite0, which works offline"
         ) from None
     return path
 
 
 def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
-    """Raise UsageError unless `data` hash to `sha256`."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise UsageError(f"{name} must have SHA-256 {sha256}, got {found}; {way_out}")
+    """Raise UsageError unless `sha256` is the digest of `data`."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
 
 
 def last_sentence(error: Exception) -> str:
-    """What TorchScript says went wrong: the last line holds it, after a trace of its own code."""
+    """The message of a TorchScript error: the last line, which follows a trace of its code."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].split(". ")[0]
 
 
 def _cleanfid(module: str) -> Any:
-    """A module of clean-fid; raises UsageError where it is not installed."""
+    """Import a module of clean-fid; raises UsageError if it is not installed."""
     try:
         return importlib.import_module(f"cleanfid.{module}")
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
-"""Nearest neighbours in feature space: who lies within whose neighbourhood, and how near.
+"""Nearest neighbours in feature space: which images lie in which neighbourhoods, and how near.
 
-Holds per-image facts; their averages are metrics. Must not know images, extractors, settings or
-names of metrics; trusts its input to be finite and to have enough rows.
+The functions return values per image; metrics average them. Features are assumed to be finite and
+to have enough rows.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy as np
 from model.features.products import Pairs, Products, split_rows, squared_norms
 
 TIE = 1e-13
-"""Squared distances that differ by less than this share of the two squared norms are equal: what
-rounding leaves of a product of a few thousand float64 numbers is some 1e-15."""
+"""Squared distances are equal if they differ by less than this share of the two squared norms. The
+rounding error of an inner product of a few thousand float64 numbers is about 1e-15."""
 POINT_CHUNK = 8192
 
 
@@ -20,20 +20,20 @@ POINT_CHUNK = 8192
 class Neighbours:
     """Which images lie within the neighbourhoods of the other set.
 
-    An image's neighbourhood is the open ball that reaches to its k-th nearest neighbour in its own
-    set, itself left out. It is empty where k or more other images are equal to it.
+    An image's neighbourhood is the open ball whose radius is the distance to its k-th nearest
+    neighbour in its own set, not counting itself. It is empty if k or more other images equal it.
     """
 
     containing: np.ndarray
-    """(N,) int64, neighbourhoods of reference images that hold each generated image."""
+    """(N,) int64 number of reference neighbourhoods that contain each generated image."""
     recalled: np.ndarray
-    """(M,) bool, whether the neighbourhood of a generated image holds a reference image."""
+    """(M,) bool, whether each reference image lies in the neighbourhood of a generated image."""
     covered: np.ndarray
-    """(M,) bool, whether a reference image's own neighbourhood holds a generated image."""
+    """(M,) bool, whether the neighbourhood of each reference image contains a generated image."""
 
 
 def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndarray) -> Neighbours:
-    """Find who lies within the neighbourhoods of the other set.
+    """Find which images lie in the neighbourhoods of the other set.
 
     The definitions are those of Naeem et al. (arXiv:2002.09797, equations 1 to 4); precision and
     recall go back to Kynkaanniemi et al. (arXiv:1904.06991), whose inequality is not strict.
@@ -41,15 +41,15 @@ def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndar
     Args:
         pairs: N generated and M reference images.
         radii: (N,) squared radii of the generated images' neighbourhoods (squared_radii).
-        reference_radii: (M,) those of the reference's; zeros, which hold nothing, where only
-            `recalled` is asked for.
+        reference_radii: (M,) those of the reference images. Zeros (empty neighbourhoods) are
+            enough if only `recalled` is used.
     """
     norms_x = squared_norms(pairs.generated) * (1 + TIE)
     norms_y = squared_norms(pairs.reference.features) * (1 + TIE)
     containing = np.zeros(len(norms_x), np.int64)
     recalled, covered = np.zeros((2, len(norms_y)), bool)
     for rows, products in pairs.across.blocks():
-        # |x - y|^2 < radius^2, less a tie's rounding, solved for 2 x.y.
+        # |x - y|^2 < radius^2, less the tolerance for ties, solved for 2 x.y.
         twice = 2 * products
         inside = twice - norms_x[rows, None] > norms_y - reference_radii
         containing[rows] = inside.sum(axis=1)
@@ -59,10 +59,10 @@ def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndar
 
 
 def squared_radii(products: Products, nearest_k: int) -> np.ndarray:
-    """(N,) squared distances of rows to their k-th nearest other row.
+    """(N,) squared distance of each row to its k-th nearest other row.
 
     Args:
-        products: Within one set of N > nearest_k rows.
+        products: Products within one set of N > nearest_k rows.
         nearest_k: Neighbours k.
     """
     norms = squared_norms(products.left)
@@ -77,18 +77,18 @@ def squared_radii(products: Products, nearest_k: int) -> np.ndarray:
 
 
 def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Euclidean distances of each query to its nearest and second nearest different point.
+    """Euclidean distances of each query to its nearest and second nearest distinct point.
 
-    Equal points count as one, so that the second distance is to an other image than the first even
-    where a training image is there twice. Both are taken from the features' differences: exactly
-    zero for equal features.
+    Equal points count as one, so that the two distances are to different images even if the
+    training set contains an image twice. Both are computed from differences of features, so that
+    equal features have distance exactly zero.
 
     Args:
         queries: (N, D) of any float type.
         points: (K, D).
 
     Returns:
-        (N, 2) float64; the second is nan where all points are equal.
+        (N, 2) float64; the second is nan if all points are equal.
     """
     points = distinct_rows(points)
     centre = points.mean(axis=0, dtype=np.float64)
@@ -111,7 +111,7 @@ def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def nearest_in_chunk(queries: np.ndarray, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances of the two rows (one, of one) of `chunk` nearest to each query.
+    """Indices and squared distances of the min(2, K) rows of `chunk` nearest to each query.
 
     Args:
         queries: (N, D) float64.
@@ -129,9 +129,9 @@ def nearest_in_chunk(queries: np.ndarray, chunk: np.ndarray) -> tuple[np.ndarray
 
 
 def nearest_kth(queries: np.ndarray, points: np.ndarray, nearest_k: int) -> np.ndarray:
-    """Euclidean distance of each query to its k-th nearest point; equal points count each.
+    """Euclidean distance of each query to its k-th nearest point; equal points count separately.
 
-    Taken from the features' differences, as in `nearest_two`: equal queries have equal distances.
+    Computed from differences of features, as in `nearest_two`: equal queries have equal distances.
 
     Args:
         queries: (N, D) of any float type.
@@ -154,6 +154,6 @@ def nearest_kth(queries: np.ndarray, points: np.ndarray, nearest_k: int) -> np.n
 
 
 def distinct_rows(features: np.ndarray) -> np.ndarray:
-    """The rows of (N, D) features, each of them once, in order of first appearance."""
+    """The distinct rows of (N, D) features, in order of first appearance."""
     first = {row.tobytes(): index for index, row in reversed(list(enumerate(features + 0.0)))}
     return features[sorted(first.values())]

@@ -1,7 +1,7 @@
-"""A classifier on features, which says what class an image looks like.
+"""A linear probe: a classifier on features that predicts the class of an image.
 
-Holds the fit, the predictions and their accuracies. Must not know comparisons, settings or
-extractors: whoever uses a probe states its accuracy on held-out images beside its numbers.
+Callers report the probe's accuracy on held-out images together with the numbers they derive from
+its predictions.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ import numpy as np
 from model.errors import UsageError
 
 CONSTANT = 1e-12
-"""Deviation, as a share of the mean, of a feature that is taken for constant."""
+"""A feature is constant if its standard deviation is below this share of its mean."""
 NO_VARIANCE = 1e-20
-"""Variance within classes, as a share of that of all images, that is taken for rounding error."""
+"""Variance within classes, as a share of the total variance, that counts as rounding error."""
 WAY_OUT = "leave metrics of classes out of metrics.names"
-"""What a metric's user can do where no probe can be fitted."""
+"""What a user of a metric can do if no probe can be fitted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """A linear discriminant of standardised features."""
+    """A linear discriminant on standardised features."""
 
     mean: np.ndarray
     """(D,) float64 mean of the features it was fitted to."""
     scale: np.ndarray
-    """(D,) float64 deviation of these features; 1 where a feature is constant."""
+    """(D,) float64 standard deviation of these features; 1 for constant features."""
     weights: np.ndarray
     """(D, C) float64."""
     offsets: np.ndarray
     """(C,) float64."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """(N,) int64 most probable classes of (N, D) features; the first where several are."""
+        """(N,) int64 most probable class of each row of (N, D) features; ties go to the first."""
         return self._scores(features).argmax(axis=1).astype(np.int64)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
@@ -43,9 +43,9 @@ class Probe:
         return odds / odds.sum(axis=1, keepdims=True)
 
     def log_odds(self, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """(N,) logarithms of p / (1 - p), with p the probability of one class of each image.
+        """(N,) log(p / (1 - p)), with p the probability of the given class of each image.
 
-        They rank images whose probabilities all round to 1.
+        Unlike p itself, they also rank images whose probabilities all round to 1.
 
         Args:
             features: (N, D).
@@ -59,7 +59,7 @@ class Probe:
         return own - largest - np.log(np.exp(scores - largest[:, None]).sum(axis=1))
 
     def _scores(self, features: np.ndarray) -> np.ndarray:
-        """(N, C) logarithms of the posterior probabilities but for a constant of each row."""
+        """(N, C) log posterior probabilities, up to an additive constant per row."""
         standard = (features.astype(np.float64) - self.mean) / self.scale
         return standard @ self.weights + self.offsets
 
@@ -74,23 +74,23 @@ def fit_probe(
 ) -> Probe:
     """Fit a linear discriminant analysis with a shrunk covariance, in closed form.
 
-    Deterministic, without a setting to tune: the classes have their own means and shares (the
-    prior), and one covariance, that of all images about their class' mean, shrunk as Ledoit and
-    Wolf (2004) do. (scikit-learn's LinearDiscriminantAnalysis shrinks each class' own covariance
-    before it pools them: a class of ten images then says little, and a fit takes ten times as
-    long.) Where no class varies (every class is one image, copied) every feature has a tiny
-    variance instead: the nearest mean decides.
+    The fit is deterministic and has no hyperparameters. Each class has its mean and its share of
+    the images (the prior); all classes share one covariance, that of the images about the mean of
+    their class, shrunk as Ledoit and Wolf (2004) do. scikit-learn's LinearDiscriminantAnalysis
+    instead shrinks the covariance of each class before pooling them, so that a class of ten images
+    contributes little, and takes ten times as long. If no class varies (each class is copies of one
+    image), every feature gets a tiny variance instead, and the nearest mean decides.
 
     Args:
         features: (N, D).
         labels: (N,) integer classes from 0.
         num_classes: C.
-        class_names: What an error calls the classes; their numbers where empty.
-        way_out: What an error advises.
+        class_names: Names of the classes in errors; if empty, errors use their numbers.
+        way_out: Advice in errors.
 
     Raises:
-        UsageError: For labels that do not fit the features, fewer than two classes, a class
-            without an image, and no more images than classes.
+        UsageError: The labels do not match the features, there are fewer than two classes, a class
+            has no image, or there are no more images than classes.
     """
     from scipy.linalg import solve
     from sklearn.covariance import ledoit_wolf
@@ -120,7 +120,7 @@ def _check_fit(
     class_names: Sequence[str],
     way_out: str,
 ) -> None:
-    """Raise UsageError, naming classes where it can, unless a probe can be fitted."""
+    """Raise UsageError unless a probe can be fitted; the error names the classes if known."""
     check_labels("labels", labels, num_images=len(features), num_classes=num_classes)
     counts = np.bincount(labels, minlength=num_classes)
     check_counts(
@@ -140,14 +140,14 @@ def check_counts(
     names: Sequence[str] = (),
     way_out: str = WAY_OUT,
 ) -> None:
-    """Raise UsageError unless a probe can be fitted to so many images.
+    """Raise UsageError unless a probe can be fitted to these numbers of images.
 
     Args:
-        counts: (C,) images of each class; empty where they are not known.
+        counts: (C,) images of each class; empty if they are not known.
         num_images: Images of all classes.
         num_classes: C.
-        names: What an error calls the classes; their numbers where empty.
-        way_out: What an error advises.
+        names: Names of the classes in errors; if empty, errors use their numbers.
+        way_out: Advice in errors.
     """
     if num_classes < 2:
         raise UsageError(f"a probe's classes must be at least 2, got {num_classes}; {way_out}")
@@ -173,17 +173,17 @@ def check_labels(name: str, labels: np.ndarray, *, num_images: int, num_classes:
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
         raise UsageError(
-            f"{name} must be in [0, {num_classes}), the classes there are, got {labels[outside][0]}"
+            f"{name} must be in [0, {num_classes}), the number of classes, got {labels[outside][0]}"
         )
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Share of (N,) predicted classes that are the (N,) labels."""
+    """Share of (N,) predicted classes that equal the (N,) labels."""
     return float(np.mean(predicted == labels))
 
 
 def class_accuracy(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int) -> np.ndarray:
-    """(C,) share of the images of each class that are predicted as it, nan where it has none."""
+    """(C,) share of correct predictions among the images of each class; nan for an empty class."""
     images = np.bincount(labels, minlength=num_classes)
     right = np.bincount(labels[predicted == labels], minlength=num_classes)
     return np.divide(right, images, out=np.full(num_classes, np.nan), where=images > 0)

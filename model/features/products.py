@@ -1,7 +1,7 @@
-"""Inner products of all pairs of features, the one costly thing that KID and neighbours share.
+"""Inner products of all pairs of features, which KID and nearest neighbours share.
 
-Holds them in blocks of rows, so that memory stays bounded whatever the number of images, and keeps
-a whole matrix where it is small. Must not know what is computed of them.
+They are the costly part of both. They are computed in blocks of rows, so that memory stays bounded
+for any number of images; a small matrix is kept whole.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 KEPT_BYTES = 2**28
-"""A larger matrix is not kept but computed block by block each time (5,792 images squared fit)."""
+"""Larger matrices are computed block by block on each use (5,792 x 5,792 images fit)."""
 BLOCK_ELEMENTS = 2**21
 
 
@@ -22,72 +22,72 @@ class Products:
     left: np.ndarray
     """(N, D) float64."""
     right: np.ndarray
-    """(M, D) float64; the very array `left` for the products within one set."""
+    """(M, D) float64; the same object as `left` for the products within one set."""
 
     @cached_property
     def kept(self) -> np.ndarray | None:
-        """(N, M) float64, not to be written to; None where it is larger than KEPT_BYTES."""
+        """(N, M) float64, read-only; None if it is larger than KEPT_BYTES."""
         if len(self.left) * len(self.right) * 8 > KEPT_BYTES:
             return None
-        # numpy gives an array times its own transpose to BLAS syrk, at half the work.
+        # For an array times its transpose numpy calls BLAS syrk, which halves the work.
         products = self.left @ self.right.T
         products.setflags(write=False)
         return products
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, (R, M) products of these rows), not to be written to, in order of rows."""
+        """Yield (rows, (R, M) products of these rows), read-only, in order of rows."""
         for rows in split_rows(len(self.left), len(self.right)):
             yield rows, self.left[rows] @ self.right.T if self.kept is None else self.kept[rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Centred:
-    """The features of a reference, less their mean: distances stay exact far from zero."""
+    """Reference features minus their mean, which keeps distances exact far from zero."""
 
     features: np.ndarray
-    """(M, D) float64, less the centre."""
+    """(M, D) float64, minus the centre."""
     centre: np.ndarray
-    """(D,) float64, their mean."""
+    """(D,) float64 mean of the original features."""
 
     @cached_property
     def within(self) -> Products:
-        """Of (M, M) pairs."""
+        """The (M, M) products within the reference."""
         return Products(left=self.features, right=self.features)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """The products of generated images, and of these with reference images."""
+    """Products among generated images, and between generated and reference images."""
 
     generated: np.ndarray
-    """(N, D) float64, less the reference's centre."""
+    """(N, D) float64, minus the reference's centre."""
     reference: Centred
-    """Made once for all that are paired with it."""
+    """Shared by all generated sets that are paired with it."""
 
     @cached_property
     def within_generated(self) -> Products:
-        """Of (N, N) pairs."""
+        """The (N, N) products within the generated images."""
         return Products(left=self.generated, right=self.generated)
 
     @cached_property
     def across(self) -> Products:
-        """Of (N, M) pairs."""
+        """The (N, M) products of generated with reference images."""
         return Products(left=self.generated, right=self.reference.features)
 
 
 def centre_features(reference: np.ndarray) -> Centred:
-    """Centre (M, D) features of any float type; computes no product yet."""
+    """Centre (M, D) features of any float type; products are computed on demand."""
     centre = reference.mean(axis=0, dtype=np.float64)
     return Centred(features=reference - centre, centre=centre)
 
 
 def pair_features(generated: np.ndarray, reference: Centred) -> Pairs:
-    """Pair (N, D) features of any float type with a reference; computes no product yet."""
+    """Pair (N, D) features of any float type with a reference; products are computed on demand."""
     return Pairs(generated=generated - reference.centre, reference=reference)
 
 
 def split_rows(num_rows: int, row_length: int) -> Iterator[slice]:
-    """Cut rows into blocks of at most BLOCK_ELEMENTS numbers, or of one row."""
+    """Yield slices of rows with at most BLOCK_ELEMENTS numbers each, but at least one row."""
     step = max(1, BLOCK_ELEMENTS // row_length)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))

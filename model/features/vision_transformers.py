@@ -1,9 +1,9 @@
 """Vision transformers as feature extractors: DINOv2 and CLIP, through the package transformers.
 
-Small networks of either kind, so their numbers stand beside others of this project only: papers
-take larger ones (Stein et al., arXiv:2306.04675: DINOv2 ViT-L/14; Jayasumana et al.,
-arXiv:2401.09603: CLIP ViT-L/14 at 336 pixels). Never downloads anything. Imports torch and
-transformers inside its functions. Must not know metrics, batch sizes or how images are stored.
+Both are the small variants, so their numbers compare only with others of this project: papers use
+larger ones (Stein et al., arXiv:2306.04675: DINOv2 ViT-L/14; Jayasumana et al., arXiv:2401.09603:
+CLIP ViT-L/14 at 336 pixels). Nothing is downloaded. torch and transformers are imported inside the
+functions.
 """
 
 import importlib
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VIT_SIZE = 224
-"""Side in pixels of either network's input."""
+"""Side in pixels of the input of both networks."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's training images, channel by channel in [0, 1]: what DINOv2 was trained with."""
+"""Per channel, of ImageNet's training images in [0, 1], with which DINOv2 was trained."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training images (Radford et al., arXiv:2103.00020; the released preprocessing)."""
+"""Per channel, of CLIP's training images (Radford et al., arXiv:2103.00020, released code)."""
 DINOV2_MODEL = "facebook/dinov2-small"
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 
 
 def standardise(images: "Tensor", mean: tuple[float, ...], *, std: tuple[float, ...]) -> "Tensor":
-    """Subtract a mean from, and divide by a deviation, each channel of (B, 3, H, W) images."""
+    """Subtract `mean` from each channel of (B, 3, H, W) images and divide by `std`."""
     shift = images.new_tensor(mean).view(1, 3, 1, 1)
     return (images - shift) / images.new_tensor(std).view(1, 3, 1, 1)
 
@@ -37,18 +37,18 @@ def standardise(images: "Tensor", mean: tuple[float, ...], *, std: tuple[float, 
 def load_dinov2(
     weights: str | None, sha256: str | None, device: str
 ) -> Callable[["Tensor"], "Tensor"]:
-    """DINOv2 ViT-S/14 (Oquab et al., arXiv:2304.07193): its normalised class token.
+    """Load DINOv2 ViT-S/14 (Oquab et al., arXiv:2304.07193), up to its normalised class token.
 
     Args:
         weights: Folder of the model; None takes it from the Hugging Face cache.
-        sha256: No effect: safetensors hold numbers only, and which ones is in the label.
+        sha256: No effect: safetensors files hold only numbers, and the label has their digest.
         device: Where the network runs.
 
     Returns:
-        (B, 3, 224, 224) float32 standardised images to (B, 384).
+        A function of (B, 3, 224, 224) float32 standardised images to (B, 384) features.
 
     Raises:
-        UsageError: Without transformers, and for a folder of another or a damaged model.
+        UsageError: transformers is not installed, or the folder's model is another or damaged.
         MissingFileError: The cache does not hold the model.
     """
     del sha256
@@ -60,12 +60,12 @@ def load_dinov2(
 def load_clip(
     weights: str | None, sha256: str | None, device: str
 ) -> Callable[["Tensor"], "Tensor"]:
-    """CLIP ViT-B/32 (Radford et al., arXiv:2103.00020): its image embedding, not normalised.
+    """Load CLIP ViT-B/32 (Radford et al., arXiv:2103.00020), up to its unnormalised embedding.
 
-    Takes and raises what load_dinov2 does.
+    Arguments and errors are those of load_dinov2.
 
     Returns:
-        (B, 3, 224, 224) float32 standardised images to (B, 512).
+        A function of (B, 3, 224, 224) float32 standardised images to (B, 512) features.
     """
     del sha256
     architecture = "CLIPVisionModelWithProjection"
@@ -82,7 +82,7 @@ def load_clip(
 def load_pretrained(
     extractor: str, architecture: str, *, model: str, weights: str | None
 ) -> "nn.Module":
-    """A model of transformers in float32 and evaluation mode, on the CPU, from local files alone.
+    """Load a model of transformers from local files, in float32 and evaluation mode, on the CPU.
 
     Args:
         extractor: Its name in metrics.extractor, for errors.
@@ -92,15 +92,15 @@ def load_pretrained(
             cache for `model`, whose weights may be in torch's older format there.
 
     Raises:
-        UsageError: Without transformers, and for files of another or a damaged model. A model some
-            of whose weights are missing is one: transformers would draw these at random.
+        UsageError: transformers is not installed, or the model is another or damaged. Missing
+            weights are an error too, because transformers would initialise them at random.
         MissingFileError: The cache does not hold the model.
     """
     import torch
 
     try:
         with warnings.catch_warnings():
-            # What transformers' own dependencies deprecate is no concern of whoever measures.
+            # Users cannot act on deprecations in the dependencies of transformers.
             warnings.simplefilter("ignore")
             transformers = importlib.import_module("transformers")
             from safetensors import SafetensorError
@@ -111,7 +111,7 @@ def load_pretrained(
         ) from None
     source = model if weights is None else str(Path(weights).expanduser())
     try:
-        # Some versions draw initial weights before they read the real ones.
+        # Some versions draw initial weights before they load the real ones.
         with torch.random.fork_rng(devices=[]):
             network, report = getattr(transformers, architecture).from_pretrained(
                 source,
@@ -125,25 +125,25 @@ def load_pretrained(
         raise UsageError(
             f"metrics.weights must be a folder of a {architecture} for metrics.extractor "
             f"{extractor}, got {weights!r} ({one_line(error)}); "
-            f"{save_command(model, architecture)} makes one"
+            f"{save_command(model, architecture)} writes one"
         ) from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise UsageError(
             f"metrics.weights must hold all weights of a {architecture} for metrics.extractor "
             f"{extractor}, got {source!r} without {len(missing)} of them ({missing[0]}, ...); "
-            f"{save_command(model, architecture)} makes a folder that does"
+            f"{save_command(model, architecture)} writes a complete one"
         )
     return network.to(torch.float32).eval().requires_grad_(False)
 
 
 def missing_model(extractor: str, model: str, architecture: str) -> str:
-    """The error where the cache does not hold a model: names both ways out."""
+    """The error if the cache does not hold a model; it names both ways out."""
     return (
-        f"metrics.weights must be a folder of {model} where the Hugging Face cache does not hold "
+        f"metrics.weights must be a folder of {model} if the Hugging Face cache does not hold "
         f"it, got None for metrics.extractor {extractor}; fill the cache on a connected machine "
         f"(hf download {model}), or pass --metrics.weights DIR with config.json and "
-        f"model.safetensors ({save_command(model, architecture)} makes one)"
+        f"model.safetensors ({save_command(model, architecture)} writes one)"
     )
 
 

@@ -1,1 +1,1 @@
-"""Filters: which images may enter the pool."""
+"""Filters: they decide which generated images may enter the pool."""

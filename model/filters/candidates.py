@@ -1,7 +1,4 @@
-"""What a filter of generated images is given, and what it answers.
-
-Must not know images, extractors or names of filters.
-"""
+"""Input and output of a filter of generated images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +13,17 @@ OTHER = "choose another filter.name"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which candidates are kept, and how a filter sees all of them."""
+    """Which candidates are kept, and the scores of all candidates."""
 
     indices: np.ndarray
     """(m,) int64, ascending."""
     scores: np.ndarray
-    """(K,) float64, finite; what they are is the filter's to say, 0 where it has none."""
+    """(K,) float64, finite. Each filter defines its own; 0 if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """What a filter chooses from, and all that it may look at; the fields are those of `select`."""
+    """What a filter chooses from and may use; the fields are the arguments of `select`."""
 
     features: np.ndarray
     keep: int
@@ -40,5 +37,5 @@ class Candidates:
 
 
 def lowest(numbers: np.ndarray, keep: int) -> np.ndarray:
-    """(keep,) int64 ascending indices of the lowest numbers, the first of ties."""
+    """(keep,) int64 ascending indices of the lowest numbers; ties go to the lower index."""
     return np.sort(np.argsort(numbers, kind="stable")[:keep])

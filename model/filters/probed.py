@@ -1,7 +1,4 @@
-"""Filters that ask a probe of the real images' classes: the surest candidates, or chosen ones.
-
-Must not know images, extractors or names of filters.
-"""
+"""Filters by a probe of the real images' classes: the most confident candidates, or K-choice."""
 
 import numpy as np
 
@@ -11,10 +8,10 @@ from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
 
 
 def keep_confident(candidates: Candidates) -> Selection:
-    """Keep those that a probe of the real images' classes is surest of.
+    """Keep the candidates of which a probe of the real images' classes is most confident.
 
-    Scores are probabilities of the class asked for, or of the likeliest where none was: high ones
-    are kept, by their odds where they round to 1.
+    Scores are the probe's probabilities of the requested class, or of the most probable class if
+    none was requested. The highest are kept; log odds rank probabilities that round to 1.
     """
     probe = _fit_probe(candidates)
     classes = candidates.labels
@@ -26,17 +23,17 @@ def keep_confident(candidates: Candidates) -> Selection:
 
 
 def keep_rewarded(candidates: Candidates) -> Selection:
-    """Keep the one chosen of each of m groups of K: curation by K-choice.
+    """Choose one image from each of m groups of K: curation by K-choice.
 
-    The discrete choice of Ferbach et al. (arXiv:2407.09499, section 2): of K images of the model
-    one is chosen with probability softmax(reward / temperature), as Plackett's and Luce's model has
-    it (Bradley's and Terry's for two). The groups are disjoint and drawn at random, so that no
-    candidate is offered twice and each choice is among K images of the model itself; candidates
-    beyond m K are never offered. Scores are the rewards: probabilities, by a probe of the real
-    images' classes, of filter.reward_class, or else of the class asked for, or of the likeliest.
+    The discrete choice of Ferbach et al. (arXiv:2407.09499, section 2): one of K images of the
+    model is chosen with probability softmax(reward / temperature), as in the Plackett-Luce model
+    (Bradley-Terry for K = 2). The groups are disjoint and drawn at random, so that no candidate is
+    offered twice; candidates beyond m K are never offered. Scores are the rewards: a probe's
+    probabilities of filter.reward_class if it is set, else of the requested class, else of the most
+    probable class.
 
     Raises:
-        UsageError: For fewer than m K candidates.
+        UsageError: There are fewer than m K candidates.
     """
     keep, config = candidates.keep, candidates.config
     num_images, num_offered = len(candidates.features), keep * config.choices
@@ -55,11 +52,11 @@ def keep_rewarded(candidates: Candidates) -> Selection:
 def choose(rewards: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
     """Choose a column of each row with probability softmax(reward / temperature).
 
-    By the largest of rewards with Gumbel noise, whose law this is.
+    Uses the Gumbel-max trick.
 
     Args:
         rewards: (m, K).
-        temperature: Above 0; towards it, the largest reward is chosen, ties at random.
+        temperature: Above 0. Close to 0, the largest reward is chosen, ties at random.
         rng: Source of random numbers.
 
     Returns:
@@ -71,7 +68,7 @@ def choose(rewards: np.ndarray, temperature: float, rng: np.random.Generator) ->
 
 
 def _rewarded_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
-    """(K,) int64 class of each candidate whose probability is its reward."""
+    """(K,) int64 class of each candidate, whose probability is the reward."""
     name = candidates.config.reward_class
     if name is not None:
         number = list(candidates.class_names).index(name)
@@ -82,7 +79,7 @@ def _rewarded_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
 
 
 def _fit_probe(candidates: Candidates) -> Probe:
-    """A probe of the real images; raises UsageError where it cannot be fitted."""
+    """Fit a probe to the real images; raises UsageError if it cannot be fitted."""
     assert candidates.real_labels is not None
     return fit_probe(
         candidates.real,
@@ -94,5 +91,5 @@ def _fit_probe(candidates: Candidates) -> Probe:
 
 
 def _probability(probe: Probe, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """(K,) float64 probability of one class of each image."""
+    """(K,) float64 probability of the given class of each image."""
     return probe.probabilities(features)[np.arange(len(features)), classes]

@@ -1,7 +1,7 @@
-"""Rows of features that lie far apart: greedy choices, one row at a time.
+"""Greedy selection of rows of features that lie far apart.
 
-Holds the choices and the distances they need, computed in blocks of the rows likely to be chosen
-next. Must not know images, settings or names of filters; trusts its input to be finite.
+Distances are computed in blocks, for the rows that are likely to be selected next. Features are
+assumed to be finite.
 """
 
 import math
@@ -12,18 +12,18 @@ from model.features.neighbours import TIE
 from model.features.products import BLOCK_ELEMENTS, squared_norms
 
 LOOK_AHEAD = 64
-"""Rows at most whose distances are computed at once: one product of matrices instead of many."""
+"""Maximum number of rows whose distances are computed by one matrix product."""
 
 
 class Spread:
-    """Rows accepted one by one, and how far each row is from the nearest of the others accepted.
+    """Rows accepted one by one, and the distance of each row to the nearest other accepted row.
 
-    Squared distances below `rounding` (see neighbours.TIE) are equal to zero, and those that differ
-    by less are ties.
+    Squared distances below `rounding` (see neighbours.TIE) count as zero, and those that differ by
+    less are ties.
     """
 
     squares: np.ndarray
-    """(K,) float64 squared distance to the nearest other accepted row; infinite before there is."""
+    """(K,) float64 squared distance to the nearest other accepted row; infinite if none is."""
     is_free: np.ndarray
     """(K,) bool, which rows may still be accepted."""
 
@@ -38,7 +38,7 @@ class Spread:
 
     @property
     def num_accepted(self) -> int:
-        """How many rows are accepted."""
+        """Number of accepted rows."""
         return len(self._accepted)
 
     @property
@@ -48,28 +48,28 @@ class Spread:
 
     @property
     def distances(self) -> np.ndarray:
-        """(K,) float64 distance of each row to the nearest other accepted one; 0 where none is."""
+        """(K,) float64 distance of each row to the nearest other accepted row; 0 if none is."""
         return np.sqrt(np.where(np.isinf(self.squares), 0, self.squares))
 
     def most_central(self) -> int:
-        """The row nearest to the mean of all, the first of ties."""
+        """The row nearest to the mean of all rows; ties go to the first."""
         return int(np.argmax(self._norms <= self._norms.min() + self.rounding))
 
     def farthest(self) -> int:
-        """The free row farthest from the accepted ones, the first of ties."""
+        """The free row farthest from the accepted ones; ties go to the first."""
         reach = np.where(self.is_free, self.squares, -np.inf)
         return int(np.argmax(reach >= reach.max() - self.rounding))
 
     def reach(self) -> float:
-        """Largest squared distance of a free row to the accepted ones; 0 where none is free."""
+        """Largest squared distance of a free row to the accepted ones; 0 if no row is free."""
         return float(self.squares[self.is_free].max(initial=0))
 
     def is_known(self, index: int) -> bool:
-        """Whether `accept` finds the distances of a row computed."""
+        """Whether the distances of a row are computed, which `accept` requires."""
         return index in self._known
 
     def look_ahead(self, rows: np.ndarray) -> None:
-        """Compute the distances of as many of the first of `rows` as one block holds."""
+        """Compute the distances of the first of `rows`, as many as fit in one block."""
         rows = rows[: max(1, min(LOOK_AHEAD, BLOCK_ELEMENTS // len(self._norms)))]
         scale = self._norms[rows, None] + self._norms
         squares = scale - 2 * (self._features[rows] @ self._features.T)
@@ -84,11 +84,11 @@ class Spread:
         np.minimum(self.squares, self._known[index], out=self.squares)
 
     def accept_in_order(self, limit: float, keep: int) -> None:
-        """Accept free rows in order of rows, until `keep` are.
+        """Accept free rows in order until `keep` rows are accepted.
 
         Args:
             limit: Squared distance to the nearest accepted row that a row must exceed.
-            keep: Rows accepted at most, those before included.
+            keep: Maximum number of accepted rows, including those accepted before.
         """
         position = 0
         while self.num_accepted < keep:
@@ -104,21 +104,21 @@ class Spread:
 
 
 def farthest_points(features: np.ndarray, keep: int) -> Spread:
-    """Accept the row nearest to the mean, then again and again the one farthest from all accepted.
+    """Accept the row nearest to the mean, then repeatedly the row farthest from all accepted ones.
 
-    The greedy rule for k centres (Gonzalez, "Clustering to minimize the maximum intercluster
-    distance", 1985): whatever the first row is, the largest distance of a row to its nearest
-    accepted one is at most twice the smallest that `keep` rows can reach. Ties go to the first row.
+    The greedy algorithm for k centres (Gonzalez, "Clustering to minimize the maximum intercluster
+    distance", 1985). For any first row, the largest distance of a row to its nearest accepted row
+    is at most twice the optimum for `keep` rows. Ties go to the first row.
 
     Args:
         features: (K, D) of any float type.
-        keep: How many rows, from 1 to K.
+        keep: Number of rows to accept, from 1 to K.
     """
     spread = Spread(features)
     index = spread.most_central()
     for _ in range(keep):
         if not spread.is_known(index):
-            # What is far now is likely to be the farthest soon: distances only shrink.
+            # Distances only shrink, so rows that are far now are likely to be the farthest soon.
             reach = np.where(spread.is_free, spread.squares, -np.inf)
             count = min(LOOK_AHEAD, len(reach))
             likely = np.argpartition(-reach, count - 1)[:count]
@@ -131,30 +131,30 @@ def farthest_points(features: np.ndarray, keep: int) -> Spread:
 def decaying_threshold(
     features: np.ndarray, keep: int, *, start: float | None, decay: float
 ) -> Spread:
-    """Accept rows in order that are farther than a threshold, which shrinks from pass to pass.
+    """Accept rows that are farther apart than a threshold, which shrinks from pass to pass.
 
-    The first row is accepted. A pass goes through all rows not accepted yet, in order, and accepts
-    each one that is farther than the threshold from every row accepted so far; the threshold of
-    pass p = 0, 1, ... is start x decay^p. It ends when `keep` rows are accepted, or when every
+    The first row is accepted. Each pass goes through all other rows in order and accepts those
+    that are farther than the threshold from every row accepted so far; the threshold of pass
+    p = 0, 1, ... is start x decay^p. The passes end when `keep` rows are accepted, or when every
     other row equals an accepted one.
 
     Args:
         features: (K, D) of any float type.
-        keep: How many rows, from 1 to K.
-        start: First threshold; None is the largest distance of a row to the first one, so that
-            every row accepted is at least `decay` times as far from those before it as the
-            farthest there is.
+        keep: Number of rows to accept, from 1 to K.
+        start: First threshold. None is the largest distance of a row to the first one, so that
+            every accepted row is at least `decay` times as far from the earlier ones as the
+            farthest row is.
         decay: In (0, 1).
 
     Returns:
-        Fewer than `keep` rows where not so many are different.
+        Fewer than `keep` accepted rows if fewer are distinct.
     """
     spread = Spread(features)
     spread.accept_in_order(0, 1)
     start = math.sqrt(spread.reach()) if start is None else start
     passes = 0
     while spread.num_accepted < keep and spread.reach() > spread.rounding:
-        # Passes that would accept nothing are left out.
+        # Skip passes that would accept nothing.
         shrinkage = math.log(spread.reach()) / 2 - math.log(start)
         passes = max(passes, math.floor(shrinkage / math.log(decay)))
         threshold = start * decay**passes
@@ -168,12 +168,12 @@ def separate(features: np.ndarray, keep: int, *, distance: float, excluded: np.n
 
     Args:
         features: (K, D) of any float type.
-        keep: How many rows, from 1 to K.
+        keep: Number of rows to accept, from 1 to K.
         distance: Above 0.
-        excluded: (K,) bool, rows that are not accepted.
+        excluded: (K,) bool, rows that must not be accepted.
 
     Returns:
-        Fewer than `keep` rows where not so many are so far apart.
+        Fewer than `keep` accepted rows if fewer are this far apart.
     """
     spread = Spread(features)
     spread.is_free = ~excluded

@@ -1,8 +1,8 @@
-"""What may enter the pool: filters keep some of the images that a model generated.
+"""Filters: they keep some of the images that a model generated, which then may enter the pool.
 
-A filter is a function of the candidates' features, the real images' and the settings; it knows
-neither images nor extractors, pools nor lineages. Imports numpy only, so that settings are checked
-without torch. Adding one is a function and a line in FILTERS.
+A filter is a function of the features of the candidates and of the real images, and of the
+settings. This module does not import torch, so that settings are checked quickly. To add a filter,
+write a function and add it to FILTERS.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from model.filters.probed import keep_confident, keep_rewarded
 from model.filters.spread import Spread, decaying_threshold, farthest_points, separate
 
 NEAR_DUPLICATE = 0.5
-"""Default of filter.threshold for near-duplicates: half of a typical distance."""
+"""Default of filter.threshold for near-duplicates: half the typical distance."""
 FEATURE_SETTINGS = ("extractor", "weights", "resolution", "precision")
 
 
@@ -30,22 +30,22 @@ class Filter:
     """One value of filter.name."""
 
     select: Callable[[Candidates], Selection]
-    """Knows that 1 <= keep <= K, and that what it needs is there and finite."""
+    """May assume that 1 <= keep <= K, and that what it needs is present and finite."""
     needs_features: bool = True
-    """Whether it looks at the candidates' features."""
+    """Whether it uses the candidates' features."""
     needs_real: bool = False
-    """Whether it looks at the real images' features."""
+    """Whether it uses the real images' features."""
     needs_labels: bool = False
-    """Whether it looks at the real images' classes; all classes must then be there."""
+    """Whether it uses the real images' classes; then every class must have an image."""
     settings: tuple[str, ...] = ()
-    """Settings that it has beside name, candidates and those of the features."""
+    """Settings that it uses besides name, candidates and those of the features."""
 
 
 def num_candidates(config: FilterConfig, keep: int) -> int:
     """Images to generate so that `keep` are kept: filter.candidates x keep, rounded up.
 
-    The product is that of the decimal number the user wrote. Filter none drops nothing, so that
-    nothing more is generated for it.
+    The product is exact for the decimal number that the user wrote. The filter none drops nothing,
+    so it needs no additional images.
     """
     if config.name == "none":
         return keep
@@ -53,12 +53,12 @@ def num_candidates(config: FilterConfig, keep: int) -> int:
 
 
 def feature_settings(config: FilterConfig) -> MetricsConfig:
-    """The settings of the features that a filter sees, as `extract_features` takes them."""
+    """The settings of a filter's features, as `extract_features` takes them."""
     return MetricsConfig(names=(), **{name: getattr(config, name) for name in FEATURE_SETTINGS})
 
 
 def unused_settings(config: FilterConfig) -> tuple[str, ...]:
-    """Settings that are not at their default but have no effect with filter.name."""
+    """Settings that differ from their default but have no effect with filter.name."""
     entry = FILTERS[config.name]
     used = {"name", *entry.settings}
     used |= set(FEATURE_SETTINGS) if entry.needs_features else set()
@@ -68,14 +68,14 @@ def unused_settings(config: FilterConfig) -> tuple[str, ...]:
 
 
 def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) -> None:
-    """Raise UsageError, with a suggestion, for filter settings that cannot be; imports no torch.
+    """Raise UsageError, with a suggestion, for invalid filter settings; does not import torch.
 
-    filter.reward_class is checked by `check_reward_class`, where the classes are known.
+    `check_reward_class` checks filter.reward_class once the classes are known.
 
     Args:
         config: The settings.
         has_classes: Whether the real images have classes.
-        conditional: Whether images of each class are generated and filtered apart.
+        conditional: Whether the images of each class are generated and filtered separately.
     """
     check_choice("filter.name", config.name, FILTERS)
     entry = FILTERS[config.name]
@@ -106,7 +106,7 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
 
 
 def check_reward_class(config: FilterConfig, class_names: Sequence[str]) -> None:
-    """Raise UsageError, with a suggestion, unless filter.reward_class is None or a class."""
+    """Raise UsageError, with a suggestion, unless filter.reward_class is None or a class name."""
     if config.name == "reward" and config.reward_class is not None:
         check_choice("filter.reward_class", config.reward_class, class_names)
 
@@ -124,26 +124,26 @@ def select(
     rng: np.random.Generator,
     config: FilterConfig,
 ) -> Selection:
-    """Keep some of the candidates by the filter called `name`.
+    """Keep some of the candidates with the filter called `name`.
 
-    Equal input gives the equal selection; ties go to the lower index. Only random and reward draw
-    random numbers. Images of a conditional model are filtered class by class, one call for each.
+    Equal input gives an equal selection; ties go to the lower index. Only random and reward draw
+    random numbers. Images of a conditional model are filtered class by class, one call per class.
 
     Args:
         name: filter.name, as in `config`.
-        candidates: (K, D) features, in the order of generation; (K, 0) where the filter needs none.
-        keep: Candidates to keep, m.
-        real: (M, D) features of real training images; (0, 0) where the filter needs none.
-        real_labels: (M,) integer classes, where the filter needs them.
-        labels: (K,) integer classes that the model was asked for; None where it was asked for none.
+        candidates: (K, D) features in the order of generation; (K, 0) if the filter needs none.
+        keep: Number of candidates to keep, m.
+        real: (M, D) features of real training images; (0, 0) if the filter needs none.
+        real_labels: (M,) integer classes, if the filter needs them.
+        labels: (K,) integer classes requested from the model; None if none were requested.
         num_classes: C; 0 without classes.
         class_names: C names; needed for filter.reward_class.
         rng: Source of random numbers.
         config: The filter's settings.
 
     Raises:
-        UsageError: For an unknown name, fewer candidates than are to be kept, too few that pass,
-            features that are not finite or do not fit, and classes that no probe can learn.
+        UsageError: The name is unknown, there are fewer candidates than are to be kept, too few
+            pass, features are not finite or differ in shape, or no probe can learn the classes.
     """
     check_choice("filter.name", name, FILTERS)
     assert name == config.name
@@ -199,21 +199,21 @@ def _check_features(name: str, features: np.ndarray) -> None:
 
 
 def keep_first(candidates: Candidates) -> Selection:
-    """Keep the first ones: the pool without a filter. Scores are 0."""
+    """Keep the first candidates: the pool without a filter. Scores are 0."""
     return Selection(indices=np.arange(candidates.keep), scores=np.zeros(len(candidates.features)))
 
 
 def keep_random(candidates: Candidates) -> Selection:
-    """Keep a random subset, all equally likely: the control of other filters. Scores are 0."""
+    """Keep a uniformly random subset: the control for other filters. Scores are 0."""
     K = len(candidates.features)
     chosen = candidates.rng.permutation(K)[: candidates.keep]
     return Selection(indices=np.sort(chosen), scores=np.zeros(K))
 
 
 def keep_typical(candidates: Candidates) -> Selection:
-    """Keep those nearest to the real images.
+    """Keep the candidates nearest to the real images.
 
-    Scores are Euclidean distances to the nearest_k-th nearest real image: low ones are kept.
+    Scores are Euclidean distances to the nearest_k-th nearest real image; the lowest are kept.
     """
     nearest_k, num_real = candidates.config.nearest_k, len(candidates.real)
     if nearest_k > num_real:
@@ -226,25 +226,25 @@ def keep_typical(candidates: Candidates) -> Selection:
 
 
 def keep_farthest(candidates: Candidates) -> Selection:
-    """Keep those that cover the candidates best, by greedy choice of the farthest.
+    """Keep the candidates that cover all candidates best, by farthest-point selection.
 
     The k-centre selection of Sener and Savarese (arXiv:1708.00489, algorithm 1) and the greedy
-    selection of Shi et al. (arXiv:2509.16499), but for its start: the candidate nearest to the
-    candidates' mean, where Shi et al. draw one. See `farthest_points`. Scores are distances to the
-    nearest other kept candidate, 0 where none is.
+    selection of Shi et al. (arXiv:2509.16499), except that it starts from the candidate nearest to
+    the mean, whereas Shi et al. draw one. See `farthest_points`. Scores are distances to the
+    nearest other kept candidate, 0 if there is none.
     """
     return _spread_selection(farthest_points(candidates.features, candidates.keep))
 
 
 def keep_by_decaying_threshold(candidates: Candidates) -> Selection:
-    """Keep those farther than a threshold from all kept before; it shrinks until there are enough.
+    """Keep candidates farther apart than a threshold, which shrinks until there are enough.
 
-    The threshold decay filter of Shi et al. (arXiv:2509.16499) with the candidates in the order of
-    their generation, which is random as it is; see `decaying_threshold`. Scores are distances to
-    the nearest other kept candidate, 0 where none is.
+    The threshold decay filter of Shi et al. (arXiv:2509.16499), with the candidates in the order of
+    their generation, which is already random. See `decaying_threshold`. Scores are distances to the
+    nearest other kept candidate, 0 if there is none.
 
     Raises:
-        UsageError: Where not so many candidates differ.
+        UsageError: Too few candidates are distinct.
     """
     config = candidates.config
     spread = decaying_threshold(
@@ -255,32 +255,33 @@ def keep_by_decaying_threshold(candidates: Candidates) -> Selection:
 
 
 def drop_near_duplicates(candidates: Candidates) -> Selection:
-    """Keep the first ones that are near neither a real image nor another kept candidate.
+    """Keep the first candidates that are near neither a real image nor another kept candidate.
 
-    Near is below filter.threshold (0.5) times the typical distance between neighbouring real
-    images: the median, over real images, of the distance to the nearest one that differs. Scores
-    are distances to the nearest real image or other kept candidate, divided by the typical one.
+    "Near" means below filter.threshold (default 0.5) times the typical distance between
+    neighbouring real images, which is the median over real images of the distance to the nearest
+    distinct one. Scores are distances to the nearest real image or other kept candidate, divided by
+    the typical distance.
 
     Raises:
-        UsageError: Where too few candidates are left, and where all real images are equal.
+        UsageError: Too few candidates remain, or all real images are equal.
     """
     typical = float(np.median(nearest_two(candidates.real, candidates.real)[:, 1]))
     if not np.isfinite(typical):
         num_real = len(candidates.real)
-        raise UsageError(f"real features must differ, got {num_real} equal ones; {OTHER}")
+        raise UsageError(f"real features must not all be equal, got {num_real} equal ones; {OTHER}")
     threshold = candidates.config.threshold
     least = (NEAR_DUPLICATE if threshold is None else threshold) * typical
     to_real = nearest_two(candidates.features, candidates.real)[:, 0]
     spread = separate(
         candidates.features, candidates.keep, distance=least, excluded=to_real < least
     )
-    _check_enough(spread, candidates, "that are no near-duplicates")
+    _check_enough(spread, candidates, "that are not near-duplicates")
     to_kept = np.where(np.isinf(spread.squares), to_real, spread.distances)
     return Selection(indices=spread.indices, scores=np.minimum(to_real, to_kept) / typical)
 
 
 def _spread_selection(spread: Spread) -> Selection:
-    """The accepted rows, and all rows' distances to the nearest other of them."""
+    """The accepted rows as a Selection, with distances to the nearest other accepted row."""
     return Selection(indices=spread.indices, scores=spread.distances)
 
 
@@ -310,4 +311,4 @@ FILTERS: dict[str, Filter] = {
         settings=("choices", "temperature", "reward_class"),
     ),
 }
-"""Filter by its name in filter.name."""
+"""Filters by filter.name."""

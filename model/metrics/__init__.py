@@ -1,1 +1,1 @@
-"""Metrics: features of images to numbers."""
+"""Metrics, which are computed from features of images."""

@@ -1,7 +1,6 @@
 """Standard errors over images, by resampling them.
 
-Draws come from generators of a fixed seed: the same images are redrawn in every evaluation. Must
-not know features, settings or names of metrics.
+The generators have a fixed seed, so that every evaluation draws the same resamples.
 """
 
 from collections.abc import Callable
@@ -16,8 +15,8 @@ def bootstrap(statistic: Callable[..., float], *samples: np.ndarray, num_resampl
     """Standard deviation of a statistic over resamples of rows (Efron, Ann. Stat. 7, 1979).
 
     Args:
-        statistic: Of as many arrays as there are samples.
-        samples: Arrays of one row per image, each resampled with replacement on its own.
+        statistic: A function of as many arrays as there are samples.
+        samples: Arrays of one row per image, each resampled independently with replacement.
         num_resamples: At least 2.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(BOOTSTRAP_PURPOSE)))
@@ -29,10 +28,10 @@ def bootstrap(statistic: Callable[..., float], *samples: np.ndarray, num_resampl
 
 
 def average(name: str, per_image: np.ndarray, *, num_resamples: int) -> dict[str, float]:
-    """The mean of one number per image, and with resamples its `<name>_se` over images.
+    """The mean of one number per image and, with resamples, its standard error `<name>_se`.
 
     Args:
-        name: Of the mean.
+        name: Name of the mean.
         per_image: (N,) numbers or bool.
         num_resamples: 0 for no standard error.
     """

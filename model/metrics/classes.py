@@ -1,9 +1,8 @@
-"""Metrics of classes: which are made, which are lost, and how well each is made.
+"""Metrics of classes: which classes are generated, which are lost, and how good each one is.
 
-Classes of generated images are those asked of a conditional model, or a probe's predictions: then
-the probe's accuracy on the reference, probe_accuracy, stands beside the numbers. Every array is
-(C,), in the order of the comparison's class_names, nan where a class has no number. Must not know
-images or extractors.
+The classes of generated images are those requested from a conditional model, or else predicted by a
+probe; then probe_accuracy, the probe's accuracy on the reference, is reported too. Every array is
+(C,), in the order of the comparison's class_names, and nan for a class without a number.
 """
 
 import numpy as np
@@ -18,23 +17,25 @@ from model.metrics.distances import estimate_mmd2
 
 
 def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Which classes the generated images show, as the probe sees them.
+    """The distribution of the generated images over classes, as predicted by the probe.
 
     Total variation is half the sum of absolute differences of two histograms: the share of images
-    that would have to be of another class.
+    that would have to change their class.
 
     Returns:
-        probe_accuracy: Of the probe, fitted to the training images, on the reference.
+        probe_accuracy: Accuracy on the reference of the probe, which is fitted to the training
+            images.
         class_tv: Total variation between the probe's histogram of the generated images and the
-            shares of the reference's labels. It is above 0 for a finite sample of the right shares.
-        class_tv_held_out: The same of the probe's histogram of the reference: what the probe's
-            errors alone cause.
-        class_tv_se: With metrics.bootstrap, over draws of the generated images; the reference, and
-            with it the prior, and the probe are held fixed.
-        class_entropy: Of the generated histogram, in nats.
-        lost_classes: Number of classes of which the probe sees no generated image.
-        class_share: (C,) the generated histogram.
-        probe_recall: (C,) the probe's accuracy on the reference images of each class.
+            shares of the reference's labels. It is above 0 even for a finite sample from the right
+            distribution.
+        class_tv_held_out: The same for the probe's histogram of the reference, which is due to
+            errors of the probe only.
+        class_tv_se: With metrics.bootstrap, the standard error over draws of the generated images;
+            the reference (and so the prior) and the probe are held fixed.
+        class_entropy: Entropy of the generated histogram, in nats.
+        lost_classes: Number of classes that the probe predicts for no generated image.
+        class_share: (C,) histogram of the generated images.
+        probe_recall: (C,) accuracy of the probe on the reference images of each class.
     """
     _, reference_labels = _check(comparison)
     real = comparison.real
@@ -61,17 +62,17 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
 
 
 def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """KID of the generated images of each class against the reference images of it.
+    """KID of the generated images of each class against the reference images of that class.
 
-    The generated images of a class are those that were asked to be of it (generated_labels), else
-    those that the probe says are. Each number is the unbiased estimate on all images of the class
-    (see kid), nan where either side has fewer than two. A class that is lost has no number, so that
-    worst_class_kid can be low because the worst class is gone: read it beside num_classes_measured.
-    The largest of several noisy estimates is biased upwards.
+    The generated images of a class are those for which it was requested (generated_labels), or else
+    predicted by the probe. Each number is the unbiased estimate on all images of the class (see
+    compute_kid), nan if either side has fewer than two. A lost class has no number, so
+    worst_class_kid can be low because the worst class is lost: read it together with
+    num_classes_measured. The largest of several noisy estimates is biased upwards.
 
     Returns:
         class_kid (C,), worst_class_kid and mean_class_kid over the classes that have a number (nan
-        where none has), num_classes_measured, and probe_accuracy where the probe is used.
+        if none has), num_classes_measured, and probe_accuracy if the probe is used.
     """
     del config
     C = len(comparison.real.class_names)
@@ -93,15 +94,15 @@ def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
 def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Recall (Kynkaanniemi et al., arXiv:1904.06991) within each class.
 
-    The share of a class' reference images that lie in the k-nearest-neighbour balls of its
-    generated images: those that were asked to be of it (generated_labels), else those that the
-    probe says are. 0 where there are at most metrics.nearest_k of these, as there are no such balls
-    then: a class that is lost, or nearly so, is not recalled. Balls grow where there are fewer
-    images, so compare numbers of one number of images only.
+    The share of a class's reference images that lie in the k-nearest-neighbour balls of its
+    generated images: those for which it was requested (generated_labels), or else predicted by the
+    probe. It is 0 if there are at most metrics.nearest_k of them, because the balls are then
+    undefined: a class that is lost, or nearly lost, is not recalled. Balls grow if there are fewer
+    images, so compare only results of equal numbers of images.
 
     Returns:
-        class_recall (C,), nan where the reference has no image of a class; worst_class_recall, the
-        least of these; and probe_accuracy where the probe is used.
+        class_recall (C,), nan if the reference has no image of a class; worst_class_recall, the
+        lowest of these; and probe_accuracy if the probe is used.
     """
     C, nearest_k = len(comparison.real.class_names), config.nearest_k
     labels, reference_labels, numbers = _classify(comparison)
@@ -116,12 +117,12 @@ def compute_class_recall(comparison: Comparison, config: MetricsConfig) -> Numbe
 
 
 def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """How often the generated images are, as the probe sees them, of the class asked for.
+    """How often the probe predicts the requested class for a generated image.
 
     Returns:
-        conditional_accuracy; conditional_accuracy_se with metrics.bootstrap, over draws of the
-        generated images (0 where all or none are right); class_accuracy (C,), nan where a class was
-        not asked for; and probe_accuracy, which real images reach.
+        conditional_accuracy; with metrics.bootstrap, conditional_accuracy_se over draws of the
+        generated images (0 if all or none are right); class_accuracy (C,), nan for a class that was
+        not requested; and probe_accuracy, the same for real images.
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
@@ -136,24 +137,24 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
 
 
 def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Classification accuracy score (Ravuri and Vinyals, arXiv:1905.10887), of a linear probe.
+    """Classification accuracy score (Ravuri and Vinyals, arXiv:1905.10887) of a linear probe.
 
-    The accuracy on real held-out images of a classifier trained on generated images and the classes
-    asked for. Theirs is a ResNet-50 trained on pixels; ours is the linear probe on features, so
-    that the numbers compare among each other only. A class never asked for cannot be predicted: the
-    accuracy on it is 0.
+    The accuracy on held-out real images of a classifier trained on generated images and their
+    requested classes. Ravuri and Vinyals train a ResNet-50 on pixels; this is a linear probe on
+    features, so the numbers do not compare with published ones. A class that was never requested
+    cannot be predicted, so the accuracy on it is 0.
 
     Returns:
-        cas; cas_se with metrics.bootstrap, over draws of the reference images (the probe, and with
-        it the generated images, is held fixed); class_cas (C,), nan where the reference has no
-        image of a class; and cas_real, the same of a probe trained on the real training images
-        (however many there are), the ceiling, where another metric has these measured.
+        cas; with metrics.bootstrap, cas_se over draws of the reference images (the generated images
+        and the probe are held fixed); class_cas (C,), nan if the reference has no image of a class;
+        and, if another metric measures the real training images, cas_real: the score of a probe
+        trained on all of them, which is the ceiling.
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
     asked, labels = np.unique(generated_labels, return_inverse=True)
-    predicted = np.full(len(reference_labels), asked[0])  # all that images of one class can teach
+    predicted = np.full(len(reference_labels), asked[0])  # right if only one class was requested
     if len(asked) > 1:
         probe = fit_probe(comparison.generated, labels, num_classes=len(asked))
         predicted = asked[probe.predict(real.reference)]
@@ -165,7 +166,7 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
 
 
 def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:
-    """Labels asked for, and the reference's; ValueError for labels that do not fit the images."""
+    """Requested and reference labels; raises UsageError if they do not match the images."""
     C = len(comparison.real.class_names)
     asked, real = comparison.generated_labels, comparison.real.reference_labels
     assert real is not None
@@ -178,7 +179,7 @@ def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, Numbers]:
-    """Classes of generated and reference images, and the probe's accuracy where it says them."""
+    """Classes of generated and reference images, and the accuracy of the probe if it is used."""
     asked, real = _check(comparison)
     if asked is not None:
         return asked, real, {}
@@ -189,7 +190,7 @@ def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, Numbers]:
 def _recall(generated: np.ndarray, reference: np.ndarray, nearest_k: int) -> float:
     """Share of (M, D) reference images in the neighbourhoods of more than k (N, D) generated ones.
 
-    The reference's own neighbourhoods do not matter, and it may have fewer than k images.
+    The reference's neighbourhoods are not used, so it may have fewer than k images.
     """
     pairs = pair_features(generated, centre_features(reference))
     radii = squared_radii(pairs.within_generated, nearest_k)
@@ -198,7 +199,7 @@ def _recall(generated: np.ndarray, reference: np.ndarray, nearest_k: int) -> flo
 
 
 def _shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """(C,) shares of the classes among (N,) labels."""
+    """(C,) share of each class among (N,) labels."""
     return np.bincount(labels, minlength=num_classes) / len(labels)
 
 
@@ -208,5 +209,5 @@ def _total_variation(shares: np.ndarray, prior: np.ndarray) -> float:
 
 
 def _average(name: str, right: np.ndarray, num_resamples: int) -> Numbers:
-    """The mean of (N,) bool by its name, and its error; sorted, so that no order matters."""
+    """Mean and standard error of (N,) bool, sorted so that the order of images has no effect."""
     return {**average(name, np.sort(right), num_resamples=num_resamples)}

@@ -1,8 +1,7 @@
-"""What a metric compares: features of generated images beside those of real ones.
+"""What a metric compares: the features of generated images and of real images.
 
-Holds the matrices and what several metrics compute from them, each once: what real images alone
-determine is kept with them, for all the generated images that are compared with them. Must not know
-images, extractors, settings or names of metrics.
+Intermediate results that several metrics need are computed once and kept here. Those that depend
+only on the real images are shared by all generated sets that are compared with them.
 """
 
 from dataclasses import dataclass
@@ -16,41 +15,41 @@ from model.features.products import Centred, Pairs, centre_features, pair_featur
 from model.metrics.distances import KernelStatistics, reference_statistics
 
 Numbers = dict[str, float | np.ndarray]
-"""A metric's numbers by name; an array of (C,) floats is one number per class, nan where none."""
+"""A metric's numbers by name; a (C,) float array has one number per class, nan if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealFeatures:
-    """Features of real images by one extractor, a row per image, and their classes where known.
+    """Features of real images from one extractor, a row per image, and their classes if known.
 
-    Not to be written to: what is computed from them is kept.
+    Do not modify the arrays, because derived results are cached.
     """
 
     reference: np.ndarray
     """(M, D) features of held-out real images."""
     train: np.ndarray | None = None
-    """(K, D) features of the real images that were trained on."""
+    """(K, D) features of the real training images."""
     reference_labels: np.ndarray | None = None
     """(M,) int64."""
     train_labels: np.ndarray | None = None
     """(K,) int64."""
     class_names: tuple[str, ...] = ()
-    """Empty where the real images have no labels."""
+    """Empty if the real images have no labels."""
     train_digests: frozenset[bytes] | None = None
-    """Digests of the training images' pixels; None where the pixels are unknown."""
+    """Digests of the training images' pixels; None if the pixels are unknown."""
 
     @cached_property
     def centred(self) -> Centred:
-        """The reference less its mean, and the products within it."""
+        """The reference minus its mean, and the products within it."""
         return centre_features(self.reference)
 
     @cached_property
     def kernel_statistics(self) -> KernelStatistics:
-        """What KID needs of the reference."""
+        """Statistics of the reference for KID."""
         return reference_statistics(self.centred)
 
     def squared_radii(self, nearest_k: int) -> np.ndarray:
-        """(M,) squared radii of the reference's neighbourhoods, found once per `nearest_k`."""
+        """(M,) squared radii of the reference's neighbourhoods, cached by `nearest_k`."""
         if nearest_k not in self._radii:
             self._radii[nearest_k] = squared_radii(self.centred.within, nearest_k)
         return self._radii[nearest_k]
@@ -62,7 +61,7 @@ class RealFeatures:
     def train_distances(self, num_seen: int | None = None) -> np.ndarray:
         """(M, 2) distances of the reference to its nearest two training images (nearest_two).
 
-        Of all of them or the first `num_seen`; found once for each number.
+        Uses all training images or the first `num_seen`; cached by `num_seen`.
         """
         assert self.train is not None
         if num_seen not in self._train_distances:
@@ -75,7 +74,7 @@ class RealFeatures:
 
     @cached_property
     def probe(self) -> Probe:
-        """Classifier of the training images; ValueError where a class has none."""
+        """Classifier fitted to the training images; raises UsageError if a class has none."""
         assert self.train is not None
         assert self.train_labels is not None
         return fit_probe(
@@ -87,24 +86,24 @@ class RealFeatures:
 
     @cached_property
     def probed_reference(self) -> np.ndarray:
-        """(M,) int64 classes of the reference, as the probe sees them."""
+        """(M,) int64 classes of the reference, as predicted by the probe."""
         return self.probe.predict(self.reference)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Features of generated images beside real ones of the same extractor."""
+    """Features of generated and of real images from the same extractor."""
 
     generated: np.ndarray
-    """(N, D) features of the images that are judged."""
+    """(N, D) features of the evaluated images."""
     real: RealFeatures
-    """Shared by all that is compared with it."""
+    """Shared by all comparisons with these real images."""
     generated_labels: np.ndarray | None = None
-    """(N,) int64 classes that the generator was asked for; None where it was asked for none."""
+    """(N,) int64 classes requested from the generator; None if none were requested."""
     exact_copies: np.ndarray | None = None
-    """(N,) bool: whether an image equals a training image in every pixel; None where unknown."""
+    """(N,) bool, whether each image equals a training image in every pixel; None if unknown."""
     num_seen: int | None = None
-    """The first so many training images are those that there were to copy; None for all."""
+    """Only the first num_seen training images could have been copied; None for all."""
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -112,7 +111,7 @@ class Comparison:
         return pair_features(self.generated, self.real.centred)
 
     def neighbours(self, nearest_k: int) -> Neighbours:
-        """Who lies within whose neighbourhood, found once per `nearest_k`."""
+        """Which images lie in which neighbourhoods, cached by `nearest_k`."""
         if nearest_k not in self._neighbours:
             self._neighbours[nearest_k] = find_neighbours(
                 self.pairs,

@@ -1,7 +1,7 @@
-"""Distances between two sets of features, through statistics of each.
+"""Distances between two sets of features, computed from statistics of each set.
 
-Features are (N, D) of any float type, and are summed in float64. Must not know images, extractors,
-settings or names of metrics; trusts its input to be finite and of at least two rows.
+Features are (N, D) of any float type, summed in float64. They are assumed to be finite and to have
+at least two rows.
 """
 
 from collections.abc import Iterator
@@ -17,31 +17,31 @@ FAST_FID_ERROR = 1e-8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GaussianStatistics:
-    """Mean and covariance of features, the covariance as a factor."""
+    """Mean and factored covariance of features."""
 
     mean: np.ndarray
     """(D,) float64."""
     factor: np.ndarray
-    """(N, D) float64 with factor.T @ factor the unbiased covariance."""
+    """(N, D) float64; factor.T @ factor is the unbiased covariance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelStatistics:
-    """What the kernel's values within one set of N images amount to, less its value at the centre.
+    """Statistics of a kernel's values within one set of N images, minus its value at the centre.
 
-    Variances are those of the kernel itself; the subtracted constant keeps their digits.
+    Subtracting this constant avoids cancellation and leaves the variances unchanged.
     """
 
     mean: float
     """Mean over pairs of different images."""
     row_sums: np.ndarray
-    """(N,) sum over the other images."""
+    """(N,) sums over the other images."""
     interaction: float | None
-    """Variance of the doubly centred kernel, unbiased; None below four images."""
+    """Unbiased variance of the doubly centred kernel; None for fewer than four images."""
 
 
 class PolynomialKernel:
-    """k(a, b) = (a.b / D + 1)^3 from products of features less a centre c, less k(c, c)."""
+    """k(a, b) - k(c, c) with k(a, b) = (a.b / D + 1)^3, from products of features minus c."""
 
     def __init__(self, centre: np.ndarray) -> None:
         self.centre = centre
@@ -73,8 +73,8 @@ def kernel_statistics(kernel: PolynomialKernel, products: Products) -> KernelSta
     total = row_sums.sum()
     interaction = None
     if N >= 4:
-        # The squares of the U-centred kernel (Szekely and Rizzo, arXiv:1310.2926, definition 2 and
-        # proposition 1), summed.
+        # Sum of squares of the U-centred kernel (Szekely and Rizzo, arXiv:1310.2926, definition 2
+        # and proposition 1).
         squares -= 2 / (N - 2) * (row_sums @ row_sums) - total**2 / ((N - 1) * (N - 2))
         interaction = float(squares / (N * (N - 3)))
     return KernelStatistics(
@@ -83,7 +83,7 @@ def kernel_statistics(kernel: PolynomialKernel, products: Products) -> KernelSta
 
 
 def estimate_mmd2(generated: np.ndarray, reference: np.ndarray) -> tuple[float, float | None]:
-    """As estimate_paired_mmd2, of (m, D) and (n, D) features."""
+    """Like estimate_paired_mmd2, from (m, D) and (n, D) features."""
     centred = centre_features(reference)
     pairs = pair_features(generated, centred)
     return estimate_paired_mmd2(pairs, reference_statistics(centred))
@@ -100,11 +100,11 @@ def estimate_paired_mmd2(pairs: Pairs, yy: KernelStatistics) -> tuple[float, flo
     The estimate is the U-statistic of Gretton et al. (JMLR 13, 2012, equation 3). Its Hoeffding
     decomposition has the variance
         4 a_x / m + 4 a_y / n + 2 t_xx / (m (m - 1)) + 2 t_yy / (n (n - 1)) + 4 t_xy / (m n)
-    with a_x the variance over x of E k(x, X) - E k(x, Y), and t the variances of the doubly
-    centred kernels; each is replaced by its unbiased estimate, as Sutherland et al.
-    (arXiv:1611.04488) do for m = n. Unlike a jackknife, which counts the t twice, this holds where
-    both sets have one distribution as well; there the floor of the first-order part at zero makes
-    the standard error up to 15% or so too large.
+    where a_x is the variance over x of E k(x, X) - E k(x, Y), and the t are the variances of the
+    doubly centred kernels. Each is replaced by its unbiased estimate, as Sutherland et al.
+    (arXiv:1611.04488) do for m = n. A jackknife would count each t twice; this estimate also holds
+    if both sets have the same distribution. In that case the standard error is up to about 15% too
+    large, because the first-order part is clipped at zero.
 
     Args:
         pairs: m generated and n reference images.
@@ -155,9 +155,9 @@ def frechet_distance(x: GaussianStatistics, y: GaussianStatistics) -> float:
 def trace_of_root(a: np.ndarray, b: np.ndarray, *, tolerance: float) -> float | None:
     """trace((A C)^(1/2)) of A = a.T @ a and C = b.T @ b, by Cholesky factors and eigenvalues.
 
-    With A = L L.T and C = M M.T the eigenvalues of A C are those of P P.T with P = L.T M. By Weyl's
-    inequality each is wrong by the rounding of |A| |C| at most, so that the error of their roots
-    is known afterwards.
+    With A = L L.T and C = M M.T, the eigenvalues of A C are those of P P.T with P = L.T M. By
+    Weyl's inequality the error of each is at most the rounding error of |A| |C|, which bounds the
+    error of the roots.
 
     Args:
         a: (N, D) float64.
@@ -165,7 +165,7 @@ def trace_of_root(a: np.ndarray, b: np.ndarray, *, tolerance: float) -> float | 
         tolerance: Largest error of twice the trace.
 
     Returns:
-        None where a covariance is singular to rounding or the error may exceed the tolerance.
+        None if a covariance is numerically singular or the error may exceed the tolerance.
     """
     if min(len(a), len(b)) <= a.shape[1]:
         return None
@@ -176,15 +176,15 @@ def trace_of_root(a: np.ndarray, b: np.ndarray, *, tolerance: float) -> float | 
     except np.linalg.LinAlgError:
         return None
     roots = np.sqrt(np.maximum(np.linalg.eigvalsh(product @ product.T), rounding))
-    # To first order a root is wrong by half of `rounding / root`, and counts twice in the distance.
+    # To first order a root has error `rounding / root / 2`; it counts twice in the distance.
     return float(roots.sum()) if (rounding / roots).sum() <= tolerance else None
 
 
 def exact_trace_of_root(a: np.ndarray, b: np.ndarray) -> float:
-    """As trace_of_root, for singular covariances too: the sum of the singular values of a @ b.T.
+    """Like trace_of_root, also for singular covariances: the sum of singular values of a @ b.T.
 
     Args:
-        a: (N, D) float64; of more rows than D only the triangular factor is taken.
+        a: (N, D) float64, replaced by its triangular factor if N > D.
         b: (M, D) float64.
     """
     a, b = (np.asarray(np.linalg.qr(x, mode="r")) if len(x) > x.shape[1] else x for x in (a, b))

@@ -1,7 +1,7 @@
-"""KID, FID and Vendi score: numbers of whole sets of images, of no single one.
+"""KID, FID and Vendi score: metrics of a whole set of images that are not averages over images.
 
-With metrics.bootstrap FID and Vendi score have a standard error over resamples of the images; that
-of KID is analytic. Must not know images or extractors.
+With metrics.bootstrap, FID and Vendi score have a standard error over resamples of the images; the
+standard error of KID is analytic.
 """
 
 import numpy as np
@@ -19,20 +19,20 @@ from model.metrics.distances import (
 from model.metrics.diversity import vendi_score
 
 KID_SUBSET_PURPOSE = 0x6B6964
-"""Seed of the KID subsets (`kid` in ASCII): the same images are compared in every evaluation."""
+"""Seed of the KID subsets (`kid` in ASCII), fixed so that every evaluation draws the same ones."""
 
 
 def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
     """Kernel Inception distance (Binkowski et al., arXiv:1801.01401), not multiplied by 1000.
 
     Returns:
-        kid and kid_se. Without metrics.kid_subset_size: the estimate on all images, and its
-        standard error over draws of both sets of images (kid_se only from four images). With it:
-        the mean over random subsets, and the standard error of that mean over draws of subsets
-        alone, which says nothing of other images.
+        kid and kid_se. Without metrics.kid_subset_size, kid is the estimate on all images, and
+        kid_se its standard error over draws of both sets of images (omitted for fewer than four
+        images). With it, kid is the mean over random subsets, and kid_se the standard error of
+        that mean over draws of subsets only, which does not account for sampling of the images.
 
     Raises:
-        UsageError: For subsets larger than a set of images.
+        UsageError: The subsets are larger than a set of images.
     """
     generated, reference = comparison.generated, comparison.real.reference
     if config.kid_subset_size is not None:
@@ -49,7 +49,7 @@ def compute_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
 def compute_subset_kid(
     generated: np.ndarray, reference: np.ndarray, *, size: int, num_subsets: int
 ) -> Numbers:
-    """Mean of the KID over `num_subsets` fixed random subsets of `size` images of either set."""
+    """Mean KID over `num_subsets` fixed random subsets of `size` images of each set."""
     smaller = min(len(generated), len(reference))
     if size > smaller:
         raise UsageError(
@@ -67,11 +67,11 @@ def compute_subset_kid(
 
 
 def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Frechet distance of two Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
+    """Frechet distance of Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
 
     Returns:
-        fid, and with metrics.bootstrap fid_se, its deviation over resamples of both sets of images.
-        Images that a resample repeats raise the distance itself: only the deviation is of use.
+        fid and, with metrics.bootstrap, fid_se: its standard deviation over resamples of both sets.
+        Repeated images in a resample increase the distance itself, so only its deviation is used.
     """
     samples = comparison.generated, comparison.real.reference
 
@@ -85,11 +85,11 @@ def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
 
 
 def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
-    """Effective number of different generated images (see vendi_score); knows no reference.
+    """Effective number of distinct generated images (see vendi_score), without a reference.
 
     Returns:
-        vendi, and with metrics.bootstrap vendi_se, its deviation over resamples of the images.
-        It grows with the number of images: compare equal numbers only.
+        vendi and, with metrics.bootstrap, vendi_se: its standard deviation over resamples of the
+        images. vendi grows with the number of images, so compare only equal numbers of images.
     """
     values: Numbers = {"vendi": vendi_score(comparison.generated)}
     if config.bootstrap:

@@ -1,24 +1,22 @@
-"""Diversity of one set of features, without a reference.
-
-Must not know images, extractors, settings or names of metrics; trusts its input to be finite.
-"""
+"""Diversity of one set of features, without a reference. Features are assumed to be finite."""
 
 import numpy as np
 
 
 def vendi_score(features: np.ndarray) -> float:
-    """Effective number of different images (Friedman and Dieng, arXiv:2210.02410, equation 2).
+    """Effective number of distinct images (Friedman and Dieng, arXiv:2210.02410, equation 2).
 
-    The exponential of the entropy of the eigenvalues of K / N, with K the cosine similarities of
-    all pairs: 1 for N images of one direction, N for N orthogonal ones. The order is q = 1. K and
-    the matrix of second moments have the same eigenvalues but zeros; the smaller one is solved.
+    The exponential of the entropy of the eigenvalues of K / N, where K holds the cosine
+    similarities of all pairs: 1 for N images of one direction, N for N orthogonal ones. The order
+    is q = 1. K and the matrix of second moments have the same nonzero eigenvalues; those of the
+    smaller matrix are computed.
 
     Args:
-        features: (N, D) of any float type. Rows of zeros have no direction: they are alike, and
-            orthogonal to all others.
+        features: (N, D) of any float type. Rows of zeros have no direction: they count as equal to
+            each other and orthogonal to all other rows.
     """
     x = features.astype(np.float64)
-    # Scaled by the largest number first, so that no square overflows or vanishes.
+    # Scale by the largest number first, so that no square overflows or underflows.
     largest = np.abs(x).max(axis=1, keepdims=True)
     zero = largest == 0
     x /= np.where(zero, 1, largest)

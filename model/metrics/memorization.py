@@ -1,7 +1,6 @@
-"""Whether generated images are copies of training images, beside what held-out images show.
+"""Whether generated images are copies of training images, compared with held-out real images.
 
-Distances are Euclidean, in feature space, to the nearest training images. Must not know images or
-extractors.
+Distances are Euclidean, in feature space, to the nearest training images.
 """
 
 import numpy as np
@@ -12,35 +11,35 @@ from model.metrics.bootstrap import average
 from model.metrics.comparison import Comparison
 
 CLOSEST_SHARE = 0.01
-"""Share of the reference that sets the distance of a near copy."""
+"""Quantile of the reference's distances below which an image is a near copy."""
 DISTANCE_RATIO = 1 / 3
 
 
 def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """How near generated images lie to training images.
 
-    With d1 the distance to the nearest training image and d2 that to the nearest one which differs
-    from it (an image that is twice in the training set counts once):
+    d1 is the distance to the nearest training image, and d2 the distance to the second nearest
+    distinct one (duplicates in the training set count once).
 
     Returns:
         memorized: Share of generated images with d1 < d2 / 3 (Yoon et al., "Diffusion probabilistic
             models generalize when they fail to memorize", 2023).
-        memorized_held_out: The same share of the reference: the overlap that the data have.
-        near_copies: Share of generated images with d1 below the closest hundredth of the
-            reference, which is the quantile at rank (M + 1) / 100 of its M values, between ranks by
-            interpolation: fresh images of the data's own distribution give 0.01. Below 99 reference
-            images it is the smallest value, and fresh images give 1 / (M + 1). Where a hundredth of
-            the reference are copies themselves, nothing can be closer, and it is 0.
-        exact_copies: Share of generated images that equal a training image in every pixel; only
-            where the comparison knows.
+        memorized_held_out: The same share of the reference, which is the overlap within the data.
+        near_copies: Share of generated images with d1 below the 1% quantile of the reference's M
+            values, at rank (M + 1) / 100 with interpolation between ranks. Fresh images of the
+            data's distribution give 0.01. For M below 99 the quantile is the smallest value, and
+            fresh images give 1 / (M + 1). If 1% of the reference are copies themselves, nothing can
+            be closer, and near_copies is 0.
+        exact_copies: Share of generated images that equal a training image in every pixel; omitted
+            if the comparison does not know.
         copying_z: Global data-copying test of Meehan et al. (arXiv:2004.05675, section 3.1): the
-            Mann-Whitney U of generated against reference d1 as a z-score, average ranks and
-            corrected variance for ties; below -3 or so the generated images are too near.
-        train_distance: Mean d1 of generated images divided by that of the reference; nan where
-            all of the reference are copies.
+            Mann-Whitney U of generated against reference d1 as a z-score, with average ranks and
+            corrected variance for ties. Below about -3 the generated images are too near.
+        train_distance: Mean d1 of generated images divided by that of the reference; nan if all
+            reference images are copies.
 
         With metrics.bootstrap the shares have `_se` over their images; the quantile is held fixed.
-        memorized and memorized_held_out are nan where all training images are equal.
+        memorized and memorized_held_out are nan if all training images are equal.
     """
     assert comparison.real.train is not None
     num_resamples = config.bootstrap
@@ -67,15 +66,15 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
 
 
 def is_memorized(distances: np.ndarray) -> np.ndarray:
-    """(N,) bool of (N, 2) nearest and second nearest distances; nan where there is no second."""
+    """(N,) 0 or 1 from (N, 2) nearest and second nearest distances; nan if there is no second."""
     nearest, second = distances.T
     return np.where(np.isnan(second), np.nan, nearest < DISTANCE_RATIO * second)
 
 
 def rank_z(sample: np.ndarray, other: np.ndarray) -> float:
-    """Mann-Whitney U of (N,) against (M,) numbers as a z-score, negative where `sample` is smaller.
+    """Mann-Whitney U of (N,) against (M,) numbers as a z-score, negative if `sample` is smaller.
 
-    Without continuity correction; 0 where all numbers are equal.
+    There is no continuity correction. The score is 0 if all numbers are equal.
     """
     from scipy.stats import rankdata
 

@@ -1,7 +1,4 @@
-"""Facts of images themselves, without features: their pixels' statistics, and which are copies.
-
-Must not know extractors or metrics.
-"""
+"""What is measured on pixels, without features: statistics, and exact copies."""
 
 import hashlib
 
@@ -12,7 +9,7 @@ PIXEL_CHUNK = 4096
 
 
 def digest_images(images: np.ndarray) -> frozenset[bytes]:
-    """Digests of (K, C, H, W) images, for find_copies: 16 bytes for each different one."""
+    """Digests of (K, C, H, W) images for find_copies: 16 bytes for each distinct image."""
     return frozenset(_digest(image) for image in images)
 
 
@@ -21,7 +18,7 @@ def find_copies(images: np.ndarray, known: frozenset[bytes]) -> np.ndarray:
 
     Args:
         images: (N, C, H, W), of the known images' shape and type.
-        known: digest_images of these.
+        known: Result of digest_images on the known images.
 
     Returns:
         (N,) bool.
@@ -34,7 +31,7 @@ def _digest(image: np.ndarray) -> bytes:
 
 
 def pixel_statistics(images: np.ndarray) -> dict[str, float]:
-    """Mean of all pixels, and the mean over pixels of their deviation over images.
+    """Mean of all pixels, and the mean over pixels of their standard deviation over images.
 
     Args:
         images: (N, C, H, W) uint8, or float32.

@@ -1,10 +1,10 @@
-"""Precision, recall, density and coverage: averages of who lies within whose neighbourhood.
+"""Precision, recall, density and coverage: which images lie in which neighbourhoods.
 
-The definitions are those of Naeem et al. (arXiv:2002.09797), and of their package `prdc`: a
-neighbourhood is the open ball that reaches to the metrics.nearest_k-th nearest other image of the
-same set. All four change with the numbers of images: compare equal numbers only. With
-metrics.bootstrap each has a standard error over the images it is an average of, the
-neighbourhoods held fixed. Must not know images or extractors.
+The definitions are those of Naeem et al. (arXiv:2002.09797) and their package `prdc`: a
+neighbourhood is the open ball whose radius is the distance to the metrics.nearest_k-th nearest
+other image of the same set. All four change with the number of images, so compare only equal
+numbers. With metrics.bootstrap each has a standard error over the images that it averages; the
+neighbourhoods are held fixed.
 """
 
 from model.config import MetricsConfig
@@ -26,18 +26,18 @@ def compute_precision(comparison: Comparison, config: MetricsConfig) -> dict[str
 def compute_recall(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Share of reference images in the neighbourhood of a generated image: variety.
 
-    Improved recall (Kynkaanniemi et al., arXiv:1904.06991, equation 2). A few generated outliers,
-    whose neighbourhoods are large, can raise it: coverage cannot be raised so.
+    Improved recall (Kynkaanniemi et al., arXiv:1904.06991, equation 2). A few generated outliers
+    with large neighbourhoods can raise it; they cannot raise coverage.
     """
     recalled = find(comparison, config).recalled
     return average("recall", recalled, num_resamples=config.bootstrap)
 
 
 def compute_density(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
-    """Neighbourhoods of reference images that hold a generated image, averaged, divided by k.
+    """Mean number of reference neighbourhoods that contain a generated image, divided by k.
 
-    Naeem et al. (arXiv:2002.09797, equation 3). It may exceed 1, where generated images crowd
-    together among the reference's densest; about 1 is expected of one distribution.
+    Naeem et al. (arXiv:2002.09797, equation 3). About 1 if both sets have the same distribution. It
+    exceeds 1 if generated images crowd into the densest regions of the reference.
     """
     containing = find(comparison, config).containing
     values = average("density", containing, num_resamples=config.bootstrap)
@@ -45,7 +45,7 @@ def compute_density(comparison: Comparison, config: MetricsConfig) -> dict[str, 
 
 
 def compute_coverage(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
-    """Share of reference images whose own neighbourhood holds a generated image: variety.
+    """Share of reference images whose neighbourhood contains a generated image: variety.
 
     Naeem et al. (arXiv:2002.09797, equation 4).
     """
@@ -54,10 +54,10 @@ def compute_coverage(comparison: Comparison, config: MetricsConfig) -> dict[str,
 
 
 def find(comparison: Comparison, config: MetricsConfig) -> Neighbours:
-    """The neighbours of a comparison; ValueError where a set has too few images for nearest_k."""
+    """The neighbours of a comparison; raises UsageError if a set is too small for nearest_k."""
     fewest = min(len(comparison.generated), len(comparison.real.reference))
     if fewest <= config.nearest_k + 1:
-        way_out = f"take at most {fewest - 2}, or" if fewest > 2 else "leave"
+        way_out = f"use at most {fewest - 2}, or" if fewest > 2 else "leave"
         more = "measure more images" if fewest > 2 else "precision, recall, density, coverage out"
         raise UsageError(
             f"metrics.nearest_k must be at most the number of images ({fewest}) less 2, "

@@ -1,9 +1,8 @@
 """Metrics of generated against real images: features -> statistics -> metric.
 
-A metric is a function of a comparison (feature matrices and classes) and the settings; it knows
-neither the images nor the extractor, whose label is added to its name here. Imports numpy only, so
-that settings are checked without torch. Draws nothing from, and leaves nothing in, global random
-state.
+A metric is a function of a comparison (feature matrices and classes) and the settings; the
+extractor's label is added to its name here. This module does not import torch, so that settings are
+checked quickly. It does not use the global random state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ from model.metrics.precision_recall import (
 )
 
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
-"""Parts of RealFeatures that a probe and its accuracy on held-out images are made from."""
+"""Parts of RealFeatures that a probe and its accuracy on held-out images require."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,29 +47,29 @@ class Metric:
     """One entry of metrics.names."""
 
     compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
-    """Raises UsageError where there are too few images to mean anything."""
+    """Raises UsageError if there are too few images for a meaningful number."""
     needs: tuple[str, ...] = ()
-    """Parts of a Comparison and its RealFeatures that may be None but not for this metric."""
+    """Optional parts of a Comparison and its RealFeatures that this metric requires."""
     probe: Literal["never", "always", "unasked", "with_train"] = "never"
-    """When it fits a probe: always, for images that were not asked to be of a class, or wherever
-    training images are measured (for its ceiling)."""
+    """When the metric fits a probe. "unasked": only if no classes were requested of the generated
+    images; "with_train": only if training images are measured (for its ceiling)."""
     shown: tuple[str, ...] = ()
-    """Which of its numbers a short table shows; empty for the one of its own name."""
+    """Which of its numbers a short table shows; if empty, the one named like the metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """The numbers of one set of images against a reference."""
+    """The metrics of one set of images against a reference."""
 
     values: dict[str, float]
-    """`kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
+    """Keys are `kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
-    """`class_share/<extractor label>` and so on -> class name -> number."""
+    """Numbers by `class_share/<extractor label>` and so on, then by class name."""
     warnings: list[str]
     num_images: int
     num_reference: int
     num_train: int = 0
-    """Real training images compared with; 0 where no metric needs them."""
+    """Number of real training images compared with; 0 if no metric needs them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,13 +80,13 @@ class RealImages:
     """(M, C, H, W) held-out images."""
     reference_labels: np.ndarray | None = None
     train: np.ndarray | None = None
-    """(K, C, H, W) images that were trained on."""
+    """(K, C, H, W) training images."""
     train_labels: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
 
 
 def validate_metrics(config: MetricsConfig) -> None:
-    """Raise UsageError, with a suggestion, for an unknown metric or extractor; imports no torch."""
+    """Raise UsageError, with a suggestion, for an unknown metric or extractor, without torch."""
     for name in config.names:
         check_choice("metrics.names", name, METRICS)
     check_extractor(config)
@@ -99,11 +98,11 @@ def needed(config: MetricsConfig) -> set[str]:
 
 
 def check_needs(config: MetricsConfig, available: set[str]) -> None:
-    """Raise UsageError, naming the metric, where a part it needs is not to be had.
+    """Raise UsageError, naming the metric, if a part that it needs is not available.
 
     Args:
-        config: Its names are known to exist.
-        available: Parts of a Comparison and its RealFeatures that there are.
+        config: Its names must be valid.
+        available: Parts of a Comparison and its RealFeatures that are present.
     """
     reasons = {
         "train": "real training images (with model evaluate: --train DIR)",
@@ -128,15 +127,15 @@ def check_probe(
     class_names: Sequence[str] = (),
     asked: bool = False,
 ) -> None:
-    """Raise UsageError, naming a metric, where it needs a probe and none can be fitted.
+    """Raise UsageError, naming the metric, if it needs a probe and none can be fitted.
 
     Args:
-        config: Its names are known to exist.
-        num_train: Training images.
+        config: Its names must be valid.
+        num_train: Number of training images.
         num_classes: C.
-        class_counts: (C,) training images of each class; empty where they are not known yet.
-        class_names: (C,) names; empty where they are not known yet.
-        asked: Whether the generated images were asked to be of classes.
+        class_counts: (C,) training images of each class; empty if they are not known yet.
+        class_names: (C,) names; empty if they are not known yet.
+        asked: Whether classes were requested of the generated images.
     """
     fits = {"always": True, "unasked": not asked, "with_train": "train" in needed(config)}
     for name in config.names:
@@ -158,18 +157,18 @@ def evaluate_images(
     generated_labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Evaluation:
-    """Measure all of the generated images against all of the real ones.
+    """Compare all generated images with all real images.
 
     Args:
         generated: (N, C, H, W), uint8 or float32.
         real: Of the same C, H, W and type.
-        config: Which metrics, and which extractor; num_images and sample_steps are the caller's.
-        generated_labels: (N,) classes that the generator was asked for.
+        config: Metrics and extractor; its num_images and sample_steps are not used here.
+        generated_labels: (N,) classes requested from the generator.
         device: Where the extractor runs.
 
     Raises:
-        UsageError: For unknown names, fewer than two images, images that differ in shape, features
-            that are not finite, and metrics that need what is not there.
+        UsageError: A name is unknown, there are fewer than two images, images differ in shape,
+            features are not finite, or a metric needs a part that is missing.
     """
     validate_metrics(config)
     parts = present(real) if generated_labels is None else {*present(real), "generated_labels"}
@@ -196,7 +195,7 @@ def evaluate_images(
 
 
 def extract_real(real: RealImages, config: MetricsConfig, *, device: str = "cpu") -> RealFeatures:
-    """Features of the real images, of the training images where the metrics of `config` need them.
+    """Extract features of the reference and, if a metric needs them, of the training images.
 
     Raises:
         UsageError: As evaluate_images, for the real images.
@@ -223,7 +222,7 @@ def compare_images(
     generated_labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Comparison:
-    """The comparison of (N, C, H, W) generated images, of the real ones' shape and type."""
+    """Compare (N, C, H, W) generated images with real ones of the same shape and type."""
     known = real.train_digests
     return Comparison(
         generated=extract_features(generated, config, device=device),
@@ -239,7 +238,7 @@ def present(parts: object) -> set[str]:
 
 
 def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
-    """Raise UsageError unless there are two images or more, of the reference's shape and type."""
+    """Raise UsageError unless there are at least two images of the reference's shape and type."""
     if len(images) < 2:
         raise UsageError(f"{name} images must be at least 2, got {len(images)}")
     check_images(images)
@@ -256,13 +255,13 @@ def measure(
     """Compute the metrics of a comparison of one extractor's features.
 
     Args:
-        comparison: Features, and classes where the metrics need them.
-        config: Which metrics; its extractor made the features.
-        pixels: Numbers of the images themselves, passed on.
+        comparison: Features, and classes if the metrics need them.
+        config: Metrics, and the extractor that produced the features.
+        pixels: Statistics of the pixels, which are added to the result unchanged.
 
     Raises:
-        UsageError: For features that are not finite or not of one extractor, and metrics that need
-            what is not there.
+        UsageError: Features are not finite or not of one extractor, or a metric needs a part that
+            is missing.
     """
     check_features(comparison)
     real = comparison.real
@@ -278,7 +277,7 @@ def measure(
                     classes[f"{key}/{label}"] = {c: x for c, x in by_class if np.isfinite(x)}
                 else:
                     values[f"{key}/{label}"] = float(number)
-    # Finite images far out of any range (a diverging lineage of float data) can overflow a kernel.
+    # Finite images with huge values (a diverging lineage of float data) can overflow a kernel.
     overflown = [key for key, value in values.items() if not np.isfinite(value)]
     return Evaluation(
         values={key: value for key, value in values.items() if key not in overflown},
@@ -292,7 +291,7 @@ def measure(
 
 
 def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
-    """What a reader of the numbers should know of a comparison's numbers of images."""
+    """Warnings about numbers of images that are too small for a metric."""
     label = extractor_label(config)
     num_dimensions = comparison.generated.shape[1]
     num_reference = len(comparison.real.reference)
@@ -335,7 +334,7 @@ def check_features(comparison: Comparison) -> None:
         if features.shape[1] != D:
             raise UsageError(
                 f"{name} features must have the reference's {D} dimensions, got "
-                f"{features.shape[1]}; are both of one extractor?"
+                f"{features.shape[1]}; do both come from one extractor?"
             )
 
 
@@ -377,4 +376,4 @@ METRICS: dict[str, Metric] = {
         compute=compute_cas, needs=("generated_labels", "reference_labels"), probe="with_train"
     ),
 }
-"""Metric by its name in metrics.names; adding one is a function and a line."""
+"""Metrics by their names in metrics.names. To add one, write a function and add it here."""
