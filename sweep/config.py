@@ -1,7 +1,6 @@
-"""Every setting of a lineage and a sweep, and the way between settings and JSON.
+"""Every setting of a lineage and a sweep, and their conversion to and from JSON.
 
-Frozen dataclasses are the single definition: flags, files, axes, columns and keys all come from
-them. Must not import torch, ray or tyro.
+Flags, files, axes, columns and keys are all derived from these frozen dataclasses.
 """
 
 import itertools
@@ -26,35 +25,35 @@ from model.family_facts import check_together
 from model.values import parse_word, typed
 
 EXTENDABLE = ("generations",)
-"""Base settings that may differ when a results folder is extended: they change no existing node."""
+"""Base settings that may differ when a results folder is extended. They change no existing node."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolConfig:
-    """How the pool of the next generation is made from this one and its samples."""
+    """How the next generation's pool is made from the current pool and its samples."""
 
     rule: str = "grow"
     """Pool rule: grow (the paper), replace, accumulate, subsample, mix or fresh."""
     alpha: float | None = None
-    """New images per image of the pool (grow), of D_1 (mix) or of the fresh real ones (fresh)."""
+    """New images per image of the pool (grow), of D_1 (mix) or per fresh real image (fresh)."""
     concentration: float = 0.0
-    """Share c of the new images that are of focal_classes alone; the others follow the pool."""
+    """Share c of the new images drawn from focal_classes only; the others follow the pool."""
     focal_classes: tuple[str, ...] = ()
     """Classes on which new images concentrate, by name or number."""
     labels: Literal["quota", "multinomial"] = field(
         default="quota", metadata={"key_default": "quota"}
     )
-    """Classes of new images: shares rounded to whole images, or each drawn at random."""
+    """How new images get classes: by rounding shares to whole images, or by random draws."""
     draws_per_image: float = field(default=20.0, metadata={"key_default": 20.0})
-    """Most images drawn per new one where a probe tells an unconditional model's classes."""
+    """Maximum images drawn per new image if a probe classifies an unconditional model's images."""
     initial_images: int | None = field(default=None, metadata={"key_default": None})
-    """Real images of D_1; none is all train images (the rest is the reserve of rule fresh)."""
+    """Real images in D_1; None uses all train images. The rest is the reserve of rule fresh."""
     fresh_images: int | None = field(default=None, metadata={"key_default": None})
-    """New real images per generation with rule fresh; none is as many as D_1 has."""
+    """New real images per generation with rule fresh; None uses the size of D_1."""
     exhausted: Literal["error", "recycle"] = field(
         default="error", metadata={"key_default": "error"}
     )
-    """When the fresh real images run out: refuse the lineage, or begin again with the first."""
+    """What happens when the fresh real images run out: an error, or a restart from the first."""
 
     def __post_init__(self) -> None:
         if self.alpha is not None:
@@ -78,11 +77,11 @@ class EnsembleConfig:
     """Several models per generation, whose images enter the pool together."""
 
     size: int = field(default=1, metadata={"key_default": 1})
-    """Models of each generation, all of the same settings but for their random numbers."""
+    """Models per generation, with the same settings and different random numbers."""
     data: MemberData = field(default="all", metadata={"key_default": "all"})
-    """What each sees of the pool: all, its own shard, only real, own past, or what filter keeps."""
+    """Images a member sees: all, its shard, only real, real and its own, or those filter keeps."""
     members: tuple[str, ...] = field(default=(), metadata={"key_default": ()})
-    """Models that differ: for each its settings, as 'share=0.5 data=shard model.family=flow'."""
+    """One string of settings per member, such as 'share=0.5 data=shard model.family=flow'."""
 
     def __post_init__(self) -> None:
         check_at_least("ensemble.size", self.size, 1)
@@ -95,12 +94,12 @@ class EnsembleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineageConfig:
-    """One lineage: a chain of models V_1 ... V_G, each trained on the pool its forebears left."""
+    """A chain of models V_1 ... V_G, each trained on the pool that its predecessors produced."""
 
     seed: int = 0
-    """Seed of everything but the data split."""
+    """Seed of everything except the data split."""
     generations: int = 4
-    """How many models the chain has."""
+    """Number of generations in the chain."""
     data: DataConfig = field(default_factory=DataConfig)
     """The real images."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -108,15 +107,15 @@ class LineageConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     """How a model is trained."""
     sample: SampleConfig = field(default_factory=SampleConfig)
-    """The sampler of new images."""
+    """How new images are sampled."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """How the pool changes from one generation to the next."""
     filter: FilterConfig = field(default_factory=FilterConfig)
-    """Which of the new images may enter the pool."""
+    """Which new images may enter the pool."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """Several models per generation."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    """What is measured of each generation."""
+    """What is measured in each generation."""
 
     def __post_init__(self) -> None:
         check_at_least("seed", self.seed, 0)
@@ -126,34 +125,34 @@ class LineageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourcesConfig:
-    """What a trial may use; changes no number but the time."""
+    """What a trial may use. These settings change run times, not results."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where models run; auto takes GPUs where there are any."""
+    """Where models run; auto uses GPUs if there are any."""
     images_on: ImagesOn = "auto"
-    """Where a pool lies; auto is the device if it takes less than half of its free memory."""
+    """Where a pool is kept; auto uses the device if the pool fits in half of its free memory."""
     cpus_per_trial: float | None = None
-    """CPUs (and torch threads) of a trial; none is 1 on the CPU, and a GPU's share beside one."""
+    """CPUs (and torch threads) per trial; None means 1 on the CPU, or a GPU's share of the CPUs."""
     gpus_per_trial: float | None = None
-    """GPUs of a trial, fractions share one; none is 1 where there are GPUs."""
+    """GPUs per trial; trials with fractions share a GPU. None means 1 if there are GPUs."""
     num_cpus: int | None = None
-    """CPUs that Ray is told of, or that a cluster may grow to; none lets it count them."""
+    """CPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
     num_gpus: int | None = None
-    """GPUs that Ray is told of, or that a cluster may grow to; none lets it count them."""
+    """GPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
     max_concurrent: int | None = None
-    """Trials at once; none fills the machine."""
+    """Maximum number of concurrent trials; None fills the machine."""
     parallel_members: int = 1
-    """Members of a generation trained at once, each with the CPUs and GPUs of a trial."""
+    """Members of a generation trained in parallel, each with the CPUs and GPUs of a trial."""
     checkpoint_seconds: float = 60.0
-    """Time between saved training states: what a killed run loses at most."""
+    """Seconds between saved training states; a killed run loses at most this much work."""
     max_failures: int = 2
-    """How often a trial that crashes is tried again."""
+    """How many times a crashed trial is retried."""
     lease_seconds: float = 60.0
-    """Silence after which a trial on another machine counts as dead and its work is taken over."""
+    """Seconds of silence after which a trial on another machine is presumed dead."""
     cache_dir: str | None = None
-    """Folder of each machine for what it read from a bucket; none is the user's own cache."""
+    """Folder on each machine that caches what is read from a bucket; None is the user's cache."""
     cache_gigabytes: float = 50.0
-    """Most that this folder may hold; what was unused longest goes first."""
+    """Size limit of this cache; the least recently used files are deleted first."""
 
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
@@ -174,7 +173,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepConfig:
-    """A sweep: base settings and a list of grids, whose points together are its lineages."""
+    """A sweep: base settings and a list of grids. The points of all grids are its lineages."""
 
     name: str
     description: str
@@ -182,17 +181,17 @@ class SweepConfig:
     grids: tuple[Grid, ...] = ({},)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     evaluations: tuple[MetricsConfig, ...] = ()
-    """Metrics taken of every lineage beside its own, by `sweep evaluate`."""
+    """Further metrics of every lineage, added by `sweep evaluate`."""
 
     def points(self) -> list[tuple[dict[str, Any], LineageConfig]]:
-        """The lineages as (axis values, settings), de-duplicated, in the grids' order.
+        """The lineages as (axis values, settings), de-duplicated, in the order of the grids.
 
         Raises:
             UsageError: A value is not allowed, or an axis is not a setting.
         """
         seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
         axes = self.axes()
-        base = updated(self.base, to_json(self.base))  # 1 and 1.0 are one value, with one key
+        base = updated(self.base, to_json(self.base))  # gives 1 and 1.0 the same key
         for grid in self.grids:
             for values in itertools.product(*grid.values()):
                 nested: dict[str, Any] = {}
@@ -209,7 +208,7 @@ class SweepConfig:
 
 
 def nest(dotted: str, value: object) -> dict[str, Any]:
-    """`a.b`, value to {a: {b: value}}."""
+    """Convert `a.b` and a value to {a: {b: value}}."""
     *outer, last = dotted.split(".")
     nested: dict[str, Any] = {last: value}
     for name in reversed(outer):
@@ -218,7 +217,7 @@ def nest(dotted: str, value: object) -> dict[str, Any]:
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings in one, the second winning."""
+    """Merge two nested mappings; values of the second take precedence."""
     merged = dict(first)
     for name, value in second.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
@@ -234,14 +233,14 @@ def get_value(config: object, dotted: str) -> Any:
 
 
 def check_setting(config: object, dotted: str) -> None:
-    """Raise UsageError, with a suggestion, unless `dotted` is a setting (not a group of them)."""
+    """Raise UsageError, with a suggestion, unless `dotted` is a setting (not a group)."""
     names = [name for name, _ in flatten(to_json(config))]
     if dotted not in names:
         raise UsageError(unknown(dotted, dotted, names))
 
 
 def parse_setting(config: object, dotted: str, word: str) -> Any:
-    """A word as a value of a dotted setting; raises UsageError if either is wrong."""
+    """Parse a word as the value of a dotted setting; raises UsageError if either is invalid."""
     check_setting(config, dotted)
     *groups, last = dotted.split(".")
     for group in groups:
@@ -259,29 +258,29 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def key_defaults(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted settings that were added later -> their frozen `key_default`."""
-    found: dict[str, Any] = {}
+    """Map each dotted setting that was added later to its frozen `key_default`."""
+    defaults: dict[str, Any] = {}
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):
-            found |= key_defaults(value, f"{prefix}{f.name}.")
+            defaults |= key_defaults(value, f"{prefix}{f.name}.")
         elif "key_default" in f.metadata:
             frozen = f.metadata["key_default"]
-            found[prefix + f.name] = list(frozen) if isinstance(frozen, tuple) else frozen
-    return found
+            defaults[prefix + f.name] = list(frozen) if isinstance(frozen, tuple) else frozen
+    return defaults
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A settings dataclass as it comes back from a JSON file (tuples are lists)."""
+    """Convert a settings dataclass to the values a JSON file would return (tuples become lists)."""
     return json.loads(json.dumps(asdict(config)))
 
 
 def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
-    """A copy of the settings with the nested values of `data`, each of its field's type.
+    """A copy of the settings with the nested values of `data`, converted to the fields' types.
 
     Raises:
-        UsageError: An unknown name (with a suggestion), a value of a wrong type, or one not
-            allowed.
+        UsageError: A name is unknown (the message has a suggestion), or a value has the wrong type
+            or is not allowed.
     """
     if not isinstance(data, Mapping):
         name = prefix.rstrip(".") or "settings"
@@ -302,10 +301,10 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
 
 
 def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
-    """The settings that a file holds; one that is younger than the file is at its `key_default`.
+    """The settings stored in a file; settings added after it was written get their `key_default`.
 
     Raises:
-        UsageError: As `updated`.
+        UsageError: As in `updated`.
     """
     frozen: dict[str, Any] = {}
     for name, value in key_defaults(config).items():
@@ -314,7 +313,7 @@ def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
 
 
 def checked_grids(grids: object) -> tuple[Grid, ...]:
-    """The grids of a file; raises UsageError unless they are tables of axes and their values."""
+    """The grids of a file; raises UsageError unless each is a table of axes and their values."""
     if isinstance(grids, list) and grids and all(map(_is_grid, grids)):
         return tuple(grids)
     raise UsageError(f"grids must be a list of tables of axis = [values], got {grids!r}")
@@ -325,7 +324,7 @@ def _is_grid(grid: object) -> bool:
 
 
 def unknown(dotted: str, name: str, names: list[str]) -> str:
-    """The message for a name that is not a setting."""
+    """The error message for a name that is not a setting."""
     prefix = dotted.removesuffix(name)
     close = get_close_matches(name, names, 1)
     if close:

@@ -1,4 +1,4 @@
-"""The files of a results folder, as dataclasses: the only interface to analysis.
+"""The files of a results folder as dataclasses: the only interface between sweep and analysis.
 
     <out>/sweep.json                          SweepRecord
     <out>/lineages/<id>.json                  LineageRecord
@@ -7,7 +7,7 @@
     <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
 
-Standard library only: must not know torch, ray, numpy or the rest of sweep.
+Within this project, this module may import only model.errors.
 """
 
 import json
@@ -30,23 +30,23 @@ Json = dict[str, Any]
 
 
 class RecordError(OneLineError, ValueError):
-    """A file of a results folder that is missing, damaged or of another version."""
+    """A file of a results folder is missing, damaged or of another version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What every record has: its schema version, and its way to and from JSON."""
+    """Base of every record: its schema version, and conversion to and from JSON."""
 
     schema: int = SCHEMA_VERSION
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a record; RecordError where the file is missing, damaged or of another schema."""
+        """Read a record; raises RecordError if it is missing, damaged or of another schema."""
         return cls.of_json(read_json(path), path)
 
     @classmethod
     def of_json(cls, data: Json, source: object) -> Self:
-        """The record of a JSON object; RecordError, naming its source, as load."""
+        """Convert a JSON object to a record; raises RecordError, naming the source, as `load`."""
         if data.get("schema") != SCHEMA_VERSION:
             raise RecordError(
                 f"{source} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
@@ -65,12 +65,12 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRecord(Record):
-    """What was asked for: base settings and grids, resolved, and where and how it ran."""
+    """The settings of a sweep (resolved base settings and grids), and where and how it ran."""
 
     name: str
     description: str
     base: Json
-    """Nested settings of a lineage, as sweep.config.LineageConfig has them."""
+    """Nested settings of a lineage, with the fields of sweep.config.LineageConfig."""
     grids: list[dict[str, list[Any]]]
     """The sweep is the de-duplicated union of these grids: dotted axis -> values."""
     resources: Json = field(default_factory=dict)
@@ -94,39 +94,39 @@ class LineageRecord(Record):
     status: str
     """pending, running, done, diverged or failed."""
     nodes: list[list[str]]
-    """For each generation the node keys of its members; generations not computed yet included."""
+    """Node keys of the members of each generation, including generations not yet computed."""
     num_done: int
-    """How many generations are finished."""
+    """Number of finished generations."""
     dataset: str
-    """Key of its data set, the name of a folder in datasets/."""
+    """Key of its data set, which names a folder in datasets/."""
     metrics_spec: str
     """Name (without .json) of its metrics file in each node's metrics/; empty without metrics."""
     evaluation_specs: list[str] = field(default_factory=list)
-    """Names of the metrics files that `sweep evaluate` added, oldest first."""
+    """Names of the metrics files added by `sweep evaluate`, oldest first."""
     member_specs: list[list[str]] = field(default_factory=list)
-    """For each member the names of its metrics files; empty where all members have those above."""
+    """Names of the metrics files of each member; empty if all members have those above."""
     mixture_specs: list[list[str]] = field(default_factory=list)
-    """For each generation the names of the metrics files, in its first member's folder, of the
-    images that enter the next pool together; empty where these are one model's first images."""
+    """For each generation, names of the metrics files of all images that enter the next pool. These
+    files are in the first member's folder. Empty if the images are the first ones of one model."""
     error: str | None = None
     key_defaults: Json = field(default_factory=dict)
-    """Dotted settings added over time -> what an earlier record without one means."""
+    """Dotted settings added over time -> the value implied by a record without them."""
 
     def specs(self, member: int) -> list[str]:
-        """Names of all metrics files in the nodes of a member, the lineage's own first."""
+        """Names of all metrics files of a member's nodes, the lineage's own first."""
         if self.member_specs:
             return self.member_specs[member]
         return [*([self.metrics_spec] if self.metrics_spec else []), *self.evaluation_specs]
 
     def all_specs(self, generation: int, member: int) -> list[str]:
-        """The same of a certain node, with the mixture's."""
+        """Names of all metrics files of one node, including those of the mixture."""
         mixture = self.mixture_specs[generation - 1] if self.mixture_specs and not member else []
         return self.specs(member) + mixture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeRecord(Record):
-    """One trained model: V_generation of every lineage that shares it."""
+    """One trained model, which several lineages may share."""
 
     key: str
     status: str
@@ -142,22 +142,22 @@ class NodeRecord(Record):
     origins: dict[str, int]
     """Pool images by origin: "0" is real data, "n" generation n."""
     class_counts: dict[str, int] = field(default_factory=dict)
-    """Pool images by class name, where they are known."""
+    """Pool images by class name; empty if classes are unknown."""
     num_steps: int
     images_seen: int
     views_per_image: float
     ema_init_left: float
-    """Share of the averaged weights' initial value still in them."""
+    """Share of the initial weights that remains in the averaged weights."""
     final_loss: float | None
-    """Mean loss on the noise over the last tenth of the steps; None where there is none."""
+    """Mean loss over the last tenth of the steps; None if the family has no loss."""
     seconds: float
-    """Wall time of the training (all attempts, resumed parts once)."""
+    """Wall time of the training over all attempts; resumed parts count once."""
     images_per_second: float
     device: str
     num_threads: int
     precision: str
     weights_sha256: str
-    """Of the sampling (averaged) weights' tensors."""
+    """SHA-256 of the tensors of the averaged weights, which are used for sampling."""
     files: dict[str, str]
     """File name -> SHA-256 of every file published with this record."""
     environment: Json = field(default_factory=dict)
@@ -175,55 +175,56 @@ class MetricsRecord(Record):
     num_images: int
     num_reference: int
     num_train: int = 0
-    """Real training images that were compared with; 0 where no metric needs them."""
+    """Real training images used in the comparison; 0 if no metric needs them."""
     stream: str
-    """Key of the stream whose first images were measured; of a mixture, of one of its streams, and
-    empty where all its images were selected."""
+    """Key of the stream whose first images were measured. For a mixture it is one of its streams,
+    or empty if all its images were selected."""
     images_sha256: str
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    """Wall time: of drawing what was missing of the images, of their features and the numbers."""
+    """Wall time of drawing missing images, extracting features and computing the numbers."""
     num_drawn: int = 0
-    """Images that were drawn in it."""
+    """Images drawn during that time."""
     draw_seconds: float = 0.0
-    """The part of `seconds` in which these were drawn."""
+    """The part of `seconds` spent on drawing them."""
     device: str = ""
-    """Where it was measured; empty in a record that is older than this field."""
+    """Where it was measured; empty in records older than this field."""
     num_threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetCard(Record):
-    """What is known of a prepared data set without its pixels."""
+    """Everything about a data set except its pixels."""
 
     key: str
-    """Hash of the settings that make it."""
+    """Hash of the data set's settings."""
     fingerprint: str | None
-    """SHA-256 of its images, labels and splits; None before it was prepared."""
+    """SHA-256 of its images, labels and splits; None until it is prepared."""
     name: str
     shape: list[int]
     """[C, H, W]."""
     dtype: str
     class_names: list[str]
-    """Empty where the data have no labels, or where only loading tells the names."""
+    """Empty if the data have no labels, or if the names are only known after loading."""
     num_classes: int = 0
-    """0 where the data have no labels."""
+    """0 if the data have no labels."""
     num_train: int
     num_reference: int
     num_validation: int
     train_class_counts: list[int] = field(default_factory=list)
     train_labels: list[int] = field(default_factory=list)
-    """Class of each train image in the order of the pool; in a card of data that are not prepared
-    yet only their counts are right. Empty where they are unknown."""
+    """Class of each train image, in the order of the pool; empty if unknown. Before the data are
+    prepared, only the number of images per class is right, not their order."""
     reference_class_counts: list[int] = field(default_factory=list)
     pixel_std: float | None = None
-    """Mean over pixels of the reference's deviation over images, in [0, 1] units for 8-bit data."""
+    """Standard deviation over the reference images, averaged over pixels; 8-bit data are scaled to
+    [0, 1]."""
     bounded: bool = True
-    """Whether pixels are confined to [0, 1] (in unit scale); False for float data of any range."""
+    """Whether pixels lie in [0, 1] (in unit scale); False for float data of any range."""
     files: dict[str, str] = field(default_factory=dict)
 
     def real_labels(self) -> list[int] | None:
-        """Class of each train image; of data that are not prepared yet a guess where unknown."""
+        """Class of each train image; a guess if the data are not prepared and classes unknown."""
         if self.train_labels or not self.num_classes:
             return self.train_labels or None
         if self.fingerprint is not None:
@@ -234,7 +235,7 @@ class DatasetCard(Record):
         return [i % self.num_classes for i in range(self.num_train)]
 
     def reference_counts(self) -> list[int]:
-        """Reference images of each class; a guess as in real_labels."""
+        """Number of reference images per class; a guess under the conditions of real_labels."""
         if self.reference_class_counts or not self.num_classes:
             return self.reference_class_counts
         return [self.num_reference] * self.num_classes
@@ -243,7 +244,7 @@ class DatasetCard(Record):
 def read_json(path: Path) -> Json:
     """Read a JSON object; raises RecordError naming the file if it is missing or damaged.
 
-    A file that cannot be opened is reported as that, and not as damaged.
+    A file that cannot be opened is not reported as damaged.
     """
     try:
         with reading(path):
@@ -253,7 +254,7 @@ def read_json(path: Path) -> Json:
 
 
 def read_toml(path: Path) -> Json:
-    """Read a TOML file; raises a OneLineError, naming it, if it is missing or not TOML."""
+    """Read a TOML file; raises a OneLineError naming it if it is missing or not TOML."""
     try:
         with reading(path), open(path, "rb") as file:
             return tomllib.load(file)
@@ -262,7 +263,7 @@ def read_toml(path: Path) -> Json:
 
 
 def parse_json(text: bytes, source: object) -> Json:
-    """The JSON object of a file's bytes; RecordError, naming its source, where it is none."""
+    """Parse a file's bytes as a JSON object; raises RecordError, naming the source, on failure."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -280,22 +281,22 @@ def _damaged(source: object, error: Exception) -> str:
 
 
 def write_json(path: Path, data: Json) -> None:
-    """Write a JSON object so that a reader sees the old file or the new one, never a part."""
+    """Write a JSON object atomically: a reader sees the old file or the new one, never a part."""
     write_bytes(path, dump_json(data))
 
 
 def dump_json(data: Json) -> bytes:
-    """JSON as this project writes it: indented, sorted, ending in a newline; nan is refused."""
+    """JSON as this project writes it: indented, sorted, newline at the end; NaN is an error."""
     return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file atomically (a reader sees the old file or the new one), and durably."""
+    """Write a file atomically (a reader sees the old file or the new one) and durably."""
     write_parts(path, [data])
 
 
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file so, a part at a time."""
+    """Write a file atomically and durably from an iterable of parts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -314,7 +315,7 @@ def load_sweep(out: Path) -> SweepRecord:
 
 
 def load_lineages(out: Path) -> list[LineageRecord]:
-    """Every lineage of a results folder, in the order of their ids."""
+    """Every lineage of a results folder, sorted by id."""
     return [LineageRecord.load(path) for path in sorted((out / "lineages").glob("*.json"))]
 
 
@@ -324,18 +325,18 @@ def node_dir(out: Path, key: str) -> Path:
 
 
 def load_node(out: Path, key: str) -> NodeRecord | None:
-    """A node's record, or None where it is not done."""
+    """A node's record, or None if the node is not done."""
     path = node_dir(out, key) / "record.json"
     return NodeRecord.load(path) if path.exists() else None
 
 
 def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
-    """A node's numbers under one metric specification, or None where it was not evaluated so."""
+    """A node's numbers under one metric specification, or None if they were not computed."""
     path = node_dir(out, key) / "metrics" / f"{spec}.json"
     return MetricsRecord.load(path) if path.exists() else None
 
 
 def load_card(out: Path, key: str) -> DatasetCard | None:
-    """The card of a prepared data set, or None where it was not prepared."""
+    """The card of a prepared data set, or None if it was not prepared."""
     path = out / "datasets" / key / "card.json"
     return DatasetCard.load(path) if path.exists() else None

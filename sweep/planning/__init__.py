@@ -1,1 +1,1 @@
-"""What a sweep will compute: lineages, pools, keys, before anything runs."""
+"""What a sweep will compute, known before anything runs: lineages, pools and keys."""

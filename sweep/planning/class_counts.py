@@ -1,9 +1,8 @@
-"""How many images of each class are asked for: shares, and whole numbers that follow them.
+"""How many new images of each class are needed: shares, and whole numbers that follow them.
 
-The new images' shares are q = c x focal + (1 - c) x p, with c = pool.concentration, focal uniform
-on the focal classes, and p the shares of the pool. Counts grow with the number of images and never
-shrink (no Alabama paradox), so that a smaller alpha takes a subset of a larger one's images. Plain
-arithmetic: must not know pools or files.
+The shares of the new images are q = c x focal + (1 - c) x p, with c = pool.concentration, focal
+uniform over the focal classes, and p the shares of the pool. No count shrinks when the total grows
+(no Alabama paradox), so a smaller alpha uses a subset of the images of a larger one.
 """
 
 import heapq
@@ -18,18 +17,18 @@ import numpy as np
 from model.randomness import Purpose, Seed, generator
 
 LABELS = 1
-"""Keeps the draws of classes apart from those of filters, which may have the same seed."""
+"""Separates the random draws of classes from those of filters, which may have the same seed."""
 
 
 def class_weights(
     counts: Sequence[int], *, concentration: float, focal: Sequence[int]
 ) -> list[int]:
-    """The shares q as whole numbers, exactly in proportion.
+    """The shares q as whole numbers in exact proportion.
 
     Args:
-        counts: (C,) images of the pool of each class, of which some exist.
-        concentration: c, as the decimal number that was written.
-        focal: Different classes; empty only where c is 0.
+        counts: (C,) pool images of each class; at least one is positive.
+        concentration: c, taken as the decimal number the user wrote.
+        focal: Distinct classes; empty only if c is 0.
     """
     total = sum(counts)
     c = Fraction(Decimal(str(concentration)))
@@ -42,7 +41,7 @@ def class_weights(
 
 
 def whole_weights(shares: Sequence[Fraction]) -> list[int]:
-    """The least whole numbers in proportion to shares of which one is positive."""
+    """The smallest whole numbers in proportion to the shares, at least one of them positive."""
     denominator = math.lcm(*(share.denominator for share in shares))
     whole = [int(share * denominator) for share in shares]
     common = math.gcd(*whole)
@@ -50,22 +49,22 @@ def whole_weights(shares: Sequence[Fraction]) -> list[int]:
 
 
 def quota(weights: Sequence[int], total: int) -> np.ndarray:
-    """Share out `total` images by the method of Webster (Sainte-Lague, highest averages).
+    """Apportion `total` images by Webster's method (Sainte-Lague, highest averages).
 
-    Image j of a class (0 the first) has the rank (2 j + 1) / weight; the lowest ranks win, ties go
-    to the lower class, all in exact arithmetic. Counts never fall as `total` grows, unlike those of
-    largest remainders. A count is within one of its exact share with up to three classes, and but
-    for rare cases with more.
+    Image j of a class, counted from 0, has the rank (2 j + 1) / weight. The lowest ranks win and
+    ties go to the lower class, in exact arithmetic. Unlike with largest remainders, no count falls
+    as `total` grows. With up to three classes each count is within one of its exact share; with
+    more, exceptions are rare.
 
     Args:
-        weights: (C,) whole numbers of which one is positive.
-        total: What the counts sum to.
+        weights: (C,) whole numbers, at least one of them positive.
+        total: The sum of the counts.
 
     Returns:
         (C,) int64.
     """
     whole, num_classes = sum(weights), len(weights)
-    # Images of rank below (2 total - C) / whole are at most `total`, so that all of them win.
+    # At most `total` images rank below (2 total - C) / whole, so all of those win.
     limit = 2 * total - num_classes
     counts = [max(0, -((whole - weight * limit) // (2 * whole))) for weight in weights]
     ranks = [
@@ -82,11 +81,11 @@ def quota(weights: Sequence[int], total: int) -> np.ndarray:
 
 
 def multinomial(weights: Sequence[int], total: int, seed: Seed) -> np.ndarray:
-    """Draw the class of each image independently; image i's draw depends on (seed, i) alone.
+    """Draw the class of each image independently; the draw of image i depends only on (seed, i).
 
     Args:
-        weights: (C,) whole numbers of which one is positive.
-        total: How many images.
+        weights: (C,) whole numbers, at least one of them positive.
+        total: Number of images.
         seed: (lineage seed, generation, member).
 
     Returns:

@@ -1,7 +1,7 @@
-"""The keys of nodes and streams: SHA-256 of all that can change a number, and of nothing else.
+"""The keys of nodes and streams: a SHA-256 of everything that can change a result.
 
-A key is made of the recipe of the pool, the family and training settings, the seed, the generation
-and the member; metrics, resources and names are in none. Must not know files or torch.
+A key covers the recipe of the pool, the family and training settings, the seed, the generation and
+the member. Metrics, resources and names are not part of any key.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS
 
 NUMERICS_VERSION = 1
-"""Raised whenever the same settings would train or sample other numbers. If that is true of one
-family alone, raise `numerics` of its record in model/family_facts.py instead."""
+"""Increase it whenever the same settings would train or sample different numbers. If that is true
+of one family only, increase `numerics` in its record in model/family_facts.py instead."""
 
 
 def canonical(config: Any) -> dict[str, Any]:
-    """The settings that belong in a key: without those at their frozen `key_default`.
+    """The settings that belong in a key, without those at their frozen `key_default`.
 
-    A field added later carries metadata {"key_default": how the code behaved before it}, and one
-    that changes no number {"in_key": False}; so old keys stay what they were.
+    Old keys stay valid because a field added later has metadata {"key_default": the value that
+    matches the earlier behaviour}. A field that changes no result has {"in_key": False}.
     """
     kept: dict[str, Any] = {}
     values = asdict(config)
@@ -37,7 +37,7 @@ def canonical(config: Any) -> dict[str, Any]:
 
 
 def digest(data: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of `data`: sorted names, no spaces, shortest floats."""
+    """SHA-256 (hex) of `data` as canonical JSON: sorted names, no spaces, shortest floats."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -55,19 +55,19 @@ def node_inputs(
     parent: str = "",
     first_recipe: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """All inputs of a node, as JSON: what its key is the hash of, and its config.json.
+    """All inputs of a node as JSON. Its key is their hash, and its config.json contains them.
 
     Args:
         recipe: The pool's segments.
         model: Family and network.
-        train: Training settings; `auto` values resolved before.
-        num_steps: Optimiser steps, as the settings give them for this pool.
-        seed: The lineage's.
+        train: Training settings, with `auto` values resolved.
+        num_steps: Optimiser steps that the settings imply for this pool.
+        seed: Seed of the lineage.
         generation: 1 for the first.
         member: 0 for the first.
-        selection: With train.select=best_kid, the metric specification that selects.
-        parent: Key of the node whose weights are continued; empty from scratch.
-        first_recipe: With model.normalization=first_pool, that pool's segments.
+        selection: Metric specification that selects the checkpoint with train.select=best_kid.
+        parent: Key of the node whose weights training continues from; empty from scratch.
+        first_recipe: Segments of the first pool with model.normalization=first_pool.
     """
     if train.precision == "auto":
         raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
@@ -89,10 +89,10 @@ def node_inputs(
 
 
 def stream_key(node_key: str, sample: SampleConfig) -> str:
-    """Key of the images a node's model draws with a sampler."""
+    """Key of the images that a node's model draws with a sampler."""
     return digest({"node": node_key, "sample": canonical(sample)})
 
 
 def class_stream_key(stream: str, label: int) -> str:
-    """Key of the images of one class among those that a conditional model draws."""
+    """Key of the images of one class in the stream of a conditional model."""
     return digest({"stream": stream, "label": label})

@@ -1,8 +1,7 @@
-"""What a lineage will compute, before anything runs: the pools, keys and steps of its nodes.
+"""What a lineage will compute, known before anything runs: pools, keys and steps of its nodes.
 
-Settings and a data set's card determine every pool, and so every key, of a lineage: recipes name
-streams and ranges, never pixels. So a sweep's tree is known beforehand. Must not import torch or
-ray.
+Settings and the data set's card determine every pool of a lineage, and so every key, because
+recipes name streams and ranges and never pixels. The tree of a sweep is therefore known in advance.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,11 +43,11 @@ from sweep.records import DatasetCard, Json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodePlan:
-    """One model: what it trains on and for how long, and which samples it owes."""
+    """One model: what it trains on, for how long, and which of its samples are needed."""
 
     key: str
     inputs: Json
-    """All that the key is the hash of."""
+    """Everything that the key is a hash of."""
     generation: int
     member: int
     settings: Member
@@ -59,14 +58,14 @@ class NodePlan:
     stream: str
     """Stream of the images that enter the next pool."""
     parent: str = ""
-    """Key of the node whose weights it continues from; empty from scratch."""
+    """Key of the node whose weights training continues from; empty from scratch."""
     new: Pool = ()
-    """Its images that the lineage's next pool takes; none in its last generation."""
+    """Its images that enter the lineage's next pool; empty in the last generation."""
     metrics: tuple[MetricsPlan, ...] = ()
-    """What is measured of it."""
+    """What is measured on its images."""
     mixture: tuple[MetricsPlan, ...] = field(default=())
-    """What is measured of all images that enter the next pool, where these are not simply the first
-    of one model; with the generation's first member."""
+    """What is measured on all images that enter the next pool. Only the generation's first member
+    has it, and only if these images are not simply the first ones of one model."""
 
     @property
     def num_images(self) -> int:
@@ -75,22 +74,22 @@ class NodePlan:
 
     @property
     def num_new(self) -> int:
-        """How many of its images the lineage's next pool takes."""
+        """Number of its images that enter the lineage's next pool."""
         return pool_size(self.new)
 
     @property
     def num_drawn(self) -> int:
-        """How many images of its stream the lineage's next pool needs, at least."""
+        """Minimum number of images of its stream that the lineage's next pool needs."""
         return sum(streams_of(self.new).values())
 
     @property
     def all_metrics(self) -> tuple[MetricsPlan, ...]:
-        """What is measured of it, and of the mixture."""
+        """What is measured on its images and on the mixture."""
         return self.metrics + self.mixture
 
 
 def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
-    """The settings with `auto` values decided, as keys need them: as a run decides the base's."""
+    """The settings with `auto` resolved, as keys require, to what a run resolved for the base."""
     if config.train.precision != "auto":
         return config
     precision = "bf16" if base.train.precision == "bf16" else "fp32"
@@ -100,19 +99,19 @@ def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
 def plan_lineage(
     config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig] = ()
 ) -> list[NodePlan]:
-    """The nodes of a lineage, generation by generation and in each member by member.
+    """The nodes of a lineage, ordered by generation and then by member.
 
     Args:
-        config: The lineage's settings, `auto` values resolved.
-        card: Of its data set.
-        evaluations: What is measured beside the lineage's own metrics.
+        config: The lineage's settings, with `auto` values resolved.
+        card: Card of its data set.
+        evaluations: Metrics measured in addition to the lineage's own.
 
     Raises:
         UsageError: The settings do not fit the data or each other.
     """
     rule, members = rule_of(config.pool), members_of(config)
     check_entering(config, members, card)
-    # Before the data are prepared their fingerprint is unknown; the settings' key stands in for it.
+    # The fingerprint is unknown until the data are prepared; use the settings' key until then.
     source = card.fingerprint or f"unprepared-{card.key}"
     first = first_pool(config.pool, source=source, num_train=card.num_train)
     entry = Entry(config=config, members=members, card=card, first=first)
@@ -181,7 +180,7 @@ def plan_lineage(
 def of_node(
     node: NodePlan, plans: Sequence[MetricsPlan], num_seen: int | None
 ) -> tuple[MetricsPlan, ...]:
-    """Metric specifications for one node's images."""
+    """The metric specifications applied to one node's images."""
     return tuple(
         plan.of_stream(
             stream_key(node.key, plan.sample),
@@ -203,19 +202,19 @@ def plan_node(
     first: Pool,
     parent: str,
 ) -> NodePlan:
-    """One model's plan.
+    """Plan one model.
 
     Args:
-        config: The lineage's settings with the member's own.
-        card: Of the data set.
-        member: The model's settings.
-        pool: What it sees.
-        place: Its generation, and its number among the members.
-        first: What the member's first model sees.
-        parent: Key of the member's model of the generation before; empty in the first.
+        config: The lineage's settings, updated with the member's.
+        card: Card of the data set.
+        member: The member's settings.
+        pool: Images that the model sees.
+        place: Its generation and member number.
+        first: Images that the member's first model sees.
+        parent: Key of the member's model in the previous generation; empty in the first.
 
     Raises:
-        UsageError: It sees too few images.
+        UsageError: The model sees too few images, or train.start does not fit the family.
     """
     (generation, number), size = place, pool_size(pool)
     if size < 2:
@@ -266,12 +265,12 @@ def plan_node(
 
 
 def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:
-    """A lineage's nodes, those of each generation together."""
+    """A lineage's nodes, grouped by generation."""
     return [list(group) for _, group in groupby(nodes, lambda node: node.generation)]
 
 
 def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
-    """The tree of a sweep: every node once, by key; of sharers the one that owes most samples."""
+    """The tree of a sweep: every node once, by key, as planned by the lineage that draws most."""
     tree: dict[str, NodePlan] = {}
     for nodes in lineages:
         for node in nodes:
@@ -281,7 +280,7 @@ def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
 
 
 def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
-    """A lineage's name: readable settings, and a hash of all but the number of generations."""
+    """A lineage's name: readable settings and a hash of all except the number of generations."""
     one = replace(config, generations=1)
     settings = {
         "data": card.fingerprint or card.key,
@@ -292,7 +291,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
         "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
         "seed": one.seed,
     }
-    for name in ("filter", "ensemble"):  # added later: left out where nothing is set
+    for name in ("filter", "ensemble"):  # added later: left out if nothing is set
         if getattr(one, name) != getattr(LineageConfig(), name):
             settings[name] = canonical(getattr(one, name))
     if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
@@ -308,7 +307,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedLineage:
-    """A point of the sweep, with all that it will compute."""
+    """A point of the sweep with everything that it will compute."""
 
     id: str
     axes: Json
@@ -318,31 +317,31 @@ class PlannedLineage:
 
     @property
     def num_members(self) -> int:
-        """Models of each generation."""
+        """Models per generation."""
         return len(self.nodes) // self.config.generations
 
     @property
     def own_spec(self) -> str:
-        """Specification of its own metrics, of its first member; empty without any."""
+        """Specification of its own metrics for its first member; empty without metrics."""
         return self.nodes[0].metrics[0].spec if self.config.metrics.names else ""
 
     @property
     def evaluation_specs(self) -> list[str]:
-        """Specifications of the sweep's evaluations, of its first member."""
+        """Specifications of the sweep's evaluations for its first member."""
         return [plan.spec for plan in self.nodes[0].metrics if plan.spec != self.own_spec]
 
 
 def plan_sweep(
     sweep: SweepConfig, card_of: Callable[[DataConfig], DatasetCard]
 ) -> list[PlannedLineage]:
-    """Every lineage of a sweep, its settings checked.
+    """Every lineage of a sweep, with its settings checked.
 
     Args:
         sweep: Base settings and grids.
-        card_of: The card of a data set's settings; called once for each.
+        card_of: Maps the settings of a data set to its card; called once per data set.
 
     Raises:
-        UsageError: A setting is not allowed, alone or with others.
+        UsageError: A setting, or a combination of settings, is not allowed.
         FileNotFoundError: A data set's files are missing.
     """
     cards: dict[DataConfig, DatasetCard] = {}
@@ -356,7 +355,7 @@ def plan_sweep(
         name = lineage_id(config, card)
         found = lineages.get(name)
         if found is not None and found.config.generations >= config.generations:
-            continue  # a lineage of 8 generations holds the one of 4
+            continue  # a lineage of 8 generations contains the one of 4
         nodes = plan_lineage(config, card, sweep.evaluations)
         lineages[name] = PlannedLineage(id=name, axes=axes, config=config, card=card, nodes=nodes)
     return list(lineages.values())

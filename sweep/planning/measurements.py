@@ -1,6 +1,6 @@
-"""What is measured of each model, and under which name: specifications, before anything runs.
+"""Metric specifications: what is measured for each model, known before anything runs.
 
-A specification's hash names a node's file of numbers. Must not import torch or ray.
+The hash of a specification names a node's metrics file.
 """
 
 from collections.abc import Iterable
@@ -22,26 +22,26 @@ class MetricsPlan:
     """Which images are measured, and how."""
 
     spec: str
-    """Hash naming the metrics file."""
+    """Hash that names the metrics file."""
     inputs: Json
-    """All that the hash is of."""
+    """Everything that the hash covers."""
     config: MetricsConfig
     sample: SampleConfig
     num_images: int
     labels: tuple[int, ...] = ()
-    """(C,) images of each class that a conditional model is asked for; empty without classes."""
+    """(C,) images drawn per class of a conditional model; empty without classes."""
     images: Pool = ()
-    """What is measured; empty in a specification of no certain model."""
+    """The measured images; empty in a specification that is not yet bound to a model."""
     num_seen: int | None = None
-    """The first so many train images are all that the lineage's pools have held; None for all.
+    """The lineage's pools so far contain only the first num_seen train images; None means all.
 
-    In a lineage that begins with part of them it grows where real images are added; the node tells
-    it, so that it is not in the hash."""
+    If a lineage starts with part of them, this grows as real images are added. It is not in the
+    hash because it follows from the node."""
 
     def of_stream(
         self, stream: str, *, generation: int, member: int, num_seen: int | None = None
     ) -> "MetricsPlan":
-        """The specification for a model's stream of the sampler `sample`."""
+        """The specification for a stream that a model draws with the sampler `sample`."""
         counts = dict(enumerate(self.labels)) if self.labels else {None: self.num_images}
         images = tuple(
             Segment(
@@ -73,11 +73,11 @@ def metrics_sample(config: LineageConfig) -> SampleConfig:
 
 
 def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
-    """The metric specification of all generations of a lineage; None without metrics.
+    """The metric specification shared by all generations of a lineage; None without metrics.
 
     Raises:
-        UsageError: There is no reference to measure against, or not enough of it, or a metric
-            needs what is not there.
+        UsageError: There are no reference images, or not enough, or a metric requires data that
+            are not available.
     """
     metrics = config.metrics
     if not metrics.names:
@@ -143,14 +143,14 @@ def plan_all_metrics(
 
 
 def selection_metrics(config: LineageConfig) -> MetricsConfig:
-    """The KID by which train.select=best_kid selects, whichever metrics are asked for."""
+    """The KID by which train.select=best_kid selects, independent of the lineage's metrics."""
     return replace(
         config.metrics, names=("kid",), num_images=None, sample_steps=None, nearest_k=5, bootstrap=0
     )
 
 
 def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
-    """What selects a checkpoint beside the data, for keys; None where nothing does.
+    """The settings that select a checkpoint, for keys; None without selection.
 
     Raises:
         UsageError: There are not enough validation images.
@@ -164,7 +164,7 @@ def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
             f"data.validation_fraction must leave at least {needed} images to select by, got "
             f"{config.data.validation_fraction}; it leaves {card.num_validation} of {card.name}"
         )
-    found: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
+    selection: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
     if (weights := weights_digest(metrics)) is not None:
-        found["weights"] = weights
-    return found
+        selection["weights"] = weights
+    return selection

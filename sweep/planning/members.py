@@ -1,6 +1,6 @@
-"""The members of a generation: models side by side, each with its settings and part of the pool.
+"""The members of a generation: parallel models, each with its own settings and part of the pool.
 
-Without ensemble settings a generation is one model that sees the whole pool.
+Without ensemble settings, a generation is one model that sees the whole pool.
 """
 
 import typing
@@ -14,11 +14,11 @@ from model.values import parse_word
 from sweep.config import LineageConfig, MemberData, merge, nest, parse_setting, updated
 
 OWN = ("share", "data")
-"""Words of ensemble.members that are not settings of a lineage."""
+"""Names in ensemble.members that are not settings of a lineage."""
 GROUPS = ("model", "train", "sample", "filter")
-"""Settings of a lineage that its members may differ in."""
+"""Groups of settings in which members may differ."""
 SUM_TOLERANCE = 1e-6
-"""Shares such as thirds do not sum to 1 exactly when they are written with a few digits."""
+"""Tolerance for the sum of shares, because thirds written in decimals do not sum to exactly 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +30,13 @@ class Member:
     sample: SampleConfig
     filter: FilterConfig
     share: float
-    """Its part of the new images; 1 for each where no member has one of its own."""
+    """Its share of the new images, relative to the other members; 1 each if none is set."""
     data: MemberData
-    """What it sees of the pool."""
+    """The part of the pool that it sees."""
 
     @property
     def filters_new(self) -> bool:
-        """Whether its filter keeps some of its new images, and not some of the pool it sees."""
+        """Whether its filter applies to its new images, rather than to the pool it sees."""
         return self.filter.name != "none" and self.data != "filtered"
 
 
@@ -44,7 +44,7 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
     """The members of a lineage's generations, in order.
 
     Raises:
-        UsageError: A word of ensemble.members is no setting, or not allowed.
+        UsageError: A word of ensemble.members is not a setting, or its value is not allowed.
     """
     texts = config.ensemble.members or ("",) * config.ensemble.size
     members = tuple(_member(config, text, number) for number, text in enumerate(texts))
@@ -59,7 +59,7 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
 
 
 def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
-    """Raise UsageError unless shares are given for none of the members, or sum to 1."""
+    """Raise UsageError unless no member sets a share, or all do and the shares sum to 1."""
     given = [any(word.startswith("share=") for word in text.split()) for text in texts]
     if not any(given):
         return
@@ -74,7 +74,7 @@ def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
 
 
 def _member(config: LineageConfig, text: str, number: int) -> Member:
-    """A member from its words."""
+    """Parse one string of ensemble.members."""
     where = f"ensemble.members[{number}]"
     own = {"share": "1", "data": config.ensemble.data}
     changes: dict[str, Any] = {}
@@ -102,5 +102,5 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
 
 
 def member_config(config: LineageConfig, member: Member) -> LineageConfig:
-    """The lineage's settings with a member's own in their place."""
+    """The lineage's settings, replaced by a member's where it has its own."""
     return replace(config, **{group: getattr(member, group) for group in GROUPS})
