@@ -148,7 +148,7 @@ def test_a_store_without_sweeps_says_so(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "sweep status needs a results folder, or --store alone"),
+        ((), "sweep status needs a results folder, or only --store to show every sweep"),
         (("--store", "{}/none"), "there is none"),
         (("--store", "{}", "--watch"), "sweep status needs a results folder"),
     ],
