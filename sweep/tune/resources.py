@@ -20,7 +20,7 @@ def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[s
     total = there | {name: float(count) for name, count in capacity.items() if count is not None}
     if not total.get("CPU"):
         raise UsageError(
-            "resources.num_cpus must be set if the cluster has no machine for trials yet, got None; "
+            "resources.num_cpus must be set if the cluster has no machine for trials, got None; "
             "use the size it may grow to, e.g. --resources.num-cpus 32 --resources.num-gpus 8"
         )
     return total
