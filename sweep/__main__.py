@@ -27,24 +27,24 @@ from sweep.presets import PRESETS, question
 
 @dataclass(frozen=True, kw_only=True)
 class SweepCommand(Command):
-    """A command about a sweep that a preset or a file describes."""
+    """A command that takes a sweep from a preset or a file."""
 
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE")]
-    """Preset (`sweep presets` lists them), or .toml or .json file of settings; comes first."""
+    """Preset (see `sweep presets`), or a .toml or .json file of settings. Must come first."""
     store: str | None = None
-    """Folder or bucket (s3://, gs://, az://) of models, shared by sweeps; none is --out."""
+    """Folder or bucket (s3://, gs://, az://) of models that sweeps share; default: --out."""
     axis: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
-    """Sweep over values of a setting, as in pool.alpha=0.5,1,2; replaces the preset's axis."""
+    """Sweep over values of a setting, e.g. pool.alpha=0.5,1,2. Replaces the preset's axis."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """What a trial may use."""
+    """Resources that a trial may use."""
     base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
     """Settings of every lineage."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
-        """The words, and the settings of the preset or file that they begin with."""
+        """Return the arguments, and defaults from the preset or file that comes first."""
         if not args or args[0] in ("-h", "--help"):
             return list(args), None
         if args[0].startswith("-"):
@@ -52,12 +52,12 @@ class SweepCommand(Command):
                 f"sweep {cls.__name__.lower()} needs a preset or a file first; "
                 "`sweep presets` lists the presets"
             )
-        found = find_sweep(args[0])
+        preset = find_sweep(args[0])
         required = {f.name: tyro.MISSING for f in fields(cls) if _is_required(f)}
-        return list(args), cls(**required, base=found.base, resources=found.resources)
+        return list(args), cls(**required, base=preset.base, resources=preset.resources)
 
     def sweep(self) -> SweepConfig:
-        """The sweep with this command's settings; raises UsageError."""
+        """Return the sweep with this command's settings; raises UsageError."""
         return requested_sweep(self.preset, self.base, self.resources, self.axis)
 
 
@@ -67,19 +67,19 @@ def _is_required(option: Field) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(SweepCommand):
-    """Run a sweep, or what is missing of it: the same command again resumes.
+    """Run a sweep, or resume it: models that are already finished are not trained again.
 
-    The settings of the preset or file are the options' defaults: `sweep run quickstart --help`
-    shows those.
+    The settings of the preset or file become the defaults of the options, which
+    `sweep run quickstart --help` shows.
     """
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Results folder; an existing one is resumed or extended."""
+    """Results folder. An existing one is resumed or extended."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Compute what is missing, and print the table."""
+        """Compute what is missing and print the table."""
         from sweep.commands.run import execute
 
         return execute(
@@ -93,20 +93,20 @@ class Run(SweepCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(SweepCommand):
-    """Say what a sweep would compute, and run nothing.
+    """Show what a sweep would compute, without running it.
 
-    The settings of the preset or file are the options' defaults: `sweep plan quickstart --help`
-    shows those.
+    The settings of the preset or file become the defaults of the options, which
+    `sweep plan quickstart --help` shows.
     """
 
     out: Path | None = None
-    """Results folder it would run in, to see what is done already."""
+    """Results folder of the sweep, to see what is already done."""
     timings: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR ...")] = ()
-    """Other results folders or stores whose finished models tell how long things take."""
+    """Other results folders or stores, whose finished models are used to estimate times."""
     slots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...")] = (1,)
-    """Trials at once, for the time; several numbers give several rows."""
+    """Number of parallel trials to estimate the time for; one row per number."""
     prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Prices by device, as examples/prices.toml; losses of spot machines are not modelled."""
+    """Prices by device, e.g. examples/prices.toml. Lost spot machines are not modelled."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print the plan."""
@@ -125,7 +125,7 @@ class Plan(SweepCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Presets(Command):
-    """List the presets, one line each: the name, and the question that the sweep answers."""
+    """List the presets and the question that each one answers."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print the list."""
@@ -137,9 +137,9 @@ class Presets(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Status(Command):
-    """Say how far a sweep is, also while it runs: its lineages, and what is at work now.
+    """Show the progress of a sweep, also while it runs: its lineages and its running trials.
 
-    With --store alone, say how far each sweep is whose models are in that store.
+    With --store and no results folder, show the progress of every sweep in that store.
     """
 
     directory: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
@@ -147,23 +147,23 @@ class Status(Command):
     store: str | None = None
     """The --store the sweep was run with."""
     watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
-    """Look again every so many seconds (2) until it has ended, and exit as sweep run does."""
+    """Refresh every SECONDS (default 2) until the sweep ends; the exit code is sweep run's."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
-        """The words, with two seconds after a --watch that has none."""
+        """Return the arguments, with the default of two seconds after a bare --watch."""
         words: list[str] = []
         for word, after in zip(args, [*args[1:], ""], strict=False):
-            alone = word == "--watch" and not after.replace(".", "", 1).isdigit()
-            words += [word, "2"] if alone else [word]
+            is_bare = word == "--watch" and not after.replace(".", "", 1).isdigit()
+            words += [word, "2"] if is_bare else [word]
         return words, None
 
     def run(self, args: Sequence[str]) -> int:
-        """Print where the lineages are, once or again and again."""
+        """Print the progress, once or repeatedly."""
         if self.directory is None:
             if self.store is None or self.watch is not None:
                 raise UsageError(
-                    "sweep status needs a results folder, or --store alone for all in it"
+                    "sweep status needs a results folder, or only --store to show every sweep in it"
                 )
             from sweep.status.known_sweeps import print_sweeps
 
@@ -181,10 +181,10 @@ class Status(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
-    """Take further metrics of a run's finished models, or with another extractor; trains nothing.
+    """Measure finished models with more metrics or another extractor. Trains nothing.
 
-    Models are measured in parallel. What a run measures already is not measured again; a later
-    `sweep run` into the same folder measures its new models in the same ways.
+    Models are measured in parallel, and existing measurements are kept. A later `sweep run` into
+    the same folder takes the added metrics of its new models too.
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -194,10 +194,10 @@ class Evaluate(Command):
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    """What is measured."""
+    """Metrics to take."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Measure, and print the table."""
+        """Measure the models and print the table."""
         from sweep.commands.evaluate import evaluate
 
         return evaluate(
@@ -211,7 +211,7 @@ class Evaluate(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Stop(Command):
-    """Stop a running sweep, also one on a cluster: as Ctrl-C does where it runs.
+    """Stop a running sweep, like Ctrl-C in its terminal. Also works for a sweep on a cluster.
 
     Stops every run with this folder name and these settings, ignoring the grid.
     """
@@ -222,7 +222,7 @@ class Stop(Command):
     """The --store the sweep was run with."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Ask whoever runs it to stop, and wait."""
+        """Ask the processes that run the sweep to stop, and wait for them."""
         from sweep.status.drivers import stop
 
         return stop(self.directory, store=self.store)
@@ -232,8 +232,8 @@ class Stop(Command):
 class Clean(Command):
     """Delete what no lineage of a sweep needs: scratch of finished models and damaged files.
 
-    A finished model is deleted only with --force, and only if no lineage names it. What a running
-    sweep works on stays.
+    A finished model is deleted only with --force, and only if no lineage refers to it. Files in use
+    by a running sweep are kept.
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -241,14 +241,14 @@ class Clean(Command):
     store: str | None = None
     """The --store the sweep was run with."""
     checkpoints: bool = False
-    """Delete the checkpoints of unfinished models too: their training will begin again."""
+    """Also delete the checkpoints of unfinished models, whose training then starts over."""
     force: bool = False
-    """Delete models, samples and data that no lineage of the sweep names; not in a shared store."""
+    """Also delete models, samples and data that no lineage refers to; not in a shared store."""
     dry_run: bool = False
-    """Only say what would be deleted."""
+    """Only print what would be deleted."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Delete, and print what was deleted."""
+        """Delete the files and print a summary."""
         from sweep.commands.clean import clean
 
         return clean(
@@ -262,19 +262,19 @@ class Clean(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSpot(Command):
-    """Wait on a spot machine for its cloud's notice, then have Ray drain this machine as preempted.
+    """Wait for a spot notice to this machine, then have Ray drain the machine as preempted.
 
-    Ray then starts nothing more here, and a trial that is lost with the machine goes on elsewhere.
-    Runs until there is a notice; the log goes to stderr.
+    Ray then starts nothing new here, and trials that are lost with the machine resume on another.
+    Runs until a notice arrives; the log goes to stderr.
     """
 
     cloud: Literal["aws", "gcp"]
-    """The cloud whose metadata service is asked."""
+    """Cloud whose metadata service to query."""
     address: str
-    """HOST:PORT of the head of the Ray cluster that this machine belongs to."""
+    """HOST:PORT of the head node of this machine's Ray cluster."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Wait for a notice."""
+        """Wait for a notice and drain the machine."""
         from sweep.tune.spot import watch_here
 
         watch_here(self.cloud, self.address)
@@ -283,7 +283,7 @@ class WatchSpot(Command):
 
 PROGRAM = Program(
     name="sweep",
-    description="Sweeps of self-consuming generative models: one trial is one whole lineage.",
+    description="Sweeps of self-consuming generative models. One trial is one whole lineage.",
     commands={
         "presets": Presets,
         "plan": Plan,

@@ -1,8 +1,9 @@
 """Presets: sweeps by name. Each is a function whose docstring is the question it answers.
 
-Adding one is a function and a line in PRESETS. The presets below the paper's are of questions that
-it left open, each at a size that two CPU cores can run. Data, network and length are settings like
-any other: `--data.name cifar10 --data.image-size 32` asks the same of other images.
+To add one, write a function and add a line to PRESETS. The presets after the paper's address
+questions that the paper leaves open, each small enough for two CPU cores unless it says otherwise.
+Data, network and training length can be changed like any other setting:
+`--data.name cifar10 --data.image-size 32` runs the same comparison on other images.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from model.errors import UsageError
 from sweep.config import EnsembleConfig, Grid, LineageConfig, PoolConfig, SweepConfig
 
 Preset = tuple[LineageConfig, tuple[Grid, ...]]
-"""Base settings, and the grids of the values that replace them."""
+"""Base settings, and grids of values that replace them."""
 
 FAITHFUL_TRAINING = TrainConfig(
     epochs=40,
@@ -33,25 +34,25 @@ FAITHFUL_TRAINING = TrainConfig(
     ema_init="independent",
     ema_average_buffers=True,
 )
-"""The Keras example's training as it ran in 2022 and 2023 (docs/design.md lists each trap)."""
+"""Training of the Keras example as it ran in 2022 and 2023 (docs/design.md lists each pitfall)."""
 
 PAPER_GRIDS = (
     {"pool.alpha": [0.5, 1.0, 2.0], "train.epochs": [40], "seed": [0, 1, 2]},
     {"pool.alpha": [1.0], "train.epochs": [80], "seed": [0, 1, 2]},
 )
-"""Martinez et al. (arXiv:2303.01255): 80 epochs were run at alpha 1 only."""
+"""Martinez et al. (arXiv:2303.01255), who ran 80 epochs at alpha 1 only."""
 
 NETWORK = ModelConfig(widths=(16, 48, 96))
-"""A small network with a 2x2 bottleneck; without the third resolution digits stay vague."""
+"""A small network with a 2x2 bottleneck. Without the third resolution, digits stay blurry."""
 SEEDS = [0, 1, 2]
 MEASURED = ("kid", "precision", "recall", "coverage", "memorization", "classes")
 OF_CLASSES = ("class_recall", "conditional_accuracy", "cas")
 FILTERED = 4.0
-"""Images generated per kept one where a filter is compared with none."""
+"""Number of images generated per image kept, when filters are compared."""
 
 
 def quickstart() -> Preset:
-    """See a model collapse on 8x8 digits in two minutes: alpha 0.5, 1 and 2, three generations."""
+    """Watch models collapse on 8x8 digits in two minutes: alpha 0.5, 1 and 2, three generations."""
     base = LineageConfig(
         generations=3,
         data=DataConfig(name="digits", image_size=8),
@@ -64,7 +65,7 @@ def quickstart() -> Preset:
 
 
 def paper() -> Preset:
-    """The paper's grid on flowers102 at 64x64, read as 1023 steps per epoch (6551 images x 10)."""
+    """The paper's grid on flowers102 at 64x64, with 1023 steps per epoch (6551 images x 10)."""
     names = ("kid", "fid", "precision", "recall", "density", "coverage", "memorization", "classes")
     base = LineageConfig(
         generations=4,
@@ -78,7 +79,7 @@ def paper() -> Preset:
 
 
 def paper_literal() -> Preset:
-    """The paper's grid as its text reads: 1020 images, 40 epochs, no repetition, 640 steps."""
+    """The paper's grid, taken literally: 1020 images, 40 epochs, no repetition, 640 steps."""
     base, grids = paper()
     data = replace(base.data, split="official_train")
     train = replace(FAITHFUL_TRAINING, repetitions=1, drop_last=False, shuffle_window=None)
@@ -86,7 +87,7 @@ def paper_literal() -> Preset:
 
 
 def paper_digits() -> Preset:
-    """The paper's whole grid on 8x8 digits; two CPU cores take an hour or so a seed."""
+    """The paper's whole grid on 8x8 digits. Takes about an hour per seed on two CPU cores."""
     base = LineageConfig(
         generations=4,
         data=DataConfig(name="digits", image_size=8, train_limit=900),
@@ -99,7 +100,7 @@ def paper_digits() -> Preset:
 
 
 def small(*, conditional: bool = False, steps: int = 1000, generations: int = 4) -> LineageConfig:
-    """A lineage on 900 digits with a fixed number of steps, grow at alpha 1."""
+    """Return a lineage on 900 digits with a fixed number of steps and rule grow at alpha 1."""
     return LineageConfig(
         generations=generations,
         data=DataConfig(name="digits", image_size=8, train_limit=900),
@@ -112,12 +113,12 @@ def small(*, conditional: bool = False, steps: int = 1000, generations: int = 4)
 
 
 def over_seeds(*grids: Grid) -> tuple[Grid, ...]:
-    """Grids, each over three seeds."""
+    """Return the grids, each crossed with three seeds."""
     return tuple({**grid, "seed": SEEDS} for grid in grids)
 
 
 def families() -> Preset:
-    """How good is V_1 of each family, beside the null model's? Needs the extra diffusers."""
+    """How good is V_1 of each family, compared with the null model? Needs the extra diffusers."""
     attention = {
         "model.family": ["unet2d"],
         "model.widths": [[16, 32]],
@@ -135,7 +136,7 @@ def families() -> Preset:
 
 
 def conditional() -> Preset:
-    """Does V_1 draw the class it is asked for, by family, and what does guidance change?"""
+    """Does V_1 generate the requested class in each family, and what does guidance change?"""
     return small(conditional=True, steps=2500, generations=1), over_seeds(
         {"sample.guidance": [1.0, 1.5, 2.5]},
         {"model.family": ["flow", "edm", "gaussian"]},
@@ -144,7 +145,7 @@ def conditional() -> Preset:
 
 
 def concentration() -> Preset:
-    """Does content of one class starve the others? Half or all new images are of one class."""
+    """Does extra content of one class starve the others? Half or all of the new images show it."""
     base = small(conditional=True, steps=1500)
     base = replace(base, pool=replace(base.pool, focal_classes=("1",)))
     return base, over_seeds({"pool.concentration": [0.0, 0.5, 1.0]})
@@ -159,7 +160,7 @@ def ensemble() -> Preset:
 
 
 def shards() -> Preset:
-    """Three models: each on all of the pool, on a shard, on its own past, or one of each."""
+    """Should three models train on the whole pool, on shards, on their own past, or one on each?"""
     base = replace(small(), ensemble=EnsembleConfig(size=3))
     return base, over_seeds(
         {"ensemble.data": ["all", "shard", "own"]},
@@ -168,7 +169,7 @@ def shards() -> Preset:
 
 
 def filters() -> Preset:
-    """Which filter of what enters the pool slows the degradation, and what does it cost?"""
+    """Which filter of the images that enter the pool slows degradation, and what does it cost?"""
     return small(), over_seeds(
         {"filter.name": ["none"]},
         {
@@ -187,7 +188,7 @@ def filters() -> Preset:
 
 
 def rules() -> Preset:
-    """Grow, replace, accumulate, subsample, mix or fresh: which pools collapse, and how fast?"""
+    """Grow, replace, accumulate, subsample, mix, fresh: which pool rules collapse, and how fast?"""
     base = small()
     base = replace(base, data=replace(base.data, train_limit=None))
     first = {"pool.initial_images": [350]}
@@ -198,14 +199,14 @@ def rules() -> Preset:
 
 
 def budget() -> Preset:
-    """Fixed epochs or fixed steps as the pool grows: is degradation a matter of length?"""
+    """Fixed epochs or fixed steps as the pool grows: does training length explain degradation?"""
     base = small()
     train = replace(base.train, steps=None, epochs=36)
     return replace(base, train=train), over_seeds({"train.scaling": ["epochs", "steps"]})
 
 
 def mechanism() -> Preset:
-    """Estimation noise cannot explain the collapse (docs/guide.md): which factor moves it?"""
+    """Estimation noise cannot explain the collapse (docs/guide.md): which factor affects it?"""
     return small(), over_seeds(
         {},
         {"train.steps": [500, 2000]},
@@ -229,7 +230,7 @@ def larger_model() -> Preset:
 
 
 def flowers(model: ModelConfig) -> LineageConfig:
-    """Lineages on flowers102 at 64x64 with a fixed number of steps."""
+    """Return a lineage on flowers102 at 64x64 with a fixed number of steps."""
     base = small(steps=40_000)
     return replace(
         base,
@@ -241,7 +242,7 @@ def flowers(model: ModelConfig) -> LineageConfig:
 
 
 def larger_data() -> Preset:
-    """Does it happen with 50,000 varied images? CIFAR-10 by class, alpha 0.5, 1, 2; needs a GPU."""
+    """Do models of 50,000 varied images collapse? CIFAR-10, alpha 0.5, 1 and 2; needs a GPU."""
     base = flowers(replace(NETWORK, widths=(64, 128, 256), conditional=True))
     data = DataConfig(name="cifar10", image_size=32, split="official_train")
     names = ("kid", "fid", "precision", "recall", "coverage", *OF_CLASSES)
@@ -251,7 +252,7 @@ def larger_data() -> Preset:
 
 
 def mitigation() -> Preset:
-    """What helps: less alpha, real images kept apart, a diverse filter, three models, guidance?"""
+    """What helps: lower alpha, a fixed real share, a diverse filter, three models, guidance?"""
     base = replace(small(conditional=True, steps=1500))
     return base, over_seeds(
         {"pool.alpha": [0.5, 1.0]},
@@ -263,7 +264,7 @@ def mitigation() -> Preset:
 
 
 def grid_digits() -> Preset:
-    """The four axes in one sweep: alpha x epochs x seed x concentration, on 300 digits by class."""
+    """Four axes in one sweep: alpha x epochs x seed x concentration, on 300 digits by class."""
     base = small(conditional=True, generations=3)
     base = replace(
         base,
@@ -281,7 +282,7 @@ def grid_digits() -> Preset:
 
 
 def preset_of(name: str) -> SweepConfig:
-    """The preset called `name`; raises UsageError with a suggestion."""
+    """Return the preset called `name`; raises UsageError with a suggestion."""
     if name not in PRESETS:
         close = get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {close[0]!r}?" if close else "`sweep presets` lists them"
@@ -294,7 +295,7 @@ def preset_of(name: str) -> SweepConfig:
 
 
 def question(name: str) -> str:
-    """What a preset answers: the first line of its docstring."""
+    """Return the question that a preset answers: the first line of its docstring."""
     return (PRESETS[name].__doc__ or "").strip().splitlines()[0]
 
 

@@ -92,7 +92,7 @@ def test_what_a_live_process_works_on_stays(out):
     with claimed(store, key):
         run(out, checkpoints=True)
         assert store.load_scratch(key, "training.safetensors") == b"state"
-        with pytest.raises(ValueError, match="--force must wait until nobody works"):
+        with pytest.raises(ValueError, match="--force must wait until nothing uses"):
             run(out, force=True)
 
 

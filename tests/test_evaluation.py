@@ -84,7 +84,10 @@ def test_the_same_evaluation_again_measures_nothing(evaluated):
     before = written(out, "generations/*/metrics/*.json")
     run = run_sweep("evaluate", "out", *PRECISION, cwd=out.parent)
 
-    assert (run.returncode, run.stderr) == (0, "nothing to measure: every number is there\n")
+    assert (run.returncode, run.stderr) == (
+        0,
+        "nothing to measure: all metrics exist\n",
+    )
     assert written(out, "generations/*/metrics/*.json") == before
 
 
@@ -176,7 +179,7 @@ def test_one_name_is_never_measured_in_two_ways():
     """A column of two settings would mix them."""
     first = replace(KID, names=("precision",))
     message = (
-        r"metrics.nearest_k must be 5, as where precision/pixels was measured before, got 3; "
+        r"metrics.nearest_k must be 5, with which precision/pixels was measured before, got 3; "
         "leave it out, or evaluate a copy of the run"
     )
     with pytest.raises(ValueError, match=message):

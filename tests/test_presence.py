@@ -23,7 +23,7 @@ def out(tmp_path):
 
 def test_there_is_nothing_to_stop_where_nobody_runs(out, capsys):
     assert stop(out, store=None) == 0
-    assert capsys.readouterr().out == f"nothing to stop: nobody runs {out}\n"
+    assert capsys.readouterr().out == f"nothing to stop: {out} is not running\n"
 
 
 def test_a_driver_is_seen_while_it_runs_and_no_longer(out):

@@ -108,9 +108,9 @@ def test_each_sweep_is_shown_with_how_far_it_is_and_who_runs_it(store, capsys) -
         print_sweeps(store.place)
     small, tiny = capsys.readouterr().out.split("tiny: ")
     assert small.startswith("small: 1 of 2 models done")
-    assert "run by nobody" in small
+    assert "not running" in small
     assert tiny.startswith("1 of 3 models done")
-    assert "run by nobody" not in tiny
+    assert "not running" not in tiny
     assert tiny.endswith("sweep run tiny.toml --out out\n")
 
 
@@ -142,13 +142,13 @@ def test_a_sweep_that_cannot_be_read_or_planned_does_not_hide_the_others(store, 
 def test_a_store_without_sweeps_says_so(tmp_path, capsys) -> None:
     """As one from before they were noted."""
     print_sweeps(str(tmp_path))
-    assert "knows no sweep" in capsys.readouterr().out
+    assert "has no record of a sweep" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "sweep status needs a results folder, or --store alone"),
+        ((), "sweep status needs a results folder, or only --store to show every sweep"),
         (("--store", "{}/none"), "there is none"),
         (("--store", "{}", "--watch"), "sweep status needs a results folder"),
     ],

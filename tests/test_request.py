@@ -157,7 +157,7 @@ def test_a_wrong_axis_is_an_error_that_names_it(word: str, message: str) -> None
 def test_a_flag_that_an_axis_overrides_is_an_error() -> None:
     """It would have no effect; the message says what does."""
     assert error_of(request, "--pool.alpha", "4") == (
-        "pool.alpha is an axis of this sweep, so that --pool.alpha has no effect; "
+        "pool.alpha is an axis of this sweep, so --pool.alpha has no effect; "
         "use --axis pool.alpha=4.0"
     )
 

@@ -82,7 +82,7 @@ def test_the_same_command_again_computes_nothing(finished, tmp_path):
     again = run_sweep("run", "tiny.toml", "--out", "out", cwd=tmp_path)
 
     assert (again.returncode, again.stdout) == (0, finished.run.stdout)
-    assert again.stderr == "nothing to compute: every model and metric is there\n"
+    assert again.stderr == "nothing to compute: all models and metrics exist\n"
     assert (finished_nodes(out), len(list(out.glob("tune/*")))) == before
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_sweep_json_may_be_deleted(finished, tmp_path):
 
     assert (again.returncode, again.stderr) == (
         0,
-        "nothing to compute: every model and metric is there\n",
+        "nothing to compute: all models and metrics exist\n",
     )
 
 

@@ -184,7 +184,7 @@ def test_a_drain_that_fails_is_tried_again(ec2, ray):
     watcher = Watcher(aws_look(ec2.url))
     watcher.end()
     assert len(ray.calls()) == 3
-    assert watcher.said("tried again: exit 1, Error: the head is away") == 2
+    assert watcher.said("retried: exit 1, Error: the head is away") == 2
     assert watcher.lines[-1].startswith("drained")
 
 
@@ -222,5 +222,5 @@ def test_a_machine_without_ray_is_told_so(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert "ray must be a command on PATH, got none" in done.stderr
+    assert "the command ray must be on PATH, got none" in done.stderr
     assert len(done.stderr.splitlines()) == 1

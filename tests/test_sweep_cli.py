@@ -102,11 +102,11 @@ WRONG_WORDS = {
     ),
     "GPUs where there are none": (
         "--resources.num_gpus 0 --resources.gpus_per_trial 1",
-        "resources.gpus_per_trial must be at most the 0 there are, got 1; use fewer",
+        "resources.gpus_per_trial must be at most the 0 available, got 1; use fewer",
     ),
     "more CPUs than there are": (
         "--resources.num_cpus 2 --resources.cpus_per_trial 3",
-        "resources.cpus_per_trial must be at most the 2 there are, got 3; use fewer",
+        "resources.cpus_per_trial must be at most the 2 available, got 3; use fewer",
     ),
     "an --out that is a file": ("--out file", "--out must be a folder, got the file "),
     "an --out that holds something else": (

@@ -1,1 +1,1 @@
-"""What each command of `sweep` does."""
+"""Implementations of the commands of `sweep`."""

@@ -1,4 +1,4 @@
-"""`sweep clean`: delete what no lineage of a sweep needs. Must not import torch or ray."""
+"""`sweep clean`: deletes what no lineage of a sweep needs."""
 
 import sys
 from collections import Counter
@@ -17,27 +17,28 @@ from sweep.store.inventory import Item
 from sweep.store.store import Store, existing_store
 
 MEANINGS = {
-    "node": "models that no lineage names",
-    "dataset": "data sets that no lineage names",
-    "streams": "samples that no lineage names",
+    "node": "models that no lineage refers to",
+    "dataset": "data sets that no lineage refers to",
+    "streams": "samples that no lineage refers to",
     "scratch": "checkpoints",
-    "damaged": "damaged files that were set aside",
+    "damaged": "damaged files",
     "remains": "unfinished files",
 }
 
 
 def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_run: bool) -> int:
-    """Delete what no lineage of the sweep needs, and print what that was; returns 0.
+    """Delete what no lineage of the sweep needs, and print a summary; returns 0.
 
     Args:
         out: Results folder of the sweep.
-        store: Where its models are, where not there.
-        checkpoints: Also those of models that are not finished: they begin anew.
-        force: Also what no lineage of the sweep names, in a store of its own.
-        dry_run: Only say what would be deleted.
+        store: Store of its models, if that is not `out`.
+        checkpoints: Also delete checkpoints of unfinished models, whose training then starts over.
+        force: Also delete nodes, data sets and samples that no lineage of the sweep refers to.
+        dry_run: Only print what would be deleted.
 
     Raises:
-        UsageError: With `force`, the store is shared, or something is at work on it.
+        UsageError: The sweep's data set is missing, or `force` is set and the store is shared or
+            in use.
     """
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
@@ -46,18 +47,18 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     if force and not own:
         raise UsageError(
             f"--force must be used on a store that belongs to one sweep, got {kept.place}; "
-            "what other sweeps need of it cannot be told"
+            "other sweeps may need its files"
         )
     if force and live:
         raise UsageError(
-            f"--force must wait until nobody works on {kept.place}, got {len(live)} at work; "
-            f"sweep stop {out} ends them"
+            f"--force must wait until nothing uses {kept.place}, got {len(live)} live claims; "
+            f"use sweep stop {out} first"
         )
     lineages = plan_sweep(sweep, card_finder(kept))
     if any(lineage.card.fingerprint is None for lineage in lineages):
         raise UsageError(
-            f"{kept.place} must hold the sweep's data set, got none, so that its models cannot be "
-            "told; run the same sweep command again first"
+            f"{kept.place} must hold the sweep's data set, which identifies its models, got none; "
+            "run the same sweep command again first"
         )
     use = what_is_used(lineages, load_lineages(out))
     items = kept.items()
@@ -70,7 +71,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     sizes: Counter[str] = Counter()
     for item in chosen:
         sizes[item.kind] += item.size
-        if not (dry_run or is_at_work(item, kept)):  # looked at again: somebody may have come
+        if not (dry_run or is_at_work(item, kept)):  # checked again, in case it was claimed
             kept.delete_item(item)
     counts = Counter(item.kind for item in chosen)
     for kind, count in sorted(counts.items()):
@@ -92,22 +93,22 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Use:
-    """Keys of what a sweep names."""
+    """Keys that a sweep refers to."""
 
     nodes: set[str]
     datasets: set[str]
     streams: set[str] | None
-    """None where models are recorded whose samplers are not known any more."""
+    """None if recorded models are no longer planned, so that their samplers are unknown."""
 
 
 def what_is_used(lineages: list[PlannedLineage], records: Iterable[LineageRecord]) -> Use:
-    """What the sweep names: by its settings, and by the records that analysis reads."""
+    """Return the keys that a sweep's settings or its lineage records refer to."""
     planned = {node.key for lineage in lineages for node in lineage.nodes}
-    kept = list(records)
-    recorded = {key for record in kept for members in record.nodes for key in members}
+    lineage_records = list(records)
+    recorded = {key for record in lineage_records for members in record.nodes for key in members}
     return Use(
         nodes=planned | recorded,
-        datasets={x.card.key for x in lineages} | {record.dataset for record in kept},
+        datasets={x.card.key for x in lineages} | {r.dataset for r in lineage_records},
         streams=streams_of_nodes(lineages) if recorded <= planned else None,
     )
 
@@ -115,14 +116,14 @@ def what_is_used(lineages: list[PlannedLineage], records: Iterable[LineageRecord
 def in_vain(
     item: Item, use: Use, store: Store, *, own: bool, checkpoints: bool, force: bool
 ) -> bool:
-    """Whether an item may go, if nobody works on it."""
+    """Whether an item may be deleted if it is not in use."""
     old = item.age_seconds > OLD_SECONDS
     if item.kind == "scratch":
         if item.key in use.nodes:
             return checkpoints or store.nodes.has(item.key)
         if item.key in use.datasets or item.key.startswith("run-"):
             return old
-        # In a store of its own: a claim on samples, or a model of settings that are no more.
+        # If the store belongs to one sweep: scratch of samples, or of settings no longer used.
         return (own and (checkpoints or old)) or store.nodes.has(item.key)
     if item.kind == "remains":
         return old and not (store.nodes.has(item.key) or store.datasets.has(item.key))
@@ -133,22 +134,22 @@ def in_vain(
 
 
 def is_at_work(item: Item, store: Store) -> bool:
-    """Whether a live process has the claim on an item's key."""
+    """Whether a live process holds the claim on an item's key."""
     claim = store.claims.read().get(item.key)
     return claim is not None and claim.live
 
 
 def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
-    """Keys in the store of every stream that the lineages draw."""
+    """Return the store keys of every stream that the lineages draw."""
     from sweep.planning.blocks import store_key
     from sweep.planning.keys import stream_key
 
-    found = set()
+    keys = set()
     for lineage in lineages:
         labels = [None, *range(lineage.card.num_classes)]
         for node in lineage.nodes:
             samplers = {node.settings.sample, *(plan.sample for plan in node.all_metrics)}
-            found |= {
+            keys |= {
                 store_key(stream_key(node.key, s), label) for s in samplers for label in labels
             }
-    return found
+    return keys

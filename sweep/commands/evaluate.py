@@ -1,6 +1,6 @@
-"""`sweep evaluate`: further metrics of a sweep's finished models, without training any.
+"""`sweep evaluate`: takes more metrics of a sweep's finished models, without training.
 
-The request is kept in sweep.json, so that a later `sweep run` measures new models in the same way.
+The metrics are added to sweep.json, so that a later `sweep run` takes them of new models too.
 """
 
 import sys
@@ -25,7 +25,7 @@ from sweep.status.drivers import present, run_key
 from sweep.store.store import Store, open_store
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
-"""Settings that a column's name tells apart; the others must be the same in one results folder."""
+"""Settings that may differ within a results folder, because the column names tell them apart."""
 
 
 def evaluate(
@@ -34,7 +34,7 @@ def evaluate(
     """Measure every finished model of a sweep; returns 0, or 1 if a measurement failed.
 
     Raises:
-        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
+        OneLineError: A setting is not valid, or `out` cannot be written.
     """
     out = out.absolute()
     sweep = read_sweep(out)
@@ -67,7 +67,7 @@ def evaluate(
             print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
             raise
     else:
-        print("nothing to measure: every number is there", file=sys.stderr)
+        print("nothing to measure: all metrics exist", file=sys.stderr)
     from sweep.tensorboard import write_boards
 
     with writing(out):
@@ -83,10 +83,10 @@ def evaluate(
 
 
 def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:
-    """What of `metrics` the sweep does not measure yet; None where it measures all of it.
+    """Return the part of `metrics` that the sweep does not take yet, or None if it takes all.
 
     Raises:
-        UsageError: A metric of the same name would be measured in two ways.
+        UsageError: One metric would be taken with two different settings.
     """
     label = extractor_label(metrics)
     names = metrics.names
@@ -99,7 +99,7 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
             before = getattr(other, setting)
             if shared and setting not in NAMED and value != before:
                 raise UsageError(
-                    f"metrics.{setting} must be {before!r}, as where {shared[0]}/{label} was "
+                    f"metrics.{setting} must be {before!r}, with which {shared[0]}/{label} was "
                     f"measured before, got {value!r}; leave it out, or evaluate a copy of the run"
                 )
         names = tuple(name for name in names if name not in shared)
@@ -112,7 +112,7 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     A generation with a member that is missing or has diverged is not measured, as in a run.
 
     Raises:
-        UsageError: Its samples are not in the store and cannot be drawn.
+        UsageError: The samples of a model are not in the store and cannot be drawn.
     """
     finished = look_up(store, lineages)
     done = {key for key, record in finished.nodes.items() if record.status == "done"}
@@ -133,7 +133,7 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
 
 
 def is_drawn(images: Pool, store: Store) -> bool:
-    """Whether all samples that a pool's images are chosen from are in the store."""
+    """Whether the store holds all samples from which a pool's images are chosen."""
     return all(
         store.has_block(store_key(stream, label), block)
         for (stream, label), count in streams_of(images).items()
@@ -142,8 +142,8 @@ def is_drawn(images: Pool, store: Store) -> bool:
 
 
 def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, drawn: bool) -> None:
-    """Raise UsageError where neither samples nor weights are there, or the real images are not."""
-    way_out = "name the folder of the run, or the run's --store"
+    """Raise UsageError if the data set, or both samples and weights, are not in the store."""
+    way_out = "use the results folder of the run, or pass its --store"
     if not store.datasets.has(lineage.card.key):
         raise UsageError(
             f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"

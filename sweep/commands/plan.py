@@ -1,4 +1,4 @@
-"""What `sweep plan` and `sweep status` print. Must not import torch or ray."""
+"""`sweep plan`: prints what a sweep would compute."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,18 +27,18 @@ def print_plan(
     slots: Sequence[int] = (1,),
     prices: Path | None = None,
 ) -> None:
-    """Print lineages, unique models against naive, images, steps, bytes, hours and cost.
+    """Print lineages, models with and without sharing, images, steps, bytes, hours and cost.
 
     Args:
-        sweep: What is planned.
-        out: The results folder it would run in.
-        store: Where its models would lie, where not there.
-        timings: Further folders whose finished models tell how long things take.
-        slots: Numbers of trials at once.
+        sweep: The sweep.
+        out: Its results folder.
+        store: Store of its models, if that is not `out`.
+        timings: Other folders whose finished models have timings.
+        slots: Numbers of parallel trials.
         prices: File with a table of prices.
 
     Raises:
-        OneLineError: As for the run; nothing is written.
+        OneLineError: A setting is not valid, as in `sweep run`. Nothing is written.
     """
     check_at_least("--slots", min(slots, default=0), 1)
     table = None if prices is None else read_prices(prices)
@@ -50,10 +50,10 @@ def print_plan(
         check_out(out)
         sweep = extend(sweep, out)
     root = store or out
-    there = root is not None and ("://" in str(root) or Path(root).exists())
-    kept = open_store(root, sweep.resources) if root is not None and there else None
+    exists = root is not None and ("://" in str(root) or Path(root).exists())
+    kept = open_store(root, sweep.resources) if root is not None and exists else None
     if kept is not None:
-        kept.claims.read()  # raises where there is no such bucket
+        kept.claims.read()  # raises if the bucket does not exist
     lineages = plan_sweep(sweep, card_finder(kept))
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
@@ -85,13 +85,13 @@ def print_plan(
     add_own(timed, lineages, finished)
     print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
     if missing and sweep.base.train.precision == "auto":
-        print("  train.precision=auto is timed as fp32; --train.precision bf16 plans for such GPUs")
+        print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
     print()
     print_generations(lineages, {n.key for n in missing})
 
 
 def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
-    """Say on stderr which settings of filters were changed and have no effect in any lineage."""
+    """Print on stderr which changed filter settings have no effect in any lineage."""
     filters = {node.settings.filter for lineage in lineages for node in lineage.nodes}
     idle = [set(unused_settings(config)) for config in filters]
     beside = " or ".join(f"filter.name={name}" for name in sorted({f.name for f in filters}))
@@ -100,7 +100,7 @@ def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
 
 
 def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None:
-    """Print every lineage's generations: pool, length of training, views, EMA's start left."""
+    """Print every generation: pool size, training length, views per image, EMA start left."""
     from tabulate import tabulate
 
     rows = []

@@ -1,4 +1,4 @@
-"""From a command's words to a sweep: a preset or file, overrides and axes."""
+"""Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ FILE_KEYS = ("name", "description", "base", "grids", "resources")
 
 
 def find_sweep(name: str) -> SweepConfig:
-    """The sweep of a preset, or of a .toml or .json file; raises UsageError."""
+    """Return the sweep of a preset, or of a .toml or .json file; raises UsageError."""
     is_file = Path(name).suffix in (".toml", ".json")
     return load_sweep_file(Path(name)) if is_file else preset_of(name)
 
@@ -36,16 +36,16 @@ def find_sweep(name: str) -> SweepConfig:
 def requested_sweep(
     name: str, base: LineageConfig, resources: ResourcesConfig, axes: Sequence[str]
 ) -> SweepConfig:
-    """The sweep of a preset or file with the settings and axes of a command.
+    """Return the sweep of a preset or file with the settings and axes of a command.
 
     Raises:
-        UsageError: Anything in them is not understood or not allowed.
+        UsageError: A setting or an axis is not valid.
     """
-    found = find_sweep(name)
-    sweep = replace(found, base=base, resources=resources)
+    preset = find_sweep(name)
+    sweep = replace(preset, base=base, resources=resources)
     for text in axes:
         sweep = with_axis(sweep, text)
-    check_overrides(found.base, sweep)
+    check_overrides(preset.base, sweep)
     sweep.points()
     return sweep
 
@@ -56,18 +56,18 @@ def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:
     for name, value in flatten(to_json(sweep.base)):
         if value != old[name] and all(name in grid for grid in sweep.grids):
             raise UsageError(
-                f"{name} is an axis of this sweep, so that --{name} has no effect; "
+                f"{name} is an axis of this sweep, so --{name} has no effect; "
                 f"use --axis {name}={value}"
             )
 
 
 def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
-    """The sweep whose grids all have the axis of a text such as `pool.alpha=0.5,1,2`.
+    """Return the sweep with an axis, given as `pool.alpha=0.5,1,2`, added to all of its grids.
 
-    Values that are lists are in brackets: `model.widths=[16,32],[32,64]`.
+    Values that are lists are written in brackets: `model.widths=[16,32],[32,64]`.
 
     Raises:
-        UsageError: The text or a value is not understood, or the setting does not exist.
+        UsageError: The text or a value cannot be parsed, or the setting does not exist.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
@@ -81,12 +81,12 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
 
 
 def split_values(text: str) -> list[str]:
-    """The words between commas; a list in brackets is one word."""
+    """Split at commas, except inside brackets."""
     return re.split(r",(?![^\[]*\])", text)
 
 
 def axis_value(base: LineageConfig, name: str, word: str) -> Any:
-    """One value of an axis, of the setting's type; raises UsageError."""
+    """Parse one value of an axis, with the setting's type; raises UsageError."""
     check_setting(base, name)
     if not isinstance(get_value(base, name), tuple):
         return parse_setting(base, name, word)
@@ -97,12 +97,12 @@ def axis_value(base: LineageConfig, name: str, word: str) -> Any:
 
 
 def load_sweep_file(path: Path) -> SweepConfig:
-    """A sweep of a .toml or .json file: name, description, base, grids, resources.
+    """Load a sweep from a .toml or .json file with name, description, base, grids and resources.
 
-    A run's own sweep.json is one.
+    The sweep.json of a results folder works too.
 
     Raises:
-        UsageError: The file is missing, damaged, or holds what is not a setting.
+        UsageError: The file is missing or damaged, or holds something that is not a setting.
     """
     if path.suffix == ".json":
         data = read_json(path)

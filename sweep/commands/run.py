@@ -1,4 +1,4 @@
-"""`sweep run`: check everything, prepare the data, compute what is missing, show the results."""
+"""`sweep run`: checks everything, prepares data, computes what is missing, shows the results."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def execute(
     """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
 
     Raises:
-        OneLineError: Something the user asked for is not possible, or `out` cannot be written.
+        OneLineError: A setting is not valid, or `out` cannot be written.
     """
     out = out.absolute()
     check_out(out)
@@ -54,7 +54,7 @@ def execute(
         with writing(out):
             records = fill(out, lineages, kept, errors=errors)
     else:
-        print("nothing to compute: every model and metric is there", file=sys.stderr)
+        print("nothing to compute: all models and metrics exist", file=sys.stderr)
     from sweep.tensorboard import write_boards
 
     with writing(out):
@@ -63,7 +63,7 @@ def execute(
 
 
 def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
-    """The sweep with `auto` settings decided by this machine; on a cluster they must be set.
+    """Return the sweep with train.precision `auto` replaced by the choice for this machine.
 
     Raises:
         UsageError: train.precision is auto and the sweep runs on a cluster.
@@ -86,19 +86,19 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
 
 
 def without_capacity(sweep: SweepConfig) -> SweepConfig:
-    """The sweep without what a cluster may grow to, which is nothing of the machine of a reader."""
+    """Return the sweep without its CPU and GPU counts, which describe the cluster of one run."""
     return replace(sweep, resources=replace(sweep.resources, num_cpus=None, num_gpus=None))
 
 
 def check_space(lineages: list[PlannedLineage], store: Store) -> None:
-    """Raise UsageError unless the store has room for what is missing."""
+    """Raise UsageError unless the store has room for the missing models."""
     done = done_keys(store, lineages)
     missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
     needed, free = planned_bytes(lineages, missing), store.free_bytes()
     if free is not None and needed > free:
         raise UsageError(
             f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
-            f"{format_bytes(free)} free; free some or use another --out or --store"
+            f"{format_bytes(free)} free; free some space or use another --out or --store"
         )
 
 
@@ -111,15 +111,15 @@ def compute(
     address: str | None,
     command: str,
 ) -> dict[str, str]:
-    """Run the trials; on Ctrl-C say how to resume."""
+    """Run the trials; on Ctrl-C, print how to resume."""
     from sweep.tensorboard import write_boards
     from sweep.tune.runner import run_lineages
 
     known = {lineage.id: lineage for lineage in lineages}
 
     def show(name: str) -> None:
-        """Show a lineage that has got further: in the results folder, and in TensorBoard."""
-        with suppress(OSError, ValueError):  # it is shown at the end again, and must not end a run
+        """Update a lineage in the results folder and in TensorBoard."""
+        with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
             fill_part(out, [known[name]], store)
             write_boards(out, [known[name]], store)
 
@@ -134,7 +134,7 @@ def compute(
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
-    """Print the table and where to look further; returns 1 if anything is missing."""
+    """Print the table and the paths of other results; returns 1 if anything is missing."""
     shown = short_path(out)
     figures = shown / "figures"
     has_table = run_analysis("table", str(shown))
@@ -148,13 +148,13 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
 
 
 def short_path(path: Path) -> Path:
-    """A path as seen from the working directory, where it lies below it."""
+    """Return a path relative to the working directory, if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def run_analysis(*words: str, quiet: bool = False) -> bool:
-    """Run a command of analysis, in a process of its own as users do; returns whether it worked."""
-    # -P: a user's own analysis/ in the working directory must not be taken for ours.
+    """Run a command of `analysis` in a separate process; returns whether it succeeded."""
+    # -P, so that a user's own analysis/ in the working directory is not imported.
     command = [sys.executable, "-P", "-m", "analysis", *words]
     done = subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)
     return done.returncode == 0

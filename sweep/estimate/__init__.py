@@ -1,1 +1,1 @@
-"""How long a sweep will take, what it costs, and how large it is."""
+"""Estimates of a sweep's duration, cost and size."""

@@ -1,8 +1,8 @@
-"""What a sweep will cost: hours by recorded timings, time with several trials at once, and money.
+"""Estimates the hours, duration and price of a sweep from recorded timings.
 
-A model costs its training, the drawing of the images that pools and metrics take of it, and its
-measuring. Not in it: the start of processes, what a filter looks at beyond what is measured, work
-that finished models still owe, and lost spot machines. Must not import torch or ray.
+The cost of a model is its training, the drawing of its images for pools and metrics, and its
+measurement. Excluded are the start of processes, images that only a filter looks at, missing
+measurements of finished models, and lost spot machines.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ from sweep.planning.schedule import chains_of
 from sweep.records import DatasetCard, read_toml
 
 LEFT_OUT = (
-    "not in it: the start of each trial, what finished models still owe, lost spot machines' work"
+    "excluded: starting trials, missing measurements of finished models, losses of spot machines"
 )
 
 Work = dict[Kind, float]
@@ -43,30 +43,30 @@ Work = dict[Kind, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prices:
-    """A table of prices, as the user wrote it."""
+    """A user's table of prices."""
 
     per_hour: Mapping[str, float] = field(default_factory=dict)
-    """Device, as records name it -> price of an hour of what one trial occupies of it."""
+    """Device as named in records -> price per hour of the share that one trial occupies."""
     currency: str = ""
 
 
 def read_prices(path: Path) -> Prices:
-    """The prices in a .toml file: `currency`, and a table [price_per_hour] of devices.
+    """Read a .toml file with `currency` and a table [price_per_hour] of devices.
 
     Raises:
-        OneLineError: It is missing, not TOML, or holds something else.
+        OneLineError: The file is missing, is not TOML, or has other contents.
     """
     data = read_toml(path)
     for name in data:
         if name not in ("currency", "price_per_hour"):
-            raise UsageError(f"{path} must hold currency and [price_per_hour] alone, got {name!r}")
+            raise UsageError(f"{path} must hold only currency and [price_per_hour], got {name!r}")
     table, currency = data.get("price_per_hour", {}), data.get("currency", "")
     if not isinstance(table, dict):
         raise UsageError(
             f'{path}: price_per_hour must be a table of lines "DEVICE" = PRICE, got {table!r}'
         )
     if not isinstance(currency, str):
-        raise UsageError(f"{path}: currency must be a word, got {currency!r}")
+        raise UsageError(f"{path}: currency must be a string, got {currency!r}")
     for device, price in table.items():
         name = f"{path}: price_per_hour.{device!r}"
         typed(price, float, name)
@@ -76,21 +76,21 @@ def read_prices(path: Path) -> Prices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What is missing of a sweep, timed on one machine."""
+    """Estimated time of a sweep's missing models on one machine."""
 
     machine: Machine
     seconds: Mapping[str, float]
-    """Of each missing node by key, as far as its work was timed there."""
+    """Seconds of each missing node by key, counting only work that has a timing."""
     untrained: tuple[str, ...]
-    """Keys of nodes whose training was never timed there: hours without them would be wrong."""
+    """Keys of nodes whose training has no timing there, so that no total can be given."""
     untimed: tuple[str, ...]
-    """Activities (draw, measure) that were not all timed, and are missing in the seconds."""
+    """Activities (draw, measure) without a timing for some node, which `seconds` excludes."""
     num_timed: int
-    """Finished models whose training was timed there, of the networks that are missing."""
+    """Number of finished models of the missing networks whose training was timed there."""
 
 
 def estimate(work: Mapping[str, Work], timings: Timings, machine: Machine) -> Estimate:
-    """Time of each node's work on a machine."""
+    """Estimate the time of each node's work on a machine."""
     trained = {kind for amounts in work.values() for kind in amounts if kind.activity == "train"}
     seconds: dict[str, float] = {}
     untrained: list[str] = []
@@ -115,10 +115,10 @@ def estimate(work: Mapping[str, Work], timings: Timings, machine: Machine) -> Es
 
 
 def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> dict[str, Work]:
-    """The work of each missing node, by key: its own, though several lineages share it.
+    """Return the work of each missing node by key, counting nodes that lineages share once.
 
-    Of streams whole blocks are drawn, as many as the lineage needs that needs most; where a probe
-    looks for images of a class, at least those it keeps.
+    Streams are drawn in whole blocks, up to the largest number that any lineage needs. If a
+    classifier selects images of a class, only the images it keeps are counted.
     """
     wanted = set(missing)
     work: dict[str, Work] = {key: {} for key in wanted}
@@ -128,8 +128,8 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     for lineage in lineages:
         shape = lineage.card.shape
         for node in lineage.nodes:
-            owed = [node.new, *(plan.images for plan in node.all_metrics)]
-            for place, count in [item for pool in owed for item in streams_of(pool).items()]:
+            pools = [node.new, *(plan.images for plan in node.all_metrics)]
+            for place, count in [item for pool in pools for item in streams_of(pool).items()]:
                 images = blocks_of(place[1], count) * block_size(place[1])
                 rows[place] = max(images, rows.get(place, 0))
             if node.key not in wanted:
@@ -153,34 +153,34 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
 
 
 def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Finished) -> None:
-    """Add the finished models of a sweep."""
+    """Add timings of a sweep's finished models."""
     for lineage in lineages:
         for node in lineage.nodes:
             if node.key not in finished.nodes:
                 break
-            found = [finished.metrics.get((node.key, plan.spec)) for plan in node.all_metrics]
+            records = [finished.metrics.get((node.key, plan.spec)) for plan in node.all_metrics]
             timings.add_node(
                 finished.nodes[node.key],
                 node.inputs,
                 shape=lineage.card.shape,
-                metrics=[record for record in found if record is not None],
+                metrics=[record for record in records if record is not None],
             )
 
 
 def samplers(node: NodePlan) -> list[SampleConfig]:
-    """The samplers of a node's streams: of images for the pool, and of those measured."""
+    """Return the samplers of a node's streams, for the pool and for the metrics."""
     return [node.settings.sample, *(plan.sample for plan in node.metrics)]
 
 
 def measure_of(plan: MetricsPlan, card: DatasetCard) -> Kind:
-    """The kind of work that a metric specification is."""
+    """Return the kind of work of a metric specification."""
     num_train = card.num_train if "train" in needed(plan.config) else 0
     sizes = {"num_reference": card.num_reference, "num_train": num_train}
     return measure_kind(plan.inputs, card.shape, **sizes)
 
 
 def add(work: Work, kind: Kind, amount: float) -> None:
-    """Add an amount to what is there of a kind."""
+    """Add an amount of a kind of work."""
     work[kind] = work.get(kind, 0.0) + amount
 
 
@@ -192,14 +192,14 @@ def cost_lines(
     slots: Sequence[int] = (1,),
     prices: Prices | None = None,
 ) -> list[str]:
-    """What `sweep plan` says of time and cost: a table by device, and what is not in it.
+    """Return the lines of `sweep plan` on time and cost: a table by device, and notes.
 
     Args:
-        lineages: Of the sweep.
-        missing: The models to train.
-        timings: Of finished models.
-        slots: Numbers of trials at once.
-        prices: None for no money.
+        lineages: Lineages of the sweep.
+        missing: Models to train.
+        timings: Timings of finished models.
+        slots: Numbers of parallel trials.
+        prices: Prices by device, or None to omit prices.
     """
     if not missing:
         return ["time         nothing to train"]
@@ -209,7 +209,7 @@ def cost_lines(
     if not complete:
         lines = ["time         unknown; train one model of each kind, or pass --timings DIR"]
     else:
-        lines = ["time         of the models to train, at the speed of finished ones:", ""]
+        lines = ["time         to train the missing models, at the speed of finished ones:", ""]
         lines += table(lineages, complete, slots=slots, prices=prices).splitlines()
     return lines + [f"  {note}" for note in notes(missing, estimates, prices)]
 
@@ -221,7 +221,7 @@ def table(
     slots: Sequence[int],
     prices: Prices | None,
 ) -> str:
-    """Hours, time and money by device and number of trials at once."""
+    """Return hours, duration and price by device and number of parallel trials."""
     from tabulate import tabulate
 
     chains, rows = chains_of(lineages), []
@@ -246,51 +246,51 @@ def table(
 
 
 def money(seconds: float, price: float | None) -> str:
-    """Price of some trial-seconds."""
+    """Format the price of a number of trial-seconds."""
     return "no price" if price is None else two_digits(seconds / 3600 * price)
 
 
 def two_digits(number: float) -> str:
-    """A number with two decimals, or of a small one the first two digits."""
+    """Format a number with two decimals, or with two significant digits below 1."""
     return f"{number:,.2f}" if number >= 1 or not number else f"{number:.2g}"
 
 
 def notes(
     missing: Sequence[NodePlan], estimates: Sequence[Estimate], prices: Prices | None
 ) -> list[str]:
-    """What the table does not hold: models, work and devices without timings or prices."""
-    found = []
+    """Return notes on what the table excludes, and on missing timings and prices."""
+    lines = []
     networks = {node.key: network_of(node) for node in missing}
     for each in estimates:
         where = f"on {each.machine.device} with {each.machine.num_threads} threads"
         where = where.removesuffix("s") if each.machine.num_threads == 1 else where
         if each.untrained:
             kinds = sorted({networks[key] for key in each.untrained})
-            found.append(
-                f"no hours {where}: {len(each.untrained)} of {len(missing)} models were never "
-                f"timed there ({'; '.join(kinds)})"
+            lines.append(
+                f"no estimate {where}: {len(each.untrained)} of {len(missing)} models have no "
+                f"timing there ({'; '.join(kinds)})"
             )
             continue
         if each.untimed:
             words = {"draw": "drawing images", "measure": "measuring"}
             what = " and ".join(words[activity] for activity in each.untimed)
-            found.append(
-                f"too low {where}: no time for {what} of a kind that was never timed there"
+            lines.append(
+                f"too low {where}: {what} of this kind has no timing there and is excluded"
             )
     devices = {each.machine.device for each in estimates if not each.untrained}
     unseen = prices.per_hour.keys() - {x.machine.device for x in estimates} if prices else ()
-    found += [f"no timing on {device}, which has a price" for device in sorted(unseen)]
+    lines += [f"no timing on {device}, which has a price" for device in sorted(unseen)]
     if prices and devices & prices.per_hour.keys():
-        found.append("busy is the price of the trial-hours, rented that of all trials to the end")
+        lines.append("busy: price of the trial-hours; rented: price of all trials until the end")
     if devices:
-        found.append(LEFT_OUT)
+        lines.append(LEFT_OUT)
     if any(node.settings.filter.name != "none" for node in missing):
-        found.append("not in it: what filters look at beyond what is measured")
-    return found
+        lines.append("excluded: images that only filters look at")
+    return lines
 
 
 def network_of(node: NodePlan) -> str:
-    """A network, so that a reader can tell which one was not timed."""
+    """Describe a network, to say which one has no timing."""
     model, train = node.settings.model, node.settings.train
     widths = " ".join(map(str, model.widths))
     return f"{model.family}, widths {widths}, batch {train.batch_size}, {train.precision}"

@@ -1,7 +1,7 @@
-"""How long a sweep takes with so many trials at once, by playing its schedule with known times.
+"""Simulates a sweep's schedule with known times, to find how long a number of trials takes.
 
-Lineages share models and each is a chain, so that the time is not the work divided by the trials.
-Must not know Ray, files or clocks.
+Lineages share models and each is a chain, so the duration is not simply the total work divided by
+the number of trials.
 """
 
 import heapq
@@ -11,22 +11,22 @@ from sweep.planning.schedule import Chain, Schedule
 
 
 def total_seconds(seconds: Mapping[str, float]) -> float:
-    """Time of all nodes, one after the other."""
+    """Return the time of all nodes, one after the other."""
     return sum(seconds.values())
 
 
 def longest_chain(chains: Iterable[Chain], seconds: Mapping[str, float]) -> float:
-    """Time of the lineage with most left: what any number of trials takes at least."""
+    """Return the time of the lineage with the most work left, a lower bound."""
     return max((sum(seconds.get(key, 0.0) for key in x.nodes) for x in chains), default=0.0)
 
 
 def makespan(chains: list[Chain], seconds: Mapping[str, float], *, num_slots: int) -> float:
-    """Time from the first trial's start to the last one's end.
+    """Return the time from the start of the first trial to the end of the last.
 
     Args:
         chains: The lineages.
-        seconds: Of each missing node; a node that is not in it is done.
-        num_slots: Trials at once.
+        seconds: Seconds of each missing node by key. All other nodes are done.
+        num_slots: Number of parallel trials.
     """
     game = _Game(chains, seconds, num_slots)
     game.start_trials()
@@ -37,7 +37,7 @@ def makespan(chains: list[Chain], seconds: Mapping[str, float], *, num_slots: in
 
 
 class _Game:
-    """Trials that compute lineages node by node, as `sweep run` hands them out."""
+    """Simulated trials, which compute lineages node by node in the order of `sweep run`."""
 
     def __init__(self, chains: list[Chain], seconds: Mapping[str, float], num_slots: int) -> None:
         every = {key for chain in chains for key in chain.nodes}
@@ -45,13 +45,13 @@ class _Game:
         self._nodes = {chain.id: chain.nodes for chain in chains}
         self._seconds, self._num_slots = seconds, num_slots
         self._running: dict[str, str | None] = {}
-        """Lineage -> the node that its trial computes; None while it waits for another's."""
+        """Lineage -> the node that its trial computes, or None while it waits for another."""
         self.computing: list[tuple[float, str]] = []
         """Heap of (end, node)."""
         self.clock = 0.0
 
     def start_trials(self) -> None:
-        """Let running trials go on, and fill the free slots, until nothing more can start."""
+        """Continue running trials and fill free slots, until nothing more can start."""
         self._advance()
         while len(self._running) < self._num_slots:
             claimed = [node for _, node in self.computing]
@@ -62,7 +62,7 @@ class _Game:
             self._advance()
 
     def finish_next(self) -> None:
-        """Go on to the next moment at which a node is done."""
+        """Advance the clock until the next node is done."""
         self.clock, done = heapq.heappop(self.computing)
         self._schedule.finish_node(done)
         for lineage, node in self._running.items():
@@ -70,7 +70,7 @@ class _Game:
                 self._running[lineage] = None
 
     def _advance(self) -> None:
-        """Let every trial that is at no node begin its next one, or end."""
+        """Let every idle trial begin its next node, or end."""
         at_work = {node for _, node in self.computing}
         for lineage, node in list(self._running.items()):
             if node is not None:

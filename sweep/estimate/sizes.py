@@ -1,4 +1,4 @@
-"""How large a sweep is: operations, bytes in the store and in memory."""
+"""Estimates the size of a sweep: operations, and bytes in the store and in memory."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from sweep.planning.pool import RANDOM, Selected
 from sweep.records import DatasetCard
 
 BLIND = (RANDOM, "random")
-"""Selections that look at no features."""
+"""Selections that need no features."""
 
 
 SMALL_FILES = 15_000
@@ -24,11 +24,11 @@ SMALL_FILES = 15_000
 
 
 TRAIN_PASSES = 3
-"""A training step costs a forward pass and, for both gradients, two more."""
+"""Passes per training step: the forward pass, and two for the gradients of inputs and weights."""
 
 
 def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> str:
-    """Operations of the nodes' training."""
+    """Return the operations of the nodes' training, formatted."""
     owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     flops = 0.0
     for node in nodes:
@@ -38,22 +38,22 @@ def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) ->
 
 
 def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
-    """Size of a node's model, fitted to its pool."""
+    """Return the size of a node's model, given the images of its pool."""
     C, H, W = card.shape
     return model_size(node.settings.model, (C, H, W), node.num_images, card.num_classes)
 
 
 def image_bytes(lineage: PlannedLineage) -> int:
-    """Bytes of one image in memory."""
+    """Return the bytes of one image in memory."""
     C, H, W = lineage.card.shape
     return C * H * W * (1 if lineage.card.dtype == "uint8" else 4)
 
 
 def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
-    """Bytes the nodes will take in the store: weights, streams in whole blocks, and small files.
+    """Return the bytes of nodes in the store: weights, streams in whole blocks, and small files.
 
-    Where a probe looks for images of a class, as many are counted as are needed: how many are drawn
-    to find them is not known.
+    If a classifier selects images of a class, only the images needed are counted, because the
+    number drawn to find them is not known.
     """
     owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
     total = 0
@@ -76,8 +76,8 @@ def block_bytes(
 ) -> Iterator[tuple[tuple[str, int | None, str], int]]:
     """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
     judge = feature_settings(node.settings.filter)
-    owed = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
-    for pool, measured in owed:
+    pools = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
+    for pool, measured in pools:
         looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
         sizes = {"": image_bytes(lineage)}
         for config in (*measured, *([judge] if looked else [])):
@@ -88,12 +88,12 @@ def block_bytes(
 
 
 def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:
-    """Bytes of the float32 features of one image."""
+    """Return the bytes of the float32 features of one image."""
     return 4 * (find_extractor(config.extractor).num_features or math.prod(lineage.card.shape))
 
 
 def real_features_bytes(lineages: list[PlannedLineage]) -> int:
-    """Bytes of the features of the real images, which all lineages share."""
+    """Return the bytes of the features of the real images, which all lineages share."""
     counts: dict[tuple[str, str, str], int] = {}
     for lineage in lineages:
         card = lineage.card
@@ -106,7 +106,7 @@ def real_features_bytes(lineages: list[PlannedLineage]) -> int:
 
 
 def format_bytes(count: int) -> str:
-    """Bytes as 1.2 GB."""
+    """Format bytes, e.g. 1.2 GB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"

@@ -1,8 +1,7 @@
-"""How fast models were trained, drawn from and measured on each device, by the records there are.
+"""Speeds of training, drawing and measuring on each device, from the records of finished models.
 
-Training is timed per image seen, drawing per image, measuring per specification. A time holds for
-work of the same kind alone: the same network, image shape, batch size, precision and so on. Must
-not import torch or ray.
+Training is timed per image seen, drawing per image, and measuring per specification. A timing is
+used only for work of the same kind: the same network, image shape, batch size, precision and so on.
 """
 
 import json
@@ -17,7 +16,7 @@ from sweep.records import Json, MetricsRecord, NodeRecord, read_json
 Activity = Literal["train", "draw", "measure"]
 
 STEP_SETTINGS = ("batch_size", "precision", "compile", "select", "hflip", "shuffle_window")
-"""Settings of train on which the time of an image depends."""
+"""Settings of train that affect the time per image."""
 
 FREE_SETTINGS = (
     "bn_eps",
@@ -29,52 +28,52 @@ FREE_SETTINGS = (
     "min_signal_rate",
     "normalization",
 )
-"""Settings of model that change numbers and no work."""
+"""Settings of model that do not affect the time per image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Machine:
-    """What a trial ran on."""
+    """The hardware that a trial ran on."""
 
     device: str
-    """As records name it: `NVIDIA A10G`, `cpu (x86_64)`."""
+    """Device as named in records: `NVIDIA A10G`, `cpu (x86_64)`."""
     num_threads: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """Work whose time is proportional to its amount on one machine."""
+    """A kind of work, whose time on one machine is proportional to its amount."""
 
     activity: Activity
     settings: str
-    """All that its speed depends on beside the machine, as JSON."""
+    """JSON of everything that affects its speed apart from the machine."""
 
 
 @dataclass(slots=True)
 class Timings:
-    """Amounts of work done, and the seconds they took, by machine and kind."""
+    """Amounts and durations of finished work, by machine and kind."""
 
     _spent: dict[tuple[Machine, Kind], tuple[int, float, float]] = field(default_factory=dict)
-    """Times that it was done, amount, seconds."""
+    """(number of timings, amount, seconds)."""
     _read: set[str] = field(default_factory=set)
-    """Keys of the nodes that were added: one that is in two folders counts once."""
+    """Keys of the nodes added, so that a node in two folders counts once."""
 
     @property
     def machines(self) -> list[Machine]:
-        """Every machine that anything was timed on."""
+        """Machines that have timings, sorted."""
         return sorted({machine for machine, _ in self._spent})
 
     def count(self, machine: Machine, kind: Kind) -> int:
-        """How often work of a kind was timed on a machine."""
+        """Return how often work of a kind was timed on a machine."""
         return self._spent.get((machine, kind), (0,))[0]
 
     def seconds(self, machine: Machine, kind: Kind, amount: float = 1.0) -> float | None:
-        """Time that an amount of work takes on a machine; None where it was never timed."""
+        """Return the time of an amount of work on a machine, or None without timings."""
         spent = self._spent.get((machine, kind))
         return None if spent is None else amount * spent[2] / spent[1]
 
     def add(self, machine: Machine, kind: Kind, amount: float, *, seconds: float) -> None:
-        """Add work that was done; none, or in no time, says nothing."""
+        """Add the time of some work; zero amounts or times are ignored."""
         if amount > 0 and seconds > 0:
             count, done, spent = self._spent.get((machine, kind), (0, 0.0, 0.0))
             self._spent[machine, kind] = count + 1, done + amount, spent + seconds
@@ -87,13 +86,13 @@ class Timings:
         shape: Sequence[int],
         metrics: Iterable[MetricsRecord],
     ) -> None:
-        """Add a finished model's training and the measuring of it.
+        """Add timings of the training and measurement of a finished model.
 
         Args:
-            node: Its record; one that diverged is left out.
-            inputs: Its config.json.
+            node: Record of the node; diverged nodes are skipped.
+            inputs: The node's config.json.
             shape: (C, H, W) of its images.
-            metrics: Its records of numbers; one that is older than the fields it takes is left out.
+            metrics: The node's metric records; old ones that lack the needed fields are skipped.
         """
         if node.status != "done" or node.key in self._read:
             return
@@ -104,11 +103,11 @@ class Timings:
             self.add_metrics(record, inputs, shape=shape)
 
     def add_metrics(self, record: MetricsRecord, inputs: Json, *, shape: Sequence[int]) -> None:
-        """Add one measuring of a finished model, and the drawing in it."""
+        """Add the timing of one measurement of a finished model, and of the images drawn for it."""
         if not record.device or not record.values:
             return
         machine = Machine(device=record.device, num_threads=record.num_threads)
-        if "sample" in record.spec:  # the images of a mixture may be of several samplers
+        if "sample" in record.spec:  # a mixture may have several samplers
             kind = draw_kind(inputs, shape, record.spec["sample"])
             self.add(machine, kind, record.num_drawn, seconds=record.draw_seconds)
         kind = measure_kind(
@@ -121,20 +120,20 @@ class Timings:
 
 
 def train_kind(inputs: Json, shape: Sequence[int]) -> Kind:
-    """Training on one image, by a node's inputs and the shape of its images."""
+    """Return the kind of training on one image, given a node's inputs and image shape."""
     steps = {name: inputs["train"].get(name) for name in STEP_SETTINGS}
     return _kind("train", model=_network(inputs), shape=list(shape), train=steps)
 
 
 def draw_kind(inputs: Json, shape: Sequence[int], sample: Json) -> Kind:
-    """Drawing one image from a node's model, by the settings of the sampler as in keys."""
+    """Return the kind of drawing one image, with sampler settings in canonical form."""
     precision = inputs["train"].get("precision")
     model = _network(inputs)
     return _kind("draw", model=model, shape=list(shape), precision=precision, sample=sample)
 
 
 def measure_kind(spec: Json, shape: Sequence[int], *, num_reference: int, num_train: int) -> Kind:
-    """Taking the metrics of a specification of one model, whose images are there."""
+    """Return the kind of measuring one model by a specification, after its images are drawn."""
     kept = {name: spec.get(name) for name in ("metrics", "num_images", "weights")}
     sizes = {"num_reference": num_reference, "num_train": num_train}
     return _kind("measure", shape=list(shape), **kept, **sizes)
@@ -149,11 +148,11 @@ def _kind(activity: Activity, **settings: Any) -> Kind:
 
 
 def read_timings(root: Path, timings: Timings) -> None:
-    """Add every finished model of a results folder or store.
+    """Add timings of every finished model in a results folder or store.
 
     Raises:
-        UsageError: It is no such folder, or holds no finished model.
-        RecordError: A file of it is damaged.
+        UsageError: `root` is not such a folder, or holds no finished model.
+        RecordError: A file in it is damaged.
     """
     folders = sorted((root / "generations").glob("*/"))
     shapes = _shapes(root)
@@ -175,25 +174,25 @@ def read_timings(root: Path, timings: Timings) -> None:
     if not found:
         raise UsageError(
             f"--timings must name a results folder or store with finished models, got {root}; "
-            "run a short sweep on the machine in question, and name its --out"
+            "run a short sweep on that machine and pass its --out"
         )
 
 
 def _shapes(root: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of the images of each data set of a folder, by fingerprint."""
+    """Return the image shape of each data set in a folder, by fingerprint."""
     cards = [read_json(path) for path in sorted(root.glob("datasets/*/card.json"))]
     return {card["fingerprint"]: tuple(card["shape"]) for card in cards}
 
 
 def _shape_of(inputs: Json, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Shape of a node's images: of the real ones in its pool, or the only one of the folder."""
-    found = {shapes[name] for name in _sources(inputs["recipe"]) if name in shapes}
-    found = found or set(shapes.values())
-    return found.pop() if len(found) == 1 else None
+    """Return the shape of the real images in a node's pool, or the only shape in the folder."""
+    candidates = {shapes[name] for name in _sources(inputs["recipe"]) if name in shapes}
+    candidates = candidates or set(shapes.values())
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _sources(recipe: Any) -> Iterable[str]:
-    """Every string in a recipe, the fingerprints of its real images among them."""
+    """Yield every string in a recipe, including the fingerprints of its real images."""
     if isinstance(recipe, str):
         yield recipe
     elif isinstance(recipe, Mapping):
@@ -205,7 +204,7 @@ def _sources(recipe: Any) -> Iterable[str]:
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as 42 s, 3 min 20 s or 5 h 12 min."""
+    """Format seconds as 42 s, 3 min 20 s or 5 h 12 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

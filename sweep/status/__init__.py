@@ -1,1 +1,1 @@
-"""Where a sweep stands, and who runs it."""
+"""The progress of a sweep, and the processes that run it."""

@@ -1,6 +1,6 @@
-"""What a running sweep shows: models done, what each trial does, and the time left.
+"""Progress display of a running sweep: models done, what each trial does, and the time left.
 
-On a terminal it is redrawn in place, elsewhere plain lines are printed.
+The display is redrawn in place on a terminal, and printed as plain lines otherwise.
 """
 
 import sys
@@ -17,11 +17,11 @@ from sweep.store.store import Store
 
 REDRAW_SECONDS = 1.0
 PLAIN_SECONDS = 30.0
-"""Between progress lines where there is no terminal."""
+"""Seconds between progress lines without a terminal."""
 
 
 class Display:
-    """Shows a sweep while it runs; a context manager around the run."""
+    """Context manager that shows a sweep's progress while it runs."""
 
     def __init__(self, lineages: list[PlannedLineage], store: Store) -> None:
         self._tracker = Tracker(lineages, store)
@@ -35,7 +35,7 @@ class Display:
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         if self._live is not None:
             self._live.start()
         self._thread.start()
@@ -47,14 +47,14 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop showing, and clear what was drawn in place."""
+        """Stop the display and clear the terminal."""
         self._stop.set()
         self._thread.join(timeout=5)
         if self._live is not None:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if self._live is not None:
             self._live.console.print(line, markup=False, highlight=False)
         else:

@@ -1,6 +1,6 @@
-"""Who runs a sweep, and how to ask them to stop, through the store: from any machine that sees it.
+"""Finds the drivers of a sweep and asks them to stop, through the store, from any machine.
 
-A driver holds a claim while it runs, and looks for a request to stop. Must not import torch or ray.
+A driver is a process that runs a sweep. It holds a claim meanwhile and polls for stop requests.
 """
 
 import os
@@ -22,16 +22,16 @@ from sweep.store.store import Store, existing_store
 
 REQUEST = "stop"
 LOOK_SECONDS = 3.0
-"""Between a driver's looks for a request."""
+"""Seconds between a driver's polls for a stop request."""
 PATIENCE_SECONDS = 180.0
-"""That `sweep stop` waits for them."""
+"""Seconds that `sweep stop` waits for drivers."""
 
 
 def run_key(out: Path, sweep: SweepConfig) -> str:
-    """Name, in a store, of a sweep and its runs: the same on every machine with a copy of it.
+    """Return the name of a sweep in its store, which is the same on every machine.
 
-    An extended sweep is the same one, so that whoever started before the extension is found; and
-    so are the parts of one that several machines run.
+    Extending a sweep keeps its key, so that drivers from before the extension are found. Machines
+    that each run a part of a sweep share its key.
     """
     facts = {
         "out": out.absolute().name,
@@ -43,10 +43,10 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
 
 @contextmanager
 def present(store: Store, key: str) -> Generator[None]:
-    """Hold a claim as a driver of a sweep; a request to stop acts as SIGTERM on this process."""
-    store.claims.sweep(f"{key}-")  # drivers that were killed
+    """Hold a driver's claim on a sweep; a stop request sends SIGTERM to this process."""
+    store.claims.sweep(f"{key}-")  # claims of killed drivers
     if not running(store, key):
-        store.drop_scratch(key)  # a request from before
+        store.drop_scratch(key)  # an old stop request
     claim = store.claims.take(f"{key}-{uuid.uuid4().hex[:8]}")
     assert claim is not None
     done = threading.Event()
@@ -64,47 +64,47 @@ def present(store: Store, key: str) -> Generator[None]:
 
 
 def running(store: Store, key: str) -> list[ClaimInfo]:
-    """The drivers that run a sweep now."""
+    """Return the live drivers of a sweep."""
     claims = store.claims.read().items()
     return [claim for name, claim in claims if name.startswith(f"{key}-") and claim.live]
 
 
 def stop(out: Path, *, store: str | None) -> int:
-    """Ask whoever runs a sweep to stop, and wait until they have; returns 0, or 1 if they do not.
+    """Ask the drivers of a sweep to stop and wait; returns 0, or 1 if one has not stopped.
 
     Args:
         out: Results folder of the sweep, or a copy of it.
-        store: Where its models are, where not there.
+        store: Store of its models, if that is not `out`.
     """
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
     key = run_key(out, sweep)
     drivers = running(kept, key)
     if not drivers:
-        print(f"nothing to stop: nobody runs {out}")
+        print(f"nothing to stop: {out} is not running")
         return 0
     kept.save_scratch(key, REQUEST, b"")
     for driver in drivers:
         print(f"asked process {driver.pid} on {driver.host} to stop", file=sys.stderr)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (left := running(kept, key)) and time.monotonic() < deadline:
+    while (alive := running(kept, key)) and time.monotonic() < deadline:
         time.sleep(0.5)
     kept.drop_scratch(key)
-    for driver in left:
+    for driver in alive:
         print(
-            f"process {driver.pid} on {driver.host} must have stopped within "
+            f"process {driver.pid} on {driver.host} must stop within "
             f"{PATIENCE_SECONDS:.0f} s, got a heartbeat {driver.age_seconds:.0f} s ago; "
-            "end it there",
+            "kill it on that machine",
             file=sys.stderr,
         )
-    if not left:
-        print("stopped; finished models are kept, and the same sweep run command resumes")
-    return 1 if left else 0
+    if not alive:
+        print("stopped; finished models are kept. Resume with the same sweep run command")
+    return 1 if alive else 0
 
 
 def _listen(store: Store, key: str, done: threading.Event) -> None:
     while not done.wait(LOOK_SECONDS):
-        with suppress(StoreError):  # a store that is away for a while
+        with suppress(StoreError):  # the store may be unreachable for a while
             if store.load_scratch(key, REQUEST) is not None:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

@@ -1,7 +1,7 @@
-"""The sweeps that a store knows, for one who has the store and not their results folders.
+"""Notes in a store about its sweeps, for users who have the store but no results folders.
 
-What a run asks for is noted under its own contents, so that machines with a part of a sweep each
-never write the same note; the parts are joined by who reads them. Must not import torch or ray.
+The settings of a run are noted under a hash of their contents. So machines that each run a part
+of a sweep never write the same note, and readers join the parts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,32 +20,32 @@ from sweep.store.store import Store, existing_store
 T = TypeVar("T")
 
 NAME_DIGITS = 8
-"""Of the hash that tells the notes of one sweep apart."""
+"""Digits of the hash that tells the notes of one sweep apart."""
 
 
 def note(store: Store, key: str, record: SweepRecord) -> None:
-    """Keep what a run of a sweep asks for in its store."""
+    """Note the settings of a run in its store."""
     facts = [record.base, record.grids, record.evaluations, record.commands]
     store.note_sweep(f"{key}.{sha256(dump_json({'facts': facts}))[:NAME_DIGITS]}", record)
 
 
 def print_sweeps(place: str) -> None:
-    """Print each sweep that a store knows: how far it is, who runs it, and its commands.
+    """Print each sweep noted in a store: its progress, the hosts that run it, and its commands.
 
-    A sweep that cannot be read or planned here (its data are elsewhere, or a newer version wrote
-    it) is a line that says so.
+    If a sweep cannot be read or planned here (its data are elsewhere, or a newer version wrote it),
+    an error is printed for it.
 
     Args:
         place: The store: a folder, or the URL of a bucket.
 
     Raises:
-        UsageError: There is no such store.
+        UsageError: The store does not exist.
     """
     store = existing_store(Path(place), place, ResourcesConfig())
     parts: dict[str, list[SweepRecord]] = {}
     names = store.list_sweeps()
     if not names:
-        print(f"{place} knows no sweep; sweep run ... --store {place} makes one known")
+        print(f"{place} has no record of a sweep; sweep run ... --store {place} adds one")
     for name in names:
         try:
             record = store.read_sweep(name)
@@ -62,7 +62,7 @@ def print_sweeps(place: str) -> None:
 
 
 def joined(records: Sequence[SweepRecord]) -> SweepRecord:
-    """A sweep out of the notes of its runs: all grids, evaluations and commands, once each."""
+    """Join the notes of a sweep's runs: all grids, evaluations and commands, once each."""
     longest = max(records, key=lambda record: record.base.get("generations", 0))
     return replace(
         longest,
@@ -73,19 +73,20 @@ def joined(records: Sequence[SweepRecord]) -> SweepRecord:
 
 
 def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
-    """How far a sweep is, who runs it, and the commands that fill its results folder."""
+    """Return a sweep's progress, the hosts that run it, and its commands."""
     followed = follow(sweep_from_record(record, f"sweeps/{key} of {store.place}"), store, key)
     hosts = sorted({driver.host for driver in followed.drivers()})
     return [
         f"{record.name}: {followed.tracker.look().summary()}",
-        f"  run by {', '.join(hosts) or 'nobody'}; to resume, or to fill a results folder:",
+        f"  {'running on ' + ', '.join(hosts) if hosts else 'not running'}; to resume, "
+        "or to fill a results folder:",
         *(f"  {command}" for command in record.commands if command.startswith("sweep run")),
     ]
 
 
 def _once(items: Iterable[T]) -> list[T]:
-    found: list[T] = []
+    unique: list[T] = []
     for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+        if item not in unique:
+            unique.append(item)
+    return unique

@@ -1,4 +1,4 @@
-"""What `sweep status` prints."""
+"""The output of `sweep status`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from sweep.store.store import Store, existing_store
 
 
 def print_status(out: Path, *, store: str | None) -> None:
-    """Print each lineage's status, and what runs now.
+    """Print the status of each lineage, and the running trials.
 
     Raises:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
@@ -30,7 +30,7 @@ def print_status(out: Path, *, store: str | None) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
-    """A sweep whose progress is looked at."""
+    """A sweep whose progress is tracked."""
 
     name: str
     key: str
@@ -38,19 +38,19 @@ class Followed:
     tracker: Tracker
 
     def drivers(self) -> list[ClaimInfo]:
-        """Those who run it now."""
+        """Return the live drivers of the sweep."""
         return running(self.store, self.key)
 
 
 def track(out: Path, *, store: str | None) -> Followed:
-    """A results folder's sweep."""
+    """Track the sweep of a results folder."""
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
     return follow(sweep, kept, run_key(out, sweep))
 
 
 def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
-    """A sweep in a store, where its runs have a key."""
+    """Track a sweep in a store, given the key of its runs there."""
     lineages = plan_sweep(sweep, card_finder(store))
     return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
@@ -58,7 +58,7 @@ def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
 def print_lineages(
     name: str, tracker: Tracker, snapshot: Snapshot, *, out: Path
 ) -> list[LineageRecord]:
-    """Print where each lineage stands, and return that."""
+    """Print the status of each lineage, and return their records."""
     from tabulate import tabulate
 
     errors = {record.id: record.error for record in load_lineages(out) if record.error}

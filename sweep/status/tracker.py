@@ -1,8 +1,7 @@
-"""Where a running sweep stands, looked at again and again with few questions to its store.
+"""Tracks the progress of a running sweep with few requests to its store.
 
-What is done stays done: only what may have come since the last look is asked for. So `sweep run`
-and `sweep status` in another terminal see the same, also where a store is far away. Must not
-import torch or ray.
+Finished models stay finished, so each look requests only what may be new since the last one. This
+keeps both `sweep run` and `sweep status` in another terminal fast if the store is far away.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,21 +21,21 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 MOST_ASKED = 16
-"""Models and metrics that a look asks for, but for the first one."""
+"""Most models and metrics that a look requests; the first look requests everything."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """Where a sweep stands at one moment."""
+    """The progress of a sweep at one moment."""
 
     num_done: int
     num_models: int
     num_ended: int
     """Lineages that are done or diverged."""
     claims: Mapping[str, ClaimInfo]
-    """Of this sweep's trials, dead ones included, by key."""
+    """Claims of this sweep's trials by key, including dead ones."""
     images_per_second: float
-    """Of all trials that train."""
+    """Total speed of all trials that train."""
     seconds_left: float | None
 
     @property
@@ -45,7 +44,7 @@ class Snapshot:
         return [claim for claim in self.claims.values() if claim.live]
 
     def summary(self) -> str:
-        """Models done, speed and time left, in a line."""
+        """Return models done, speed and time left as one line."""
         text = f"{self.num_done} of {self.num_models} models done"
         if self.images_per_second > 0:
             text += f", {self.images_per_second:,.0f} training images/s"
@@ -54,19 +53,19 @@ class Snapshot:
         return text
 
     def lines(self) -> list[str]:
-        """One line per trial at work."""
+        """Return one line per live trial."""
         return [describe_claim(claim) for claim in self.at_work if claim.progress]
 
 
 def share_done(progress: Mapping) -> float:
-    """Share of a node's training that is over."""
+    """Return the fraction of a node's training that is done."""
     if progress.get("stage") != "train" or not progress.get("num_steps"):
         return 0.0
     return progress.get("step", 0) / progress["num_steps"]
 
 
 def describe_claim(claim: ClaimInfo) -> str:
-    """What a trial is doing: lineage, generation, stage, step, speed, time left."""
+    """Describe what a trial does: lineage, generation, stage, step, speed and loss."""
     at = claim.progress
     text = (
         f"{at.get('lineage', '?')}  V_{at.get('generation', '?')} of {at.get('generations', '?')}"
@@ -82,7 +81,7 @@ def describe_claim(claim: ClaimInfo) -> str:
 
 
 class Tracker:
-    """Follows a sweep in its store."""
+    """Tracks a sweep in its store."""
 
     def __init__(self, lineages: list[PlannedLineage], store: Store) -> None:
         self._store = store
@@ -95,56 +94,56 @@ class Tracker:
             for node in self._tree.values()
             for sample in samplers(node)
         }
-        """Keys that trials of this sweep claim; others may share the store."""
+        """Keys that trials of this sweep claim. Other sweeps may share the store."""
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
         self._timings = Timings()
         self.finished = Finished()
-        """As far as it was looked up."""
+        """Finished models and metrics that are known so far."""
         self._asked: dict[Place, int] = {}
-        """The look in which something was last asked for in vain."""
+        """Number of the look that last requested a place without success."""
         self._num_looks = 0
         self._claimed: set[str] = set()
         self.ended: dict[str, LineageRecord] = {}
         """Lineages that are done or diverged, by id."""
 
     def look(self) -> Snapshot:
-        """Ask for what may be new: a call for all claims, and one each for a few places.
+        """Request what may be new: all claims in one call, and up to MOST_ASKED places.
 
-        The first time everything is asked for.
+        The first look requests everything.
         """
         claims = {k: v for k, v in self._store.claims.read().items() if k in self._ours}
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
-        left = MOST_ASKED if self._num_looks else 0
+        budget = MOST_ASKED if self._num_looks else 0
         if not self._num_looks:
             self._keep(look_up(self._store, self.lineages))
         self._num_looks += 1
-        while left and (due := self._due(live, released)):
-            for place in due[:left]:
+        while budget and (due := self._due(live, released)):
+            for place in due[:budget]:
                 self._ask(place)
-            left -= len(due[:left])
+            budget -= len(due[:budget])
         for lineage in self.lineages:
             if lineage.id not in self.ended:
                 record = lineage_status(lineage, self.finished, error=None)
                 if record.status in ("done", "diverged"):
                     self.ended[lineage.id] = record
-        # A claim of a finished model is left over from a process that died before it let go.
+        # A dead claim on a finished model was left by a process that died before releasing it.
         done = self.finished.nodes
         return self._snapshot({k: v for k, v in claims.items() if v.live or k not in done})
 
     def _due(self, live: set[str], released: set[str]) -> list[Place]:
-        """What may have come and was not asked for in this look, the likeliest first."""
+        """Return places that may be new and were not requested in this look, likeliest first."""
         places = {place for lineage in self.lineages for place in self._next_places(lineage)}
         places = {p for p in places if self._asked.get(p) != self._num_looks}
-        # A model that is being trained is not there; what was measured has no claim.
+        # A model that is being trained is not in the store. Metrics have no claims.
         places = {p for p in places if p[1] or p[0] not in live}
         return sorted(places, key=lambda p: (p[0] not in released, self._asked.get(p, 0), p))
 
     def _next_places(self, lineage: PlannedLineage) -> Iterator[Place]:
-        """The first model that a lineage lacks, and the first numbers of those it has.
+        """Yield the models of a lineage's first missing generation, and its first missing metrics.
 
-        For the model itself the specification is empty.
+        The specification in the place of a model is empty.
         """
         if lineage.id in self.ended:
             return
@@ -167,22 +166,22 @@ class Tracker:
             with suppress(FileNotFoundError):
                 self._keep(Finished(nodes={key: self._store.nodes.read(key)}))
         else:
-            with suppress(CorruptError):  # it will be measured again
-                found = self._store.read_metrics(key, spec)
-                if found is not None:
-                    self._keep(Finished(metrics={place: found}))
+            with suppress(CorruptError):  # the metrics will be computed again
+                record = self._store.read_metrics(key, spec)
+                if record is not None:
+                    self._keep(Finished(metrics={place: record}))
         self._asked[place] = self._num_looks
 
     def _keep(self, new: Finished) -> None:
-        """Remember what was looked up, and how long it took."""
+        """Keep new records, and add their timings."""
         for key, record in new.nodes.items():
             node, shape = self._tree[key], self._shapes[key]
             self.finished.nodes[key] = record
             self._timings.add_node(record, node.inputs, shape=shape, metrics=())
-        for place, found in new.metrics.items():
+        for place, metrics in new.metrics.items():
             node, shape = self._tree[place[0]], self._shapes[place[0]]
-            self.finished.metrics[place] = found
-            self._timings.add_metrics(found, node.inputs, shape=shape)
+            self.finished.metrics[place] = metrics
+            self._timings.add_metrics(metrics, node.inputs, shape=shape)
 
     def _snapshot(self, claims: Mapping[str, ClaimInfo]) -> Snapshot:
         live = {key: claim.progress for key, claim in claims.items() if claim.live}
@@ -198,9 +197,9 @@ class Tracker:
         )
 
     def _seconds_left(self, live: Mapping[str, Mapping], speed: float) -> float | None:
-        """Time that so many trials as are alive will take at least; None where it is not known.
+        """Return a lower bound on the time that the live trials need, or None if it is unknown.
 
-        By the recorded times where all that is missing was timed, else by the training's speed now.
+        Uses recorded timings if all missing training is timed, or else the current training speed.
         """
         missing = self._missing()
         num_trials = len({progress.get("lineage") for progress in live.values() if progress})
@@ -216,7 +215,7 @@ class Tracker:
         return images / speed if speed else None
 
     def _missing(self) -> list[str]:
-        """Keys of models that are still to come: not those behind one that diverged."""
+        """Return the keys of models still to train, excluding those after a diverged one."""
         wanted = {
             node.key
             for lineage in self.lineages
@@ -227,7 +226,7 @@ class Tracker:
 
 
 def remaining(work: Work, open_share: float) -> Work:
-    """A node's work once its training is over but for a share."""
+    """Return the work left on a node, given the share of its training that is left."""
     return {
         kind: amount * (open_share if kind.activity == "train" else 1)
         for kind, amount in work.items()
@@ -235,6 +234,6 @@ def remaining(work: Work, open_share: float) -> Work:
 
 
 def places_of(members: Iterable[NodePlan]) -> Iterator[Place]:
-    """What is measured of a generation."""
+    """Yield the places of a generation's metrics."""
     for node in members:
         yield from ((node.key, plan.spec) for plan in node.all_metrics)

@@ -1,7 +1,7 @@
-"""`sweep status --watch`: a sweep that another process runs, followed to its end.
+"""`sweep status --watch`: shows a sweep that another process runs, until it ends.
 
-On a terminal it is redrawn in place; elsewhere a line is printed when something changes, and one
-now and then.
+The display is redrawn in place on a terminal. Otherwise lines are printed when something changes,
+and every PLAIN_SECONDS.
 """
 
 import shlex
@@ -20,30 +20,30 @@ from sweep.store.folder import StoreError
 
 
 def watch(out: Path, *, store: str | None, period: float) -> int:
-    """Show a sweep until it is finished; returns 0, or 1 where lineages failed or diverged.
+    """Show a sweep until it is finished; returns 0, or 1 if lineages failed or diverged.
 
     Args:
-        out: Its results folder.
-        store: Where its models are, where not there.
+        out: Results folder of the sweep.
+        store: Store of its models, if that is not `out`.
         period: Seconds between looks.
 
     Raises:
-        UsageError: `period` is no time, or `out` is not a results folder.
-        KeyboardInterrupt: Ctrl-C; the sweep is not touched.
+        UsageError: `period` is less than 0.1 s, or `out` is not a results folder.
+        KeyboardInterrupt: Ctrl-C. The sweep itself continues.
     """
     check_finite("--watch", period, 0.1)
-    load_sweep(out)  # whose error says more than that of a missing file
+    load_sweep(out)  # its error is clearer than that of stat below
     planned = 0
     with _Screen() as screen:
         while True:
             if planned != (changed := (out / "sweep.json").stat().st_mtime_ns):
-                planned = changed  # new, or extended meanwhile
+                planned = changed  # first look, or sweep.json was extended
                 followed = track(out, store=store)
                 name, tracker = followed.name, followed.tracker
             try:
                 snapshot, drivers = tracker.look(), followed.drivers()
-            except StoreError as error:  # a far store may be back at the next look
-                screen.show([f"cannot look: {error}"], news=str(error))
+            except StoreError as error:  # the store may be reachable again at the next look
+                screen.show([f"cannot read the store: {error}"], news=str(error))
             else:
                 dead = not (snapshot.at_work or drivers)
                 if is_finished(out, tracker, dead=dead):
@@ -57,7 +57,7 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
 
 
 def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
-    """Whether every lineage is done or diverged, or has failed and nobody works on it."""
+    """Whether every lineage is done or diverged, or has failed and nothing runs any more."""
     open_ones = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
     if not open_ones or not dead:
         return not open_ones
@@ -65,19 +65,19 @@ def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
 
 
 def describe(tracker: Tracker, snapshot: Snapshot) -> str:
-    """Lineages ended, models done, speed and time left."""
+    """Return lineages ended, models done, speed and time left as one line."""
     return f"{snapshot.num_ended} of {len(tracker.lineages)} lineages ended, {snapshot.summary()}"
 
 
 def resuming(out: Path) -> list[str]:
-    """What to say of a sweep that nobody works on."""
+    """Return the line for a sweep that is not running, with the command that resumes it."""
     commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
     command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
     return [f"not running; resume with: {command}"]
 
 
 class _Screen:
-    """Shows lines in the place of the last ones on a terminal, one after the other elsewhere."""
+    """Replaces the previous lines on a terminal, and prints new lines otherwise."""
 
     def __init__(self) -> None:
         self._live = None
@@ -90,7 +90,7 @@ class _Screen:
             self._live = Live(console=Console(), auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         if self._live is not None:
             self._live.start()
         return self
@@ -101,12 +101,12 @@ class _Screen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Clear what was drawn in place."""
+        """Clear the display."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, lines: list[str], *, news: object) -> None:
-        """Show a head and what stands below it; `news` is what counts as a change."""
+        """Show a headline and the lines below it; without a terminal, only if `news` changes."""
         text, now = "\n  ".join(lines), time.monotonic()
         if self._live is not None:
             from rich.text import Text

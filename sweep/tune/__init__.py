@@ -1,1 +1,1 @@
-"""A sweep on Ray Tune, the only package that imports ray."""
+"""Runs sweeps on Ray Tune. The only package that imports ray."""

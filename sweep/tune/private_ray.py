@@ -1,7 +1,7 @@
-"""What keeps Ray on this machine to the user who started it: a token, and a closed folder.
+"""Restricts a local Ray to the user who started it, with a token and a private folder.
 
-Ray listens on loopback, which every user of a machine can reach, and makes its own folder writable
-for all of them. Whoever gets in can run code as the user who started it.
+Ray listens on loopback, which every user of the machine can reach, and makes its own folder
+world-writable. Anyone who gets in can run code as the user who started Ray.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from pathlib import Path
 from model.errors import UsageError
 
 MAX_LENGTH = 42
-"""Characters in the path of Ray's folder: a socket's path has at most 107, Ray adds up to 65."""
+"""Longest path of Ray's folder: socket paths have at most 107 characters, and Ray adds up to 65."""
 
 PREFIX = "sweep-"
 LOCK = "collapse-sweep.lock"
-"""Marks a folder of ours; locked while its run is alive."""
+"""File that marks a folder made by this module. It is locked while the run is alive."""
 
 _MAX_BASE_LENGTH = MAX_LENGTH - len(f"/{PREFIX}12345678/ray")
 
 
 def set_fresh_token() -> None:
-    """Put a fresh token into the environment, for Ray's processes that are started from here.
+    """Put a fresh token into the environment, for the Ray processes that this one starts.
 
-    A token that is already set belongs to some other cluster, and Ray here gets another one.
+    A token that is already set belongs to another cluster and is replaced.
     """
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode.lower() != "token":
@@ -42,7 +42,7 @@ def set_fresh_token() -> None:
 
 @contextlib.contextmanager
 def private_folder() -> Generator[Path]:
-    """A path for Ray's folder, in a folder that only we can enter, which is deleted at the end.
+    """Yield a path for Ray's folder, inside a folder with mode 0700 that is deleted at the end.
 
     Raises:
         UsageError: RAY_TMPDIR is too long for Ray's sockets.
@@ -54,28 +54,28 @@ def private_folder() -> Generator[Path]:
     try:
         with (folder / "new").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / "new").rename(folder / LOCK)  # found by others only once it is locked
+            (folder / "new").rename(folder / LOCK)  # visible to delete_leftovers only once locked
             yield folder / "ray"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def temporary_folder() -> Path:
-    """Where Ray would make its folder; /tmp if that is TMPDIR and too long for Ray's sockets."""
+    """Return where Ray would make its folder, or /tmp if TMPDIR is too long for Ray's sockets."""
     if "RAY_TMPDIR" not in os.environ:
         usual = Path(os.environ.get("TMPDIR", "/tmp")).absolute()  # noqa: S108 - Ray's own default
         return usual if len(str(usual)) <= _MAX_BASE_LENGTH else Path("/tmp")  # noqa: S108
-    asked = Path(os.environ["RAY_TMPDIR"]).absolute()
-    if len(str(asked)) > _MAX_BASE_LENGTH:
+    chosen = Path(os.environ["RAY_TMPDIR"]).absolute()
+    if len(str(chosen)) > _MAX_BASE_LENGTH:
         raise UsageError(
-            f"RAY_TMPDIR must be at most {_MAX_BASE_LENGTH} characters, got {str(asked)!r}; "
+            f"RAY_TMPDIR must be at most {_MAX_BASE_LENGTH} characters, got {str(chosen)!r}; "
             "longer paths are too long for the sockets that Ray makes there"
         )
-    return asked
+    return chosen
 
 
 def delete_leftovers(base: Path) -> None:
-    """Delete folders of our own whose run was killed: nobody holds their lock any more."""
+    """Delete this user's folders of killed runs, whose locks nobody holds any more."""
     for path in base.glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), path.open("rb") as lock:
             if path.parent.lstat().st_uid == os.getuid():

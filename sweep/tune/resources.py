@@ -1,6 +1,6 @@
-"""What a trial reserves of a machine or cluster, and how many fit at once.
+"""CPUs and GPUs that a trial reserves, and how many trials run at once.
 
-Must not import ray, nor torch unless GPUs are asked for.
+Imports torch only if the settings request GPUs.
 """
 
 import math
@@ -11,17 +11,17 @@ from sweep.config import ResourcesConfig
 
 
 def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[str, float]:
-    """`CPU` and `GPU` of a running cluster, or what it may grow to where the settings say that.
+    """Return `CPU` and `GPU` of a running cluster, or of the size it may grow to if that is set.
 
     Raises:
-        UsageError: It has no machine for trials yet, and nothing says what it may grow to.
+        UsageError: The cluster has no machine for trials yet, and resources.num_cpus is not set.
     """
-    asked = {"CPU": resources.num_cpus, "GPU": resources.num_gpus}
-    total = there | {name: float(count) for name, count in asked.items() if count is not None}
+    capacity = {"CPU": resources.num_cpus, "GPU": resources.num_gpus}
+    total = there | {name: float(count) for name, count in capacity.items() if count is not None}
     if not total.get("CPU"):
         raise UsageError(
-            "resources.num_cpus must say what the cluster may grow to where it has no machine for "
-            "trials yet, got none; use for example --resources.num-cpus 32 --resources.num-gpus 8"
+            "resources.num_cpus must be set if the cluster has no machine for trials, got None; "
+            "use the size it may grow to, e.g. --resources.num-cpus 32 --resources.num-gpus 8"
         )
     return total
 
@@ -29,10 +29,10 @@ def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[s
 def trial_resources(
     resources: ResourcesConfig, total: dict[str, float]
 ) -> tuple[str, dict[str, float]]:
-    """The device of a trial and what it reserves, of all `CPU` and `GPU` there are.
+    """Return the device of a trial, and the CPUs and GPUs it reserves out of `total`.
 
     Raises:
-        UsageError: There are fewer CPUs or GPUs than one trial asks for.
+        UsageError: One trial needs more CPUs or GPUs than there are.
     """
     num_gpus, num_cpus = total.get("GPU", 0.0), total.get("CPU", 0.0)
     on_gpu = resources.device == "cuda" or (resources.device == "auto" and num_gpus > 0)
@@ -45,7 +45,7 @@ def trial_resources(
     for name, share, there in (("gpus", gpus, num_gpus), ("cpus", cpus, num_cpus)):
         if share > there:
             raise UsageError(
-                f"resources.{name}_per_trial must be at most the {there:g} there are, "
+                f"resources.{name}_per_trial must be at most the {there:g} available, "
                 f"got {share:g}; use fewer" + (", or --resources.device cpu" if on_gpu else "")
             )
     return ("cuda" if on_gpu else "cpu"), {"cpu": cpus, "gpu": gpus}
@@ -58,7 +58,7 @@ def num_at_once(
     *,
     num_lineages: int,
 ) -> int:
-    """Most trials at once: as many as the resources hold, and as the user allows."""
+    """Return the largest number of parallel trials that fit and that the user allows."""
     fits = [
         math.floor(total.get(name.upper(), 0) / share + 1e-9)
         for name, share in per_trial.items()
@@ -68,7 +68,7 @@ def num_at_once(
 
 
 def check_machine(resources: ResourcesConfig) -> None:
-    """Raise UsageError, before Ray starts, where this machine cannot hold one trial."""
+    """Raise UsageError, before Ray starts, if this machine is too small for one trial."""
     num_gpus = resources.num_gpus or 0
     if resources.device == "cuda" or resources.gpus_per_trial or num_gpus:
         import torch

@@ -1,4 +1,4 @@
-"""Running a sweep on Ray Tune: one machine with or without GPUs, or a running cluster."""
+"""Runs a sweep on Ray Tune, on one machine with or without GPUs or on a running cluster."""
 
 import contextlib
 import functools
@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported, or passes them on to its workers.
+# Ray reads these variables when it is imported, or passes them on to its workers.
 RAY_ENVIRONMENT = {
-    # Else Ray, seeing `uv run`, uploads the working directory and starts workers through uv.
+    # Otherwise Ray detects `uv run`, uploads the working directory and starts workers through uv.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box at the start whatever the verbosity
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a box at any verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
@@ -50,7 +50,7 @@ from sweep.tune.searcher import LineageSearcher  # noqa: E402
 from sweep.tune.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 
 # Tune would write the driver's keys into every actor's runtime_env, and so into Ray's logs. Workers
-# have their own: from the machine's role, or from the environment that Ray was started with.
+# have their own keys, from the machine's role or from the environment that Ray was started in.
 SECRETS = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 )
@@ -66,19 +66,19 @@ def run_lineages(
     address: str | None = None,
     show: Callable[[str], None],
 ) -> dict[str, str]:
-    """Compute what is missing of the lineages, in parallel; returns failures' messages by id.
+    """Compute the missing models of the lineages in parallel; returns error messages by lineage id.
 
     Args:
-        lineages: To be computed.
-        store: Where nodes are, seen by every machine.
-        sweep: What a trial may use, and what is measured beside the lineages' own metrics.
-        tune_dir: For Ray Tune's own files; also where Ray is started from.
-        address: Of a running Ray cluster, or None to start Ray here.
-        show: Called with a lineage's id whenever it has got further.
+        lineages: The lineages to compute.
+        store: The store of nodes, which every machine can read and write.
+        sweep: Holds the resources of a trial, and metrics added to the lineages' own.
+        tune_dir: Folder for Ray Tune's files, and the working directory when Ray starts.
+        address: Address of a running Ray cluster, or None to start Ray here.
+        show: Called with the id of a lineage whenever one of its generations is done.
 
     Raises:
-        UsageError: GPUs are asked for and there are none.
-        KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
+        UsageError: A trial needs more CPUs or GPUs than there are.
+        KeyboardInterrupt: Ctrl-C. Everything is stopped before the exception propagates.
     """
     resources = sweep.resources
     with started_ray(resources, address, tune_dir) as total:
@@ -124,7 +124,7 @@ def num_members(
     total: dict[str, float],
     lineages: list[PlannedLineage],
 ) -> int:
-    """Members of a generation that train side by side: as many as asked for, exist and fit."""
+    """Return how many members of a generation train in parallel: the number set, if they fit."""
     most = max(lineage.num_members for lineage in lineages)
     fitting = num_at_once(ResourcesConfig(), per_trial, total, num_lineages=most)
     return min(resources.parallel_members, fitting)
@@ -140,22 +140,22 @@ def measure_nodes(
     address: str | None = None,
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Compute what is missing of trained models' metrics, in parallel, as Ray tasks.
+    """Compute the missing metrics of trained models in parallel, as Ray tasks.
 
     Args:
-        work: (lineage, generation) of every model to be measured, each model once.
-        lineages: Theirs.
-        store: Where nodes are, seen by every machine.
-        sweep: What a task may use, and what is measured.
-        tune_dir: Folder of ours that Ray is started from.
-        address: Of a running Ray cluster, or None to start Ray here.
-        say: Takes a line for every model measured.
+        work: (lineage id, generation) of every model to measure, each model once.
+        lineages: The lineages of these models.
+        store: The store of nodes, which every machine can read and write.
+        sweep: Holds the resources of a task, and the metrics to take.
+        tune_dir: Working directory when Ray starts.
+        address: Address of a running Ray cluster, or None to start Ray here.
+        say: Called with a line for every model measured.
 
     Returns:
-        Failures' messages by lineage.
+        Error messages by lineage id.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; everything is stopped before it is passed on.
+        KeyboardInterrupt: Ctrl-C. Everything is stopped before the exception propagates.
     """
     errors: dict[str, str] = {}
     with started_ray(sweep.resources, address, tune_dir) as total:
@@ -189,7 +189,7 @@ def make_job(
     device: str,
     num_cpus: float,
 ) -> TrialJob:
-    """What every trial or task of a sweep needs."""
+    """Return what every trial or task of a sweep needs."""
     return TrialJob(
         store=store,
         lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
@@ -205,15 +205,16 @@ def make_job(
 def started_ray(
     resources: ResourcesConfig, address: str | None, directory: Path
 ) -> Generator[dict[str, float]]:
-    """Ray, started or joined quietly, and shut down at the end whatever happens.
+    """Start or join Ray without output, and shut it down at the end even after an error.
 
-    Yields what trials may use: `CPU` and `GPU` that there are, or that a cluster may grow to.
+    Yields the `CPU` and `GPU` that trials may use: those there are, or the size that the cluster
+    may grow to.
 
-    Ray puts the driver's working directory first on every worker's path, where a user's own
-    model.py or analysis/ would shadow ours; so it is started from a folder of ours.
+    Ray puts the driver's working directory first on the path of every worker, where a user's own
+    model.py or analysis/ would shadow this project's. So Ray is started from `directory`.
 
     Raises:
-        UsageError: No cluster can be joined at the address, or Ray would start one of its own.
+        UsageError: No cluster can be joined at the address, or the address is "local".
     """
     if address == "local":
         raise UsageError(
@@ -242,7 +243,7 @@ def started_ray(
             yield there if address is None else cluster_total(resources, there)
     except KeyboardInterrupt:
         if received:
-            raise Terminated from None  # Ray may have raised a KeyboardInterrupt in its place
+            raise Terminated from None  # Ray may have raised KeyboardInterrupt instead
         raise
     finally:
         os.chdir(here)
@@ -250,25 +251,25 @@ def started_ray(
 
 
 def init_ray(options: dict[str, Any], address: str | None) -> None:
-    """Start or join Ray; raises UsageError if nothing can be joined at the user's address."""
+    """Start or join Ray; raises UsageError if no cluster can be joined at the user's address."""
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if address is None:
             raise
         raise UsageError(
-            f"--address must be that of a running Ray cluster, got {address!r} ({error})"
+            f"--address must be the address of a running Ray cluster, got {address!r} ({error})"
         ) from error
 
 
 @contextlib.contextmanager
 def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
-    """Options of ray.init that start Ray here, on loopback, for us alone: it needs our token."""
+    """Yield options for ray.init that start Ray on loopback, protected by a fresh token."""
     set_fresh_token()
-    Config.initialize("")  # Ray read the environment when it was imported; it reads it again
+    Config.initialize("")  # makes Ray read the environment again
     AuthenticationTokenLoader.instance().reset_cache()
-    reached = ray_constants.ENABLE_RAY_CLUSTER
-    # Otherwise Ray takes 127.0.0.1 for a mistake and listens on every address of the machine.
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    # Otherwise Ray replaces 127.0.0.1 and listens on every address of the machine.
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         with private_folder() as folder:
@@ -281,11 +282,11 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
                 "_temp_dir": str(folder),
             }
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = reached
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
 
 
 class TrialEvents(tune.Callback):
-    """Says and shows when generations are done, and says when lineages fail."""
+    """Reports finished generations and failed lineages."""
 
     def __init__(self, display: Display, show: Callable[[str], None]) -> None:
         self.errors: dict[str, str] = {}
@@ -293,7 +294,7 @@ class TrialEvents(tune.Callback):
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for a restore that never happens."""
+        """Return no state, because Tune pickles its callbacks for a restore that never happens."""
         return {}
 
     def on_trial_result(
@@ -314,6 +315,6 @@ class TrialEvents(tune.Callback):
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         lineage = trial.config["lineage"]
         self.errors[lineage] = lines[-1] if lines else "unknown error"
-        # trial.error_file lies in Ray's folder, which is deleted; Tune keeps a copy in its own.
+        # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in its own.
         log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
         self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")

@@ -1,7 +1,7 @@
 """Ray Tune's view of the schedule: a Searcher that suggests lineages.
 
-Tune asks it for configurations; it answers with a lineage's id, with None while nothing may start,
-and with FINISHED at the end.
+Tune requests configurations from it. It returns a lineage's id, None while no lineage may start,
+or FINISHED at the end.
 """
 
 import json
@@ -25,38 +25,38 @@ class LineageSearcher(Searcher):
         self._lineages: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """A lineage, None while none may start, FINISHED when all were handed out."""
+        """Return a lineage, None while none may start, or FINISHED after the last one."""
         if self._schedule.is_exhausted:
             return Searcher.FINISHED
-        # A claim of another driver on the store holds its node's lineages back too.
+        # A node claimed by another driver also holds back the lineages that need it.
         try:
             claimed = [key for key, claim in self._store.claims.read().items() if claim.live]
-        except StoreError:  # away for a while: Tune asks again
+        except StoreError:  # unreachable for now; Tune calls suggest again
             return None
         lineage = self._schedule.take(claimed)
         if lineage is None:
             return None
         self._lineages[trial_id] = lineage
-        # The trial takes over what this driver has seen dead, instead of watching it for a lease.
+        # With these, the trial need not watch a dead claim for a whole lease.
         return {"lineage": lineage, "silences": self._store.claims.silences()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A generation is done: whoever waited for its node may start."""
+        """Record a finished generation, so that lineages that wait for its node may start."""
         if "node" in result:
             self._schedule.finish_node(result["node"])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended."""
+        """Record that a trial ended."""
         if result is not None:
             self.on_trial_result(trial_id, result)
         self._schedule.end(self._lineages.get(trial_id, ""))
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune wants a file; nothing is ever restored from it, as the store tells what is done."""
+        """Write the file that Tune expects. Nothing restores it: the store records progress."""
         Path(checkpoint_path).write_text(json.dumps(self._lineages))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Refuse: a sweep resumes by the same command, from the store."""
+        """Raise: a sweep is resumed from the store, by the same command."""
         raise NotImplementedError("run the same sweep command again to resume")

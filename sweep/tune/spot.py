@@ -1,7 +1,7 @@
-"""Spot notices: watches a cloud's metadata service, and has Ray drain this machine in time.
+"""Watches a cloud's metadata service for spot notices, and has Ray drain this machine in time.
 
 Ray counts the loss of a machine as a failure of its trials unless the machine was drained as
-preempted, and watches for no notice itself. Must not import ray: it calls the command `ray`.
+preempted, and does not watch for notices itself. The command `ray` does the draining.
 """
 
 import os
@@ -20,28 +20,28 @@ from model.errors import UsageError
 AWS_METADATA = "http://169.254.169.254"
 GCP_METADATA = "http://metadata.google.internal"
 GCP_WAIT_SECONDS = 60
-"""How long the metadata server holds a request open while nothing changes."""
+"""How long the metadata server keeps a request open while nothing changes."""
 DRAIN_SECONDS = 30
-"""A drain that has not ended by then is started anew; it usually takes 5 to 10."""
+"""Timeout of a drain, after which it is retried. A drain usually takes 5 to 10 seconds."""
 DEADLINE_SECONDS = 1
-"""What Ray is told is left, whatever is. It does nothing at the deadline itself, but takes the loss
-of a drained machine for a preemption only if it finds it after the deadline (InferDeathInfo in its
-gcs_node_manager.cc); and clouds' own times are approximate."""
-# A proxy for the internet must not be asked for the address of this very machine's service.
+"""Deadline given to Ray, regardless of the time in the notice. Ray does nothing at the deadline
+itself, but counts the loss of a drained machine as a preemption only if it is detected after the
+deadline (InferDeathInfo in its gcs_node_manager.cc), and the clouds' times are approximate."""
+# Requests to the metadata service must bypass proxies, which cannot reach this machine's service.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 Look = Callable[[], str | None]
-"""Asks once, or waits a while; the notice in the cloud's words, or None where there is none.
+"""Makes one request, which may block; returns the text of the notice, or None without one.
 
-Raises OSError, HTTPException or ValueError where the service is away or talks nonsense.
+Raises OSError, HTTPException or ValueError if the service is unreachable or its answer invalid.
 """
 
 
 def aws_look(metadata: str = AWS_METADATA) -> Look:
-    """Asks EC2's metadata service (IMDSv2) for an interruption notice.
+    """Return a function that queries EC2's metadata service (IMDSv2) for an interruption notice.
 
-    A rebalance recommendation is no notice: most machines that get one stay.
+    Rebalance recommendations are ignored, because most machines that get one are kept.
     """
 
     def look() -> str | None:
@@ -62,10 +62,10 @@ def aws_look(metadata: str = AWS_METADATA) -> Look:
 
 
 def gcp_look(metadata: str = GCP_METADATA, *, wait_seconds: int = GCP_WAIT_SECONDS) -> Look:
-    """Waits at GCE's metadata server for the machine's preemption.
+    """Return a function that waits for GCE's metadata server to announce a preemption.
 
-    The entity tag that was seen last comes along, so that a change between two requests is
-    answered at once.
+    Each request sends the last entity tag, so that a change between two requests is answered at
+    once.
     """
     tag = "0"
 
@@ -88,33 +88,33 @@ CLOUDS = {"aws": aws_look, "gcp": gcp_look}
 
 
 def watch(look: Look, address: str, *, say: Callable[[str], None], pause_seconds: float) -> None:
-    """Wait for a notice, and drain this machine's Ray node; returns when it is drained.
+    """Wait for a notice and drain this machine's Ray node; returns when it is drained.
 
-    A metadata service that is away is said once and asked again, and so is a drain that failed.
+    Queries and drains that fail are retried. An unreachable metadata service is logged once.
 
     Args:
-        look: Asks the cloud.
-        address: HOST:PORT of the head of the Ray cluster.
-        say: Takes a line of the log.
-        pause_seconds: Between two questions, and between two attempts to drain.
+        look: Queries the cloud.
+        address: HOST:PORT of the head node of the Ray cluster.
+        say: Called with each line of the log.
+        pause_seconds: Pause between two queries; at most this, or 1 s, between two drains.
     """
     notice = await_notice(look, say=say, pause_seconds=pause_seconds)
     say(f"notice: {notice}")
     while error := drain(address, notice):
-        say(f"ray drain-node failed, and is tried again: {error}")
+        say(f"ray drain-node failed and is retried: {error}")
         time.sleep(min(1.0, pause_seconds))
-    say("drained: Ray starts nothing here any more")
+    say("drained: Ray starts nothing new here")
 
 
 def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float) -> str:
-    """Ask until there is a notice."""
+    """Query repeatedly until there is a notice."""
     away = False
     while True:
         try:
             notice = look()
         except (OSError, HTTPException, ValueError) as error:
             if not away:
-                say(f"the metadata service does not answer, and is asked again: {error}")
+                say(f"the metadata service does not answer; retrying: {error}")
             away = True
         else:
             if away:
@@ -128,8 +128,8 @@ def await_notice(look: Look, *, say: Callable[[str], None], pause_seconds: float
 def drain(address: str, message: str) -> str | None:
     """Have Ray drain the node that runs here; returns the last line of the error, if any.
 
-    The command finds out the node's id by joining the cluster that RAY_ADDRESS names. Without that
-    name it would start a cluster of its own where Ray has not started here yet, and drain that.
+    The command joins the cluster at RAY_ADDRESS to find the node's id. Without RAY_ADDRESS, and if
+    Ray has not started here yet, it would start another cluster and drain that one.
     """
     command = ["ray", "drain-node", "--address", address]
     command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", message]
@@ -152,14 +152,14 @@ def drain(address: str, message: str) -> str | None:
 
 
 def watch_here(cloud: str, address: str, *, pause_seconds: float = 5.0) -> None:
-    """Watch the metadata service of the machine that this runs on; the log goes to stderr.
+    """Watch the metadata service of this machine; the log goes to stderr.
 
     Raises:
-        UsageError: There is no command `ray` to call.
+        UsageError: The command `ray` is not on PATH.
     """
     if shutil.which("ray") is None:
-        raise UsageError("ray must be a command on PATH, got none; activate its environment")
-    say_with_time(f"watching {cloud} for a spot notice to this machine, for Ray at {address}")
+        raise UsageError("the command ray must be on PATH, got none; activate its environment")
+    say_with_time(f"watching for a spot notice of {cloud} to this machine, for Ray at {address}")
     watch(CLOUDS[cloud](), address, say=say_with_time, pause_seconds=pause_seconds)
 
 
@@ -172,7 +172,7 @@ def say_with_time(line: str) -> None:
 def _request(
     url: str, headers: dict[str, str], *, method: str = "GET", timeout: float = 2.0
 ) -> tuple[str, str]:
-    """The text of an answer, and its entity tag."""
+    """Return the text of the response, and its entity tag."""
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
     with _OPENER.open(request, timeout=timeout) as answer:
         return answer.read().decode().strip(), answer.headers.get("ETag", "0")

@@ -1,4 +1,4 @@
-"""The Ray Tune trial: one whole lineage, reporting once per generation; and measuring alone."""
+"""The Ray Tune trial, which computes one whole lineage, and the tasks that train and measure."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialJob:
-    """What every trial of a sweep needs; small enough to travel with each."""
+    """What every trial of a sweep needs. It is pickled with each trial, so it must stay small."""
 
     store: Store
     lineages: Mapping[str, tuple[LineageConfig, DatasetCard]]
     evaluations: tuple[MetricsConfig, ...]
-    """What is measured beside each lineage's own metrics."""
+    """Metrics taken in addition to each lineage's own."""
     device: str
     images_on: ImagesOn
     num_threads: int
     member_resources: Mapping[str, float] | None = None
-    """What a further member reserves of the trial's placement group; None trains one at a time."""
+    """Resources of each further member in the placement group; None trains one at a time."""
     checkpoint_seconds: float
 
 
 def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
-    """Compute what is missing of the lineage that `config` names, reporting each generation."""
+    """Compute the missing generations of the lineage `config["lineage"]`, reporting each one."""
     lineage = str(config["lineage"])
     job.store.claims.inherit(config["silences"])
     run = start_run(lineage, job)
@@ -43,7 +43,7 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
         run.start_beside = member_starter(lineage, job, job.member_resources)
     for generation in run.generations():
         node = generation.node
-        # The lineage's own metrics come first: a later evaluation does not stand in their place.
+        # The lineage's own metrics take precedence over later evaluations.
         values = {k: v for record in generation.metrics[::-1] for k, v in record.values.items()}
         tune.report(
             {
@@ -61,10 +61,10 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
 def member_starter(
     lineage: str, job: TrialJob, resources: Mapping[str, float]
 ) -> Callable[["NodePlan"], None]:
-    """A function that trains a member of the lineage as a Ray task.
+    """Return a function that trains a member of the lineage as a Ray task.
 
-    The task runs in the trial's placement group. It claims its node as everybody does, so that one
-    that starts late, or dies, costs nothing: the trial trains what no task has begun.
+    The task runs in the trial's placement group and claims its node like any other worker. So a
+    task that starts late or dies does no harm: the trial trains members that no task has begun.
     """
     task = ray.remote(train_member).options(
         num_cpus=resources["cpu"], num_gpus=resources.get("gpu", 0), max_retries=0
@@ -83,13 +83,13 @@ def train_member(lineage: str, generation: int, member: int, job: TrialJob) -> N
 
 
 def measure_generation(lineage: str, generation: int, job: TrialJob) -> None:
-    """Compute what is missing of the metrics of a lineage's trained generation."""
+    """Compute the missing metrics of a trained generation."""
     start_run(lineage, job).measure(generation)
 
 
 def start_run(lineage: str, job: TrialJob) -> "LineageRun":
-    """A lineage of the job, ready to be computed in this process."""
-    # Set before CUDA starts: cuBLAS repeats itself only with a fixed workspace.
+    """Return a lineage of the job, ready to be computed in this process."""
+    # Set before CUDA starts, because cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
