@@ -191,7 +191,7 @@ def test_a_file_that_is_no_image_is_one_warning(folders, capsys):
         ({"images": np.zeros((3, 8, 8))}, "must be uint8 or float32, got 'float64'"),
         ({"images": np.zeros((3, 8, 8), np.float32)}, "must be uint8 like the reference, got"),
         ({"images": np.zeros((3, 8), np.uint8)}, "(N, H, W) with N at least 1 and C 1 or 3, got"),
-        ({"images": np.zeros((3, 9, 8), np.uint8)}, "must be 8x8x1 (height, width, channels) as"),
+        ({"images": np.zeros((3, 9, 8), np.uint8)}, "must be 8x8x1 (height, width, channels) like"),
         ({"labels": [0, 1]}, "must be 3 integers, got 'int64 of shape (2,)'"),
         ({"labels": [0, 1, -1]}, "must be at least 0, got -1"),
         ({"labels": [0, 1, 10]}, "must be below the number of the reference's classes (10)"),
