@@ -1,4 +1,4 @@
-"""`model evaluate`: reading generated and real images, and printing the metrics as a table.
+"""`model evaluate`: reads generated and real images, and formats the metrics as a table.
 
 Images come from a data set, from folders or from .npz files. They are not resized, cropped or
 reordered: it is an error if their shape or type differs from the reference.

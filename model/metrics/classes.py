@@ -154,9 +154,8 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
     requested, labels = np.unique(generated_labels, return_inverse=True)
-    predicted = np.full(
-        len(reference_labels), requested[0]
-    )  # right if only one class was requested
+    # A single requested class is all that the probe could predict.
+    predicted = np.full(len(reference_labels), requested[0])
     if len(requested) > 1:
         probe = fit_probe(comparison.generated, labels, num_classes=len(requested))
         predicted = requested[probe.predict(real.reference)]
