@@ -177,7 +177,7 @@ def test_any_other_error_is_a_bug_with_its_traceback_and_status_70(error, capsys
     said = capsys.readouterr().err
     assert said.startswith("Traceback (most recent call last):\n")
     assert f"{type(error).__name__}: {error}" in said
-    assert said.splitlines()[-1].startswith("This is a bug of collapse-sweep ")
+    assert said.splitlines()[-1].startswith("This is a bug in collapse-sweep ")
 
 
 def test_a_value_error_of_numpys_is_a_bug(capsys):

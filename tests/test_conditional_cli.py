@@ -191,8 +191,11 @@ def test_classes_without_names_are_numbers(checkpoint: Checkpoint) -> None:
             "sample {unconditional} --out {new} --sample.guidance 2",
             "sample.guidance must be 1 with model.family=gaussian, got 2.0",
         ),
-        ("sample {slashed} --out {new}", "class names must be names of folders for such an --out"),
-        ("sample {nameless} --out {new}", "must be a trained model of ours, got one that lacks"),
+        ("sample {slashed} --out {new}", "class names must be valid folder names for this --out"),
+        (
+            "sample {nameless} --out {new}",
+            "must be a model trained by this package, got one that lacks",
+        ),
         (
             "train --out {new}.safetensors --model.conditional --data.name flat",
             "model.conditional must be False for data without classes",

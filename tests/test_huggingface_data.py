@@ -115,7 +115,7 @@ def test_colour_after_a_grey_first_image_is_an_error(tmp_path: Path) -> None:
     grey, colour = noise(6, 6), noise(6, 6, 3)
     message = message_of(load_dataset, saved(make([grey, colour], {}), tmp_path / "grey"))
     assert message.startswith("image 1 (from 0) of ")
-    assert "must be grey as the other images are, got 'RGB'" in message
+    assert "must be grey like the other images, got 'RGB'" in message
     mixed = load_dataset(saved(make([colour, grey], {}), tmp_path / "colour"))
     np.testing.assert_array_equal(mixed.images[1], np.stack([grey] * 3))
 

@@ -284,7 +284,9 @@ def test_a_network_without_layers_is_a_one_line_error(tmp_path):
 
 def test_a_file_that_changed_after_it_was_hashed_is_refused(weights):
     """What is parsed is what the label names."""
-    with pytest.raises(ValueError, match=r"stand_in.pt must have SHA-256 0{64}, got .*; leave it"):
+    with pytest.raises(
+        ValueError, match=r"stand_in.pt must have SHA-256 0{64}, got .*; do not change it"
+    ):
         load_inception(weights, "0" * 64, "cpu")
 
 

@@ -99,7 +99,7 @@ def png_start(width: int, height: int) -> bytes:
 BROKEN = {
     "another size": (
         lambda folder: save(folder / "000001.png", (9, 8)),
-        "000001.png must be 8x8x1 (height, width, channels) as {owner} is, got 8x9x1",
+        "000001.png must be 8x8x1 (height, width, channels) like {owner}, got 8x9x1",
     ),
     "16 bits": (
         lambda folder: save(folder / "000002.png", (8, 8), "I;16"),
@@ -151,8 +151,8 @@ def test_a_file_in_colour_differs_from_a_grey_reference(folders, capsys):
     save(folders["broken"] / "000001.png", (8, 8), "RGB")
     error = error_of(capsys, "--images", folders["broken"], "--reference", folders["reference"])
     assert (
-        f"{folders['broken'] / '000001.png'} must be 8x8x1 (height, width, channels) as the "
-        "reference is, got 8x8x3"
+        f"{folders['broken'] / '000001.png'} must be 8x8x1 (height, width, channels) like "
+        "the reference, got 8x8x3"
     ) in error
 
 
@@ -161,8 +161,8 @@ def test_a_file_in_colour_makes_a_reference_rgb(folders, capsys):
     save(folders["broken"] / "000001.png", (8, 8), "RGB")
     error = error_of(capsys, "--images", folders["images"], "--reference", folders["broken"])
     assert (
-        f"{folders['images'] / '000000.png'} must be 8x8x3 (height, width, channels) as the "
-        "reference is, got 8x8x1"
+        f"{folders['images'] / '000000.png'} must be 8x8x3 (height, width, channels) like "
+        "the reference, got 8x8x1"
     ) in error
 
 
@@ -189,9 +189,9 @@ def test_a_file_that_is_no_image_is_one_warning(folders, capsys):
     [
         ({"pixels": [1]}, "must hold an array 'images', got ['pixels']"),
         ({"images": np.zeros((3, 8, 8))}, "must be uint8 or float32, got 'float64'"),
-        ({"images": np.zeros((3, 8, 8), np.float32)}, "must be uint8 as the reference is, got"),
+        ({"images": np.zeros((3, 8, 8), np.float32)}, "must be uint8 like the reference, got"),
         ({"images": np.zeros((3, 8), np.uint8)}, "(N, H, W) with N at least 1 and C 1 or 3, got"),
-        ({"images": np.zeros((3, 9, 8), np.uint8)}, "must be 8x8x1 (height, width, channels) as"),
+        ({"images": np.zeros((3, 9, 8), np.uint8)}, "must be 8x8x1 (height, width, channels) like"),
         ({"labels": [0, 1]}, "must be 3 integers, got 'int64 of shape (2,)'"),
         ({"labels": [0, 1, -1]}, "must be at least 0, got -1"),
         ({"labels": [0, 1, 10]}, "must be below the number of the reference's classes (10)"),
@@ -240,8 +240,8 @@ def test_eight_bits_are_not_compared_with_floats_of_any_range(folders, tmp_path,
     flags = {"images": floats, "train": floats, "reference": floats}
     words = ["--metrics.names", "memorization"]
     for wrong, message in (
-        (eight, f"images of {eight} must be float32 as the reference is, got 'uint8'"),
-        (folders["images"], f"--{flag} {folders['images']} must be float32 as the reference is"),
+        (eight, f"images of {eight} must be float32 like the reference, got 'uint8'"),
+        (folders["images"], f"--{flag} {folders['images']} must be float32 like the reference"),
     ):
         given = [w for k, v in (flags | {flag: wrong}).items() for w in (f"--{k}", v)]
         assert message in error_of(capsys, *given, *words)

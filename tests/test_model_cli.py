@@ -157,7 +157,7 @@ def test_a_damaged_state_is_not_resumed(tmp_path, capsys):
     interrupt(out)
     state_of(out).write_bytes(state_of(out).read_bytes()[:-1])
     assert run("train", "--out", out, *TRAIN_FLAGS) == 2
-    assert "must be a whole saved training, got a damaged one" in capsys.readouterr().err
+    assert "must be an intact saved training, got a damaged one" in capsys.readouterr().err
 
 
 def test_a_training_that_diverges_is_status_1_and_leaves_nothing(tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_only_as_many_images_as_asked_for_are_measured(images, capsys):
     assert run("evaluate", "--images", images, *flags) == 0
     streams = capsys.readouterr()
     assert "  50  " in streams.out
-    assert streams.err.splitlines()[0] == "warning: only the first 50 of 100 images count"
+    assert streams.err.splitlines()[0] == "warning: only the first 50 of 100 images are measured"
     assert streams.err.splitlines()[1].startswith("warning: fid/pixels should have more images")
 
 
@@ -327,7 +327,10 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("sample {new}.safetensors --out {new}", "CHECKPOINT must be an existing file"),
         ("sample {images} --out {new}", "CHECKPOINT must be an existing file"),
         ("sample {cut} --out {new}", "cut.safetensors must be a whole checkpoint of ours"),
-        ("sample {foreign} --out {new}", "foreign.safetensors must be a trained model of ours"),
+        (
+            "sample {foreign} --out {new}",
+            "foreign.safetensors must be a model trained by this package",
+        ),
         ("sample {weights} --out {images}", "--out must be new or an empty folder"),
         ("sample {weights} --out {images}/000000.png", "--out must be a new file"),
         ("sample {weights} --out {new}.jpg", "--out must be a folder, a .png or an .npz file"),
@@ -337,11 +340,11 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("evaluate --images {damaged}", "000000.png must be a readable image"),
         (
             "evaluate --images {images} --data.image-size 16",
-            "must be 16x16x1 (height, width, channels) as the reference is, got 8x8x1",
+            "must be 16x16x1 (height, width, channels) like the reference, got 8x8x1",
         ),
         (
             "evaluate --images {images} --data.name flower-crops --data.num-images 90",
-            "must be 8x8x3 (height, width, channels) as the reference is, got 8x8x1",
+            "must be 8x8x3 (height, width, channels) like the reference, got 8x8x1",
         ),
         ("evaluate --images {images} --data.split all", "data.split must leave a reference"),
         ("evaluate --images {images} --metrics.names kidd", "did you mean 'kid'?"),

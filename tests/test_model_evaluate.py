@@ -186,7 +186,7 @@ def test_of_class_folders_each_class_counts_in_proportion(tmp_path, capsys):
     reference = write_folder(tmp_path / "reference", REFERENCE)
     flags = ["--images", images, "--reference", reference, "--metrics.num-images", 60]
     assert run(*flags) == 0
-    said = "only 60 (the first of each class, in proportion) of 180 images count"
+    said = "only 60 (the first of each class, in proportion) of 180 images are measured"
     assert said in capsys.readouterr().err
     found = measured(capsys, *flags)
     ordered = by_class(TRAIN)

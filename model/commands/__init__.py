@@ -1,1 +1,1 @@
-"""The command `model`: its subcommands and what they share."""
+"""The subcommands of the command `model`, and code they share."""

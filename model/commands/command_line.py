@@ -1,7 +1,7 @@
-"""What the commands of our programs share: reading words, one-line errors and exit codes.
+"""Command lines of the programs: parsing of arguments, one-line errors and exit codes.
 
-Exit codes: 0 if all that was asked for is there; 1 if something is missing; 2 if the user must
-change the words, a file or a store; 70 for a bug of ours; 128 + n after signal n.
+Exit codes: 0 if every requested result exists; 1 if something is missing; 2 if the user must change
+the arguments, a file or a store; 70 for a bug in this package; 128 + n after signal n.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from model.values import parse_word
 
 DISTRIBUTION = "collapse-sweep"
 USAGE = 2
-"""Exit code of a user's mistake."""
+"""Exit code of a user error."""
 BUG = 70
-"""Exit code of a mistake of ours: EX_SOFTWARE of sysexits.h."""
+"""Exit code of a bug in this package: EX_SOFTWARE of sysexits.h."""
 METAVARS: dict[Any, str] = {
     int: "INT",
     float: "FLOAT",
@@ -38,7 +38,7 @@ METAVARS: dict[Any, str] = {
     float | None: "{None}|FLOAT",
     str | None: "{None}|STR",
 }
-"""Types whose words mean the same as a flag, on an axis and in ensemble.members."""
+"""Types whose values are written alike in flags, on axes and in ensemble.members."""
 
 WORDS = tyro.constructors.ConstructorRegistry()
 
@@ -47,7 +47,7 @@ WORDS = tyro.constructors.ConstructorRegistry()
 def word_rule(
     info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Have tyro read words as `parse_word` does."""
+    """Make tyro parse values with `parse_word`."""
     if info.type not in METAVARS:
         return None
 
@@ -55,7 +55,7 @@ def word_rule(
         try:
             return parse_word(words[0], info.type, "the value")
         except UsageError as error:
-            raise ValueError(str(error)) from None  # tyro says of which flag
+            raise ValueError(str(error)) from None  # tyro adds the flag
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -68,15 +68,15 @@ def word_rule(
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: a dataclass whose docstring is its help and whose fields are its options."""
+    """A command: a dataclass whose docstring is its help text and whose fields are its options."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
-        """The words for tyro, and what the options are by default if not what their fields say."""
+        """Return the arguments for tyro, and defaults that replace those of the fields, or None."""
         return list(args), None
 
     def run(self, args: Sequence[str]) -> int:
-        """Do the command's work, and return the exit code; `args` are the words it was read from.
+        """Run the command and return its exit code; `args` are the arguments it was parsed from.
 
         Raises:
             OneLineError: The user must change something.
@@ -93,14 +93,14 @@ class Program:
     commands: Mapping[str, type[Command]]
 
     def run(self, args: Sequence[str]) -> int:
-        """Run the command that the words ask for, and return the exit code.
+        """Run the command that the arguments name, and return the exit code.
 
-        A user's mistake is one line on stderr, as a warning is, and a mistake of ours a traceback.
-        A reader of stdout that has seen enough is no error.
+        A user error prints one line to stderr, as a warning does; a bug prints a traceback. It is
+        not an error if the reader of stdout closes it early.
         """
         try:
             with warnings.catch_warnings():
-                # Documented as replaceable, but typed as one function.
+                # The documentation allows replacing showwarning; its type does not.
                 warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
                 code = self._run(list(args))
             sys.stdout.flush()
@@ -128,7 +128,7 @@ class Program:
         name, words = (args[0], args[1:]) if args else ("", [])
         kind = self.commands.get(name)
         try:
-            if kind is None:  # help, completion, or words that tyro will not understand
+            if kind is None:  # help, completion, or arguments that tyro rejects
                 parse(self._any_command(), args, prog=self.name, description=self.description)
                 return 0
             ready, default = kind.prepare(words)
@@ -139,7 +139,7 @@ class Program:
         return command.run(words)
 
     def _any_command(self) -> Any:
-        """The type of a command that is chosen by name, with the first sentence of its help."""
+        """The type for choosing a command by name; each is described by its first paragraph."""
         kinds: list[Any] = []
         for name, command in self.commands.items():
             kind: Any = command
@@ -151,11 +151,11 @@ class Program:
 def parse(
     kind: Any, args: Sequence[str], *, prog: str, description: str, default: Any = None
 ) -> Any:
-    """Read words with tyro, which prints help and boxes about words that it cannot read.
+    """Parse arguments with tyro, which prints help, or a box if it cannot parse them.
 
     Raises:
-        OneLineError: A value that was read breaks a rule.
-        SystemExit: Something was printed; its code is 2 for a box.
+        OneLineError: A parsed value is not valid.
+        SystemExit: Help or a box was printed; the code is 2 for a box.
     """
     box = io.StringIO()
     try:
@@ -169,7 +169,7 @@ def parse(
                 registry=WORDS,
             )
     except SystemExit as stop:
-        # tyro makes a box of every ValueError; one of our checks is a line instead.
+        # tyro prints a box for every ValueError; those of our checks become one line instead.
         error: BaseException | None = stop
         while error is not None:
             if isinstance(error, OneLineError):
@@ -180,8 +180,8 @@ def parse(
 
 
 def help_text(kind: type[Command]) -> str:
-    """A command's docstring, wrapped to the terminal; tyro only keeps line breaks before blanks."""
-    width = max(shutil.get_terminal_size().columns, 20)  # a terminal may say 0
+    """A command's docstring, wrapped to the terminal: tyro joins lines that are not indented."""
+    width = max(shutil.get_terminal_size().columns, 20)  # a terminal may report 0
     wrapper = textwrap.TextWrapper(width - 1, break_long_words=False, break_on_hyphens=False)
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
     lines = [p if p.startswith(" ") else wrapper.fill(p) for p in paragraphs]
@@ -197,7 +197,7 @@ def _complain(message: str) -> int:
 def _report(error: Exception) -> int:
     traceback.print_exception(error)
     print(
-        f"\nThis is a bug of {DISTRIBUTION} {version(DISTRIBUTION)}; "
+        f"\nThis is a bug in {DISTRIBUTION} {version(DISTRIBUTION)}; "
         "please report it with this traceback.",
         file=sys.stderr,
     )
@@ -212,7 +212,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a warning that is meant for users without the place in the code that gave it."""
+    """Print a warning; omit its location in the code if it is meant for users."""
     if category is UserWarning:
         text = f"warning: {message}\n"
     else:

@@ -1,7 +1,7 @@
-"""Images to measure and the real ones they are measured against, and the numbers as a table.
+"""`model evaluate`: reads generated and real images, and formats the metrics as a table.
 
-Images come from a data set, from folders or from .npz files. Nothing is resized, cropped or
-reordered: images that differ from the reference in form are an error.
+Images come from a data set, from folders or from .npz files. They are not resized, cropped or
+reordered: it is an error if their shape or type differs from the reference.
 """
 
 import warnings
@@ -25,65 +25,65 @@ from model.errors import MissingFileError, UsageError
 from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
-"""Class names that an error lists at most."""
+"""Maximum number of class names in an error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
-    """What all images of a comparison share, and whose it is."""
+    """Shape and type that all images of a comparison share, and texts for errors."""
 
     shape: tuple[int, ...]
     """(C, H, W)."""
     dtype: np.dtype
     """uint8 or float32."""
     bounded: bool = True
-    """Pixels lie in [0, 1] (in unit scale) by their nature."""
+    """Whether pixels are confined to [0, 1] (in unit scale)."""
     owner: str = "the reference"
     way_out: str = "images are compared as they are, never resized"
 
     def check_shape(self, source: object, shape: tuple[int, ...]) -> None:
-        """Raise UsageError, which tells both shapes, unless a file's images have this one."""
+        """Raise UsageError, which names both shapes, unless a file's images have this shape."""
         if tuple(shape) != tuple(self.shape):
             wanted, got = ("x".join(map(str, (H, W, C))) for C, H, W in (self.shape, shape))
             raise UsageError(
-                f"{source} must be {wanted} (height, width, channels) as {self.owner} is, "
+                f"{source} must be {wanted} (height, width, channels) like {self.owner}, "
                 f"got {got}; {self.way_out}"
             )
 
     def check_dtype(self, source: object, dtype: np.dtype) -> None:
-        """Raise UsageError unless images are of this type, or 8-bit ones that can be scaled."""
+        """Raise UsageError unless images have this type, or are 8-bit and can be scaled to it."""
         if dtype != self.dtype and not (self.bounded and dtype == np.uint8):
             raise UsageError(
-                f"{source} must be {self.dtype} as {self.owner} is, got {str(dtype)!r}; "
+                f"{source} must be {self.dtype} like {self.owner}, got {str(dtype)!r}; "
                 f"give an .npz file of {self.dtype}"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
-    """All images of a folder or file, and their classes if it tells them."""
+    """All images of a folder or file, and their classes if known."""
 
     images: np.ndarray
     """(N, C, H, W) uint8 or float32."""
     labels: np.ndarray | None
     """(N,) int64, or None."""
     class_names: tuple[str, ...]
-    """Empty if labels are bare numbers, or there are none."""
+    """Empty if there are no labels, or they have no names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """The real images of an evaluation, and the form that generated ones must have."""
+    """The real images of an evaluation, and the form that generated images must have."""
 
     real: RealImages
     form: Form
 
 
 def load_reference(config: DataConfig, *, with_train: bool) -> Reference:
-    """The held-out images of a data set and, on request, its train pool.
+    """Load the held-out images of a data set and, with `with_train`, its training images.
 
     Raises:
-        UsageError: As load_dataset, or the split leaves too small a reference.
+        UsageError: As load_dataset, or the reference has fewer than two images.
     """
     data = load_dataset(config)
     if len(data.reference) < 2:
@@ -104,19 +104,19 @@ def load_reference(config: DataConfig, *, with_train: bool) -> Reference:
 
 
 def read_reference(path: Path, train: Path | None) -> Reference:
-    """All images of a folder or .npz file as the reference, and of another as training images.
+    """Read the reference from a folder or .npz file, and training images from another.
 
     Raises:
         UsageError: As read_images, or the two differ in form or classes.
     """
-    found = read_images(path, flag="--reference")
-    dtype = found.images.dtype
-    form = Form(shape=found.images.shape[1:], dtype=dtype, bounded=dtype == np.uint8)
+    held_out = read_images(path, flag="--reference")
+    dtype = held_out.images.dtype
+    form = Form(shape=held_out.images.shape[1:], dtype=dtype, bounded=dtype == np.uint8)
     trained = None if train is None else read_images(train, flag="--train", form=form)
-    names = _common_names(found, trained, f"{path} and {train}")
+    names = _common_names(held_out, trained, f"{path} and {train}")
     real = RealImages(
-        reference=found.images,
-        reference_labels=match_labels(found, names, flag="--reference"),
+        reference=held_out.images,
+        reference_labels=match_labels(held_out, names, flag="--reference"),
         train=None if trained is None else trained.images,
         train_labels=None if trained is None else match_labels(trained, names, flag="--train"),
         class_names=names,
@@ -127,25 +127,25 @@ def read_reference(path: Path, train: Path | None) -> Reference:
 def read_generated(
     path: Path, reference: Reference, *, num_images: int | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images to measure, of the reference's form, and the classes that were requested.
+    """Read the images to measure, which must have the reference's form, and their classes.
 
     Args:
-        path: As of read_images.
+        path: As for read_images.
         reference: The real images.
-        num_images: How many are measured; None takes as many as the reference has, or fewer.
+        num_images: Number of images to measure; None takes at most as many as the reference has.
 
     Returns:
-        (N, C, H, W) images of the reference's type; (N,) int64 numbers of the reference's classes,
-        or None if the images, or those of the reference, have no classes.
+        (N, C, H, W) images of the reference's type; (N,) int64 indices of the reference's classes,
+        or None if the images or the reference have no classes.
 
     Raises:
-        UsageError: As read_images, there are fewer images than num_images, or a class is none of
+        UsageError: As read_images, there are fewer images than num_images, or a class is not among
             the reference's.
     """
-    found = read_images(path, flag="--images", form=reference.form)
+    generated = read_images(path, flag="--images", form=reference.form)
     names = reference.real.class_names
-    labels = match_labels(found, names, flag="--images") if names else None
-    total = len(found.images)
+    labels = match_labels(generated, names, flag="--images") if names else None
+    total = len(generated.images)
     if num_images is not None and num_images > total:
         raise UsageError(
             f"metrics.num_images must be at most the number of images ({total}), got {num_images}; "
@@ -153,30 +153,30 @@ def read_generated(
         )
     count = min(total, len(reference.real.reference)) if num_images is None else num_images
     if count == total:
-        return found.images, labels
+        return generated.images, labels
     first = f"the first {count:,}"
-    if found.labels is not None:
+    if generated.labels is not None:
         first = f"{count:,} (the first of each class, in proportion)"
-    warnings.warn(f"only {first} of {total:,} images count", stacklevel=1)
-    chosen = first_images(count, total, found.labels)
-    return found.images[chosen], None if labels is None else labels[chosen]
+    warnings.warn(f"only {first} of {total:,} images are measured", stacklevel=1)
+    chosen = first_images(count, total, generated.labels)
+    return generated.images[chosen], None if labels is None else labels[chosen]
 
 
 def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
-    """Images of a folder of image files, by name, or of the array `images` of an .npz file.
+    """Read the images of a folder, sorted by name, or of the array `images` of an .npz file.
 
-    They are found and decoded as those of the data sets folder and npz. Sub-folders are classes,
-    as are the arrays `labels` and `class_names` of a file.
+    Files are read as for the data sets folder and npz. Classes are sub-folders, or the arrays
+    `labels` and `class_names` of an .npz file.
 
     Args:
         path: The folder or file.
-        flag: Its name in errors.
-        form: What the images must be; None takes the form of the first. 8-bit images become floats
-            in [0, 1] for float32.
+        flag: The flag that names the path, for errors.
+        form: The form that images must have; None takes that of the first image. For float32,
+            8-bit images become floats in [0, 1].
 
     Raises:
-        UsageError: There is no such folder or file, there are fewer than two images, a file is
-            damaged or no image, or an image differs.
+        UsageError: The folder or file does not exist, there are fewer than two images, a file is
+            damaged or not an image, or an image has another form.
     """
     path = path.expanduser()
     if path.suffix == ".npz" and path.is_file():
@@ -199,7 +199,7 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
 
 
 def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None) -> np.ndarray:
-    """(N, C, H, W) uint8; grey files among others in colour become RGB, as in training."""
+    """Decode to (N, C, H, W) uint8; if any file has colour, grey ones become RGB as in training."""
     if folder.parts is not None:
         raise UsageError(
             f"{flag} must be the images of one split, got those of several in {str(path)!r}; "
@@ -220,10 +220,10 @@ def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None
 
 
 def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tuple[str, ...]:
-    """The class names of the real images, in the reference's order; empty if none has classes.
+    """The class names of the real images, in the reference's order; empty if there are no classes.
 
     Raises:
-        UsageError: Both have names, and not the same.
+        UsageError: Both have class names, and they differ.
     """
     labelled = [s for s in (reference, train) if s is not None and s.labels is not None]
     named = [s.class_names for s in labelled if s.class_names]
@@ -240,10 +240,10 @@ def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tu
 
 
 def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.ndarray | None:
-    """A set's labels as (N,) int64 numbers of the classes `names`; None if it has none.
+    """A set's labels as (N,) int64 indices into the class names `names`; None if it has none.
 
     Raises:
-        UsageError: A class that has images is none of them.
+        UsageError: A class with images is not among `names`.
     """
     if found.labels is None:
         return None
@@ -267,19 +267,19 @@ def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.nd
 
 
 def first_images(count: int, num_images: int, labels: np.ndarray | None = None) -> np.ndarray:
-    """Ascending indices of the `count` images that are measured: the first ones.
+    """Ascending indices of the first `count` images.
 
-    With labels the first ones of each class, so that each keeps its share: a folder is sorted by
-    class, and its first images would be of its first classes only.
+    With labels, these are the first images of each class in proportion to its share: a folder is
+    sorted by class, so its first images would all be of its first classes.
 
     Args:
         count: At most num_images.
-        num_images: How many there are.
+        num_images: Number of images to choose from.
         labels: (num_images,) int64, or None.
     """
     if labels is None:
         return np.arange(count)
-    place = np.empty(num_images)  # of an image within its class, in (0, 1)
+    place = np.empty(num_images)  # position of an image within its class, in (0, 1)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
@@ -287,11 +287,11 @@ def first_images(count: int, num_images: int, labels: np.ndarray | None = None) 
 
 
 def table_lines(found: Evaluation, class_names: tuple[str, ...] = ()) -> list[str]:
-    """Each number beside its standard error and its numbers of images; below, those of classes.
+    """Lines of a table of metrics and standard errors, then of one by class if there is any.
 
     Args:
-        found: The numbers.
-        class_names: The order of the classes.
+        found: The metrics.
+        class_names: Classes in the order of their rows.
     """
     lines = columns(value_rows(found))
     if by_class := class_rows(found, class_names):
@@ -300,7 +300,7 @@ def table_lines(found: Evaluation, class_names: tuple[str, ...] = ()) -> list[st
 
 
 def value_rows(found: Evaluation) -> list[list[str]]:
-    """A head, and a row for each number; `<metric>_se` is a column, without its metric a row."""
+    """A header, and a row per number; `<metric>_se` is a column, or a row without its metric."""
     rows = [["metric", "value", "se", "images", "reference"]]
     if found.num_train:
         rows[0].append("train")
@@ -317,12 +317,12 @@ def value_rows(found: Evaluation) -> list[list[str]]:
 
 
 def without_train(metric: str) -> bool:
-    """Whether a number has the name of a metric that needs no training images."""
+    """Whether `metric` is a metric that needs no training images."""
     return metric in METRICS and "train" not in METRICS[metric].needs
 
 
 def class_rows(found: Evaluation, class_names: tuple[str, ...]) -> list[list[str]]:
-    """A head, and a row for each class that has numbers; empty if none has."""
+    """A header, and a row for each class that has numbers; empty if no class has any."""
     keys = [key for key, numbers in found.classes.items() if numbers]
     rows = []
     for name in class_names:
@@ -333,7 +333,7 @@ def class_rows(found: Evaluation, class_names: tuple[str, ...]) -> list[list[str
 
 
 def columns(rows: list[list[str]]) -> list[str]:
-    """Rows of words as lines, the first column flush left and the others flush right."""
+    """Format rows as lines, the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *rest in rows:

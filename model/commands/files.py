@@ -1,4 +1,4 @@
-"""Files that the command `model` writes: whole or not at all, and never over existing ones."""
+"""Files that the command `model` writes: atomically, and without replacing existing --out files."""
 
 import hashlib
 import json
@@ -14,12 +14,13 @@ from model.errors import UsageError, writing
 
 
 def check_new(path: Path, *, folder: bool = False) -> None:
-    """Make sure that a command's --out can be written, before any work is done for it.
+    """Check that a command's --out can be written, before any work is done.
 
-    Its parent folder is made if it is missing.
+    Its parent folder is created if it is missing.
 
     Raises:
-        UsageError: It exists (an empty folder may, with `folder`), or its place cannot be written.
+        UsageError: The path exists (except, with `folder`, as an empty folder), or its parent
+            folder is not writable.
     """
     is_empty_folder = path.is_dir() and not any(path.iterdir())
     if path.exists() and not (folder and is_empty_folder):
@@ -38,7 +39,7 @@ def check_new(path: Path, *, folder: bool = False) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees nothing (or the old one) or the whole of it."""
+    """Write a file atomically: readers see either the old state or the complete new file."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with writing(path), temporary.open("wb") as file:
@@ -51,9 +52,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write a new folder of files (name, content); it appears when all of them are there.
+    """Write a new folder of files (name, content), which appears once all files are written.
 
-    A name may begin with sub-folders, as in 7/000000.png.
+    A name may have one sub-folder, as in 7/000000.png.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -70,7 +71,7 @@ def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 class StateFile:
-    """A running training's saved state in a file (model.job.Scratch).
+    """The saved state of a running training, in a file (model.job.Scratch).
 
     The file begins with a line of JSON: the settings it belongs to, and the SHA-256 of the rest.
     """
@@ -83,7 +84,7 @@ class StateFile:
         """The saved state, or None.
 
         Raises:
-            UsageError: The file is damaged, or of a training with other settings.
+            UsageError: The file is damaged, or belongs to a training with other settings.
         """
         if not self.path.exists():
             return None
@@ -96,7 +97,7 @@ class StateFile:
             saved, digest = {}, None
         if hashlib.sha256(state).hexdigest() != digest:
             raise UsageError(
-                f"{self.path} must be a whole saved training, got a damaged one; {way_out}"
+                f"{self.path} must be an intact saved training, got a damaged one; {way_out}"
             )
         for name in sorted(saved.keys() | self._settings.keys()):
             old, new = saved.get(name), self._settings.get(name)
@@ -108,10 +109,10 @@ class StateFile:
         return state
 
     def save(self, data: bytes) -> None:
-        """Keep a state in the place of the last one."""
+        """Save a state, replacing the previous one."""
         header = {"settings": self._settings, "sha256": hashlib.sha256(data).hexdigest()}
         write_file(self.path, json.dumps(header, sort_keys=True).encode() + b"\n" + data)
 
     def remove(self) -> None:
-        """Delete the file, if there is one."""
+        """Delete the file if it exists."""
         self.path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""`model sample`: images into a folder of PNGs, one sheet, or an .npz with the exact pixels.
+"""`model sample`: writes images as a folder of PNGs, as one sheet, or as exact pixels in an .npz.
 
-Images of chosen classes lie in class folders, rows of the sheet, or beside an array of labels.
+Images of chosen classes go into class folders, into rows of the sheet, or get an array of labels.
 """
 
 import io
@@ -15,19 +15,19 @@ from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
 
 PNG_NAME = "{:06d}.png"
-"""Name of image i in a folder of images."""
+"""File name of image i in a folder of images."""
 
 
 def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> None:
-    """Write images: a sheet for .png, exact pixels for .npz, else a folder with a PNG for each.
+    """Write images: a sheet for .png, exact pixels for .npz, otherwise a folder of PNGs.
 
     Args:
         out: Must not exist, or be an empty folder.
-        parts: (N, C, H, W) uint8 or float32, drawn while they are written.
-        bounded: Whether pixels lie in [0, 1] (in unit scale), so that a PNG can show them.
+        parts: Batches of (N, C, H, W) uint8 or float32 images, generated while they are written.
+        bounded: Whether pixels are confined to [0, 1] (in unit scale), which PNGs require.
 
     Raises:
-        UsageError: Images without a fixed range cannot be PNGs.
+        UsageError: PNGs were requested for images without a fixed range.
     """
     if out.suffix == ".npz":
         file = io.BytesIO()
@@ -43,7 +43,7 @@ def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> No
 
 
 def check_range(out: Path, *, bounded: bool) -> None:
-    """Raise UsageError if images without a fixed range would become PNGs."""
+    """Raise UsageError if images without a fixed range would be written as PNGs."""
     if not bounded and out.suffix != ".npz":
         raise UsageError(
             f"--out must end in .npz for images without a fixed range of pixels, got {str(out)!r}"
@@ -51,14 +51,14 @@ def check_range(out: Path, *, bounded: bool) -> None:
 
 
 def check_class_folders(out: Path, names: Sequence[str]) -> None:
-    """Raise UsageError if classes become folders and one has a name that no folder can have."""
+    """Raise UsageError if classes become folders and a class name is not a valid folder name."""
     if out.suffix in (".npz", ".png"):
         return
     for name in names:
         good = name and not name.startswith(".") and not set(name) & set("/\\\0")
         if not good:
             raise UsageError(
-                f"class names must be names of folders for such an --out, got {name!r}; "
+                f"class names must be valid folder names for this --out, got {name!r}; "
                 "let --out end in .npz"
             )
 
@@ -93,7 +93,7 @@ def write_class_images(
 
 
 def class_sheet(rows: Sequence[np.ndarray]) -> bytes:
-    """A PNG with a row for each class, (N, C, H, W) images; shorter rows end in black cells."""
+    """A PNG with a row of (N, C, H, W) images per class; shorter rows are padded with black."""
     columns = max(len(row) for row in rows)
     cells = np.zeros((len(rows), columns, *rows[0].shape[1:]), np.uint8)
     for number, row in enumerate(rows):
@@ -102,7 +102,7 @@ def class_sheet(rows: Sequence[np.ndarray]) -> bytes:
 
 
 def sheet(images: np.ndarray) -> bytes:
-    """(N, C, H, W) images as a PNG of about as many rows as columns, without gaps."""
+    """(N, C, H, W) images as a PNG grid of about as many rows as columns, without gaps."""
     return encode_png(tile(to_bytes(images), math.ceil(math.sqrt(len(images)))))
 
 

@@ -1,6 +1,6 @@
-"""`model train`: a model trained into a file, and such files read again; prints nothing.
+"""`model train`: trains one model, and reads the files of trained models. Prints nothing.
 
-A model trained in this way is the V_1 of a lineage of the same settings and seed.
+A model trained in this way equals V_1 of a lineage with the same settings and seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,26 +33,26 @@ CHECKPOINT_SETTINGS = {"family", "model", "shape", "dtype", "bounded", "precisio
 
 
 def first_seed(seed: int) -> Seed:
-    """The seed of generation 1 and its only member, as in a lineage of that seed."""
+    """The seed of generation 1 and its only member, as in a lineage with this seed."""
     return (seed, 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Length:
-    """How long a training will be."""
+    """Length of a training."""
 
     num_steps: int | None
     """None if the family is not trained in steps."""
     images_seen: int
     views_per_image: float
     ema_init_left: float | None
-    """Share of the averaged weights' initial value left at the end; None as num_steps."""
+    """Share of the initial weights that remains in the EMA at the end; None like num_steps."""
 
 
 def plan_length(
     num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
 ) -> Length:
-    """The length of a training on `num_images`; raises UsageError if they are too few."""
+    """The length of a training on `num_images`; raises UsageError if there are too few."""
     if not facts_of(model.family).iterative:
         return Length(
             num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
@@ -70,7 +70,7 @@ def plan_length(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """A model to be trained on a data set's train pool."""
+    """A model to train on the training images of a data set."""
 
     data: DataConfig
     model: ModelConfig
@@ -82,7 +82,7 @@ class Training:
     images_on: ImagesOn = "auto"
 
     def state_file(self, path: Path, data: Dataset) -> StateFile:
-        """Where the running training is kept: its settings are those that change its numbers."""
+        """The state file of the training; its settings are those that affect the result."""
         settings = {
             f"{part}.{name}": value
             for part in ("data", "model", "train")
@@ -92,19 +92,19 @@ class Training:
         return StateFile(path, settings | own | {"data.fingerprint": data.fingerprint})
 
     def fit(self, data: Dataset, state: StateFile, progress: Callable[[Progress], None]) -> Fit:
-        """Train, from where `state` left off.
+        """Train, resuming from `state`.
 
         Raises:
-            UsageError: The settings do not fit the data, or the saved state is of other settings.
+            UsageError: The settings do not fit the data, or the state belongs to other settings.
             Diverged: The loss is not finite.
         """
-        state.load()  # a state of other settings is an error for every family
+        state.load()  # raises if the state has other settings, whatever the family
         images = data.images[data.train]
         check_labelled(self.model, data)
         length = plan_length(len(images), self.model, self.train, image_size=self.data.image_size)
         score = None
         if self.train.select == "best_kid":
-            # The same sampler and extractor as a lineage has by default.
+            # The default sampler and extractor of a lineage.
             score = validation_score(
                 data.images[data.validation],
                 SampleConfig(),
@@ -132,7 +132,7 @@ class Training:
         return family_of(self.model.family).fit(images, labels, job)
 
     def labels(self, data: Dataset, indices: np.ndarray) -> np.ndarray | None:
-        """(N,) int64 classes of some of the images; None for an unconditional model."""
+        """(N,) int64 classes of the images at `indices`; None for an unconditional model."""
         return data.labels[indices] if self.model.conditional and data.labels is not None else None
 
 
@@ -145,17 +145,18 @@ def check_labelled(model: ModelConfig, data: Dataset) -> None:
 
 
 def use_device(device: str, threads: int) -> None:
-    """Set torch's threads; raises UsageError for a GPU that is not there."""
+    """Set the number of torch's threads; raises UsageError if there is no GPU for cuda."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device must be cpu on a machine without a CUDA GPU, got 'cuda'")
     torch.set_num_threads(threads)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A trained model's file.
+    """Read the file of a trained model.
 
     Raises:
-        UsageError: It is missing, damaged, or not a model of ours.
+        UsageError: The file is damaged, or was not written by `model train` or a sweep.
+        MissingFileError: The file does not exist.
     """
     if not path.is_file():
         raise MissingFileError(
@@ -169,24 +170,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not missing and checkpoint.settings["model"].get("conditional"):
         missing = {"num_classes", "class_names"} - set(checkpoint.settings)
     if missing or checkpoint.family not in FAMILIES:
-        lacks = ", ".join(sorted(missing)) or f"no family of {', '.join(FAMILIES)}"
-        raise UsageError(f"{path} must be a trained model of ours, got one that lacks {lacks}")
+        lacks = ", ".join(sorted(missing)) or f"a family of {', '.join(FAMILIES)}"
+        raise UsageError(
+            f"{path} must be a model trained by this package, got one that lacks {lacks}"
+        )
     return checkpoint
 
 
 def class_names_of(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Names of a conditional model's classes: their numbers if they have no names."""
+    """Names of a conditional model's classes, or their numbers if they have no names."""
     named = checkpoint.settings["class_names"]
     return tuple(named or map(str, range(checkpoint.settings["num_classes"])))
 
 
 def chosen_classes(words: Sequence[str], checkpoint: Checkpoint) -> list[int]:
-    """The classes that --classes names, or all if it names none.
+    """Indices of the classes that --classes names, or of all classes if it names none.
 
-    A word of digits is a class's number unless some class has a number as its name.
+    A word of digits is a class's number, unless the name of some class is a number.
 
     Raises:
-        UsageError: The model is unconditional, a word is no class, or a class is named twice.
+        UsageError: The model is unconditional, a word is not a class, or a class is named twice.
     """
     if not checkpoint.settings["model"].get("conditional"):
         if words:
@@ -198,7 +201,7 @@ def chosen_classes(words: Sequence[str], checkpoint: Checkpoint) -> list[int]:
     numbers = [] if any(name.isdecimal() for name in names) else list(map(str, range(len(names))))
     for word in words:
         check_choice("--classes", word, [*names, *(word for word in numbers if word in words)])
-    found = [numbers.index(w) if w in numbers else names.index(w) for w in words]
-    if len(set(found)) < len(found):
+    chosen = [numbers.index(w) if w in numbers else names.index(w) for w in words]
+    if len(set(chosen)) < len(chosen):
         raise UsageError(f"--classes must name each class once, got {' '.join(words)!r}")
-    return found or list(range(len(names)))
+    return chosen or list(range(len(names)))

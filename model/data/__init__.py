@@ -1,1 +1,1 @@
-"""Real images: data sets, how they are read, and how they are split."""
+"""Real images: data sets, their readers and their splits."""

@@ -1,7 +1,7 @@
-"""Real images in memory: a data set loaded, split and named, or described without loading it.
+"""Data sets of real images: loaded and split, or described without loading them.
 
-A plan must answer at once, so each data set is a pair of functions: one tells what can be known
-without its pixels, one makes the pixels.
+A plan must not wait for pixels, so each data set is a pair of functions: one returns what is known
+without its pixels, and one loads the pixels.
 """
 
 import hashlib
@@ -22,31 +22,31 @@ from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import check_choice
 
 OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
-"""Settings that some data sets have no use for."""
+"""Settings that have no effect for some data sets."""
 
 DATASETS_VERSION = 1
-"""Raised whenever the same settings begin to make other arrays; part of dataset_key."""
+"""Part of dataset_key. Raise it whenever the same settings produce different arrays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A data set in memory: all its images, and disjoint indices of those that train and judge."""
+    """A data set in memory: all its images, and disjoint indices of its splits."""
 
     name: str
     images: np.ndarray
-    """(N, C, H, W) uint8 or float32: all of them, including those that the split leaves out."""
+    """(N, C, H, W) uint8 or float32: all images, including those that are in no split."""
     labels: np.ndarray | None
     """(N,) int64 classes, or None."""
     class_names: tuple[str, ...]
     """Empty if the data have no labels."""
     train: np.ndarray
-    """int64 indices of the train pool, in the order of a seeded permutation."""
+    """int64 indices of the training images, in the order of a seeded permutation."""
     reference: np.ndarray
-    """int64 indices of the held-out images that every metric is taken against."""
+    """int64 indices of the held-out images that metrics compare with."""
     validation: np.ndarray
     """int64 indices of the images that may select a checkpoint."""
     bounded: bool
-    """Pixels lie in [0, 1] (in unit scale) by their nature; False for float32 from npz."""
+    """Whether pixels are confined to [0, 1] (in unit scale); False for float32 from npz."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything but the name; computed anew at every call."""
+        """SHA-256 (hex) of everything except the name; recomputed on every access."""
         digest = hashlib.sha256()
         arrays = [self.images, self.labels, self.train, self.reference, self.validation]
         head = {
@@ -76,7 +76,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What is known of a data set without loading it."""
+    """What is known about a data set without loading it."""
 
     name: str
     num_images: int
@@ -86,7 +86,7 @@ class Description:
     """uint8 or float32."""
     bounded: bool
     class_names: tuple[str, ...] | None
-    """Empty if the data have no labels, None if only loading tells the names."""
+    """Empty if the data have no labels, None if the names are known only after loading."""
     num_classes: int
     """0 if the data have no labels."""
     num_train: int
@@ -94,31 +94,31 @@ class Description:
     num_validation: int
     train_class_counts: tuple[int, ...] | None
     reference_class_counts: tuple[int, ...] | None
-    """None if the data have no labels, or if only loading tells them."""
+    """None if the data have no labels, or if the counts are known only after loading."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loader:
-    """A kind of data set: its contents without pixels, and its (N, C, S, S) pixels with them."""
+    """A kind of data set: how to describe it, and how to load its (N, C, S, S) pixels."""
 
     describe: Callable[[DataConfig], Contents]
     load: Callable[[DataConfig], tuple[np.ndarray, Contents]]
     takes: tuple[str, ...] = ()
     """Which of OPTIONAL_FIELDS have an effect."""
     parts: tuple[int, ...] | None = ()
-    """Its official splits; None if only the files tell: then its functions check data.split."""
+    """Its official splits; None if they depend on files: its functions check data.split then."""
     files: Callable[[DataConfig], list[Path]] | None = None
-    """The user's own files under data.path, which belong to the key."""
+    """The user's files under data.path, which are part of the key."""
     on_hub: bool = False
-    """Whether a data.path that is no folder is a name, the same in every folder."""
+    """Whether a data.path that is not a folder is a name on the Hugging Face hub."""
 
 
 def load_dataset(config: DataConfig) -> Dataset:
     """Load, resize and split a data set.
 
     Raises:
-        UsageError: For settings or files that do not fit; the message names the field or file.
-        FileNotFoundError: Where data.path is missing, or the data cannot be downloaded.
+        UsageError: A setting or file is not valid; the message names the field or file.
+        FileNotFoundError: data.path does not exist, or the data cannot be downloaded.
     """
     images, contents = _loader(config).load(config)
     splits = split_images(config, len(images), labels=contents.labels, parts=contents.parts)
@@ -135,10 +135,10 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def describe(config: DataConfig) -> Description:
-    """Say what load_dataset would give, without loading pixels or importing torch or sklearn.
+    """Describe what load_dataset would return, without loading pixels, torch or sklearn.
 
     Raises:
-        ValueError, FileNotFoundError: As load_dataset, for what can be known without pixels.
+        UsageError, FileNotFoundError: As load_dataset, for what is known without pixels.
     """
     contents = _loader(config).describe(config)
     N = contents.num_images
@@ -162,13 +162,13 @@ def describe(config: DataConfig) -> Description:
 
 
 def dataset_key(config: DataConfig) -> str:
-    """Name of the prepared arrays: 16 hex digits of the SHA-256 of the settings that make them.
+    """Name of the prepared arrays: 16 hex digits of the SHA-256 of the settings that produce them.
 
-    For the user's own data the files' names, sizes and modification times enter too.
+    For the user's own data, the names, sizes and modification times of the files are included.
     """
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **asdict(config)}
-    for field in fields(config):  # one added later leaves old keys as they are
+    for field in fields(config):  # a field added later must not change existing keys
         if (
             "key_default" in field.metadata
             and settings[field.name] == field.metadata["key_default"]
@@ -196,7 +196,7 @@ def _class_counts(
 
 
 def _loader(config: DataConfig) -> Loader:
-    """The data set's entry in DATASETS, once the settings are known to fit it."""
+    """The data set's entry in DATASETS, after checking that the settings are valid for it."""
     check_choice("data.name", config.name, DATASETS)
     loader = DATASETS[config.name]
     if loader.parts is not None:
@@ -245,4 +245,4 @@ DATASETS: dict[str, Loader] = {
         files=own_images.npz_files,
     ),
 }
-"""Data set by data.name; adding one is a pair of functions and an entry here."""
+"""Data sets by data.name. To add one, write a pair of functions and add them here."""

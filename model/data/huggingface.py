@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub by name, or as its package `datasets` saved them to a folder.
+"""Data sets of the Hugging Face hub, by name or from a folder saved by the package `datasets`.
 
-The package (an extra of its own) is imported by the functions that need it.
+The package (extra `huggingface`) is imported by the functions that need it.
 """
 
 import importlib
@@ -24,23 +24,23 @@ INSTALL = "install it with: pip install 'collapse-sweep[huggingface]'"
 
 
 class _Source(NamedTuple):
-    """A data set opened: its splits by name, in the order of their parts, and its columns."""
+    """An opened data set: its splits by name, in the order of `parts`, and its columns."""
 
     splits: dict[str, Any]
     parts: list[int] | None
-    """Official split of each; None if there is only one."""
+    """The official split of each; None if there is only one split."""
     image: str
     label: str | None
 
 
 def describe_huggingface(config: DataConfig) -> Contents:
-    """Contents of a data set, which is downloaded first if it is on the hub and not here yet.
+    """Contents of a data set, which is first downloaded if it is on the hub and not yet cached.
 
-    It is grey if its first image is.
+    The data set is grey if its first image is.
 
     Raises:
-        UsageError: A column cannot be found, or labels do not number classes.
-        MissingFileError: There is no such data set, or it cannot be downloaded.
+        UsageError: A column is missing, or labels do not number classes.
+        MissingFileError: The data set does not exist, or cannot be downloaded.
     """
     return _contents(_open(config), config)
 
@@ -49,8 +49,8 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a data set, centre-cropped and resized; transparency is dropped.
 
     Raises:
-        UsageError: As describe_huggingface; or an image is damaged, has more than 8 bits, or is in
-            colour although the first is grey.
+        UsageError: As describe_huggingface; also if an image is damaged, has more than 8 bits, or
+            is in colour although the first one is grey.
     """
     source = _open(config)
     contents = _contents(source, config)
@@ -65,7 +65,7 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
 
 def huggingface_files(config: DataConfig) -> list[Path]:
-    """Files of a data set saved to a folder; none of one on the hub."""
+    """Files of a data set saved to a folder; empty for one on the hub."""
     folder = Path(config.path or "").expanduser()
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
@@ -77,15 +77,15 @@ def _open(config: DataConfig) -> _Source:
             "set it to owner/name, or to a folder"
         )
     need_package("datasets", "datasets", config, install=INSTALL)
-    found = _read(config.path)
-    splits: dict[str, Any] = dict(found) if isinstance(found, dict) else {"": found}
+    source = _read(config.path)
+    splits: dict[str, Any] = dict(source) if isinstance(source, dict) else {"": source}
     splits = {str(name): split for name, split in splits.items()}
     parts = None
     if len(splits) > 1:
         if not set(splits) <= set(SPLIT_NAMES):
             raise UsageError(
                 f"data.path must have only splits called {', '.join(SPLIT_NAMES)}, "
-                f"got {list(splits)}; save those you want"
+                f"got {list(splits)}; save only the splits you want"
             )
         splits = dict(sorted(splits.items(), key=lambda item: SPLIT_NAMES[item[0]]))
         parts = [SPLIT_NAMES[name] for name in splits]
@@ -103,12 +103,12 @@ def _open(config: DataConfig) -> _Source:
 
 
 def _package() -> Any:
-    """The package `datasets`, whose presence is checked when a data set is opened."""
+    """The package `datasets`; _open checks that it is installed."""
     return importlib.import_module("datasets")
 
 
 def _read(path: str) -> Any:
-    """The data set of a folder or of the hub, memory-mapped by its package."""
+    """Open a data set of a folder or of the hub; the package memory-maps it."""
     datasets = _package()
     failure: type[Exception] = importlib.import_module("datasets.exceptions").DatasetsError
     folder = Path(path).expanduser()
@@ -143,7 +143,7 @@ def _image_column(features: Any, config: DataConfig) -> str:
 
 
 def _label_column(features: Any, config: DataConfig) -> str | None:
-    """The column of classes; None if there is none of that type and none is named."""
+    """The column of classes; None if data.label_column is unset and no column has that type."""
     datasets = _package()
     named = [n for n, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     if config.label_column is None:
@@ -193,20 +193,20 @@ def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarra
     if present != list(range(len(names))):
         raise UsageError(
             f"{what} must use each of its {len(names)} classes, and no others, got {present[:12]}; "
-            "save it with the classes that it has"
+            "save it with only the classes that it uses"
         )
     return labels, tuple(str(name) for name in names)
 
 
 def _encoded(source: _Source, name: str) -> Any:
-    """A split's images as the files that they are, to be decoded by our own rules."""
+    """A split's images as undecoded files, so that decode_image decodes them."""
     datasets = _package()
     split = source.splits[name].select_columns([source.image])
     return split.cast_column(source.image, datasets.Image(decode=False))
 
 
 def _decode(file: dict[str, Any] | None, what: str, channels: int | None = None) -> np.ndarray:
-    """(H, W, C) uint8 of an encoded image."""
+    """Decode an image to (H, W, C) uint8."""
     if file is None:
         raise UsageError(f"{what} must be an image, got none; save the data set without it")
     content = io.BytesIO(file["bytes"]) if file["bytes"] is not None else file["path"]

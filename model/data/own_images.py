@@ -1,7 +1,7 @@
 """The user's own images: a folder of image files, or the arrays of an .npz file.
 
-What training and measuring both read of them: scan_folder, folder_channels, read_npz_head and
-read_npz_images. The other functions make data sets of it.
+Training and evaluation share scan_folder, folder_channels, read_npz_head and read_npz_images. The
+other functions build data sets from them.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from model.images import crop_square
 IMAGE_SUFFIXES = (
     *(".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-"""Endings, in lower case, of the files of a folder that are read as images."""
+"""Lower-case suffixes of the files of a folder that are read as images."""
 
 
 class ImageFolder(NamedTuple):
@@ -44,17 +44,18 @@ class ImageFolder(NamedTuple):
 
 
 def scan_folder(root: Path, what: str) -> ImageFolder:
-    """Find the images of a folder: loose ones, or those of class folders.
+    """Find the images of a folder, either loose or in class folders.
 
-    A folder of train/ beside val/ or test/, each of class folders, has official splits; classes
-    are those of train/. Hidden files are ignored, other files that are no images give one warning.
+    A folder with train/ and val/ or test/, each with class folders, has official splits; the
+    classes are those of train/. Hidden files are ignored. Other files that are not images cause one
+    warning.
 
     Args:
-        root: The folder, which exists.
-        what: The setting that names it, for errors.
+        root: An existing folder.
+        what: The setting that names the folder, for errors.
 
     Raises:
-        UsageError: There are no images, or some that belong to no class.
+        UsageError: There are no images, or some images belong to no class.
     """
     others: list[Path] = []
     files, folders = _look_into(root, what, others)
@@ -85,7 +86,7 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
 
 
 def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The images, or else the sub-folders, of a folder; other files are added to `others`."""
+    """Either the images or the sub-folders of a folder; other files are added to `others`."""
     images, folders = [], []
     with decoding(folder, "a folder"):
         for entry in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
@@ -107,7 +108,7 @@ def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path],
 
 
 def _split_folders(folders: list[Path], what: str) -> dict[int, Path]:
-    """The folders train/, val/ and test/ in this order; empty if the folder has no splits."""
+    """The folders train/, val/ and test/, in this order; empty if the folder has no splits."""
     names = [folder.name.lower() for folder in folders]
     if "train" not in names or len(names) == 1 or not set(names) <= set(SPLIT_NAMES):
         return {}
@@ -118,7 +119,7 @@ def _split_folders(folders: list[Path], what: str) -> dict[int, Path]:
 
 
 def _class_folders(split: Path, what: str, others: list[Path]) -> list[Path]:
-    """The folders of a split."""
+    """The class folders of a split."""
     images, folders = _look_into(split, what, others)
     if images:
         raise UsageError(
@@ -149,15 +150,15 @@ def folder_channels(files: list[Path]) -> int:
 
 
 def describe_folder(config: DataConfig) -> Contents:
-    """Contents of a folder of images: sub-folders are classes; colour if any image has colour."""
+    """Contents of a folder of images: sub-folders are classes; one colour image makes it colour."""
     return _folder_contents(_scan(config), config)
 
 
 def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
-    found = _scan(config)
-    contents = _folder_contents(found, config)
-    images = (crop_square(decode_image(file, contents.channels)) for file in found.files)
+    folder = _scan(config)
+    contents = _folder_contents(folder, config)
+    images = (crop_square(decode_image(file, contents.channels)) for file in folder.files)
     return collect_pixels(images, contents, config), contents
 
 
@@ -173,35 +174,35 @@ def _scan(config: DataConfig) -> ImageFolder:
     return scan_folder(root, "data.path")
 
 
-def _folder_contents(found: ImageFolder, config: DataConfig) -> Contents:
-    check_split(config, () if found.parts is None else np.unique(found.parts).tolist())
+def _folder_contents(folder: ImageFolder, config: DataConfig) -> Contents:
+    check_split(config, () if folder.parts is None else np.unique(folder.parts).tolist())
     return Contents(
-        num_images=len(found.files),
-        channels=folder_channels(found.files),
-        labels=found.labels,
-        class_names=found.class_names,
-        parts=found.parts,
+        num_images=len(folder.files),
+        channels=folder_channels(folder.files),
+        labels=folder.labels,
+        class_names=folder.class_names,
+        parts=folder.parts,
     )
 
 
 class NpzHead(NamedTuple):
-    """What an .npz file holds, apart from its pixels."""
+    """Contents of an .npz file without its pixels."""
 
     shape: tuple[int, ...]
-    """(N, C, H, W), whatever the order in the file."""
+    """(N, C, H, W), for any order of axes in the file."""
     dtype: np.dtype
     """uint8 or float32."""
     labels: np.ndarray | None
     """(N,) int64, at least 0, or None."""
     class_names: tuple[str, ...]
-    """Empty if labels are bare numbers, or there are none."""
+    """Empty if there are no labels, or they have no names."""
 
 
 def read_npz_head(path: Path) -> NpzHead:
-    """Form, labels and class names of an .npz file, without its pixels.
+    """Read the shape, type, labels and class names of an .npz file, without its pixels.
 
     Raises:
-        UsageError: The file is damaged, or its arrays are none of images and their classes.
+        UsageError: The file is damaged, or its arrays are not valid images and classes.
     """
     with _open_npz(path) as file:
         names = [name.removesuffix(".npy") for name in file.namelist()]
@@ -222,7 +223,7 @@ def read_npz_head(path: Path) -> NpzHead:
 
 
 def read_npz_images(path: Path) -> np.ndarray:
-    """The (N, C, H, W) images of an .npz file that read_npz_head accepts; floats are finite."""
+    """Read the (N, C, H, W) images of an .npz file that read_npz_head accepts; checks for nan."""
     with _open_npz(path) as file:
         images = _array(file, "images")
     images = np.ascontiguousarray(_channels_first(images, path))
@@ -255,7 +256,7 @@ def _array_header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np
 
 
 def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
-    """(N, C, H, W) of an array (N, C, H, W), (N, H, W, C) or (N, H, W)."""
+    """Reorder an (N, C, H, W), (N, H, W, C) or (N, H, W) array to (N, C, H, W)."""
     full = images[:, None] if images.ndim == 3 else images
     if full.ndim == 4 and full.shape[1] not in (1, 3):
         full = full.transpose(0, 3, 1, 2)
@@ -270,7 +271,7 @@ def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
 def _npz_classes(
     path: Path, count: int, labels: np.ndarray, class_names: np.ndarray | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels of a file as (count,) int64, and its class names."""
+    """Check the labels and class names of a file; the labels become (count,) int64."""
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         got = f"{labels.dtype} of shape {labels.shape}"
         raise UsageError(f"labels of {path} must be {count} integers, got {got!r}")
@@ -291,7 +292,7 @@ def _npz_classes(
 
 
 def describe_npz(config: DataConfig) -> Contents:
-    """Contents of an .npz file: the header of `images`, and `labels` and `class_names` if any."""
+    """Contents of an .npz file: the header of `images`, and any `labels` and `class_names`."""
     path = npz_files(config)[0]
     head = read_npz_head(path)
     N, C, H, W = head.shape
@@ -321,7 +322,7 @@ def describe_npz(config: DataConfig) -> Contents:
 
 
 def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """The arrays of an .npz file, of their own size; floats must be finite, and stay unbounded."""
+    """Images of an .npz file, not resized; floats must be finite, and are not clipped."""
     contents = describe_npz(config)
     images = read_npz_images(npz_files(config)[0])
     if images.dtype == np.uint8 and config.dtype == "float32":

@@ -1,7 +1,7 @@
-"""Data sets from installed packages: scikit-learn's digits, crops of flower photographs.
+"""Data sets from installed packages: scikit-learn's digits, and crops of flower photographs.
 
-For each, its contents without pixels, and its pixels (N, C, S, S) with them: uint8, or float32 in
-[0, 1] for data.dtype=float32. sklearn is imported by the function that needs it.
+Each has a function that describes its contents, and one that loads its (N, C, S, S) pixels: uint8,
+or float32 in [0, 1] for data.dtype=float32. sklearn is imported by the function that needs it.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ DIGITS_CLASS_COUNTS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 """Images of each digit in sklearn.datasets.load_digits (1797 in all)."""
 
 FLOWER_CROPS_NUM_IMAGES = 2000
-"""What data.num_images=None stands for."""
+"""Number of images if data.num_images is None."""
 FLOWER_CROPS_SIDES = (72, 128)
 """Smallest and largest side of a crop, in pixels of the photograph."""
 FLOWER_CROPS_SHA256 = {
@@ -33,11 +33,11 @@ FLOWER_CROPS_SHA256 = {
     "flowers8": "09b5399d735a",
     "flowers9": "f91a707d30de",
 }
-"""Class name -> first 12 hex digits of its photograph's SHA-256 in mvtb-data 1.6.1."""
+"""First 12 hex digits of the SHA-256 of each class's photograph in mvtb-data 1.6.1."""
 
 
 def describe_digits(config: DataConfig) -> Contents:
-    """Contents of scikit-learn's digits, known by heart."""
+    """Contents of scikit-learn's digits, without importing it."""
     return _digits(np.repeat(np.arange(10), DIGITS_CLASS_COUNTS))
 
 
@@ -47,7 +47,7 @@ def _digits(labels: np.ndarray) -> Contents:
 
 
 def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """scikit-learn's 8x8 digits; their 17 levels of grey become round(level * 255 / 16)."""
+    """Load scikit-learn's 8x8 digits; their 17 levels of grey become round(level * 255 / 16)."""
     need_package("sklearn", "scikit-learn", config)
     from sklearn import datasets
 
@@ -58,7 +58,7 @@ def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
 
 def describe_flower_crops(config: DataConfig) -> Contents:
-    """Contents of the flower crops: image i is of photograph i modulo 9."""
+    """Contents of the flower crops: image i is a crop of photograph i modulo 9."""
     count = FLOWER_CROPS_NUM_IMAGES if config.num_images is None else config.num_images
     names = tuple(FLOWER_CROPS_SHA256)
     if count < len(names):
@@ -72,8 +72,8 @@ def describe_flower_crops(config: DataConfig) -> Contents:
 def load_flower_crops(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Random square crops, half of them mirrored, of nine photographs of flowers (mvtb-data).
 
-    Crop j of a photograph depends on data.split_seed and j alone, so that a larger set begins with
-    a smaller one.
+    Crop j of a photograph depends only on data.split_seed and j, so that a larger data set begins
+    with the images of a smaller one.
     """
     contents = describe_flower_crops(config)
     photographs = [read_flower_photograph(name, config) for name in FLOWER_CROPS_SHA256]
@@ -90,7 +90,7 @@ def load_flower_crops(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
 
 def crop_flower(photograph: np.ndarray, side: int, top: int, left: int, flip: int) -> np.ndarray:
-    """Square crop of an (H, W, 3) photograph placed by four random 64-bit words."""
+    """Square crop of an (H, W, 3) photograph, determined by four random 64-bit words."""
     height, width = photograph.shape[:2]
     smallest, largest = FLOWER_CROPS_SIDES
     side = smallest + _below(side, largest - smallest + 1)
@@ -100,15 +100,15 @@ def crop_flower(photograph: np.ndarray, side: int, top: int, left: int, flip: in
 
 
 def _below(word: int, limit: int) -> int:
-    """Map a random 64-bit word to 0 ... limit - 1 (uniform to 2^-64 * limit)."""
+    """Map a random 64-bit word to 0 ... limit - 1 (uniform up to 2^-64 * limit)."""
     return word * limit >> 64
 
 
 def read_flower_photograph(name: str, config: DataConfig) -> np.ndarray:
-    """The (H, W, 3) uint8 photograph of a class of flower-crops.
+    """Read the (H, W, 3) uint8 photograph of a class of flower-crops.
 
     Raises:
-        UsageError: For a package mvtb-data that is missing or of another version.
+        UsageError: The package mvtb-data is missing or has another version.
     """
     need_package("mvtbdata", "mvtb-data", config)
     data = (importlib.resources.files("mvtbdata") / "images" / f"{name}.png").read_bytes()

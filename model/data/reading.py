@@ -1,6 +1,6 @@
-"""What a data set is made of, and how its images become pixels: shared by all readers.
+"""Contents of a data set, and conversion of its images to pixels: shared by all readers.
 
-Every image file is opened and decoded here. Pillow is imported when the first one is.
+Every image file is opened and decoded here. Pillow is imported with the first one.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes of grey images, and of more than 8 bits."""
+"""Pillow's modes of grey images, and of images with more than 8 bits."""
 DEEP_RAW_MODE = re.compile(r"\w+;(16|32)[A-Z]+")
-"""How Pillow calls more than 8 bits in a file whose mode does not show them, such as RGB;16B."""
+"""Pillow's raw modes of more than 8 bits, such as RGB;16B, in files whose mode hides them."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """What a data set is made of, apart from its pixels.
+    """A data set without its pixels.
 
-    In a description labels may stand in any order (only their counts matter), or be None if only
-    loading tells them.
+    In a description, labels may have any order (only their counts matter), or be None if they are
+    known only after loading.
     """
 
     num_images: int
@@ -47,19 +47,19 @@ class Contents:
     labels: np.ndarray | None = None
     """(N,) int64, or None."""
     class_names: tuple[str, ...] | None = ()
-    """Empty if the data have no labels, None if only loading tells the names."""
+    """Empty if the data have no labels, None if the names are known only after loading."""
     unnamed_classes: int = 0
-    """Number of classes whose names only loading tells."""
+    """Number of classes whose names are known only after loading."""
     parts: np.ndarray | None = None
     """(N,) official split of each image: 0 train, 1 validation, 2 test."""
     bounded: bool = True
-    """Pixels lie in [0, 1] (in unit scale) by their nature."""
+    """Whether pixels are confined to [0, 1] (in unit scale)."""
 
 
 def collect_pixels(
     images: Iterable[np.ndarray], contents: Contents, config: DataConfig
 ) -> np.ndarray:
-    """Resize (H, W, C) uint8 squares into one (N, C, S, S) array of data.dtype."""
+    """Resize square (H, W, C) uint8 images into one (N, C, S, S) array of data.dtype."""
     size = config.image_size
     pixels = np.empty((contents.num_images, contents.channels, size, size), config.dtype)
     for i, image in enumerate(images):
@@ -68,21 +68,21 @@ def collect_pixels(
 
 
 def decode_image(source: Any, channels: int | None = None, *, name: str = "") -> np.ndarray:
-    """An image file as (H, W, C) uint8; transparency is dropped.
+    """Read an image file as (H, W, C) uint8; transparency is dropped.
 
     Args:
         source: Path or binary file object.
-        channels: C: 1, which only grey images have, or 3. None takes 1 for a grey image, else 3.
+        channels: C. 1 requires a grey image; None means 1 for a grey image, else 3.
         name: Its name in errors, if it is not the path.
 
     Raises:
-        UsageError: It cannot be read or decoded, has more than 8 bits, or is not grey as it must.
+        UsageError: It cannot be read or decoded, has more than 8 bits, or must be grey but is not.
     """
     with open_image(source, name) as picture:
         own = num_channels(picture)
         if channels == 1 and own != 1:
             raise UsageError(
-                f"{name or source} must be grey as the other images are, got {picture.mode!r}; "
+                f"{name or source} must be grey like the other images, got {picture.mode!r}; "
                 "convert it"
             )
         return to_pixels(picture, channels or own)
@@ -90,10 +90,10 @@ def decode_image(source: Any, channels: int | None = None, *, name: str = "") ->
 
 @contextlib.contextmanager
 def open_image(source: Any, name: str = "") -> Generator["Image"]:
-    """Open an image file of 8 bits, whose pixels are not decoded yet.
+    """Open an 8-bit image file without decoding its pixels.
 
     Raises:
-        UsageError: As decode_image; also for what fails while it is open.
+        UsageError: As decode_image; also for errors that occur while the file is open.
     """
     from PIL import Image
 
@@ -112,23 +112,23 @@ def open_image(source: Any, name: str = "") -> Generator["Image"]:
 
 
 def num_channels(picture: "Image") -> int:
-    """1 for a grey image, 3 for any other."""
+    """Number of channels: 1 for a grey image, 3 for any other."""
     return 1 if picture.mode in GREY_MODES else 3
 
 
 def to_pixels(picture: "Image", channels: int) -> np.ndarray:
-    """An open image as (H, W, channels) uint8."""
+    """Decode an open image to (H, W, channels) uint8."""
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _deep_mode(picture: "Image") -> str | None:
-    """The mode of an image file of more than 8 bits, which Pillow would cut without a word."""
+    """The mode of an image of more than 8 bits, which Pillow would truncate silently; or None."""
     if picture.mode in DEEP_MODES:
         return picture.mode
     for codec, _, _, arguments in getattr(picture, "tile", ()):
-        if found := DEEP_RAW_MODE.search(str(arguments)):
-            return found[0]
+        if match := DEEP_RAW_MODE.search(str(arguments)):
+            return match[0]
         if codec.startswith("ppm") and arguments[1] > 255:
             return f"{arguments[0]} up to {arguments[1]}"
     return None
@@ -136,11 +136,11 @@ def _deep_mode(picture: "Image") -> str | None:
 
 @contextlib.contextmanager
 def decoding(source: object, what: str) -> Generator[None]:
-    """Turn the errors that a damaged file causes into one line that names the file.
+    """Convert the errors that a damaged file causes into one line that names the file.
 
     Raises:
-        UsageError: `<source> must be <what>, got a damaged one (...)`; or the reason of the
-            operating system, such as a lack of permission or of file descriptors.
+        UsageError: `<source> must be <what>, got a damaged one (...)`; or the operating system's
+            reason, such as missing permission or too many open files.
     """
     damage = (
         *(OSError, ValueError, SyntaxError, EOFError, KeyError, RuntimeError),
@@ -152,7 +152,7 @@ def decoding(source: object, what: str) -> Generator[None]:
         raise
     except damage as error:
         number = getattr(error, "errno", None)
-        if number not in (None, errno.EINVAL):  # EINVAL: a damaged file points before its start
+        if number not in (None, errno.EINVAL):  # EINVAL: a damaged file seeks before its start
             raise UsageError(f"{source} must be readable, got {os.strerror(number)!r}") from None
         raise UsageError(
             f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
@@ -160,7 +160,7 @@ def decoding(source: object, what: str) -> Generator[None]:
 
 
 def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
-    """Raise the UsageError that names a data set's missing package."""
+    """Raise UsageError if the package of a data set is not installed."""
     if importlib.util.find_spec(module) is None:
         raise UsageError(
             f"data.name must be a data set whose package is installed, got {config.name!r} "
@@ -169,5 +169,5 @@ def need_package(module: str, package: str, config: DataConfig, *, install: str 
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    """Folder of downloads, in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"

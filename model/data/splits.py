@@ -1,7 +1,7 @@
-"""Which images train, which are the reference and which validate: index arithmetic alone.
+"""Splits of a data set into training, reference and validation images, as indices.
 
-Splits are permutations seeded by data.split_seed, stratified by class. Only labels and counts
-enter, so that a plan and the loaded data set agree.
+Splits are permutations seeded by data.split_seed, stratified by class. They depend only on labels
+and counts, so that a plan and the loaded data set agree.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ SPLIT_NAMES = {
     "validation": VALIDATION,
     "test": TEST,
 }
-"""What they are called in the user's own data."""
+"""Names of the official splits in the user's own data."""
 
 
 def split_choices(parts: Collection[int]) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def check_split(config: DataConfig, parts: Collection[int]) -> None:
 
 
 class Splits(NamedTuple):
-    """Disjoint int64 indices into a data set's images, each in the order of one permutation."""
+    """Disjoint int64 indices into a data set's images, all in the order of one permutation."""
 
     train: np.ndarray
     reference: np.ndarray
@@ -56,13 +56,13 @@ class Splits(NamedTuple):
 
 
 def apportion(weights: np.ndarray, total: int) -> np.ndarray:
-    """Share out `total` in proportion to integer weights, by largest remainder.
+    """Divide `total` in proportion to integer weights, by the largest remainder method.
 
     Ties go to the lower index. No share exceeds its weight if total is at most their sum.
 
     Args:
         weights: (K,) non-negative integers with a positive sum.
-        total: What the shares sum to.
+        total: Sum of the shares.
 
     Returns:
         (K,) int64.
@@ -85,10 +85,10 @@ def take(order: np.ndarray, labels: np.ndarray | None, count: int) -> tuple[np.n
     Args:
         order: (M,) indices of images.
         labels: (N,) class of every image, or None for one class.
-        count: How many to take, at most M.
+        count: Number of images to take, at most M.
 
     Returns:
-        The taken and the other indices, both in the order given.
+        The taken and the remaining indices, both in the given order.
     """
     if count == 0:
         return order[:0], order
@@ -103,23 +103,23 @@ def take(order: np.ndarray, labels: np.ndarray | None, count: int) -> tuple[np.n
 def split_images(
     config: DataConfig, num_images: int, *, labels: np.ndarray | None, parts: np.ndarray | None
 ) -> Splits:
-    """Split a data set as config.split says, then take out validation and keep train_limit.
+    """Split a data set by data.split, then take out validation images and apply train_limit.
 
-    official_train trains on the official train split and is judged by the validation split, or by
-    the test split if there is no other; official_trainval trains on train and validation split
-    and is judged by the test split. keras_80_20 is 80 % of each official split, one official split
-    after the other (as the Keras example's reader has them). The sizes of the results do not
-    depend on labels.
+    official_train trains on the official train split; the reference is the validation split, or
+    the test split if there is no validation split. official_trainval trains on the train and
+    validation splits; the reference is the test split. keras_80_20 trains on 80% of each official
+    split, one split after the other as in the Keras example; the reference is the rest. The sizes
+    of the results do not depend on labels.
 
     Args:
         config: The data settings.
         num_images: N.
         labels: (N,) int64, or None.
-        parts: (N,) official split of each image (TRAIN, VALIDATION or TEST); needed by the
-            official splits only.
+        parts: (N,) official split of each image (TRAIN, VALIDATION or TEST); not needed for
+            "all" and "stratified".
 
     Raises:
-        UsageError: If no image is left to train on.
+        UsageError: No image remains to train on.
     """
     random = np.random.Philox(sequence((config.split_seed,), Purpose.SPLIT)).random_raw(num_images)
     order = np.argsort(random, kind="stable")

@@ -1,7 +1,7 @@
-"""The image sets of model.data.torchvision_table, loaded by torchvision's readers.
+"""The data sets of model.data.torchvision_table, loaded by torchvision's readers.
 
-Each is downloaded on first use to the user's cache folder, or read below data.path in the layout
-of its torchvision class. torchvision is imported by the functions that need it.
+Each is downloaded on first use to the user's cache folder, or read from data.path in the layout of
+its torchvision class. torchvision is imported by the functions that need it.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ from model.images import crop_square
 PART_NAMES = ("train", "validation", "test")
 
 ARCHIVES = (".gz", ".tgz", ".zip")
-"""Suffixes of the archives that a download leaves beside the files it was unpacked to."""
+"""Suffixes of the archives that a download leaves next to the unpacked files."""
 
 
 def describe_torchvision(config: DataConfig) -> Contents:
-    """Contents of a set by its official sizes; a data.path must hold its files.
+    """Contents of a data set by its official sizes; data.path, if set, must hold its files.
 
     Raises:
-        UsageError: data.attribute is none of the set's.
-        MissingFileError: data.path lacks its files.
+        UsageError: data.attribute is not an attribute of the data set.
+        MissingFileError: data.path lacks files of the data set.
     """
     entry = TORCHVISION_SETS[config.name]
     if config.attribute is not None:
@@ -63,11 +63,11 @@ def describe_torchvision(config: DataConfig) -> Contents:
 
 
 def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """Images of a set, centre-cropped and resized, one official split after another.
+    """Images of a data set, centre-cropped and resized, one official split after another.
 
     Raises:
         UsageError: The files are not the official ones.
-        MissingFileError: They are missing and cannot be downloaded.
+        MissingFileError: The files are missing and cannot be downloaded.
     """
     entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
     need_package("torchvision", "torchvision", config)
@@ -100,12 +100,12 @@ def _parts(entry: TorchvisionSet) -> np.ndarray | None:
 
 
 def _attribute_names(config: DataConfig) -> tuple[str, ...]:
-    """The two classes of data.attribute; none without one."""
+    """The two classes of data.attribute; empty if it is unset."""
     return () if config.attribute is None else (f"not {config.attribute}", config.attribute)
 
 
 def _attribute(reader: Any, label: Any, config: DataConfig) -> int:
-    """The class of an image that has 40 attributes of 0 or 1."""
+    """The class of an image with 40 binary attributes."""
     if config.attribute is None:
         return 0
     return int(label[reader.attr_names.index(config.attribute)])
@@ -114,8 +114,8 @@ def _attribute(reader: Any, label: Any, config: DataConfig) -> int:
 def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -> Any:
     """A split's torchvision reader.
 
-    torchvision compares MD5 sums before it reads (and, for CIFAR, unpickles) if the set has any;
-    if it has none, the number of images must be the official one.
+    torchvision compares MD5 sums, if the data set has any, before it reads (and, for CIFAR,
+    unpickles) the files. The number of images must be the official one.
     """
     from torchvision import datasets
 
@@ -137,7 +137,7 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
 
 
 def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.ndarray, Any]:
-    """An image as (H, W, C) uint8, and its label."""
+    """Read an image as (H, W, C) uint8, and its label."""
     if entry.takes_loader:
         return reader[i]
     with decoding(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
@@ -165,7 +165,7 @@ def _lacking(entry: TorchvisionSet, root: Path) -> list[str]:
 
 
 def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
-    """The cached download; its parts appear by being renamed whole, so others see all or none."""
+    """Root of the cached download; unpacked files are renamed into place only when complete."""
     from torchvision import datasets
 
     root = cache_dir() / config.name
@@ -186,7 +186,7 @@ def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
         ) as error:
             holds = entry.folder or entry.contents
             raise MissingFileError(
-                f"data.path must be a folder that holds {holds} where it cannot be downloaded, "
+                f"data.path must be a folder that holds {holds} if it cannot be downloaded, "
                 f"got None and {type(error).__name__} ({one_line(error)}); run once on a connected "
                 f"machine, or pass --data.path DIR, with {holds} in DIR"
             ) from None
@@ -195,7 +195,7 @@ def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
 
 
 def _move_unpacked(scratch: Path, root: Path) -> None:
-    """Move a download into place, without its archives; what another process moved first stays."""
+    """Move a download into place without its archives; keep what another process moved first."""
     for archive in [path for path in scratch.rglob("*") if path.suffix in ARCHIVES]:
         archive.unlink()
     for part in scratch.iterdir():

@@ -1,7 +1,7 @@
-"""The labelled image sets that torchvision reads, as far as they are known without their files.
+"""Table of the data sets that torchvision reads: what is known without their files.
 
-One table: what each is called, where its files lie, its official splits and their sizes, channels
-and classes. torchvision is not imported.
+It lists their names, files, official splits with sizes, channels and classes. torchvision is not
+imported.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from model.data.splits import TEST, TRAIN, VALIDATION
 
 
 def words(text: str) -> tuple[str, ...]:
-    """A list of names that hold no space."""
+    """Split a list of names that contain no spaces."""
     return tuple(text.split())
 
 
@@ -23,48 +23,48 @@ CELEBA_ATTRIBUTES = words(
     "Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie "
     "Young"
 )
-"""Values of data.attribute, in the order of CelebA's own list."""
+"""Values of data.attribute, in CelebA's order."""
 
 
 class Split(NamedTuple):
-    """One of a set's official splits."""
+    """One official split of a data set."""
 
     part: int
     """TRAIN, VALIDATION or TEST."""
     arguments: dict[str, Any]
-    """What its torchvision class is called with."""
+    """Arguments of its torchvision class."""
     num_images: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchvisionSet:
-    """A data set that torchvision reads, as far as it is known without its files."""
+    """A data set that torchvision reads: what is known without its files."""
 
     reader: str
     """Name of its class in torchvision.datasets."""
     folder: str = ""
-    """Where below the root its files lie; empty for the root itself."""
+    """Folder of its files below the root; empty for the root itself."""
     files: tuple[str, ...]
-    """What must be in that folder."""
+    """Files and folders that must be in `folder`."""
     splits: tuple[Split, ...]
     num_classes: int
-    """0 for data.attribute to decide."""
+    """0 if the classes depend on data.attribute."""
     size: tuple[int, int] | None = None
     """Height and width of its images; None if they differ."""
     channels: int = 3
     class_names: tuple[str, ...] | None = None
-    """None if only the files (or torchvision) tell."""
+    """None if the names are known only from the files or from torchvision."""
     takes_loader: bool = False
-    """Whether the class takes a function that reads an image file."""
+    """Whether its torchvision class takes a function that reads an image file."""
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Its official splits; empty if it has only one."""
+        """Its official splits; empty if there is only one."""
         return tuple(split.part for split in self.splits) if len(self.splits) > 1 else ()
 
     @property
     def contents(self) -> str:
-        """The folder and files that a data.path must hold, in words."""
+        """Description of the folder and files that data.path must hold, for errors."""
         *most, last = self.files
         listed = f"{', '.join(most)} and {last}" if most else last
         return f"{self.folder} (with {listed})" if self.folder else listed
@@ -200,4 +200,4 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         class_names=tuple(str(number) for number in range(43)),
     ),
 }
-"""Data set by data.name; adding one is an entry here."""
+"""Data sets by data.name. To add one, add an entry here."""

@@ -153,11 +153,12 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
-    asked, labels = np.unique(generated_labels, return_inverse=True)
-    predicted = np.full(len(reference_labels), asked[0])  # right if only one class was requested
-    if len(asked) > 1:
-        probe = fit_probe(comparison.generated, labels, num_classes=len(asked))
-        predicted = asked[probe.predict(real.reference)]
+    requested, labels = np.unique(generated_labels, return_inverse=True)
+    # A single requested class is all that the probe could predict.
+    predicted = np.full(len(reference_labels), requested[0])
+    if len(requested) > 1:
+        probe = fit_probe(comparison.generated, labels, num_classes=len(requested))
+        predicted = requested[probe.predict(real.reference)]
     numbers = _average("cas", predicted == reference_labels, config.bootstrap)
     numbers["class_cas"] = class_accuracy(predicted, reference_labels, num_classes=C)
     if real.train is not None and real.train_labels is not None:
@@ -168,21 +169,21 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
 def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:
     """Requested and reference labels; raises UsageError if they do not match the images."""
     C = len(comparison.real.class_names)
-    asked, real = comparison.generated_labels, comparison.real.reference_labels
+    requested, real = comparison.generated_labels, comparison.real.reference_labels
     assert real is not None
-    if asked is not None:
+    if requested is not None:
         N = len(comparison.generated)
-        check_labels("generated_labels", asked, num_images=N, num_classes=C)
+        check_labels("generated_labels", requested, num_images=N, num_classes=C)
     M = len(comparison.real.reference)
     check_labels("reference_labels", real, num_images=M, num_classes=C)
-    return asked, real
+    return requested, real
 
 
 def _classify(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, Numbers]:
     """Classes of generated and reference images, and the accuracy of the probe if it is used."""
-    asked, real = _check(comparison)
-    if asked is not None:
-        return asked, real, {}
+    requested, real = _check(comparison)
+    if requested is not None:
+        return requested, real, {}
     known = accuracy(comparison.real.probed_reference, real)
     return comparison.real.probe.predict(comparison.generated), real, {"probe_accuracy": known}
 

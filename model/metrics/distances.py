@@ -111,7 +111,7 @@ def estimate_paired_mmd2(pairs: Pairs, yy: KernelStatistics) -> tuple[float, flo
         yy: reference_statistics of these reference images.
 
     Returns:
-        The estimate, and its variance (None where a set has fewer than four images).
+        The estimate, and its variance (None if a set has fewer than four images).
     """
     m, n = len(pairs.generated), len(pairs.reference.features)
     kernel = PolynomialKernel(pairs.reference.centre)

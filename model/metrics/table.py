@@ -244,8 +244,8 @@ def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> No
     check_images(images)
     if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
         raise UsageError(
-            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} as the "
-            f"reference is, got {images.dtype} of shape {images.shape[1:]}"
+            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} like "
+            f"the reference, got {images.dtype} of shape {images.shape[1:]}"
         )
 
 
