@@ -44,7 +44,7 @@ def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[float]:
-    """Yield the expected variance of each generation over the first's; nan where it is unknown."""
+    """Yield the expected variance of each generation over the first's; nan if unknown."""
     left = 1.0
     for n, size in enumerate(sizes):
         if n > 0:
