@@ -1,1 +1,1 @@
-"""Tables and figures of result folders; needs neither torch nor ray."""
+"""Tables and figures of results folders. Needs neither torch nor ray."""

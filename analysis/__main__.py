@@ -1,11 +1,11 @@
-"""The `analysis` command: tables and figures of result folders, and whether a folder is whole.
+"""The `analysis` command: tables and figures of results folders, and checks of a folder.
 
     analysis table runs/quickstart
     analysis figure runs/quickstart --out figures
     analysis check runs/quickstart
 
-Results go to stdout, notes and errors to stderr. pandas and matplotlib are imported by the command
-that needs them.
+Results go to stdout, notes and errors to stderr. Only commands that need pandas or matplotlib
+import them.
 """
 
 import sys
@@ -28,20 +28,20 @@ Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")]
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Command):
-    """Print a table of each metric, with t intervals over seeds, and of the pools' composition."""
+    """Print tables of metrics, with t intervals over seeds, and of the composition of the pools."""
 
     dirs: Dirs
-    """Result folders (--out of sweep run); several are joined."""
+    """Results folders (--out of sweep run); several are joined."""
     metric: Names = ()
-    """Metrics, columns (final_loss), composition or contraction; none is kid and composition."""
+    """Metrics, columns (e.g. final_loss), composition, contraction; default: kid composition."""
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = ()
-    """Settings of the rows; others that vary split the tables. None takes every one that varies."""
+    """Settings of the rows; others that vary split the tables. Default: all that vary."""
     format: Literal["md", "csv", "latex"] | None = None
-    """Markdown, csv with a line per setting and generation, or LaTeX; none is md."""
+    """Markdown, csv with a line per setting and generation, or LaTeX; default: md."""
     tidy: bool = False
-    """One csv line per lineage, generation and member, with every column."""
+    """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
-    """Numbers per class (class_share, class_kid, ...) instead, a row for each class."""
+    """Show metrics per class (class_share, class_kid, ...), with a row for each class."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
     out: Path | None = None
@@ -56,8 +56,8 @@ class Table(Command):
         check_confidence(self.confidence)
         if self.tidy and (self.metric or self.by or self.format not in (None, "csv")):
             raise UsageError(
-                "--tidy must stand without --metric, --by and a --format other than csv, got one "
-                "of them; it is the whole table"
+                "--tidy must be used without --metric, --by or a --format other than csv, got one "
+                "of them; it always prints the whole table"
             )
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
         text = render_tidy(frame) if self.tidy else self._tables(frame)
@@ -84,20 +84,20 @@ class Table(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Command):
-    """Draw metrics against generations, and the paper's grids of images; prints the files."""
+    """Draw curves of metrics by generation and grids of images, and print the paths written."""
 
     dirs: Dirs
-    """Result folders (--out of sweep run); several are joined."""
+    """Results folders (--out of sweep run); several are joined."""
     out: Path
     """Folder for the figures."""
     kind: Literal["curves", "grids", "all"] = "all"
-    """Curves, image grids, or all."""
+    """Kind of figures: curves, image grids, or all."""
     metric: Names = ()
-    """Metrics of the curves (kid, fid/pixels) or other columns (final_loss); none is kid."""
+    """Metrics (kid, fid/pixels) or other columns (final_loss) of the curves; default: kid."""
     format: Literal["png", "pdf", "svg"] = "png"
     """File format."""
     seed: int | None = None
-    """Seed of the image grids; none takes the lowest."""
+    """Seed of the image grids; default: the lowest."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
 
@@ -127,25 +127,25 @@ class Figure(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Command):
-    """Compare a results folder with its own records; exits with 1 if it is not whole."""
+    """Compare a results folder with its own records; exits with 1 if it is not complete."""
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """A results folder (--out of sweep run), or a copy of one."""
+    """Results folder (--out of sweep run), or a copy of one."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Print what is wrong, and how much was compared."""
+        """Print the problems and the number of files compared."""
         from analysis.reading.integrity import inspect_folder
 
-        found = inspect_folder(self.folder)
-        for problem in found.problems:
+        findings = inspect_folder(self.folder)
+        for problem in findings.problems:
             print(f"problem: {problem}")
-        if found.not_copied:
-            print(f"not copied: the weights of {len(found.not_copied)} of {found.num_nodes} nodes")
+        if missing := findings.not_copied:
+            print(f"not copied: the weights of {len(missing)} of {findings.num_nodes} nodes")
         print(
-            f"{found.num_lineages} lineages, {found.num_nodes} nodes, {found.num_files} files as "
-            f"recorded, {len(found.problems)} problems"
+            f"{findings.num_lineages} lineages, {findings.num_nodes} nodes, "
+            f"{findings.num_files} files match, {len(findings.problems)} problems"
         )
-        return 1 if found.problems else 0
+        return 1 if findings.problems else 0
 
 
 def _print_note(sentence: str) -> None:
@@ -154,7 +154,7 @@ def _print_note(sentence: str) -> None:
 
 PROGRAM = Program(
     name="analysis",
-    description="Tables and figures of the result folders that sweep run writes.",
+    description="Tables and figures of the results folders that sweep run writes.",
     commands={"table": Table, "figure": Figure, "check": Check},
 )
 

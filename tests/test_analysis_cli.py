@@ -99,7 +99,7 @@ def test_check_without_weights_says_not_copied(tmp_path, capsys):
         (["table", "{run}", "--metric", "fidd"], "--metric must be one of"),
         (["table", "{run}", "--by", "alpha"], "--by must be one of"),
         (["table", "{run}", "--confidence", "95"], "--confidence must be in (0, 1), got 95.0"),
-        (["table", "{run}", "--tidy", "--format", "md"], "--tidy must stand without"),
+        (["table", "{run}", "--tidy", "--format", "md"], "--tidy must be used without"),
         (["table", "{run}", "--out", "{run}"], "must be writable, got 'Is a directory'"),
         (["figure", "{run}", "--out", "{run}/sweep.json"], "must be writable, got 'File exists'"),
         (["figure", "{run}", "--out", "{empty}", "--seed", "9"], "--seed must be one of"),

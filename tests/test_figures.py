@@ -110,7 +110,7 @@ def test_a_metric_without_values_is_an_error(tmp_path):
 
 def test_no_metric_yet_is_a_note(tmp_path):
     _, notes = draw(tmp_path, write_folder(tmp_path / "a"), "curves", metrics=[])
-    assert notes == ["no generation has been measured yet: no curves"]
+    assert notes == ["no curves, because no generation has been measured yet"]
 
 
 def test_grids_are_the_real_images_v1_and_a_figure_of_each_setting(tmp_path):
@@ -197,7 +197,7 @@ def test_a_damaged_preview_is_an_error_that_names_it(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
     path = folder / "generations" / node_key(1.0, 40, 0, 2) / "preview.png"
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match=f"{path} must be a whole PNG file"):
+    with pytest.raises(ValueError, match=f"{path} must be an intact PNG file"):
         draw(tmp_path, folder, "grids")
 
 

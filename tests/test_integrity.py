@@ -54,7 +54,8 @@ def test_a_generation_that_was_not_measured_is_a_problem(folder):
     path = folder / "generations" / node_key(1.0, 40, 0, 2) / "metrics" / f"{SPEC}.json"
     path.unlink()
     (problem,) = inspect_folder(folder).problems
-    assert "must be measured in" in problem
+    place = "V2 of lineage alpha-1.0-epochs-40-seed-0"
+    assert problem.startswith(f"the metrics of {place} must be in")
 
 
 def test_a_damaged_record_is_a_problem_and_the_rest_is_checked(folder):

@@ -289,7 +289,7 @@ def test_a_disk_too_small_for_the_plan_is_an_error(sweep, folder):
 
     assert (code, printed, said.count("\n"), left) == (2, "", 1, [])
     assert said.startswith(f"error: {small / 'new'} must have room for the sweep's ")
-    assert said.endswith("131 kB free; free some or use another --out or --store\n")
+    assert said.endswith("131 kB free; free some space or use another --out or --store\n")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_generation_nobody_finished_is_a_dash(tmp_path):
 def test_some_diverged_lineages_stand_beside_the_mean_of_the_others(tmp_path):
     (table,) = build(write_folder(tmp_path / "a", diverged=((1.0, 2, 2),)))
     assert table.rows[1][2] == "2.05 +- 0.64 (2); diverged 1/3"
-    assert "means leave diverged lineages out" in table.caption
+    assert "means exclude diverged lineages" in table.caption
 
 
 def test_all_lineages_diverged_is_all_there_is_in_a_cell(tmp_path):

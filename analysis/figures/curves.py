@@ -1,7 +1,4 @@
-"""Curves: a metric against the generation, one line per setting, with intervals over seeds.
-
-Must not know result folders; draws the tidy table of analysis.reading.results.
-"""
+"""Curves of a metric by generation, one line per setting, with intervals over seeds."""
 
 import textwrap
 from collections.abc import Sequence
@@ -35,17 +32,17 @@ from model.errors import UsageError
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
 CROWDED = 12
-"""With more lines (or one generation) intervals are bars instead of bands, without seeds."""
+"""With more lines, or a single generation, draw intervals as bars and omit single seeds."""
 TITLE_WIDTH = 68
-"""Letters of a line of the title."""
+"""Characters in a line of the title."""
 LEGEND_WIDTH = 34
-"""Letters of a line of the legend."""
+"""Characters in a line of the legend."""
 LINE_INCHES = 0.165
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoding:
-    """Which setting is shown by the colour (and marker) of a line, and which by its dashes."""
+    """The settings shown by the colour (and marker) and by the dashes of a line."""
 
     colour_axis: str | None
     dash_axis: str | None
@@ -55,7 +52,7 @@ class Encoding:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are more lines than bands can be told apart."""
+        """Whether there are too many lines to distinguish their bands."""
         return len(self.colours) * len(self.dashes) > CROWDED
 
     def look(self, values: dict[str, Any]) -> tuple[str, str, str]:
@@ -68,16 +65,16 @@ class Encoding:
 def draw_curves(
     frame: pd.DataFrame, metric: str, *, folder: Path, image_format: str, confidence: float
 ) -> list[Path]:
-    """Draw a metric against the generation.
+    """Draw a metric by generation.
 
-    Colour shows pool.alpha and dashes train.epochs where they vary, else the first two settings
-    that do; each combination of any further settings is a figure of its own. Settings that vary a
-    few at a time are one line each, in one figure.
+    Colour shows pool.alpha and dashes show train.epochs if they vary, or else the first two
+    settings that do. Each combination of further settings gets a separate figure. If only a few
+    settings change at a time (analysis.reading.settings), each is one line of a single figure.
 
     Args:
         frame: A table of analysis.reading.results.load_results.
         metric: A column of numbers.
-        folder: Where the figures go.
+        folder: Folder for the figures.
         image_format: png, pdf or svg.
         confidence: Coverage of the shaded t intervals, in (0, 1).
 
@@ -131,7 +128,7 @@ def _draw_figure(
         _draw_mean(axes, part, encoding.look(values), beside)
     cut = _limit(axes, frame, metric, summary)
     _mark_diverged(axes, frame, line_axes, encoding)
-    _label(axes, frame, metric, split, ["a band is cut at the frame"] if cut else [])
+    _label(axes, frame, metric, split, ["a band is cut off"] if cut else [])
     handles = _legend_handles(frame, summary, encoding, confidence, bars=bars)
     num_lines = sum(1.4 + str(handle.get_label()).count("\n") for handle in handles)
     figure.set_figheight(max(SIZE[1], LINE_INCHES * num_lines))
@@ -146,7 +143,7 @@ def _draw_figure(
 
 def _encode(frame: pd.DataFrame, line_axes: Sequence[str]) -> Encoding:
     colour_axis, dash_axis = [*line_axes, None, None][:2]
-    if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # colours tell more values apart
+    if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # there are more colours than dashes
         colour_axis, dash_axis = dash_axis, colour_axis
     colours = _values(frame, colour_axis)
     many = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
@@ -163,7 +160,7 @@ def _encode(frame: pd.DataFrame, line_axes: Sequence[str]) -> Encoding:
 
 
 def _values(frame: pd.DataFrame, axis: str | None) -> list[str]:
-    """Formatted values of an axis in their order; one empty word where there is no axis."""
+    """Return the formatted values of an axis in order, or one empty string without an axis."""
     if axis is None:
         return [""]
     return [format_value(values[axis]) for values, _ in grouped(frame, [axis])]
@@ -179,7 +176,7 @@ def _draw_seeds(axes: Axes, part: pd.DataFrame, metric: str, look: tuple[str, st
 def _draw_mean(
     axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], beside: float | None
 ) -> None:
-    """Means with a band, or with bars that stand so far beside the generation."""
+    """Draw means with a band, or with error bars shifted by `beside` if it is given."""
     colour, marker, dashes = look
     x, mean, half = part["generation"], part["mean"], part["half_width"]
     if beside is not None:
@@ -192,10 +189,10 @@ def _draw_mean(
 
 
 def _limit(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) -> bool:
-    """Fit the y axis to the seeds, and to the bands as far as they leave the seeds readable.
+    """Fit the y axis to the seeds, and to the bands within 40% of the seeds' range.
 
     Returns:
-        Whether a band reaches beyond.
+        Whether a band is cut off.
     """
     low, high = float(frame[metric].min()), float(frame[metric].max())
     room = (high - low) or abs(high) or 1.0
@@ -211,7 +208,7 @@ def _limit(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) 
 def _mark_diverged(
     axes: Axes, frame: pd.DataFrame, line_axes: Sequence[str], encoding: Encoding
 ) -> None:
-    """Put a cross at the top, above the generation in which a lineage diverged."""
+    """Draw a cross at the top, above the generation in which a lineage diverged."""
     lineages = frame[frame["status"] == "diverged"].groupby([*line_axes, "seed"], dropna=False)
     firsts = [part.loc[part["generation"].idxmin()] for _, part in lineages]
     places: dict[int, int] = {}
@@ -242,7 +239,7 @@ def _label(
     axes.set_ylabel(name_metric(metric) + (f" ({extractor})" if extractor else ""))
     words = [describe_setting(split)] if split else []
     words += [f"N = {sizes[0]} generated, {sizes[1]} reference images"] if sizes else []
-    title = textwrap.fill("; ".join([*words, *remarks]), TITLE_WIDTH)  # the legend stands beside it
+    title = textwrap.fill("; ".join([*words, *remarks]), TITLE_WIDTH)  # leaves room for the legend
     axes.set_title(title, loc="left", color=FAINT, fontsize=8)
 
 

@@ -1,9 +1,8 @@
 """Image grids, laid out like the paper's figures 2 to 7 (arXiv 2303.01255).
 
-Real images; V_1; and for each setting one figure with a block of 3 x 6 images for each of V_2 to
-V_G. Places and sizes are whole pixels, so that a pixel of an image is a square of whole pixels in a
-PNG.
-Must not know metrics, nor how the images were made: it cuts the previews that the sweep left.
+There are figures of the real images and of V_1, and for each setting one figure with a block of
+3 x 6 images for each of V_2 to V_G. The images are cut from the previews that the sweep wrote.
+Positions and sizes are whole pixels, so that every pixel of an image is a square in a PNG.
 """
 
 import io
@@ -28,17 +27,17 @@ from sweep.records import LineageRecord, load_card, load_lineages
 
 ROWS, COLUMNS = 3, 6
 TILE_SIDE = 96
-"""Least side of a shown image in pixels (a whole multiple of its own size)."""
+"""Smallest displayed side of an image in pixels (always a multiple of the image's size)."""
 GAP = 4
 BLOCK_GAP = 22
 LEFT, TOP, MARGIN = 64, 40, 10
 TITLE_WIDTH, TITLE_LINE = 68, 18
-"""Letters of a line of a title, and the pixels that each further one adds."""
+"""Characters in a line of a title, and the pixels that each further line adds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of a figure: a label at its left, and its images or a word instead of them."""
+    """One block of a figure: a label on its left, and its images or a text instead of them."""
 
     label: str
     tiles: np.ndarray | None
@@ -59,8 +58,8 @@ def draw_grids(
 
     Args:
         frame: The table of analysis.reading.results.load_results for the same `dirs`.
-        dirs: Result folders.
-        folder: Where the figures go.
+        dirs: Results folders.
+        folder: Folder for the figures.
         image_format: png, pdf or svg.
         seed: Seed of the lineages shown; None takes each setting's lowest.
         note: Called with a sentence for each figure that cannot be drawn.
@@ -69,7 +68,7 @@ def draw_grids(
         The paths written.
 
     Raises:
-        UsageError: No lineage has the seed, or a preview is no sheet of images of the set size.
+        UsageError: No lineage has the seed, or a preview does not fit the image size.
     """
     seeds = sorted(frame["seed"].dropna().unique())
     if seed is not None and seed not in seeds:
@@ -83,12 +82,12 @@ def draw_grids(
     for values, part in grouped(models, axes):
         rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
         if rows.empty:
-            note(f"{names.plainly(values)} has no seed {seed}: left out")
+            note(f"{names.plainly(values)} has no seed {seed} and is left out")
             continue
         chosen.append(Lineage(values=values, rows=rows, records=records, runs=runs))
     kinds = (_real_pages, _first_pages, _setting_pages)
     pages = [page for kind in kinds for page in kind(chosen, names, note)]
-    if len({stem for stem, _, _ in pages}) < len(pages):  # the changes alone do not tell all apart
+    if len({stem for stem, _, _ in pages}) < len(pages):  # the changes are ambiguous
         pages = [page for kind in kinds for page in kind(chosen, replace(names, usual=None), note)]
     paths = []
     with styled():
@@ -104,36 +103,36 @@ Page = tuple[str, str, list[Block]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Names:
-    """What figures are called by, of the settings that they show."""
+    """Names figures by the settings that they show."""
 
     axes: Sequence[str]
     usual: Usual | None
 
     def told(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What need be said of values."""
+        """Return the values to mention in a name."""
         return dict(values) if self.usual is None else self.usual.changes(values)
 
     def words(self, values: Mapping[str, Any]) -> str:
-        """For a title; nothing where all is usual."""
+        """Describe values for a title; empty if all are usual."""
         return describe_setting(self.told(values), self.axes)
 
     def plainly(self, values: Mapping[str, Any]) -> str:
-        """Without mathematics, for a line of text."""
+        """Describe values as plain text."""
         return self.words(values).replace(r"$\alpha$", "alpha") or self.whole
 
     def stem(self, first: str, values: Mapping[str, Any]) -> str:
-        """For a file."""
+        """Return a file name without suffix."""
         return file_stem(first, self.told(values), self.axes)
 
     @property
     def whole(self) -> str:
-        """Name of what needs no words."""
+        """Name of values that are all usual."""
         return "the sweep" if self.usual is None else BASE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineage:
-    """A setting, and the rows of its lineage of one seed."""
+    """A setting, and the rows of its lineage for one seed."""
 
     values: dict[str, Any]
     rows: pd.DataFrame
@@ -142,7 +141,7 @@ class Lineage:
 
     @property
     def place(self) -> tuple[str, str]:
-        """Run and id of the record that the rows were read from."""
+        """(run, id) of the lineage record of the rows."""
         first = self.rows.iloc[0]
         return first["run"], first["lineage"]
 
@@ -157,7 +156,7 @@ class Lineage:
         return self.runs[self.place[0]] / "datasets" / self.records[self.place].dataset
 
     def block(self, generation: int) -> Block:
-        """Return the images of V_generation, or why there are none."""
+        """Return the images of V_generation, or a block that says why there are none."""
         label = f"$V_{{{generation}}}$"
         rows = self.rows[self.rows["generation"] == generation]
         status = rows["status"].iloc[0]
@@ -171,24 +170,26 @@ class Lineage:
 
 
 def read_tiles(path: Path, size: int) -> np.ndarray:
-    """Cut the first ROWS x COLUMNS images out of a sheet without padding.
+    """Cut the first ROWS x COLUMNS images from a sheet without padding.
 
     Args:
-        path: A PNG whose rows hold as many images as fit in its width.
+        path: A PNG that is filled with images row by row.
         size: Side of an image in pixels.
 
     Returns:
-        (N, size, size, 3) uint8, N at most ROWS x COLUMNS; grey is repeated to three channels.
+        (N, size, size, 3) uint8, N <= ROWS x COLUMNS; grey images are repeated to three channels.
 
     Raises:
-        UsageError: The file is no PNG, or its sides are no multiples of the image's.
+        UsageError: The file is not a PNG, or its sides are not multiples of `size`.
     """
     with reading(path):
         data = path.read_bytes()
     try:
         sheet = matplotlib.image.imread(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError) as error:  # as Pillow's decoder has it
-        raise UsageError(f"{path} must be a whole PNG file, got a damaged one ({error})") from None
+    except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow's decoder
+        raise UsageError(
+            f"{path} must be an intact PNG file, got a damaged one ({error})"
+        ) from None
     if sheet.ndim == 2:
         sheet = np.repeat(sheet[:, :, None], 3, axis=2)
     H, W = sheet.shape[:2]
@@ -202,7 +203,7 @@ def read_tiles(path: Path, size: int) -> np.ndarray:
 
 
 def draw_blocks(blocks: Sequence[Block], *, title: str) -> Figure:
-    """Draw blocks of images below each other, each with its label at the left."""
+    """Draw blocks of images one below the other, each with its label on the left."""
     side = max([tile_side(b.tiles.shape[1]) for b in blocks if b.tiles is not None] or [TILE_SIDE])
     width, height = block_size(side)
     lines = textwrap.wrap(title, TITLE_WIDTH)
@@ -226,12 +227,12 @@ def draw_blocks(blocks: Sequence[Block], *, title: str) -> Figure:
 
 
 def tile_side(size: int) -> int:
-    """Side in pixels of a shown image: the first multiple of its own from TILE_SIDE on."""
+    """Return the displayed side of an image: the first multiple of `size` >= TILE_SIDE."""
     return size * max(1, -(-TILE_SIDE // size))
 
 
 def block_size(side: int) -> tuple[int, int]:
-    """Width and height of a block in pixels."""
+    """Return the width and height of a block in pixels."""
     return COLUMNS * (side + GAP) - GAP, ROWS * (side + GAP) - GAP
 
 
@@ -241,11 +242,11 @@ def block_top(index: int, side: int) -> int:
 
 
 def lay_out(tiles: np.ndarray, side: int) -> np.ndarray:
-    """Lay images out in ROWS x COLUMNS on white.
+    """Arrange images in ROWS x COLUMNS on white.
 
     Args:
-        tiles: (N, S, S, 3) uint8, S a divisor of `side`.
-        side: Side in pixels at which each is shown.
+        tiles: (N, S, S, 3) uint8, where S divides `side`.
+        side: Displayed side of an image in pixels.
 
     Returns:
         (height, width, 3) uint8, of block_size(side).
@@ -266,7 +267,7 @@ def _real_pages(
     for values, group in _share(lineages, lambda lineage: lineage.dataset):
         folder = group[0].dataset
         if not (folder / "preview.png").exists():
-            note(f"{folder / 'preview.png'} is not there: no figure of the real images")
+            note(f"no figure of the real images, because {folder / 'preview.png'} does not exist")
             continue
         card = load_card(group[0].runs[group[0].place[0]], folder.name)
         tiles = read_tiles(folder / "preview.png", group[0].image_size)
@@ -282,7 +283,7 @@ def _first_pages(
     for values, group in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
         block = group[0].block(1)
         if block.tiles is None:
-            note(f"V1 of {names.plainly(values)} is {block.instead}: no figure of it")
+            note(f"no figure of V1 of {names.plainly(values)}: {block.instead}")
             continue
         first = "First generation, trained on real images"
         title = _title(first, names.words(values), _seed(group[0]))
@@ -298,7 +299,7 @@ def _setting_pages(
         later = sorted(n for n in set(lineage.rows["generation"]) if n > 1)
         blocks = [lineage.block(n) for n in later]
         if not any(block.tiles is not None for block in blocks):
-            note(f"{names.plainly(lineage.values)} has no generation after V1: left out")
+            note(f"{names.plainly(lineage.values)} has no generation after V1 and is left out")
             continue
         words = names.words(lineage.values)
         base = "" if words or names.usual is None else BASE
@@ -319,7 +320,7 @@ def _title(*parts: str) -> str:
 def _share(
     lineages: Sequence[Lineage], key: Callable[[Lineage], Any]
 ) -> list[tuple[dict[str, Any], list[Lineage]]]:
-    """Group lineages that share something, named by the settings that tell the groups apart."""
+    """Group lineages by a key, and name each group by the settings its lineages share."""
     groups: dict[Any, list[Lineage]] = {}
     for lineage in lineages:
         groups.setdefault(key(lineage), []).append(lineage)

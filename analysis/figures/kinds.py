@@ -1,7 +1,4 @@
-"""The kinds of figure that `analysis figure` draws; FIGURES at the foot lists them.
-
-Must not know how a kind is drawn (analysis.figures.curves, analysis.figures.grids).
-"""
+"""The kinds of figures that `analysis figure` draws, listed in FIGURES."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +12,13 @@ from analysis.figures.grids import draw_grids
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigureRequest:
-    """What is wanted of the figures of some result folders."""
+    """What to draw of some results folders."""
 
     dirs: Sequence[Path]
     frame: pd.DataFrame
     """The table of analysis.reading.results.load_results for `dirs`."""
     folder: Path
-    """Where the figures go."""
+    """Folder for the figures."""
     metrics: Sequence[str]
     """Columns drawn as curves."""
     image_format: str
@@ -35,13 +32,13 @@ class FigureRequest:
 
 
 def draw_figures(request: FigureRequest, kinds: Sequence[str]) -> list[Path]:
-    """Draw the kinds of figure named (see FIGURES) and return the paths written."""
+    """Draw kinds of figures (see FIGURES) and return the paths written."""
     return [path for kind in kinds for path in FIGURES[kind](request)]
 
 
 def _curves(request: FigureRequest) -> list[Path]:
     if not request.metrics:
-        request.note("no generation has been measured yet: no curves")
+        request.note("no curves, because no generation has been measured yet")
     paths = []
     for metric in request.metrics:
         paths += draw_curves(

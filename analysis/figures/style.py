@@ -1,7 +1,4 @@
-"""How figures look: one matplotlib style, applied around the drawing and never set globally.
-
-Must not know what is drawn.
-"""
+"""The matplotlib style of figures, applied only while drawing and never set globally."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +12,7 @@ from matplotlib.figure import Figure
 from model.errors import writing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/)."""
+"""Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/)."""
 
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -61,12 +58,12 @@ TIMELESS = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""Metadata left out of each format, so that the same figure is the same file."""
+"""Metadata to omit from each format, so that equal figures give identical files."""
 
 
 @contextmanager
 def styled() -> Generator[None]:
-    """Apply the style to what is drawn inside the with-block; rcParams are as before afterwards."""
+    """Apply the style inside the with-block, and restore rcParams afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(cast("Any", STYLE))

@@ -1,1 +1,1 @@
-"""Results folders as one tidy table, and the words for what is in it."""
+"""Reads results folders into one tidy table, and names its settings and metrics."""

@@ -1,22 +1,25 @@
-"""Of which models the closed form of estimation noise holds (analysis.statistics.contraction)."""
+"""Decides for which models the closed form of estimation noise holds.
+
+The closed form is in analysis.statistics.contraction.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 GROWN = ("grow", "replace", "accumulate", "mix")
-"""Pool rules whose next pool is, at first or always, the last one and new images, or these alone;
-fresh begins with pools of the same sizes and shares, of other images."""
+"""Pool rules whose next pool, always or at first, is the last pool plus new images, or only new
+images. Rule fresh starts with pools of the same sizes and shares, but of different images."""
 
 
 def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
-    """Whether NULL is of what a member sees: the whole pool, as all others do, or its own past.
+    """Whether the closed form holds: all members see the whole pool, or this one only its own past.
 
-    Members that see other images than each other fit other Gaussians, whose means differ, and so do
-    the classes of a conditional model.
+    It does not hold if members see different images, because they fit Gaussians with different
+    means. The same is true of the classes of a conditional model.
 
     Args:
-        config: A lineage's settings, nested; what is left out is as without members.
-        member: Its number.
+        config: Nested settings of a lineage. Missing ensemble settings mean one member.
+        member: Number of the member.
     """
     ensemble = config.get("ensemble", {})
     default = ensemble.get("data", "all")
@@ -26,5 +29,5 @@ def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
     alike = data[member] == "own" or set(data) == {"all"}
     conditional = config.get("model", {}).get("conditional", False)
-    told = conditional or any(own.get("model.conditional") == "true" for own in words)
-    return alike and not told and config.get("pool", {}).get("rule") in GROWN
+    has_classes = conditional or any(own.get("model.conditional") == "true" for own in words)
+    return alike and not has_classes and config.get("pool", {}).get("rule") in GROWN

@@ -1,6 +1,6 @@
-"""Columns of the tidy table: which are settings, which are metrics, and rows grouped by values.
+"""Columns of the tidy table: settings, metrics, and grouping of rows by value.
 
-The columns are, in this order: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha and
+The order of the columns is: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha and
 train.epochs if the settings have them), NODE_COLUMNS, the metrics, METRIC_COLUMNS.
 """
 
@@ -25,59 +25,58 @@ NODE_COLUMNS = (
 NODE_IDENTITY = ("generation", "member", "node")
 METRIC_COLUMNS = ("metric_num_images", "metric_num_reference", "metric_warnings")
 AT = "@"
-"""Between a metric's name and its number of images, where that is not the row's."""
+"""Separates a metric's name and its number of images, if that differs from the row's."""
 MIXTURE = "mixture"
-"""Member in the rows of all images that enter the next pool together."""
+"""Value of `member` in rows about the images of all members together."""
 CLASS = "class"
-"""Axis of the table of numbers per class."""
+"""Axis of the table of metrics per class."""
 
 
 def axis_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns of a loaded table that are settings (varying or shown always)."""
+    """Return the columns of a loaded table that are settings (varying or always shown)."""
     columns = list(frame.columns)
     return columns[columns.index(RUN_COLUMNS[-1]) + 1 : columns.index(NODE_COLUMNS[0])]
 
 
 def varying_axes(frame: pd.DataFrame) -> list[str]:
-    """Settings of several values in a loaded table, and `member` where there are several."""
+    """Return the settings with several values in a loaded table, and `member` if it varies."""
     columns = [*axis_columns(frame), "member"]
     return [column for column in columns if frame[column].nunique(dropna=False) > 1]
 
 
 def setting_axes(frame: pd.DataFrame) -> list[str]:
-    """Settings that name a row or a figure: those that vary, else pool.alpha where there is one."""
+    """Return the settings that name rows and figures: those that vary, or else pool.alpha."""
     return varying_axes(frame) or [a for a in axis_columns(frame) if a == "pool.alpha"]
 
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns of a loaded table that are metrics, such as kid/<extractor> and pixel_std."""
+    """Return the columns of a loaded table that are metrics, e.g. kid/<extractor>, pixel_std."""
     columns = list(frame.columns)
     return columns[columns.index(NODE_COLUMNS[-1]) + 1 : columns.index(METRIC_COLUMNS[0])]
 
 
 def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Turn what a user calls a metric into columns.
+    """Return the columns of the metrics that a user names.
 
     Args:
         frame: A loaded table.
-        names: A column (kid/pixels, final_loss), or a metric without its extractor (kid), which
-            means that metric of every extractor there is. None at all means kid, or else the first
-            metric.
+        names: Columns (kid/pixels, final_loss), or metrics without an extractor (kid), which stand
+            for every extractor. If empty, kid is used, or else the first metric.
 
     Returns:
-        Columns, each once, never two extractors in one; empty where nothing was measured yet and
-        `names` is empty.
+        Unique columns, each of one extractor; empty if nothing was measured and `names` is empty.
 
     Raises:
         UsageError: No column has that name.
     """
-    found = metric_columns(frame)
+    metrics = metric_columns(frame)
     if not names:
-        return [column for column in found if column.startswith("kid/")] or found[:1]
-    choices = [*found, *NODE_COLUMNS]
+        return [column for column in metrics if column.startswith("kid/")] or metrics[:1]
+    choices = [*metrics, *NODE_COLUMNS]
     columns: list[str] = []
     for name in names:
-        matches = [c for c in choices if c == name] or [c for c in found if c.split("/")[0] == name]
+        matches = [c for c in choices if c == name]
+        matches = matches or [c for c in metrics if c.split("/")[0] == name]
         if not matches:
             check_choice("--metric", name, choices)
         columns += matches
@@ -85,12 +84,12 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 
 def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
-    """Return how many generated and reference images stand behind a metric's column.
+    """Return the numbers of generated and reference images that a metric was computed from.
 
-    FID and biased KID depend on both numbers, so that one table or figure must not mix them.
+    FID and biased KID depend on both numbers, so one table or figure must not mix them.
 
     Returns:
-        (generated, reference), or None for a column that is no metric or has no value.
+        (generated, reference), or None if the column is not a metric or has no values.
 
     Raises:
         UsageError: The rows differ in one of the numbers.
@@ -104,7 +103,7 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
         got = " and ".join(f"{int(n)}/{int(m)}" for n, m in sizes.itertuples(index=False))
         raise UsageError(
             f"{metric} must have the same numbers of generated/reference images in one table or "
-            f"figure, got {got}; show the runs apart, or leave the setting that differs out of --by"
+            f"figure, got {got}; show the runs separately, or omit the differing setting in --by"
         )
     return next(((int(n), int(m)) for n, m in sizes.itertuples(index=False)), None)
 
@@ -112,7 +111,7 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
 def grouped(
     frame: pd.DataFrame, by: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Split a table by the values of some columns, in the order of the values; None is a value."""
+    """Split a table by the values of some columns, in order; None counts as a value."""
     if not by:
         yield {}, frame
         return
@@ -123,7 +122,7 @@ def grouped(
 
 
 def sort_key(values: Iterable[Any]) -> tuple:
-    """Order rows of mixed values: numbers by size, then words, then what is missing."""
+    """Return a sort key for rows of mixed values: numbers, then strings, then missing values."""
     return tuple(_rank(value) for value in values)
 
 

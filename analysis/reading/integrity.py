@@ -1,7 +1,4 @@
-"""Whether a results folder is whole: files as recorded, lineages with their nodes and metrics.
-
-Must not know tables and figures.
-"""
+"""Checks that a results folder is complete: file hashes, and nodes and metrics of lineages."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -20,31 +17,31 @@ from sweep.records import (
 )
 
 WEIGHTS_SUFFIX = ".safetensors"
-"""Files that a copy may leave out."""
+"""Suffix of files that a copy may leave out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What was found in a results folder."""
+    """The result of checking a results folder."""
 
     num_lineages: int
     num_nodes: int
     num_files: int
-    """Files whose contents are as recorded."""
+    """Number of files whose contents match their record."""
     not_copied: list[str] = field(default_factory=list)
-    """Weights that are not there: no fault of a copied folder."""
+    """Missing weights, which are not a problem, because copies may leave them out."""
     problems: list[str] = field(default_factory=list)
-    """Sentences, each naming the file or lineage; empty if the folder is whole."""
+    """Sentences that each name a file or lineage; empty if the folder is complete."""
 
 
 def inspect_folder(out: Path) -> Findings:
-    """Compare a results folder with what its own records say.
+    """Compare a results folder with its own records.
 
     Args:
         out: The --out of a sweep, or a copy of it.
 
     Returns:
-        What was found, damaged records among the problems.
+        The findings; damaged records are listed as problems.
 
     Raises:
         UsageError: The folder has no readable sweep.json or lineage.
@@ -82,7 +79,7 @@ def inspect_folder(out: Path) -> Findings:
 
 
 def _check_file(path: Path, digest: str, problems: list[str], not_copied: list[str]) -> bool:
-    """Add what is wrong with a file to a list; return whether it is as recorded."""
+    """Add a file's problem to a list; return whether the file matches its record."""
     if not path.exists():
         if path.suffix == WEIGHTS_SUFFIX:
             not_copied.append(str(path))
@@ -91,13 +88,13 @@ def _check_file(path: Path, digest: str, problems: list[str], not_copied: list[s
         return False
     try:
         with reading(path), path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
     except UsageError as error:
         problems.append(str(error))
         return False
-    if found != digest:
-        problems.append(f"{path} must have SHA-256 {digest[:12]}..., got {found[:12]}...")
-    return found == digest
+    if actual != digest:
+        problems.append(f"{path} must have SHA-256 {digest[:12]}..., got {actual[:12]}...")
+    return actual == digest
 
 
 def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecord]) -> list[str]:
@@ -111,7 +108,7 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
         for member, key in enumerate(keys):
             place = f"V{generation} of lineage {lineage.id}"
             if key not in nodes:
-                problems.append(f"{place} must be in {node_dir(out, key)}, got no whole node there")
+                problems.append(f"{place} must be in {node_dir(out, key)}, got no complete node")
             elif nodes[key].status == "done":
                 for spec in lineage.all_specs(generation, member):
                     problems += _check_metrics(out, key, spec, place)
@@ -120,17 +117,17 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
 
 def _check_metrics(out: Path, key: str, spec: str, place: str) -> list[str]:
     try:
-        found = load_metrics(out, key, spec)
+        metrics = load_metrics(out, key, spec)
     except RecordError as error:
         return [str(error)]
-    if found is None:
+    if metrics is None:
         path = node_dir(out, key) / "metrics" / f"{spec}.json"
-        return [f"{place} must be measured in {path}, got no such file; run sweep evaluate"]
+        return [f"the metrics of {place} must be in {path}, got no such file; run sweep evaluate"]
     return []
 
 
 def _check_datasets(out: Path, lineages: list[LineageRecord]) -> list[str]:
-    """Check the cards and previews of the data sets that finished generations were made of."""
+    """Check the cards and previews of the data sets of lineages with finished generations."""
     problems = []
     for key in sorted({lineage.dataset for lineage in lineages if lineage.num_done}):
         try:

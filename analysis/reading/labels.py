@@ -1,7 +1,4 @@
-"""Words for settings, seeds and metrics, as tables, figures and file names show them.
-
-Must not know files, nor how a table or a figure is laid out.
-"""
+"""Names of settings, seeds and metrics in tables, figures and file names."""
 
 import hashlib
 import re
@@ -13,13 +10,13 @@ import pandas as pd
 from analysis.reading.columns import AT, is_missing
 
 LONGEST_STEM = 240
-"""Characters of a file name without suffix: file systems allow 255 bytes with it."""
+"""Longest file name without suffix in characters; file systems allow 255 bytes in all."""
 
 METRIC_NAMES = {
     "kid": "KID",
     "fid": "FID",
     "pixel_mean": "mean of pixels",
-    "pixel_std": "deviation of pixels over images",
+    "pixel_std": "standard deviation of pixels over images",
     "final_loss": "training loss",
     "real_share": "share of real images in the pool",
     "num_images": "images in the pool",
@@ -27,7 +24,7 @@ METRIC_NAMES = {
 
 
 def format_value(value: Any) -> str:
-    """Write a setting's value: whole numbers without a point, a missing one as a dash."""
+    """Format a setting's value: whole numbers without a decimal point, missing ones as a dash."""
     if is_missing(value):
         return "-"
     if isinstance(value, float):
@@ -36,29 +33,29 @@ def format_value(value: Any) -> str:
 
 
 def short_names(axes: Sequence[str]) -> dict[str, str]:
-    """Name each dotted axis by its last part, or in full where two would share it."""
+    """Name each dotted axis by its last part, or in full if two axes share it."""
     last = [axis.rsplit(".", 1)[-1] for axis in axes]
     return {a: s if last.count(s) == 1 else a for a, s in zip(axes, last, strict=True)}
 
 
 def describe_setting(values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
-    """Write a setting for a figure, with the letter alpha: `alpha = 1, epochs = 40`.
+    """Format settings for a figure, with alpha as a Greek letter: `alpha = 1, epochs = 40`.
 
-    `among` are further axes that names must be told apart from.
+    `among` holds more axes, whose short names must not be confused with these.
     """
     names = short_names(list({**values, **dict.fromkeys(among)}))
     return ", ".join(f"{symbol(names[a])} = {format_value(v)}" for a, v in values.items())
 
 
 def symbol(name: str) -> str:
-    """Return a setting's name as mathematics where it has a letter, for matplotlib."""
+    """Return a setting's name for matplotlib, with alpha as a Greek letter."""
     return r"$\alpha$" if name == "alpha" else name
 
 
 def file_stem(first: str, values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
-    """Return a file name without suffix: letters, digits, points and dashes only.
+    """Return a file name without suffix, of letters, digits, dots and dashes.
 
-    The end of a name that is too long is replaced by a hash of the whole.
+    The end of a name that is too long is replaced by a hash of the whole name.
     """
     names = short_names(list({**values, **dict.fromkeys(among)}))
     parts = [first, *(f"{names[a]}-{format_value(v)}" for a, v in values.items())]
@@ -70,17 +67,17 @@ def file_stem(first: str, values: Mapping[str, Any], among: Sequence[str] = ()) 
 
 
 def describe_seeds(frame: pd.DataFrame) -> str:
-    """Say which seeds a table holds: `seeds 0, 1, 2`."""
+    """Format the seeds of a table: `seeds 0, 1, 2`."""
     seeds = sorted({format_value(seed) for seed in frame["seed"]}, key=lambda s: (len(s), s))
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
 
 
 def name_metric(metric: str) -> str:
-    """Return a metric's name as a figure's axis shows it, without its extractor."""
+    """Return a metric's name for the axis of a figure, without its extractor."""
     name = metric.split("/", 1)[0]
     return METRIC_NAMES.get(name, name.replace("_", " "))
 
 
 def name_extractor(metric: str) -> str | None:
-    """Return the feature extractor in a metric's name, or None for a number that needs none."""
+    """Return the feature extractor in a metric's name, or None if it has none."""
     return metric.split("/", 1)[1].split(AT)[0] if "/" in metric else None

@@ -1,4 +1,4 @@
-"""Results folders as one tidy table: a row per lineage, generation and member."""
+"""Reads results folders into one tidy table: a row per lineage, generation and member."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,66 +36,66 @@ T = TypeVar("T")
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
 STATUSES = ("done", "diverged", "running", "failed", "missing", "pending")
-"""Of two rows of one node the status named first here is kept; `missing` is done but not here."""
+"""If two rows of one node differ, the status named first is kept. `missing`: done, not copied."""
 
 SHOWN_AXES = ("pool.alpha", "train.epochs")
-"""Settings that have a column even where they do not vary."""
+"""Settings that have a column even if they do not vary."""
 
 NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
-"""Settings that never set lineages apart: seeds are averaged over, a longer lineage begins with the
-shorter one, and the extractor (with its resolution) is part of a metric's name."""
+"""Settings that never distinguish lineages: seeds are averaged over, a longer lineage begins with
+the shorter one, and the extractor (with its resolution) is part of a metric's name."""
 
 Row = tuple[Json, dict[str, float]]
 RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
-"""A lineage of a folder to its rows, each without and with its metrics."""
+"""Maps a lineage of a folder to its rows, as pairs of row and metrics."""
 
 
 def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
     """Read result folders into one tidy table, sorted by axes, seed, generation and member.
 
     Folders are joined by concatenation. A node that several lineages or folders share is counted
-    once for the same axes and seed; its metrics are united.
+    once for the same axes and seed, and its metrics are merged.
 
     Args:
         dirs: The --out folders of sweeps, or copies of them.
 
     Returns:
-        The table described above; numbers that do not exist (yet) are missing values.
+        The table, with the columns of analysis.reading.columns. Unknown numbers are missing values.
 
     Raises:
-        UsageError: A folder is no results folder, or a file in it is damaged.
+        UsageError: A folder is not a results folder, or a file in it is damaged.
     """
     return _load(dirs, _lineage_rows, ())
 
 
 def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
-    """Read the numbers per class of result folders into one tidy table.
+    """Read the metrics per class of results folders into one tidy table.
 
-    It is load_results' table with a row for every class of every model, the class among the axes
-    as CLASS, and the metrics per class in the place of the others.
+    The table is that of load_results, with a row for every class of every model, the axis CLASS,
+    and metrics per class instead of the others.
 
     Args:
         dirs: The --out folders of sweeps, or copies of them.
 
     Raises:
-        UsageError: As load_results, and where no metric per class was measured.
+        UsageError: As in load_results, or no metric per class was measured.
     """
     frame = _load(dirs, _class_rows, (CLASS,))
     if frame.empty:
         raise UsageError(
             "--classes needs metrics per class, got none; "
-            "`sweep evaluate DIR --metrics.names classes` measures some"
+            "`sweep evaluate DIR --metrics.names classes` takes some"
         )
     return frame
 
 
 def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
-    """The tidy table of the rows that a function makes of a folder's lineage."""
+    """Build the tidy table of the rows that a function returns for each lineage."""
     if not dirs:
-        raise UsageError("DIR must be given at least once, got none; name the --out of a sweep run")
+        raise UsageError("DIR must be given at least once, got none; use the --out of a sweep run")
     runs = run_names(dirs)
     lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
-    # A record older than a setting means what the program did before it.
+    # In a record older than a setting, the setting has the value of the behaviour at that time.
     before = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
     settings = [{**before, **flatten(record.config), **record.axes} for _, _, record in lineages]
     axes = _find_axes(lineages, settings)
@@ -118,7 +118,7 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
 
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
-    """Name each folder by its own name, or by its path where names are shared; twice is once."""
+    """Name each folder by its last part, or by its path if names clash; drops duplicates."""
     unique = list({folder.resolve(): folder for folder in dirs}.values())
     short = [folder.resolve().name for folder in unique]
     if len(set(short)) == len(short):
@@ -127,7 +127,7 @@ def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Json:
-    """Turn nested settings into dotted ones."""
+    """Return nested settings as dotted ones."""
     flat: Json = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -149,7 +149,7 @@ def _read(folder: Path) -> list[LineageRecord]:
 
 
 def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[Json]) -> list[str]:
-    """Settings with more than one value, the sweeps' own axes first."""
+    """Return the settings with more than one value, the axes of the sweeps first."""
     named = dict.fromkeys(axis for _, _, record in lineages for axis in record.axes)
     candidates = dict.fromkeys([*SHOWN_AXES, *named, *(key for flat in settings for key in flat)])
     same_data = _have_same_images(lineages)
@@ -165,27 +165,27 @@ def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[J
 
 
 def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
-    """Whether every lineage's data set is known to hold the same images, wherever they lay."""
+    """Whether all data sets are known to hold the same images, even if read from other paths."""
     cards = {(folder, record.dataset) for _, folder, record in lineages}
     prints = {card.fingerprint if (card := load_card(*place)) else None for place in cards}
     return len(prints) == 1 and None not in prints
 
 
 def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
-    """Yield what is known of each generation and member of a lineage, and its metrics."""
+    """Yield a row and the metrics of each generation and member of a lineage."""
     for row, metrics in _measured_rows(folder, record):
         numbers: dict[str, float] = {}
-        for name, found in _by_name(metrics, lambda m: m.values):
-            numbers.setdefault(name, found)
+        for name, number in _by_name(metrics, lambda m: m.values):
+            numbers.setdefault(name, number)
         yield row, numbers
 
 
 def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
-    """Yield the same once for each class that has numbers of its own, with those."""
+    """Yield a row and the metrics of each class that has metrics."""
     for row, metrics in _measured_rows(folder, record):
         by_class: dict[str, dict[str, float]] = {}
-        for name, found in _by_name(metrics, lambda m: m.classes):
-            for label, number in found.items():
+        for name, values in _by_name(metrics, lambda m: m.classes):
+            for label, number in values.items():
                 by_class.setdefault(label, {}).setdefault(name, number)
         for label, numbers in by_class.items():
             yield {**row, CLASS: label}, numbers
@@ -194,7 +194,7 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
 def _measured_rows(
     folder: Path, record: LineageRecord
 ) -> Iterator[tuple[Json, list[MetricsRecord]]]:
-    """Yield a row for each generation and member, and the records of its metrics."""
+    """Yield a row and the metric records of each generation and member."""
     unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
     diverged = False
     for generation, keys in enumerate(record.nodes or unknown, start=1):
@@ -219,15 +219,15 @@ def _identity(record: LineageRecord, generation: int, member: int | str, key: st
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
-    """A node's numbers under some specifications, as far as they are there."""
-    found = [load_metrics(folder, key, spec) for spec in specs] if key else []
-    return [record for record in found if record is not None]
+    """Read the metric records of a node that exist for some specifications."""
+    records = [load_metrics(folder, key, spec) for spec in specs] if key else []
+    return [record for record in records if record is not None]
 
 
 def _by_name(
     metrics: list[MetricsRecord], part: Callable[[MetricsRecord], Mapping[str, T]]
 ) -> Iterator[tuple[str, T]]:
-    """Yield numbers by column; of other numbers of images than the first record's: name@images."""
+    """Yield (column, number); the column is name@n if n images differ from the first record's."""
     for record in metrics:
         same = record.num_images == metrics[0].num_images
         for name, number in part(record).items():
@@ -246,28 +246,28 @@ def _node_numbers(node: NodeRecord | None) -> Json:
     if node is None:
         return {}
     numbers = {name: getattr(node, name) for name in NODE_COLUMNS if name != "real_share"}
-    known = "-1" not in node.origins  # the pool of a diverged model may never have been looked at
+    known = "-1" not in node.origins  # the origins of a diverged model's pool may be unknown
     return numbers | ({"real_share": node.origins.get("0", 0) / node.num_images} if known else {})
 
 
 def _metric_sizes(metrics: list[MetricsRecord]) -> Json:
     if not metrics:
         return {}
-    said = dict.fromkeys(text for record in metrics for text in record.warnings)
+    warnings = dict.fromkeys(text for record in metrics for text in record.warnings)
     return {
         "metric_num_images": metrics[0].num_images,
         "metric_num_reference": metrics[0].num_reference,
-        "metric_warnings": "; ".join(said) or None,
+        "metric_warnings": "; ".join(warnings) or None,
     }
 
 
 def _merge(first: Json, second: Json) -> Json:
-    """Unite two rows of one node: what one lacks comes from the other."""
+    """Merge two rows of one node, filling missing values of one from the other."""
     known = {name: value for name, value in first.items() if value is not None}
     status = min(first["status"], second["status"], key=STATUSES.index)
     return {**second, **known, "status": status}
 
 
 def _plain(value: object) -> object:
-    """Keep numbers, words and None; spell out lists, so that values can be compared and grouped."""
+    """Return lists and mappings as JSON, so that values can be compared and grouped."""
     return json.dumps(value) if isinstance(value, (list, tuple, dict)) else value

@@ -1,8 +1,7 @@
-"""Settings that vary a few at a time: named by what differs from the usual.
+"""Names settings by their changes from a base, if each one changes only a few values.
 
-A grid's rows are told apart by all of its axes. Where each of many settings is changed by itself,
-most cells of such a table would repeat each other, and a row is named by its changes alone.
-Must not know files, nor how a table or a figure is laid out.
+The rows of a grid are named by all of its axes. If a sweep changes one of many settings at a time
+instead, most axes would repeat the same value, so a row is named by its changes only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,24 +14,24 @@ from analysis.reading.columns import CLASS
 from analysis.reading.labels import format_value
 
 SETTING = "setting"
-"""Heading of the changes, in the place of the axes."""
+"""Heading of the column of changes, which replaces the axes."""
 BASE = "base"
-"""Name of what changes nothing."""
+"""Name of the setting without changes."""
 APART = ("member", CLASS)
-"""Axes of several values in every setting."""
+"""Axes that have several values within a setting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usual:
-    """The values that settings have unless they are said to differ."""
+    """The usual values, which settings have unless their name says otherwise."""
 
     axes: tuple[str, ...]
-    """All axes that vary, but for members and classes."""
+    """All axes that vary, except members and classes."""
     values: Mapping[str, Any]
-    """Of those axes that have a commonest value."""
+    """Axis -> its most common value, for axes that have one."""
 
     def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a setting has other than usual, and what has no usual value."""
+        """Return the values that differ from the usual ones, or that have no usual value."""
         return {
             axis: value
             for axis, value in values.items()
@@ -40,11 +39,11 @@ class Usual:
         }
 
     def name(self, values: Mapping[str, Any]) -> str:
-        """A setting by its changes, with full names: `sample.steps = 5`."""
+        """Name a setting by its changes, with full names: `sample.steps = 5`."""
         return _listed(self.changes({axis: values[axis] for axis in self.axes})) or BASE
 
     def describe(self) -> str:
-        """What the base is: `base: model.family = ddim, sample.steps = 20`."""
+        """Describe the base: `base: model.family = ddim, sample.steps = 20`."""
         return f"{BASE}: {_listed(self.values)}"
 
 
@@ -53,12 +52,12 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
-    """The usual values where settings vary a few at a time; None where they make up a grid.
+    """Return the usual values if settings change a few values at a time, or None for a grid.
 
-    Axes whose values always change together (as those of two joined runs do) are one factor. There
-    must be three factors or more, no more settings than a base and one for each other value of each
-    factor, and at most one axis without a value that more settings have than any other. Members and
-    classes stay apart.
+    Axes whose values always change together (e.g. in two joined runs) count as one factor. Usual
+    values exist if there are at least three factors, at most one setting per further value of each
+    factor besides the base, and at most one axis without a unique most common value. Members and
+    classes are not considered.
     """
     varying = [axis for axis in axes if axis not in APART]
     settings = frame[varying].map(format_value).drop_duplicates()

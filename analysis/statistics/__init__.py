@@ -1,1 +1,1 @@
-"""Numbers over seeds."""
+"""Statistics over seeds and generations."""

@@ -1,8 +1,8 @@
-"""How much of the samples' deviation is left, beside what estimation noise alone would leave.
+"""Standard deviation left in the samples, and the closed form under estimation noise only.
 
-The closed form is that of Gaussian fits by maximum likelihood (docs/guide.md): a fit to D_{n+1} =
-D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance, a fit to S_n alone
-1 - 1 / N_{n+1}. Must not know how results are stored or tables look.
+The closed form is that of Gaussian fits by maximum likelihood (docs/guide.md). A fit to D_{n+1} =
+D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance. A fit to only S_n
+keeps 1 - 1 / N_{n+1}.
 """
 
 import math
@@ -11,26 +11,26 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 LEFT, NULL = "std_left", "std_left_null"
-"""Columns: pixel_std of V_n over that of V_1, measured, and the closed form's."""
+"""Columns: pixel_std of V_n divided by that of V_1, as measured and by the closed form."""
 
 
 def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
-    """The tidy table with the columns LEFT and NULL, missing where they mean nothing.
+    """Return the tidy table with the columns LEFT and NULL, which may have missing values.
 
-    NULL is there for members of `closed_form`, as far as each pool is the last one and new images,
-    or new images alone.
+    NULL is given for rows with `closed_form`, as long as each pool is the last one plus new images,
+    or only new images.
 
     Args:
         frame: Rows of models, each once.
-        by: Columns that together tell lineages and members apart, wherever their rows come from: of
-            a lineage that was made longer in another folder, the first rows are of the first one.
+        by: Columns that identify a lineage and member. The run is not among them, because a lineage
+            that was extended in another folder has rows of both folders.
     """
     parts = [_of_lineage(part) for _, part in frame.groupby(list(by), dropna=False)]
     return pd.concat(parts).sort_index() if parts else frame.assign(**{LEFT: [], NULL: []})
 
 
 def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
-    """One lineage's rows of one member."""
+    """Add the columns to the rows of one lineage and member."""
     part = part.sort_values("generation")
     first = part.loc[part["generation"] == 1, "pixel_std"]
     start = float(first.iloc[0]) if len(first) and pd.notna(first.iloc[0]) else math.nan
@@ -44,7 +44,7 @@ def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[float]:
-    """Expected variance of each generation over the first's; nan from where the rule is another."""
+    """Yield the expected variance of each generation over the first's; nan if unknown."""
     left = 1.0
     for n, size in enumerate(sizes):
         if n > 0:
@@ -53,7 +53,7 @@ def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[floa
 
 
 def _kept(before: float, size: float, real_before: float, real: float) -> float:
-    """Share of the variance that one more fit keeps in expectation."""
+    """Return the expected share of the variance that one more fit keeps."""
     if any(pd.isna(value) for value in (before, size, real_before, real)):
         return math.nan
     if real == 0 and size == before:

@@ -1,7 +1,7 @@
-"""Numbers over seeds: t intervals, and the summary of one column of the results table.
+"""Statistics over seeds: t intervals, and summaries of a column of the results table.
 
-Must not know files, tables or figures. An interval over seeds is a t interval: with 3 to 5 seeds a
-percentile bootstrap covers far less than it says.
+Intervals over seeds are t intervals, because with 3 to 5 seeds the coverage of a percentile
+bootstrap is far below its nominal value.
 """
 
 import math
@@ -23,7 +23,7 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
         confidence: Coverage in (0, 1), such as 0.95.
 
     Returns:
-        (mean, half_width, n); the half-width is nan for n = 1, the mean too for n = 0.
+        (mean, half_width, n); the half-width is nan for n = 1, and the mean is also nan for n = 0.
 
     Raises:
         UsageError: The confidence is not in (0, 1).
@@ -42,7 +42,7 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
 def check_confidence(confidence: float) -> None:
     """Raise UsageError unless a confidence is in (0, 1)."""
     if not 0 < confidence < 1:
-        raise UsageError(f"--confidence must be in (0, 1), got {confidence!r}; 0.95 is usual")
+        raise UsageError(f"--confidence must be in (0, 1), got {confidence!r}; 0.95 is common")
 
 
 def summarize_seeds(
@@ -55,7 +55,7 @@ def summarize_seeds(
     Args:
         frame: A table of analysis.reading.results.load_results.
         column: A column of numbers.
-        by: The settings that make a row; every other setting must be constant.
+        by: The settings of a row; every other setting must be constant.
         confidence: Coverage of the intervals, in (0, 1).
 
     Returns:
@@ -63,7 +63,7 @@ def summarize_seeds(
         n (seeds averaged), num_diverged and num_lineages.
 
     Raises:
-        UsageError: One seed has two different nodes at the same place.
+        UsageError: One seed has two different nodes for the same setting and generation.
     """
     check_confidence(confidence)
     rows = []
@@ -84,6 +84,6 @@ def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]
         place = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
         raise UsageError(
             f"{place} must have one V{values['generation']} for each seed, got two nodes of seed "
-            f"{twice['seed'].iloc[0]} ({runs}); they differ in what is no setting, such as the "
-            "data or the version of the code: show the runs apart"
+            f"{twice['seed'].iloc[0]} ({runs}); they differ in more than settings, e.g. in the "
+            "data or the version of the code; show the runs separately"
         )

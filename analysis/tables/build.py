@@ -1,6 +1,6 @@
-"""Tables of the results over seeds: of each metric, of the pools, of what deviation is left.
+"""Tables of results over seeds: of metrics, of the pools, and of the standard deviation left.
 
-Rows are settings, columns generations. Must not know how results are stored, nor figures.
+Rows are settings, and columns are generations.
 """
 
 import math
@@ -29,7 +29,7 @@ from model.errors import check_choice
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
 CONTRACTION = "contraction"
-"""Name of the table of the samples' deviation beside the closed form of estimation noise."""
+"""Name of the table of the samples' standard deviation and the closed form of estimation noise."""
 
 SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
 
@@ -42,16 +42,16 @@ def build_tables(
     Args:
         frame: A table of analysis.reading.results.load_results.
         names: Columns of numbers, COMPOSITION or CONTRACTION.
-        by: Settings of the rows; none takes every setting that varies, in one column where they
-            do a few at a time (analysis.reading.settings). A setting that varies and is not named
-            splits the table, so that only seeds are ever averaged.
+        by: Settings of the rows. If empty, all settings that vary, in one column if only a few
+            change at a time (analysis.reading.settings). Other settings that vary split the
+            table, so that only seeds are ever averaged.
         confidence: Coverage of the intervals over seeds, in (0, 1).
 
     Returns:
-        The tables, metric by metric.
+        The tables in the order of `names`.
 
     Raises:
-        UsageError: A name in `by` is no setting, or a table would mix different numbers of images.
+        UsageError: A name in `by` is not a setting, or a table would mix numbers of images.
     """
     rows_by, split_by = _choose_axes(frame, by)
     usual = None if by else find_usual(frame, rows_by)
@@ -70,9 +70,9 @@ def build_tables(
 
 
 def format_interval(mean: float, half_width: float, n: int) -> str:
-    """Write `mean +- half-width (n)`, the half-width to two digits and the mean to as many places.
+    """Format `mean +- half-width (n)`, with two digits of the half-width and as many places.
 
-    One seed has no interval and stands alone; none at all is a dash.
+    One seed gives only the mean, and no seed gives a dash.
     """
     if n == 0:
         return "-"
@@ -93,7 +93,7 @@ def _describe_measurement(metric: str, sizes: tuple[int, int] | None) -> str:
 
 
 def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Settings of the rows, and those that split a metric into several tables."""
+    """Return the settings of the rows, and those that split a metric into several tables."""
     varying = varying_axes(frame)
     if not by:
         return setting_axes(frame), []
@@ -111,7 +111,7 @@ def _metric_table(
     texts = [_format_cell(row) for row in summary.to_dict("records")]
     caption = [_describe_measurement(metric, sizes), _describe_cells(summary, confidence)]
     caption += [_describe_lineages(frame)]
-    caption += ["means leave diverged lineages out"] if summary["num_diverged"].any() else []
+    caption += ["means exclude diverged lineages"] if summary["num_diverged"].any() else []
     caption += _find_warnings(frame, metric)
     numbers = _label_summary(summary, metric, split, sizes, confidence)
     return _pivot(_title(metric, split), by, summary, texts, caption, numbers)
@@ -124,7 +124,7 @@ def _composition_table(
     shares = summarize_seeds(frame, "real_share", by=by, confidence=confidence)
     texts = [_format_pool(part) for _, part in grouped(frame, [*by, "generation"])]
     caption = [
-        "images in pool D_n, which V_n was trained on, and the share of real images among them",
+        "images in pool D_n, on which V_n was trained, and the share of real images among them",
         _describe_lineages(frame),
     ]
     numbers = [
@@ -144,9 +144,9 @@ def _contraction_table(
         for row, mean in zip(left.to_dict("records"), null["mean"], strict=True)
     ]
     caption = [
-        "deviation of pixels over images, of V_n's samples over V_1's; after the semicolon what "
-        "estimation noise alone leaves in expectation (Gaussian fits), where it is known; cutting "
-        "samples to the range of pixels is not in it, and costs Gaussian fits the most",
+        "standard deviation of pixels over images, of V_n's samples divided by V_1's; after the "
+        "semicolon, the expectation under estimation noise only (Gaussian fits), if known, which "
+        "ignores the clipping of samples to the range of pixels that affects Gaussian fits most",
         _describe_cells(left, confidence),
         _describe_lineages(frame),
     ]
@@ -165,7 +165,7 @@ def _pivot(
     caption: list[str],
     numbers: pd.DataFrame,
 ) -> Table:
-    """Lay one text per setting and generation out in rows and columns."""
+    """Arrange one text per setting and generation in rows and columns."""
     generations = sorted(set(summary["generation"]))
     rows = []
     for values, part in grouped(summary.assign(text=texts), by):
@@ -179,7 +179,7 @@ def _pivot(
 
 
 def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
-    """Name the rows by their changes, the base first; the summary keeps every setting."""
+    """Name the rows by their changes, base first; the summary keeps every setting."""
     kept = [by.index(axis) for axis in by if axis not in usual.axes]
     rows = []
     for row in table.rows:
@@ -219,11 +219,11 @@ def _describe_cells(summary: pd.DataFrame, confidence: float) -> str:
     if most <= 1:
         return "n = 1 seed in every cell, so no interval"
     words = f"mean +- half-width of the {100 * confidence:g}% t interval over seeds (n seeds)"
-    return words + ("; a number alone has n = 1" if (summary["n"] == 1).any() else "")
+    return words + ("; a number without interval has n = 1" if (summary["n"] == 1).any() else "")
 
 
 def _describe_lineages(frame: pd.DataFrame) -> str:
-    """Seeds, runs, and the lineages that do not stand behind every cell."""
+    """Describe seeds, runs, and the number of lineages that are not complete."""
     runs = list(dict.fromkeys(frame["run"]))
     words = [describe_seeds(frame), f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
     lineages = [set(part["status"]) for _, part in grouped(frame, ["run", "lineage"])]
@@ -235,10 +235,10 @@ def _describe_lineages(frame: pd.DataFrame) -> str:
 
 
 def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:
-    """Warnings of the evaluation that speak of this metric."""
-    said = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell.split("; ")}
+    """Return the warnings of the evaluation about this metric."""
+    warnings = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell.split("; ")}
     name = metric.split("/")[0]
-    of_metric = [text for text in said if text.split("/")[0].removesuffix("_se") == name]
+    of_metric = [text for text in warnings if text.split("/")[0].removesuffix("_se") == name]
     return [f"warning: {text}" for text in sorted(of_metric)]
 
 
@@ -249,7 +249,7 @@ def _label_summary(
     sizes: tuple[int, int] | None,
     confidence: float,
 ) -> pd.DataFrame:
-    """Complete a summary so that it can stand beside those of other tables."""
+    """Add columns to a summary, so that it can be concatenated with those of other tables."""
     labelled = summary.assign(**split, metric=metric, confidence=confidence)
     labelled["num_generated"], labelled["num_reference"] = sizes or (pd.NA, pd.NA)
     axes = [c for c in labelled if c not in (*SUMMARY_COLUMNS, "metric", *_SIZE_COLUMNS)]

@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, csv and LaTeX; TABLE_FORMATS at the foot lists the formats."""
+"""Renders tables as text: Markdown, csv and LaTeX. TABLE_FORMATS lists the formats."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """One table as text cells, with the numbers they were made of."""
+    """A table of text cells, with the numbers behind them."""
 
     title: str
     header: list[str]
@@ -23,7 +23,7 @@ class Table:
 
 
 def render_tables(tables: Sequence[Table], style: str) -> str:
-    """Render tables as text, in a format of TABLE_FORMATS."""
+    """Render tables as text in one of the TABLE_FORMATS."""
     return TABLE_FORMATS[style](tables)
 
 
@@ -51,7 +51,7 @@ def _to_latex(tables: Sequence[Table]) -> str:
 
 
 def _typeset(latex: str) -> str:
-    """Set intervals, V_n and D_n in mathematics."""
+    """Put intervals, V_n and D_n into math mode."""
     number = r"-?\d[\d.]*(?:e[+-]?\d+)?"
     latex = re.sub(rf"(?<![\w.])({number}) \+- ({number})", r"$\1 \\pm \2$", latex)
     latex = re.sub(r"(?<=[ &])(-\d[\d.]*(?:e[+-]?\d+)?)(?= )", r"$\1$", latex)
