@@ -1,7 +1,4 @@
-"""What a store holds of a sweep, looked up all at once: many questions at a time to a far store.
-
-Must not import torch or ray.
-"""
+"""Looks up the finished models and metrics of a sweep, with concurrent requests to the store."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +25,12 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """What is known of a sweep's finished models: their records and numbers."""
+    """The records and metrics of a sweep's finished models."""
 
     nodes: dict[str, NodeRecord] = field(default_factory=dict)
-    """By key."""
+    """Records by node key."""
     metrics: dict[Place, MetricsRecord] = field(default_factory=dict)
-    """By node and specification; without those that were not measured, or are damaged."""
+    """Metrics by node key and specification, without missing and damaged ones."""
 
 
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
@@ -42,7 +39,7 @@ def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
 
 
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
-    """Read the records of all done nodes of some lineages, and all their numbers.
+    """Read the records and metrics of all done nodes of some lineages.
 
     Raises:
         CorruptError: A node's record is damaged.
@@ -57,20 +54,20 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
     }
 
     def record(key: str) -> NodeRecord | None:
-        with suppress(FileNotFoundError):  # set aside since it was listed
+        with suppress(FileNotFoundError):  # withdrawn since it was listed
             return store.nodes.read(key)
         return None
 
     def numbers(place: Place) -> MetricsRecord | None:
-        with suppress(CorruptError):  # to be measured again
+        with suppress(CorruptError):  # a run will measure it again
             return store.read_metrics(*place)
         return None
 
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        found = zip(done, pool.map(record, done), strict=True)
-        nodes = {key: value for key, value in found if value is not None}
-        asked = [place for place in places if place[0] in nodes]
-        measured = zip(asked, pool.map(numbers, asked), strict=True)
+        records = zip(done, pool.map(record, done), strict=True)
+        nodes = {key: value for key, value in records if value is not None}
+        measurable = [place for place in places if place[0] in nodes]
+        measured = zip(measurable, pool.map(numbers, measurable), strict=True)
         metrics = {place: value for place, value in measured if value is not None}
     return Finished(nodes=nodes, metrics=metrics)
 
@@ -78,7 +75,7 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
 def lineage_status(
     lineage: PlannedLineage, finished: Finished, *, error: str | None
 ) -> LineageRecord:
-    """Where a lineage stands, by its finished models."""
+    """A lineage's record with its current status, derived from its finished models."""
     num_done, status = 0, "pending"
     generations = by_generation(lineage.nodes)
     for members in generations:

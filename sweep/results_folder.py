@@ -1,7 +1,6 @@
-"""The results folder as a whole: opening or extending one, and filling it from the store.
+"""The results folder: opens or extends one, and fills it from the store.
 
-What is written here follows from sweep.json and the store alone, so that doing it again, at any
-moment, changes nothing. Must not import torch or ray.
+Everything written here follows from sweep.json and the store, so repeating it at any time is safe.
 """
 
 import contextlib
@@ -45,7 +44,7 @@ from sweep.store.folder import check_folder
 from sweep.store.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
-"""A node's files that analysis reads, beside record.json and metrics/."""
+"""Files of a node that analysis reads, in addition to record.json and metrics/."""
 
 OURS = (
     "claims",
@@ -61,14 +60,14 @@ OURS = (
     "tune",
     "work",
 )
-"""What a results folder may hold whose sweep.json is gone: deleted, or not yet written."""
+"""What a results folder may contain if its sweep.json is deleted or not yet written."""
 
 
 def check_out(out: Path) -> None:
-    """Raise unless `out` is a folder that can be written, or can be made.
+    """Check that `out` can be the results folder of a sweep.
 
     Raises:
-        UsageError: It is a file, holds something else than a sweep, or cannot be written.
+        UsageError: It is a file, contains something other than a sweep, or is not writable.
     """
     check_folder(out, "--out")
     if out.is_dir() and not (out / "sweep.json").exists():
@@ -81,11 +80,11 @@ def check_out(out: Path) -> None:
 
 
 def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
-    """The sweep joined with what `out` holds already: its grids and the new ones together.
+    """Merge the sweep with the one in `out`, if there is one: the result has the grids of both.
 
     Raises:
-        UsageError: A base setting differs from the folder's, named with both values.
-        RecordError: Its sweep.json is damaged.
+        UsageError: A base setting differs from the folder's; the message gives both values.
+        RecordError: The folder's sweep.json is damaged.
     """
     if not (out / "sweep.json").exists():
         return sweep
@@ -112,10 +111,10 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
 
 
 def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:
-    """The first base setting that differs and that some grid leaves to the base."""
+    """The first base setting that differs and is not an axis of every grid, with both values."""
     before, now = (dict(flatten(to_json(sweep.base))) for sweep in (old, new))
     free = set(EXTENDABLE)
-    if now["train.precision"] == "auto":  # the folder holds what it came out as
+    if now["train.precision"] == "auto":  # the folder contains the resolved value
         free.add("train.precision")
     for name in before:
         in_all = all(name in grid for sweep in (old, new) for grid in sweep.grids)
@@ -134,7 +133,7 @@ def read_sweep(out: Path) -> SweepConfig:
 
 
 def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
-    """Settings of a sweep.json; raises RecordError, naming `path`, for what is not allowed."""
+    """The sweep in a sweep.json; raises RecordError, naming `path`, if a setting is not allowed."""
     try:
         if not isinstance(record.evaluations, list):
             raise UsageError(f"evaluations must be a list, got {record.evaluations!r}")
@@ -153,10 +152,10 @@ def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
 
 
 def complete(base: Mapping[str, Any]) -> Json:
-    """A file's base settings; where it sets train.steps or train.images, epochs are None.
+    """A file's base settings; train.epochs becomes None if train.steps or train.images is set.
 
     Raises:
-        UsageError: They are no table.
+        UsageError: They are not a table.
     """
     if not isinstance(base, Mapping):
         raise UsageError(f"base must be a table of settings, got {base!r}")
@@ -168,7 +167,7 @@ def complete(base: Mapping[str, Any]) -> Json:
 
 
 def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
-    """Write sweep.json, keeping the earlier commands."""
+    """Write sweep.json and keep the commands of an earlier one."""
     commands = load_sweep(out).commands if (out / "sweep.json").exists() else []
     SweepRecord(
         name=sweep.name,
@@ -183,17 +182,17 @@ def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
 
 
 def environment() -> Json:
-    """Versions and machine of a run."""
-    found: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    """Versions and platform of a run."""
+    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("collapse-sweep", "torch", "numpy", "ray"):
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
+            facts[package] = version(package)
     commit = git_commit()
-    return found | ({"git_commit": commit} if commit else {})
+    return facts | ({"git_commit": commit} if commit else {})
 
 
 def git_commit() -> str | None:
-    """Commit of this project's source tree; None where it is installed without one."""
+    """Commit of this project's source tree; None if it is not installed from a git checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -211,9 +210,9 @@ def fill(
     *,
     errors: Mapping[str, str] | None = None,
 ) -> list[LineageRecord]:
-    """Fill the folder from the store: all lineages of the sweep, and no others.
+    """Fill the folder from the store, and delete records of lineages outside the sweep.
 
-    Args and returns as fill_part, of which this is the whole.
+    `lineages` are all lineages of the sweep. Other arguments and the result are as in fill_part.
     """
     records = fill_part(out, lineages, store, errors=errors)
     stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
@@ -229,13 +228,13 @@ def fill_part(
     *,
     errors: Mapping[str, str] | None = None,
 ) -> list[LineageRecord]:
-    """Write each lineage's record, and copy what analysis needs from a store elsewhere.
+    """Write each lineage's record; if the store is elsewhere, copy what analysis needs from it.
 
     Args:
         out: The results folder.
-        lineages: Some of the sweep.
-        store: Where nodes are.
-        errors: Why lineages failed, by id.
+        lineages: Some lineages of the sweep.
+        store: The store with their nodes.
+        errors: Reasons why lineages failed, by id.
 
     Returns:
         The lineages' records, in order.

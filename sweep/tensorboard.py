@@ -1,8 +1,8 @@
 """TensorBoard files of a results folder: curves, metrics, sample grids and settings per lineage.
 
-Written from the store, one event file per (lineage, generation) and one for each later evaluation,
-never twice: a shared V_1 appears in every lineage, a resume repeats nothing. Needs tensorboard,
-not torch.
+There is one event file per (lineage, generation) and one per later evaluation, written once from
+the store. A model shared by several lineages appears in each of them, and a resumed run repeats
+nothing. This module needs tensorboard, not torch.
 """
 
 import time
@@ -22,11 +22,11 @@ from sweep.store.arrays import read_arrays
 from sweep.store.store import Store
 
 AddFunction = Callable[[int, Any], None]
-"""Step and tensorboard's Summary.Value to an event."""
+"""Adds an event, given a step and a Summary.Value of tensorboard."""
 
 
 def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
-    """Write the event files that are missing; each member has a folder of its own."""
+    """Write the missing event files; each member of an ensemble has a separate folder."""
     for lineage in lineages:
         folder = out / "tensorboard" / lineage.id
         several = lineage.num_members > 1
@@ -42,14 +42,14 @@ def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> Non
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Board:
-    """The event files of one lineage or member, each of which appears whole."""
+    """The event files of one lineage or member; each file appears only when it is complete."""
 
     folder: Path
     lineage: PlannedLineage
     store: Store
 
     def write_node(self, node: NodePlan) -> None:
-        """A model's curves, preview and numbers, and those of later evaluations."""
+        """Write a model's curves, preview and metrics, and the metrics of later evaluations."""
         specs = [plan.spec for plan in node.metrics]
         first = specs[0] if specs else ""
         own = specs.pop(0) if self.lineage.config.metrics.names else ""
@@ -58,7 +58,7 @@ class Board:
             self.write_numbers(node, spec, beside=first)
 
     def write_generation(self, record: NodeRecord, spec: str) -> None:
-        """A model's curves, preview and numbers, once its own metrics are there."""
+        """Write a model's curves, preview and metrics, unless its own metrics are missing."""
         suffix, generation = f".V{record.generation}-{record.key[:8]}", record.generation
         if self.has(suffix):
             return
@@ -70,7 +70,7 @@ class Board:
             "train/images_per_second": record.images_per_second,
             "train/num_steps": record.num_steps,
         }
-        if "-1" not in record.origins:  # else the pool was never looked at
+        if "-1" not in record.origins:  # otherwise some origins are unknown
             numbers["pool/real_share"] = record.origins.get("0", 0) / record.num_images
         if record.final_loss is not None:
             numbers["train/final_loss"] = record.final_loss
@@ -85,10 +85,11 @@ class Board:
                     add(0, value)
 
     def write_numbers(self, node: NodePlan, spec: str, *, beside: str) -> None:
-        """The numbers of a further specification of a model, or of a mixture beside it.
+        """Write the metrics of a further specification of a model or its mixture.
 
-        Of another number of images than those of the specification `beside` they are name@images,
-        as in tables: one tag never holds numbers of different numbers of images.
+        If they are measured on another number of images than those of the specification `beside`,
+        their tags are name@images, as in tables. All values under one tag thus have the same number
+        of images.
         """
         suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
         if self.has(suffix):
@@ -103,12 +104,12 @@ class Board:
             add_scalars(add, node.generation, {k + at: v for k, v in metrics.values.items()})
 
     def has(self, suffix: str) -> bool:
-        """Whether an event file was written."""
+        """Whether an event file with this suffix exists."""
         return any(self.folder.glob(f"events.*{suffix}"))
 
     @contextmanager
     def writing(self, suffix: str) -> Generator[AddFunction]:
-        """A function that adds a value to a new event file, which appears at the end."""
+        """Yield a function that adds values to a new event file, which appears at the end."""
         from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -126,14 +127,14 @@ class Board:
 
 
 def summary(value: Any) -> Any:
-    """A Summary of one value."""
+    """A Summary with one value."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
 
     return Summary(value=[value])
 
 
 def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
-    """Add numbers at a generation; those without a group go to `pixels`."""
+    """Add numbers at a generation; names without a group go to `pixels`."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
 
     for name, value in numbers.items():
@@ -163,7 +164,7 @@ def add_preview(add: AddFunction, generation: int, png: bytes) -> None:
 
 
 def hparams(lineage: PlannedLineage) -> list:
-    """The lineage's axis values and other settings for TensorBoard's HPARAMS tab."""
+    """The lineage's axis values for TensorBoard's HPARAMS tab."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
     from tensorboard.plugins.hparams import summary_v2
 
@@ -177,5 +178,5 @@ def hparams(lineage: PlannedLineage) -> list:
 
 
 def png_size(png: bytes) -> tuple[int, int]:
-    """Width and height in a PNG's header."""
+    """Width and height from a PNG's header."""
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")

@@ -37,7 +37,7 @@ def images_path(store: Store) -> str:
 @on_a_server
 def test_a_missing_bucket_is_one_sentence(remote, tmp_path):
     missing = open_here("s3://no-such-bucket/x", tmp_path)
-    with pytest.raises(StoreError, match="no such bucket; make it first"):
+    with pytest.raises(StoreError, match="no such bucket; create it first"):
         missing.nodes.publish(KEY, FILES, RECORD)
     with pytest.raises(ValueError, match=r"--store: .*no such bucket"):
         open_bucket("s3://no-such-bucket/x").check("--store")

@@ -128,7 +128,7 @@ def test_a_model_that_no_lineage_names_goes_with_force_alone(out):
 
 def test_a_store_that_is_not_there_is_an_error(out, tmp_path):
     """A mistyped name has nothing in vain, and would look clean."""
-    with pytest.raises(ValueError, match="where there is none"):
+    with pytest.raises(ValueError, match="which does not exist"):
         run(out, store=str(tmp_path / "mistyped"))
 
 

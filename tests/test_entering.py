@@ -298,7 +298,7 @@ def plan_error(labels: Sequence[int], card: dict[str, Any], **changes: Any) -> s
                 "pool.focal_classes": ["0"],
             },
             "a probe's images must include every class, got none of class 1; give more images, or "
-            "leave pool.concentration and filters of classes out",
+            "set pool.concentration to 0 and use no filter that needs classes",
         ),
         (
             {"filter.name": "confidence", "filter.candidates": 2.0, "pool.initial_images": 6},
@@ -306,7 +306,8 @@ def plan_error(labels: Sequence[int], card: dict[str, Any], **changes: Any) -> s
         ),
         (
             {"filter.name": "typicality", "filter.candidates": 2.0, "filter.nearest_k": 13},
-            "real images in D_1 must be at least 13, as filter.name=typicality compares with them",
+            "D_1 must have at least 13 real images, because filter.name=typicality compares with "
+            "them",
         ),
         (
             {
@@ -315,7 +316,7 @@ def plan_error(labels: Sequence[int], card: dict[str, Any], **changes: Any) -> s
                 "filter.nearest_k": 7,
                 "model.conditional": True,
             },
-            "real images of each class in D_1 must be at least 7, as filter.name=typicality",
+            "D_1 must have at least 7 real images of each class, because filter.name=typicality",
         ),
         (
             {"filter.name": "reward", "filter.candidates": 4.0, "filter.reward_class": "rose"},

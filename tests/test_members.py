@@ -213,7 +213,7 @@ def test_a_member_that_sees_nothing_is_an_error_of_the_plan(data: str, member: i
     settings = {"pool.rule": "replace", "pool.alpha": None, "ensemble.members": words}
     config = make_lineage({**GAUSSIAN, **settings})
     assert error_of(lambda: plan_lineage(config, CARD)) == (
-        f"ensemble.data must leave member {member} images to see in generation 2, got {data!r}; "
+        f"ensemble.data must leave member {member} some images in generation 2, got {data!r}; "
         "the pool has none of these"
     )
 
@@ -270,5 +270,5 @@ def test_a_pools_real_images_are_no_near_duplicates_of_themselves() -> None:
     words = "data=filtered filter.name=near-duplicates filter.candidates=2"
     config = make_lineage({**GAUSSIAN, "ensemble.members": [words]})
     assert error_of(lambda: plan_lineage(config, CARD)).startswith(
-        "filter.name must be another one with ensemble.data=filtered, as real images repeat"
+        "filter.name must not be near-duplicates with ensemble.data=filtered, because real images"
     )

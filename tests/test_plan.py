@@ -303,7 +303,8 @@ def test_a_limit_that_leaves_a_class_out_is_an_error_of_the_plan() -> None:
             {"data.split": "keras_80_20", "ensemble.size": 2, "ensemble.data": "shard"},
             {},
             "data.split must be stratified, official_train or all with ensemble.data=shard, got "
-            "'keras_80_20'; train images of keras_80_20 lie one official split after another",
+            "'keras_80_20'; the train images of keras_80_20 are the official splits, "
+            "one after the other",
         ),
         (
             {"data.split": "official_trainval", "pool.initial_images": 20},

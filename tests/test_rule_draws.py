@@ -104,7 +104,9 @@ def test_an_exhausted_reserve_is_an_error_of_the_plan() -> None:
     """Three generations need two times ten of fifteen."""
     changes = {"pool.rule": "fresh", "pool.alpha": 1.0, "pool.initial_images": 10}
     config = make_lineage({**changes, "generations": 3})
-    with pytest.raises(ValueError, match=r"got 10 for 2 generations of a reserve of 15; take few"):
+    with pytest.raises(
+        ValueError, match=r"got 10 for each of 2 generations from a reserve of 15; lower"
+    ):
         plan_lineage(config, replace(CARD, num_train=25, train_labels=[0, 1] * 12 + [0]))
 
 
@@ -129,7 +131,7 @@ def test_a_first_pool_may_be_part_of_the_data() -> None:
         (
             {"rule": "fresh", "initial_images": 20},
             "pool.initial_images must be below the 20 train images with pool.rule=fresh, got 20; "
-            "the rest of them is the reserve of fresh images",
+            "the remaining ones are the reserve of fresh images",
         ),
         (
             {"rule": "fresh"},

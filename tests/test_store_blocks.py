@@ -60,7 +60,7 @@ def test_a_flipped_bit_anywhere_in_a_block_is_corrupt(store, tmp_path):
     whole = content(store, BLOCK)
     for offset in range(len(whole)):
         flip_bit(store, BLOCK, offset)
-        with pytest.raises(CorruptError, match="must hold the images it was written with"):
+        with pytest.raises(CorruptError, match="must hold the array that was written"):
             elsewhere(store, tmp_path).read_block("s1", 0)
         store.files.write(BLOCK, whole)
     np.testing.assert_array_equal(store.read_block("s1", 0), PIXELS)

@@ -1,1 +1,1 @@
-"""One lineage computed: train, sample, measure, build the next pool."""
+"""Computes one lineage: train, sample, measure, build the next pool."""

@@ -1,7 +1,7 @@
-"""Data sets as a store holds them: loaded and split once by the driver, read by every trial.
+"""Data sets in a store: the driver loads and splits each once, and every trial reads the result.
 
-So a missing download is an error before anything starts, and a worker needs neither the files nor
-the network. Must not know lineages or Ray.
+A missing download is therefore an error before anything starts, and workers need neither the
+original files nor the network.
 """
 
 import io
@@ -23,20 +23,20 @@ PREVIEW_IMAGES = 64
 """Images of a preview.png, tiled in rows of 8."""
 
 IMAGES = "images.npy"
-"""All images, in a file that a trial maps instead of reading: it may be larger than memory."""
+"""All images, in a file that trials map into memory because it may be larger than memory."""
 
 INDICES = ("train", "reference", "validation")
-"""Arrays that say which images are which."""
+"""Arrays with the indices of the images in each part of the split."""
 
 ATTEMPTS = 3
-"""To map a file of a cache before another process deletes it."""
+"""Attempts to map a cached file before another process deletes it."""
 
 ARRAYS = "arrays.npz"
-"""Labels and the split's indices; the images too in data sets prepared before IMAGES was."""
+"""Labels and the split's indices; in data sets of earlier versions also the images."""
 
 
 def expected_card(config: DataConfig) -> DatasetCard:
-    """What can be known of a data set before it is loaded; its fingerprint is None.
+    """The card of a data set before it is loaded; its fingerprint is None.
 
     Raises:
         ValueError, FileNotFoundError: The settings do not fit, or data.path is missing.
@@ -61,25 +61,25 @@ def expected_card(config: DataConfig) -> DatasetCard:
 
 
 def labels_of_counts(counts: Sequence[int]) -> list[int]:
-    """Labels in so many images of each class, spread evenly: their order is not known yet."""
+    """Labels with the given counts per class, spread evenly because their order is unknown."""
     labels = np.repeat(np.arange(len(counts)), counts)
     ranks = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n] or [np.empty(0)])
     return labels[np.argsort(ranks, kind="stable")].tolist()
 
 
 def find_card(config: DataConfig, store: Store | None) -> DatasetCard:
-    """The card of the prepared data set where the store has it, else the expected one."""
+    """The card of the prepared data set if the store has it, else the expected card."""
     if store is not None and store.datasets.has(key := dataset_key(config)):
         return store.datasets.read(key)
     return expected_card(config)
 
 
 def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
-    """The card of a data set, which is loaded and published first if the store lacks it.
+    """Load and publish a data set unless the store has it, and return its card.
 
     Raises:
-        ValueError, FileNotFoundError: As model.data.datasets.load_dataset.
-        StoreError: The store cannot be written.
+        ValueError, FileNotFoundError: As in model.data.datasets.load_dataset.
+        StoreError: The store cannot be written to.
     """
     key = dataset_key(config)
     if store.datasets.has(key) and store.datasets.damaged_files(key):
@@ -117,7 +117,7 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
 
 
 def preview_limits(data: Dataset) -> tuple[float, float]:
-    """Pixel values shown as black and white: those of the range, or the mean -+ 3 deviations."""
+    """Pixel values shown as black and white: the range, or the mean -+ 3 standard deviations."""
     if data.bounded:
         return 0.0, 1.0
     images = data.images[data.train]
@@ -131,19 +131,19 @@ def preview_png(images: np.ndarray, limits: tuple[float, float]) -> bytes:
 
 
 def scale_of(images: np.ndarray) -> float:
-    """What a pixel value is divided by to be in unit scale."""
+    """Divisor that brings pixel values to unit scale."""
     return 255.0 if images.dtype == np.uint8 else 1.0
 
 
 def dump_images(images: np.ndarray) -> memoryview:
-    """An array as the bytes of an .npy file, without a second copy of them."""
+    """An array as the bytes of an .npy file, which are not copied a second time."""
     file = io.BytesIO()
     np.save(file, images, allow_pickle=False)
     return file.getbuffer()
 
 
 def load_prepared(card: DatasetCard, store: Store) -> Dataset:
-    """A prepared data set, its images read-only in a memory map that the machine's trials share.
+    """A prepared data set. Its images are a read-only memory map shared by the machine's trials.
 
     Raises:
         CorruptError: A file is damaged.
@@ -166,21 +166,21 @@ def load_prepared(card: DatasetCard, store: Store) -> Dataset:
 
 
 def map_images(key: str, store: Store) -> np.ndarray:
-    """The images of a data set as an array whose pages are read when they are needed.
+    """The images of a data set, memory-mapped so that pages are read on demand.
 
     Raises:
-        UsageError: Other trials pushed the file out of a cache again and again.
+        UsageError: The cache is too small: the file was repeatedly evicted before it was mapped.
     """
     for _ in range(ATTEMPTS):
         path = store.datasets.locate(key, IMAGES)
-        with suppress(FileNotFoundError):  # once it is mapped, it may go
+        with suppress(FileNotFoundError):  # the file may be deleted once it is mapped
             return map_array(path)
     raise UsageError(
-        f"{path} must stay until it is read, got a cache that is too full; "
+        f"{path} must stay in the cache until it is read, got a cache that is too small; "
         "raise --resources.cache-gigabytes"
     )
 
 
 def card_finder(store: Store | None) -> Callable[[DataConfig], DatasetCard]:
-    """Cards from the store where it has them."""
+    """A function that finds cards as `find_card` does in this store."""
     return lambda data: find_card(data, store)

@@ -1,8 +1,7 @@
-"""The measuring of one node: features from the store's cache, and the numbers of a specification.
+"""Measuring one node: features kept in the store, and the numbers of a metric specification.
 
-Features are kept by the images they are of and the extractor that made them, in blocks beside those
-of the streams; those of a data set's parts are shared by all lineages. Must not know how images are
-drawn, Ray or tyro.
+Features are stored by source images and extractor, in blocks that match those of the streams. All
+lineages share the features of a data set's parts.
 """
 
 import hashlib
@@ -27,23 +26,23 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 FEATURES_VERSION = 1
-"""Raised whenever the same images and extractor would give other features."""
+"""Increase it whenever the same images and extractor would give different features."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Measurement:
-    """Measures images of one data set's models."""
+    """Measures the images of models that are trained on one data set."""
 
     card: DatasetCard
     data: Dataset
     store: Store
     device: str = "cpu"
     _parts: dict[str, np.ndarray] = field(default_factory=dict)
-    """Features of the data set's parts, by their key."""
+    """Features of the data set's parts, by key."""
     _real: dict[tuple[str, str | None, bool], RealFeatures] = field(default_factory=dict)
-    """The real side by extractor, without and with training images."""
+    """Real features by (extractor, digest of its weights, whether with training images)."""
     _train_digests: dict[int | None, frozenset[bytes]] = field(default_factory=dict)
-    """Of the first so many training images, or of all."""
+    """Digests of the first n training images by n; None is all of them."""
 
     def measure(
         self,
@@ -54,13 +53,13 @@ class Measurement:
         generated_labels: np.ndarray | None = None,
         started: float,
     ) -> MetricsRecord:
-        """The record of a specification.
+        """Measure images under a specification.
 
         Args:
             plan: The specification.
-            images: (N, C, H, W) that are measured.
-            features: (N, D), theirs.
-            generated_labels: (N,) classes that a conditional model was asked for.
+            images: (N, C, H, W) measured images.
+            features: (N, D) features of these images.
+            generated_labels: (N,) classes that a conditional model was conditioned on.
             started: time.perf_counter() before images and features were fetched.
         """
         config = plan.config
@@ -73,22 +72,22 @@ class Measurement:
             exact_copies=None if known is None else find_copies(images, known),
             num_seen=plan.num_seen,
         )
-        found = measure(comparison, config, pixels=pixel_statistics(images))
+        result = measure(comparison, config, pixels=pixel_statistics(images))
         return MetricsRecord(
             spec=plan.inputs,
-            values=found.values,
-            classes=found.classes,
-            num_images=found.num_images,
-            num_reference=found.num_reference,
-            num_train=found.num_train,
+            values=result.values,
+            classes=result.classes,
+            num_images=result.num_images,
+            num_reference=result.num_reference,
+            num_train=result.num_train,
             stream=next((s.source for s in plan.images if isinstance(s, Segment)), ""),
             images_sha256=array_digest(images),
-            warnings=list(found.warnings),
+            warnings=list(result.warnings),
             seconds=time.perf_counter() - started,
         )
 
     def lacking(self, plan: MetricsPlan, reason: str, *, started: float) -> MetricsRecord:
-        """The record, without numbers, of images that cannot be made."""
+        """A record without numbers, for images that cannot be drawn."""
         return MetricsRecord(
             spec=plan.inputs,
             values={},
@@ -101,10 +100,10 @@ class Measurement:
         )
 
     def real(self, config: MetricsConfig) -> RealFeatures:
-        """The data set's side of all comparisons of an extractor, with what is computed of it.
+        """The real features for all comparisons under an extractor, with their cached statistics.
 
-        Its training images are there only where the metrics need them: features of theirs cost
-        time, and whether they are known shows in the numbers (cas_real, num_train).
+        Training images are included only if the metrics need them, because extracting their
+        features takes time and their presence changes the results (cas_real, num_train).
         """
         with_train = "train" in needed(config)
         key = extractor_label(config), weights_digest(config), with_train
@@ -120,14 +119,14 @@ class Measurement:
         return self._real[key]
 
     def train_digests(self, num_seen: int | None) -> frozenset[bytes]:
-        """Digests of the first `num_seen` training images, or of all; computed once for each."""
+        """Digests of the first `num_seen` training images (None: all), computed once for each."""
         if num_seen not in self._train_digests:
             images = self.data.images[self.data.train[:num_seen]]
             self._train_digests[num_seen] = digest_images(images)
         return self._train_digests[num_seen]
 
     def part(self, name: str, indices: np.ndarray, config: MetricsConfig) -> np.ndarray:
-        """(M, D) features of the data set's images at some indices, kept in memory as well."""
+        """(M, D) features of the data set's images at `indices`, which also stay in memory."""
         source: Json = {"dataset": self.card.fingerprint, "part": name}
         key = features_key(source, config)
         if key not in self._parts:
@@ -143,46 +142,46 @@ class Measurement:
         block: int = SAMPLE_BATCH,
         first: int = 0,
     ) -> np.ndarray:
-        """(N, D) float32 features of images, block by block; what is missing is extracted.
+        """(N, D) float32 features of images, block by block; missing blocks are extracted.
 
         Args:
-            source: What the images are, as JSON.
-            images: (N, C, H, W), whole blocks of them; the last one may be less.
+            source: Identity of the images, as JSON.
+            images: (N, C, H, W) in whole blocks; the last block may be smaller.
             config: The extractor.
-            block: Images of a block.
-            first: Number of the first of these blocks.
+            block: Images per block.
+            first: Number of the first block.
         """
         key = features_key(source, config)
         blocks = []
         for index, start in enumerate(range(0, len(images), block), start=first):
-            found = self.read(key, index)
-            if found is None:
+            features = self.read(key, index)
+            if features is None:
                 part = images[start : start + block]
-                found = extract_features(part, config, device=self.device)
-                self.store.write_block(key, index, found, shelf="features")
-            blocks.append(found)
+                features = extract_features(part, config, device=self.device)
+                self.store.write_block(key, index, features, shelf="features")
+            blocks.append(features)
         return np.concatenate(blocks)
 
     def lacks(self, source: Json, index: int, config: MetricsConfig) -> bool:
-        """Whether a block of features is not in the store."""
+        """Whether the store lacks a block of features."""
         return not self.store.has_block(features_key(source, config), index, shelf="features")
 
     def extract_blocks(
         self, blocks: Sequence[tuple[Json, int, np.ndarray]], config: MetricsConfig
     ) -> None:
-        """Extract and keep the features of several blocks (what they are of, number, images)."""
+        """Extract and store the features of several blocks, given as (source, number, images)."""
         if not blocks:
             return
         images = np.concatenate([part for _, _, part in blocks])
-        found = extract_features(images, config, device=self.device)
+        features = extract_features(images, config, device=self.device)
         start = 0
         for source, index, part in blocks:
-            block = found[start : start + len(part)]
+            block = features[start : start + len(part)]
             self.store.write_block(features_key(source, config), index, block, shelf="features")
             start += len(part)
 
     def read(self, key: str, index: int) -> np.ndarray | None:
-        """A block of features, or None where there is none; a damaged one is deleted."""
+        """A block of features, or None if there is none; a damaged block is deleted."""
         if not self.store.has_block(key, index, shelf="features"):
             return None
         try:
@@ -195,7 +194,7 @@ class Measurement:
 
 
 def features_key(source: Json, config: MetricsConfig) -> str:
-    """Key of the features of some images under an extractor."""
+    """Key of the features that an extractor gives for some images."""
     extractor = {"label": extractor_label(config), "weights": weights_digest(config)}
     return digest({"version": FEATURES_VERSION, "images": source, "extractor": extractor})
 

@@ -1,7 +1,6 @@
-"""From a pool's manifest to its images, classes and features: what is selected, and by what.
+"""Resolves a pool's manifest to its images, classes and features, and makes its selections.
 
-A selection is made once and kept in the store with the scores that made it. Must not know how
-nodes are trained, nor Ray.
+A selection is made once and stored together with the scores it is based on.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,14 +41,14 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 MAY_LACK = ("threshold-decay", "near-duplicates")
-"""Filters that a collapsed model's candidates may fail, however many there are."""
+"""Filters that may reject too many of a collapsed model's candidates, however many there are."""
 SELECTIONS_VERSION = 1
-"""Raised whenever the same candidates and settings would keep others."""
+"""Increase it whenever the same candidates and settings would give a different selection."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Sources:
-    """The images that the pools of a lineage name."""
+    """The images that the pools of a lineage refer to."""
 
     card: DatasetCard
     data: Dataset
@@ -57,24 +56,24 @@ class Sources:
     streams: Streams
     measurement: Measurement
     node_of: Callable[[str], tuple[NodePlan, SampleConfig]]
-    """A stream's key to the node and the sampler that draw it."""
+    """Maps a stream's key to the node and the sampler that draw it."""
     weights: Mapping[str, str]
-    """Files of extractors' weights by their SHA-256, and of published ones by the extractor's name,
-    where settings name some."""
+    """Weights files of extractors that the settings name, by SHA-256; files of published weights by
+    the extractor's name."""
     _probes: dict[str, Probe] = field(default_factory=dict)
 
     def images(self, pool: Pool) -> np.ndarray:
-        """(N, C, H, W) images of a pool, in order; streams are drawn as far as they are missing.
+        """(N, C, H, W) images of a pool, in order; missing parts of streams are drawn.
 
         Raises:
-            Diverged: A model's images are not finite, or none are of a class that is asked for.
+            Diverged: A model's images are not finite, or too few are of a class that is needed.
         """
         self.fill(pool)
         parts = [self.source_images(source) for source in pool]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def fill(self, pool: Pool) -> None:
-        """Draw what is missing of a pool's own streams, whose classes share network calls."""
+        """Draw the missing images of a pool's own streams; classes share network calls."""
         ranges: dict[str, dict[int | None, range]] = {}
         for segment in own_segments(pool):
             of_stream = ranges.setdefault(segment.source, {})
@@ -101,19 +100,20 @@ class Sources:
         return self.streams.read(node, sample, {segment.label: images})[segment.label]
 
     def labels(self, pool: Pool) -> np.ndarray:
-        """(N,) int64 classes of a pool's images; -1 where there are none."""
+        """(N,) int64 classes of a pool's images; -1 if unknown."""
         labels = None if self.data.labels is None else self.data.labels[self.data.train]
         return pool_rows(pool, labels, self.choose).labels
 
     def features(self, pool: Pool, config: MetricsConfig) -> np.ndarray:
-        """(N, D) float32 features of a pool's images, those of whole streams kept in the store."""
+        """(N, D) float32 features of a pool's images; those of streams are kept in the store."""
         self.fill_features(pool, config)
         return np.concatenate([self.source_features(source, config) for source in pool])
 
     def fill_features(self, pool: Pool, config: MetricsConfig) -> None:
-        """Extract what is missing of the features of a pool's own class streams, all at once.
+        """Extract all missing features of a pool's own class streams at once.
 
-        An extractor runs on batches of one padded shape, which a class's small blocks leave empty.
+        Extractors pad batches to one size, and the small blocks of a single class would leave most
+        of a batch empty.
         """
         self.fill(pool)
         blocks = {
@@ -148,13 +148,16 @@ class Sources:
         return found[source.start - first : source.stop - first]
 
     def choose(self, selected: Selected) -> np.ndarray:
-        """The positions among its candidates that a selection keeps, (keep,) int64, each once."""
+        """Positions among its candidates that a selection keeps, (keep,) int64, distinct."""
         if selected.by["name"] == RANDOM:
             return random_positions(selected)
         return self.selection(selected)[0]
 
     def selection(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
-        """What a selection keeps, and each looked-at candidate's score; made once, then read."""
+        """Positions that a selection keeps, and the scores of the candidates that were examined.
+
+        They are computed once and then read from the store.
+        """
         key = selection_key(selected)
         for _ in range(2):
             try:
@@ -173,7 +176,7 @@ class Sources:
         return kept, scores
 
     def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
-        """What a filter keeps of its candidates, and their scores."""
+        """Positions that a filter keeps, and the scores of all candidates."""
         by, count = selected.by, pool_size(selected.of)
         config = filter_config(by)
         entry = FILTERS[config.name]
@@ -185,7 +188,7 @@ class Sources:
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
             if selected.label is not None and not entry.needs_labels:
-                real_features = real_features[known == selected.label]  # a class among its own
+                real_features = real_features[known == selected.label]  # compare within the class
         asked = None if selected.label is None else np.full(count, selected.label, np.int64)
         try:
             found = select(
@@ -203,15 +206,17 @@ class Sources:
         except UsageError as error:
             if config.name not in MAY_LACK:
                 raise
-            # Settings were checked before: the images are too much alike.
+            # The settings were checked before, so the images must be too similar.
             raise Diverged(str(error)) from None
         return found.indices, found.scores
 
     def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
-        """The first images that the probe says are of a class, and all their probabilities of it.
+        """Positions of the first images that the probe assigns to a class, and the scores.
+
+        The scores are the probabilities of the class, for every image that was examined.
 
         Raises:
-            Diverged: Among all candidates there are not enough: the model has lost the class.
+            Diverged: There are too few among all candidates because the model has lost the class.
         """
         (stream,) = selected.of
         assert isinstance(stream, Segment)
@@ -238,7 +243,7 @@ class Sources:
         return found[: selected.keep], scores
 
     def probe(self, selected: Selected) -> Probe:
-        """The classifier of a selection's real images, fitted once."""
+        """The classifier fitted to a selection's real images; fitted once."""
         judge = {k: v for k, v in selected.by.items() if k not in ("class", "name", "seed")}
         key = digest(judge)
         if key not in self._probes:
@@ -269,19 +274,19 @@ class Sources:
         )
 
     def known_labels(self, pool: Pool) -> np.ndarray | None:
-        """(N,) classes of real images, or None where the data have none."""
+        """(N,) classes of real images, or None if the data have none."""
         return None if self.data.labels is None else self.labels(pool)
 
 
 def filter_config(by: Json) -> FilterConfig:
-    """A filter's settings from a recipe, which leaves out those at their frozen `key_default`."""
+    """A filter's settings from a recipe, which omits those at their frozen `key_default`."""
     config = FilterConfig()
     given = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
     return restored(config, given, "filter.")
 
 
 def own_segments(pool: Pool) -> Iterator[Segment]:
-    """The ranges of streams that a pool names, but for those where a probe looks for a class."""
+    """The ranges of streams in a pool, except those that a probe searches for a class."""
     for source in pool:
         if isinstance(source, Selected):
             yield from own_segments(source.of) if source.by["name"] != PROBE else ()
@@ -290,6 +295,6 @@ def own_segments(pool: Pool) -> Iterator[Segment]:
 
 
 def selection_key(selected: Selected) -> str:
-    """Name of what a selection keeps, whatever part of it is used."""
+    """Key under which a selection is stored, independent of the part that is used."""
     whole = replace(selected, start=0, stop=selected.keep)
     return digest({"version": SELECTIONS_VERSION, "selection": pool_recipe((whole,))})

@@ -1,7 +1,7 @@
 """The lineage loop: train, sample, measure, build the next pool, and again.
 
-Every step looks in the store first and computes only what is missing, so that a lineage resumes by
-being run again and shares its past with others. Must not import ray or tyro.
+Every step looks in the store first and computes only what is missing. Running a lineage again
+therefore resumes it, and lineages share the models that they have in common.
 """
 
 import platform
@@ -41,7 +41,7 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 CURVE_POINTS = 500
-"""Most points of a stored training curve; longer ones are averaged in bins."""
+"""Maximum number of points in a stored training curve; longer curves are averaged in bins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,33 +50,34 @@ class Generation:
 
     node: NodeRecord
     metrics: tuple[MetricsRecord, ...] = ()
-    """Its own, of each specification; none where a model of the generation diverged."""
+    """Metrics of the model, one record per specification; empty if a model of the generation
+    diverged."""
     mixture: tuple[MetricsRecord, ...] = ()
-    """The same of all images that enter the next pool, beside the first model of each generation,
-    where these are not simply its first ones."""
+    """Metrics of all images that enter the next pool, with the first model of each generation;
+    empty if these images are simply the first ones of one model."""
     num_members: int = 1
-    """Models of the generation."""
+    """Number of models in the generation."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LineageRun:
-    """A lineage being computed: its settings, its data, and where results and progress go."""
+    """A lineage being computed: its settings and data, and where results and progress go."""
 
     config: LineageConfig
     card: DatasetCard
     data: Dataset
     store: Store
     evaluations: tuple[MetricsConfig, ...] = ()
-    """What is measured of each generation beside the lineage's own metrics."""
+    """Metrics measured in addition to the lineage's own."""
     name: str = "lineage"
-    """Shown beside its progress."""
+    """Shown with its progress."""
     device: str = "cpu"
     images_on: ImagesOn = "auto"
     checkpoint_seconds: float = 60.0
     on_progress: Callable[[Json], None] | None = None
-    """Called in the trial's thread with each progress; a test may raise here to interrupt."""
+    """Called in the trial's thread at each progress update; tests may raise here to interrupt."""
     start_beside: Callable[[NodePlan], None] | None = None
-    """Starts the training of a further member elsewhere, if there is room; it need not succeed."""
+    """Starts training another member elsewhere if there is room; it may fail to do so."""
     nodes: list[NodePlan] = field(init=False)
     _work: Work = field(init=False)
     _measurement: Measurement = field(init=False)
@@ -116,9 +117,9 @@ class LineageRun:
         )
 
     def generations(self) -> Iterator[Generation]:
-        """Compute what is missing, node by node; ends early after a generation with one diverged.
+        """Compute what is missing, node by node; ends after a generation in which a model diverged.
 
-        What is measured of a mixture comes with the first model of its generation.
+        Metrics of a mixture come with the first model of its generation.
         """
         for members in by_generation(self.nodes):
             self.spread(members)
@@ -128,39 +129,39 @@ class LineageRun:
                     yield Generation(node=record, num_members=len(records))
                 return
             for node, record in zip(members, records, strict=True):
-                found, own = self.ensure_all_metrics(node), len(node.metrics)
+                metrics, own = self.ensure_all_metrics(node), len(node.metrics)
                 yield Generation(
                     node=record,
-                    metrics=found[:own],
-                    mixture=found[own:],
+                    metrics=metrics[:own],
+                    mixture=metrics[own:],
                     num_members=len(records),
                 )
-        # One that was set aside on the way lost its numbers with its weights.
+        # A node that was withdrawn and trained again has lost its metrics.
         for node in self.nodes:
             self.ensure_all_metrics(node)
 
     def spread(self, members: list[NodePlan]) -> None:
-        """Start the missing members but the first elsewhere; this process trains what is left."""
+        """Start all missing members except the first elsewhere; this process trains the rest."""
         missing = [node for node in members if not self.store.nodes.has(node.key)]
         for node in missing[1:] if self.start_beside else ():
             assert self.start_beside is not None
             self.start_beside(node)
 
     def train(self, generation: int, member: int) -> None:
-        """Train one model, whose pool's models are there, if nobody has."""
+        """Train one model unless it is done; the models that its pool needs must be done."""
         self.ensure_node(by_generation(self.nodes)[generation - 1][member])
 
     def measure(self, generation: int) -> None:
-        """Compute what is missing of a trained generation's metrics."""
+        """Compute the missing metrics of a trained generation."""
         for node in by_generation(self.nodes)[generation - 1]:
             self.ensure_all_metrics(node)
 
     def ensure_all_metrics(self, node: NodePlan) -> tuple[MetricsRecord, ...]:
-        """The node's numbers under every specification, then those of the mixture beside it."""
+        """The node's metrics under every specification, then those of its mixture."""
         return tuple(self.ensure_metrics(node, plan) for plan in node.all_metrics)
 
     def ensure_node(self, node: NodePlan) -> NodeRecord:
-        """The node's record, after training it if nobody has."""
+        """The node's record; the node is trained first unless it is done."""
         while not self.store.nodes.has(node.key):
             with self._work.on(node.key, node, "train") as claim:
                 if claim is None:
@@ -170,10 +171,10 @@ class LineageRun:
         return self.store.nodes.read(node.key)
 
     def train_node(self, node: NodePlan) -> None:
-        """Train, draw the preview and publish; a model that diverges is published as such.
+        """Train, draw the preview and publish. A model that diverges is published as diverged.
 
-        So is one whose pool cannot be made, as the model before it makes no images, or none of a
-        class that is needed.
+        A node is also diverged if its pool cannot be built: the previous model yields no usable
+        images, or too few of a class that is needed.
         """
         started = time.perf_counter()
         files = {"config.json": dump_json(node.inputs)}
@@ -198,7 +199,7 @@ class LineageRun:
         self.store.drop_scratch(node.key)
 
     def job(self, node: NodePlan) -> TrainingJob:
-        """What a node's training needs beside its images."""
+        """Everything that a node's training needs except its images and their classes."""
         settings = node.settings
         seed = (self.config.seed, node.generation, node.member)
         initial = None
@@ -236,7 +237,7 @@ class LineageRun:
         raise KeyError(stream)
 
     def read_checkpoint(self, node: NodePlan) -> Checkpoint:
-        """A node's weights; a node whose files are damaged is set aside and trained again."""
+        """A node's weights; a node with damaged files is withdrawn and trained again."""
         try:
             data = self.store.nodes.read_file(node.key, WEIGHTS)
         except CorruptError:
@@ -246,7 +247,7 @@ class LineageRun:
         return Checkpoint.from_bytes(data, source=node.key)
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
-        """The preview PNG: the same noise in every generation of a lineage, classes in turn."""
+        """The preview PNG: the same noise in every generation, cycling through the classes."""
         stream = Stream(
             checkpoint=checkpoint,
             config=node.settings.sample,
@@ -259,7 +260,7 @@ class LineageRun:
     def score_function(
         self, node: NodePlan, seed: tuple[int, ...]
     ) -> Callable[[Checkpoint], float]:
-        """KID of a checkpoint's images against the validation images, for train.select=best_kid."""
+        """KID of a checkpoint's images to the validation images, for train.select=best_kid."""
         config = member_config(self.config, node.settings)
         labels = None
         if node.settings.model.conditional and self.data.labels is not None:
@@ -274,16 +275,16 @@ class LineageRun:
         )
 
     def ensure_metrics(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
-        """Numbers under a specification, kept with the node, after measuring if nobody has.
+        """The node's metrics under a specification, which are measured first if they are missing.
 
-        Images that cannot be made (of a class that the model has lost) have no numbers: the record
-        then says so in its warnings.
+        If images cannot be drawn (the model has lost a class), the record has no numbers and its
+        warnings give the reason.
         """
         try:
-            if (found := self.store.read_metrics(node.key, plan.spec)) is not None:
-                return found
+            if (record := self.store.read_metrics(node.key, plan.spec)) is not None:
+                return record
         except CorruptError:
-            pass  # measured again below, and written over
+            pass  # measured again and overwritten below
         started = time.perf_counter()
         streams = self.sources.streams
         num_drawn, draw_seconds = streams.num_drawn, streams.draw_seconds
@@ -294,9 +295,9 @@ class LineageRun:
             record = self._measurement.lacking(plan, str(error), started=started)
         else:
             self._work.progress(node, "measure")
-            asked = self.sources.labels(plan.images) if plan.labels else None
+            labels = self.sources.labels(plan.images) if plan.labels else None
             record = self._measurement.measure(
-                plan, images, features, generated_labels=asked, started=started
+                plan, images, features, generated_labels=labels, started=started
             )
         record = replace(
             record,
@@ -311,7 +312,7 @@ class LineageRun:
     def node_record(
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
     ) -> NodeRecord:
-        """The record of a trained (or diverged) node."""
+        """The record of a trained or diverged node."""
         settings, rows = node.settings, self.rows(node)
         left = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
         return NodeRecord(
@@ -341,15 +342,15 @@ class LineageRun:
         )
 
     def rows(self, node: NodePlan) -> Rows:
-        """Where a node's images come from, after a look at them where it needs one."""
+        """Origins and classes of a node's images, looking at the images if necessary."""
         labels = self.card.train_labels or None
         try:
             return pool_rows(node.pool, labels, self.sources.choose)
-        except Diverged:  # the pool could not be made
+        except Diverged:  # the pool could not be built
             return pool_rows(node.pool, labels)
 
     def class_counts(self, rows: Rows) -> dict[str, int]:
-        """Images of a pool by class name, where every image's class is known."""
+        """Images of a pool by class name; empty unless the class of every image is known."""
         labels, names = rows.labels, self.card.class_names
         if not names or (labels == UNKNOWN).any():
             return {}
@@ -358,7 +359,7 @@ class LineageRun:
 
 
 def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
-    """Curves as npz bytes, averaged in at most CURVE_POINTS bins."""
+    """Curves as the bytes of an .npz file, averaged in at most CURVE_POINTS bins."""
     length = max((len(values) for values in curves.values()), default=0)
     edges = np.unique(np.linspace(0, length, min(length, CURVE_POINTS) + 1).astype(int))
     binned = {
@@ -369,14 +370,14 @@ def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
 
 
 def device_name(device: str) -> str:
-    """The device as a person knows it."""
+    """A readable name of the device."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()})"
 
 
 def environment() -> Json:
-    """Versions under which a node was computed; its bits repeat only under the same."""
+    """Versions and platform of a computation; results are bit-identical only if these match."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

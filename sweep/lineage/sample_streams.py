@@ -1,7 +1,6 @@
-"""Streams of samples in the store: reading them, and drawing what is missing, in whole blocks.
+"""Streams of samples in the store: reads them, and draws missing images in whole blocks.
 
-A conditional model has a stream for each class, in smaller blocks that share a network call. Must
-not know pools, filters or Ray.
+A conditional model has one stream per class, in smaller blocks that share network calls.
 """
 
 import time
@@ -22,7 +21,7 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 Ranges = Mapping[int | None, range]
-"""Images needed of each class of a stream; of None alone for an unconditional model."""
+"""Images needed of each class of a stream; the only class of an unconditional model is None."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,20 +31,18 @@ class Streams:
     store: Store
     work: Work
     seed: int
-    """The lineage's."""
+    """Seed of the lineage."""
     device: str
     read_checkpoint: Callable[[NodePlan], Checkpoint]
     num_drawn: int = 0
-    """Images that this process has drawn."""
+    """Number of images that this process has drawn."""
     draw_seconds: float = 0.0
-    """Wall time it took."""
+    """Wall time spent on drawing them."""
 
     def read(
         self, node: NodePlan, sample: SampleConfig, ranges: Ranges
     ) -> dict[int | None, np.ndarray]:
-        """Images of each class of a node's stream, (N, C, H, W) by class.
-
-        Missing or damaged blocks are drawn.
+        """(N, C, H, W) images of a node's stream by class; missing or damaged blocks are drawn.
 
         Raises:
             Diverged: The model draws images that are not finite, or all the same.
@@ -57,17 +54,17 @@ class Streams:
                 return {
                     label: self.read_images(base, label, images) for label, images in ranges.items()
                 }
-            except FileNotFoundError:  # found damaged by another lineage just now
+            except FileNotFoundError:  # another lineage has just deleted a damaged block
                 continue
             except CorruptError:
                 for label, images in ranges.items():
                     self.discard_damaged(store_key(base, label), blocks_with(label, images))
 
     def fill(self, node: NodePlan, sample: SampleConfig, ranges: Ranges) -> None:
-        """Draw the missing blocks of some images of a stream, classes sharing network calls.
+        """Draw the missing blocks for some images of a stream; classes share network calls.
 
         Raises:
-            Diverged: As read.
+            Diverged: As in `read`.
         """
         base = stream_key(node.key, sample)
         while missing := [
@@ -83,16 +80,16 @@ class Streams:
                     self.draw(node, sample, missing)
 
     def read_images(self, base: str, label: int | None, images: range) -> np.ndarray:
-        """Images of a stream whose blocks are there; errors as Store.read_block."""
+        """Images of a stream whose blocks all exist; raises the errors of Store.read_block."""
         key, blocks = store_key(base, label), blocks_with(label, images)
-        found = np.concatenate([self.store.read_block(key, block) for block in blocks])
+        whole = np.concatenate([self.store.read_block(key, block) for block in blocks])
         first = blocks.start * block_size(label)
-        return found[images.start - first : images.stop - first]
+        return whole[images.start - first : images.stop - first]
 
     def draw(
         self, node: NodePlan, sample: SampleConfig, missing: list[tuple[int | None, int]]
     ) -> None:
-        """Draw and keep (class, block) pairs of a stream, each whole whatever is needed of it."""
+        """Draw and store (class, block) pairs of a stream, always as whole blocks."""
         checkpoint = self.read_checkpoint(node)
         base = stream_key(node.key, sample)
         missing = [m for m in missing if not self.store.has_block(store_key(base, m[0]), m[1])]
@@ -121,7 +118,7 @@ class Streams:
         self.draw_seconds += time.perf_counter() - started
 
     def discard_damaged(self, key: str, blocks: range) -> None:
-        """Delete the damaged ones of a stream's blocks, so that they are drawn again."""
+        """Delete those of a stream's blocks that are damaged, so that they are drawn again."""
         for block in blocks:
             try:
                 self.store.read_block(key, block)

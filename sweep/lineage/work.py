@@ -1,4 +1,4 @@
-"""What a running lineage shows of itself, its claims, and the saved states of its trainings."""
+"""Progress and claims of a running lineage, and the saved states of its trainings."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from sweep.store.claims import Claim, ClaimLost, Heartbeat
 from sweep.store.store import Store
 
 WAIT_SECONDS = 0.5
-"""Pause between looks at something that another process is computing."""
+"""Pause between polls for a result that another process is computing."""
 STATE = "training.safetensors"
-"""Name of a running training's saved state in its scratch."""
+"""Name of a training's saved state in scratch."""
 
 
 class NodeScratch:
@@ -23,11 +23,11 @@ class NodeScratch:
         self.store, self.key = store, key
 
     def load(self) -> bytes | None:
-        """The newest whole state that any process left."""
+        """The newest undamaged state saved by any process."""
         return self.store.load_scratch(self.key, STATE)
 
     def save(self, data: bytes) -> None:
-        """Keep a state."""
+        """Save a state."""
         self.store.save_scratch(self.key, STATE, data)
 
 
@@ -37,17 +37,17 @@ class Work:
 
     store: Store
     name: str
-    """The lineage, shown beside its progress."""
+    """Name of the lineage, shown with its progress."""
     generations: int
     on_progress: Callable[[Json], None] | None = None
-    """Called in the trial's thread with each progress; a test may raise here to interrupt."""
+    """Called in the trial's thread at each progress update; tests may raise here to interrupt."""
     _position: Json = field(default_factory=dict)
     _heartbeat: Heartbeat | None = None
-    """Of the innermost claim that is held."""
+    """Heartbeat of the innermost held claim."""
 
     @contextmanager
     def on(self, key: str, node: NodePlan, stage: str) -> Generator[Claim | None]:
-        """Hold the claim on a key with a heartbeat, or yield None if another process has it."""
+        """Hold the claim on a key with a heartbeat; yields None if another process holds it."""
         claim = self.store.claims.take(key)
         if claim is None:
             self.progress(node, "wait")
@@ -61,18 +61,18 @@ class Work:
                 self.progress(node, stage)
                 yield claim
             except ClaimLost:
-                pass  # whoever took over publishes the same numbers; look again
+                pass  # the process that took over publishes the same results; look again
             finally:
                 self._position, self._heartbeat = outer
 
     def train_progress(self, node: NodePlan, progress: Progress) -> None:
-        """Pass on a training's progress, and stop it where its claim was lost."""
+        """Report a training's progress; raises ClaimLost to stop it if its claim was lost."""
         self.progress(node, "train", **asdict(progress))
         if self._heartbeat is not None and self._heartbeat.lost is not None:
             raise self._heartbeat.lost
 
     def progress(self, node: NodePlan, stage: str, **numbers: float) -> None:
-        """Say where the lineage stands: lineage, generation, stage, and numbers of the stage."""
+        """Report where the lineage is: its generation, its stage and the stage's numbers."""
         position = {
             "lineage": self.name,
             "generation": node.generation,

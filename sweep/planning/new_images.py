@@ -1,8 +1,8 @@
 """Which images enter the next pool, and which part of a pool a member sees.
 
-The new images of a generation are shared out among its members and, where images have classes,
-among these; a filter or a probe then selects among more candidates than are kept. All of it is
-counts and ranges, known before anything runs. Must not know pixels or files.
+The new images of a generation are divided among its members and, if images have classes, among the
+classes. A filter or a probe then selects from more candidates than are kept. All of this consists
+of counts and ranges that are known before anything runs.
 """
 
 from collections.abc import Sequence
@@ -36,21 +36,21 @@ from sweep.planning.rules import scaled_size
 from sweep.records import DatasetCard, Json
 
 PROBE = "probe-class"
-"""Name of the selection of images that a probe says are of a class: the first so many of them."""
+"""Name of the selection that keeps the first images that a probe assigns to a class."""
 
 IN_ORDER = ("keras_80_20", "official_trainval")
-"""Values of data.split whose train images are one official split after another."""
+"""Values of data.split whose train images are the official splits, one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What decides which images enter the pools of a lineage."""
+    """Everything that determines which images enter the pools of a lineage."""
 
     config: LineageConfig
     members: tuple[Member, ...]
     card: DatasetCard
     first: Pool
-    """D_1, whose real images filters and probes compare with."""
+    """D_1, whose real images are the reference of filters and probes."""
 
     @property
     def has_labels(self) -> bool:
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether what enters a pool is not simply the first images of one model."""
+        """Whether the images that enter a pool are not simply the first ones of one model."""
         filtered = any(member.filters_new for member in self.members)
         return len(self.members) > 1 or filtered or self.config.pool.concentration > 0
 
@@ -100,13 +100,13 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
             )
         if member.data == "filtered" and member.filter.name == "near-duplicates":
             raise UsageError(
-                "filter.name must be another one with ensemble.data=filtered, as real images "
-                "repeat themselves, got 'near-duplicates'"
+                "filter.name must not be near-duplicates with ensemble.data=filtered, because real "
+                "images contain repeats, got 'near-duplicates'"
             )
 
 
 def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
-    """Raise UsageError if a part of the train images, in their order, would not be a random one."""
+    """Raise UsageError if a contiguous part of the train images would not be a random sample."""
     whole = config.pool.initial_images in (None, card.num_train)
     part = "" if whole else f"pool.initial_images={config.pool.initial_images}"
     if any(member.data == "shard" for member in members):
@@ -115,12 +115,12 @@ def check_random_parts(config: LineageConfig, members: Sequence[Member], card: D
     if part and split in IN_ORDER:
         raise UsageError(
             f"data.split must be stratified, official_train or all with {part}, got {split!r}; "
-            f"train images of {split} lie one official split after another"
+            f"the train images of {split} are the official splits, one after the other"
         )
 
 
 def check_judges(entry: Entry) -> None:
-    """Raise UsageError unless D_1 has images enough, of each class, for what judges by them."""
+    """Raise UsageError unless D_1 has enough images of each class for its filters and probes."""
     card, size = entry.card, pool_size(entry.first)
     counts: list[int] = []
     if card.train_labels:
@@ -134,7 +134,7 @@ def check_judges(entry: Entry) -> None:
                 num_images=size,
                 num_classes=card.num_classes,
                 names=card.class_names,
-                way_out="leave pool.concentration and filters of classes out",
+                way_out="set pool.concentration to 0 and use no filter that needs classes",
             )
         if not judge.needs_real or judge.needs_labels:
             continue
@@ -143,13 +143,13 @@ def check_judges(entry: Entry) -> None:
         needed = member.filter.nearest_k if member.filter.name == "typicality" else 2
         if least < needed:
             raise UsageError(
-                f"real images {'of each class ' * by_class}in D_1 must be at least {needed}, as "
-                f"filter.name={member.filter.name} compares with them, got {least}"
+                f"D_1 must have at least {needed} real images{' of each class' * by_class}, "
+                f"because filter.name={member.filter.name} compares with them, got {least}"
             )
 
 
 def class_number(name: str, field: str, card: DatasetCard) -> int:
-    """The number of a class given by its name, or by its number.
+    """The number of a class that is given by name or by number.
 
     Raises:
         UsageError: There is no such class.
@@ -165,13 +165,13 @@ def class_number(name: str, field: str, card: DatasetCard) -> int:
 
 
 def class_name(name: str, field: str, card: DatasetCard) -> str:
-    """The name of a class given by its name or number, or its number where names are not known."""
+    """The name of a class that is given by name or number; its number if names are unknown."""
     number = class_number(name, field, card)
     return card.class_names[number] if card.class_names else str(number)
 
 
 def focal_numbers(config: LineageConfig, card: DatasetCard) -> list[int]:
-    """The numbers of pool.focal_classes; UsageError if one does not exist or is named twice."""
+    """The numbers of pool.focal_classes; raises UsageError if one is missing or repeated."""
     names = config.pool.focal_classes
     numbers = [class_number(name, "pool.focal_classes", card) for name in names]
     if len(set(numbers)) < len(numbers):
@@ -183,7 +183,7 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
     """The part of D_n that a member sees.
 
     Raises:
-        UsageError: It sees nothing.
+        UsageError: It would see no images.
     """
     member = entry.members[number]
     seen = pool
@@ -198,7 +198,7 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
         seen = (filtered(entry, member, pool, keep, place=(generation, number)),)
     if pool_size(seen) == 0:
         raise UsageError(
-            f"ensemble.data must leave member {number} images to see in generation {generation}, "
+            f"ensemble.data must leave member {number} some images in generation {generation}, "
             f"got {member.data!r}; the pool has none of these"
         )
     return seen
@@ -207,14 +207,14 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
 def entering_images(
     entry: Entry, pool: Pool, streams: Sequence[str], *, generation: int, count: int
 ) -> list[Pool]:
-    """The first `count` images of S_n, member by member.
+    """The first `count` images of S_n, as one pool per member.
 
     Args:
-        entry: What decides.
-        pool: D_n, whose classes the new images' classes follow.
-        streams: Each member's stream.
+        entry: Settings, members and data of the lineage.
+        pool: D_n, which determines the class shares of the new images.
+        streams: Stream key of each member.
         generation: n.
-        count: Images in all.
+        count: Total number of images.
     """
     if count == 0:
         return [() for _ in entry.members]
@@ -249,7 +249,7 @@ def entering_images(
 
 
 def pool_weights(entry: Entry, pool: Pool) -> list[int]:
-    """Shares of the new images' classes, as whole numbers."""
+    """Class shares of the new images, as whole numbers."""
     card = entry.card
     labels = card.real_labels()
     counts = class_counts(pool_rows(pool, labels), card.num_classes)
@@ -279,7 +279,10 @@ def of_class(
     *,
     place: tuple[int, int],
 ) -> Source:
-    """`count` images of one class, of `total` that the member adds: asked for, or found."""
+    """`count` images of one class, out of `total` images that the member adds.
+
+    A conditional model draws them; for an unconditional model a probe finds them.
+    """
     candidates = _num_candidates(member, count)
     if member.model.conditional:
         of: Pool = (replace(stream, stop=candidates, label=label),)
@@ -293,7 +296,7 @@ def of_class(
 
 
 def _num_candidates(member: Member, count: int) -> int:
-    """Images of which `count` are kept."""
+    """Number of candidates of which `count` are kept."""
     return num_candidates(member.filter, count) if member.filters_new else count
 
 
@@ -306,7 +309,7 @@ def _kept(
     place: tuple[int, int],
     label: int | None,
 ) -> Pool:
-    """What the member's filter keeps of candidates; all of them without one."""
+    """What the member's filter keeps of the candidates; all of them without a filter."""
     if not member.filters_new:
         return candidates
     return (filtered(entry, member, candidates, count, place=place, label=label),)
@@ -321,7 +324,7 @@ def filtered(
     place: tuple[int, int],
     label: int | None = None,
 ) -> Selected:
-    """What the member's filter keeps of candidates."""
+    """What the member's filter keeps of the candidates."""
     settings = {k: v for k, v in canonical(member.filter).items() if k != "candidates"}
     seed = [entry.config.seed, *place, *([] if label is None else [label])]
     by = {**settings, **judged_by(entry, member), "seed": seed}
@@ -333,7 +336,7 @@ def filtered(
 
 
 def judged_by(entry: Entry, member: Member) -> Json:
-    """The features and real images by which images are judged, for keys."""
+    """The features and real images that a filter or probe uses, for keys."""
     judge = member.filter
     found: Json = {
         "extractor": judge.extractor,
@@ -347,10 +350,10 @@ def judged_by(entry: Entry, member: Member) -> Json:
 
 
 def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
-    """How many first images of each (stream, class) a pool needs to be resolved.
+    """How many of the first images of each (stream, class) a pool needs.
 
-    Where a probe tells classes only as many are counted as are kept: how many must be drawn is
-    known only when they are looked at.
+    If a probe assigns the classes, only the images it keeps are counted, because the number that
+    must be drawn is known only after looking at them.
     """
     needed: dict[tuple[str, int | None], int] = {}
     found: dict[tuple[str, int | None], int] = {}

@@ -1,9 +1,9 @@
 """Pools as manifests: which images a model trains on, by where they come from.
 
 A pool is a tuple of sources: segments, which are ranges of the data set's train images or of a
-stream, and selections, which keep some images of other sources. Sizes, and where nothing has to be
-looked at also classes and origins, follow from the manifest alone. Must not know pixels, files or
-how pools change (sweep/planning/rules.py).
+stream, and selections, which keep some images of other sources. Sizes follow from the manifest. So
+do classes and origins, unless a selection depends on pixels. sweep/planning/rules.py says how pools
+change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +15,9 @@ import numpy as np
 from model.randomness import Purpose, generator
 
 RANDOM = "random-subset"
-"""Name of the selection that looks at no image."""
+"""Name of the selection that does not depend on pixels."""
 UNKNOWN = -1
-"""Class or origin of an image that only a look at it tells."""
+"""Class or origin of an image if it can only be known by looking at the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class Segment:
     """Origin: 0 is real data, n the images of V_n."""
     member: int = 0
     label: int | None = None
-    """Class of which the stream's model was asked for images; None for unconditional streams."""
+    """Class that the stream's model was conditioned on; None for unconditional streams."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -46,19 +46,19 @@ class Segment:
 class Selected:
     """Images [start, stop) of those that a selection keeps of its candidates.
 
-    Of a random subset in random order, else in the order of the candidates.
+    A random subset is in random order; every other selection keeps the order of the candidates.
     """
 
     of: "Pool"
     """The candidates."""
     keep: int
-    """How many the selection keeps."""
+    """Number of images that the selection keeps."""
     by: dict[str, Any]
-    """What selects, as JSON: its name, and all that can change its choice."""
+    """The selection as JSON: its name and everything that can change its choice."""
     start: int
     stop: int
     label: int | None = None
-    """Class of the images, where the selection is by class or of one class."""
+    """Class of the images, if the selection is by class or within one class."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -67,36 +67,36 @@ class Selected:
 Source = Segment | Selected
 Pool = tuple[Source, ...]
 Choose = Callable[[Selected], np.ndarray]
-"""The positions among its candidates that a selection keeps, (keep,) int64, each once."""
+"""Returns the positions among its candidates that a selection keeps, (keep,) int64, distinct."""
 
 
 class NotLookedAt(Exception):
-    """What a selection keeps is known only after a look at its candidates."""
+    """The choice of a selection is only known after looking at its candidates."""
 
 
 class Rows(NamedTuple):
     """What is known of a pool's images, in order."""
 
     generations: np.ndarray
-    """(N,) int64 origins; UNKNOWN where only a look at the images tells."""
+    """(N,) int64 origins; UNKNOWN if they depend on pixels."""
     members: np.ndarray
-    """(N,) int64; 0 for real images."""
+    """(N,) int64; 0 for real images, UNKNOWN if they depend on pixels."""
     labels: np.ndarray
-    """(N,) int64 classes; UNKNOWN likewise, or where there are none."""
+    """(N,) int64 classes; UNKNOWN if they depend on pixels, or if there are none."""
 
 
 def select(of: Pool, keep: int, by: dict[str, Any], *, label: int | None = None) -> Selected:
-    """All of what a selection keeps."""
+    """Everything that a selection keeps, as one source."""
     return Selected(of=of, keep=keep, by=by, start=0, stop=keep, label=label)
 
 
 def pool_size(pool: Pool) -> int:
-    """Images of a pool."""
+    """Number of images in a pool."""
     return sum(len(source) for source in pool)
 
 
 def pool_recipe(pool: Pool) -> list[dict[str, Any]]:
-    """The pool as JSON, for keys and pool.json; what a source does not have is left out."""
+    """The pool as JSON, for keys and pool.json; a label that is None is left out."""
     return [_source_recipe(source) for source in pool]
 
 
@@ -127,11 +127,11 @@ def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:
 
 
 def shard(pool: Pool, index: int, count: int) -> Pool:
-    """Part `index` of `count` disjoint parts, of every source alike, which together are the pool.
+    """Part `index` of `count` disjoint parts of the pool; every source is split in the same way.
 
-    Positions of real images and of random subsets are those of a random permutation and a stream's
-    images are independent, so that contiguous parts are random ones. What cannot be split evenly
-    goes to the parts in turn, from source to source, so that sizes differ by one image at most.
+    Contiguous parts are random ones, because real images and random subsets are in the order of a
+    random permutation, and the images of a stream are independent. The remainders of the sources
+    go to the parts in turn, so that their sizes differ by one image at most.
     """
     parts, turn = [], 0
     for source in pool:
@@ -156,13 +156,13 @@ def first_images(pool: Pool, count: int) -> Pool:
 
 
 def random_positions(selected: Selected) -> np.ndarray:
-    """What a random subset keeps: (keep,) positions in random order, by its seed alone."""
+    """Positions that a random subset keeps, (keep,) in random order; they depend on its seed."""
     rng = generator(tuple(selected.by["seed"]), Purpose.POOL)
     return rng.permutation(pool_size(selected.of))[: selected.keep]
 
 
 def choose_blindly(selected: Selected) -> np.ndarray:
-    """The choice of a selection that looks at no image; NotLookedAt for another."""
+    """The choice of a selection that does not depend on pixels; raises NotLookedAt for others."""
     if selected.by["name"] != RANDOM:
         raise NotLookedAt
     return random_positions(selected)
@@ -175,9 +175,9 @@ def pool_rows(
 
     Args:
         pool: The manifest.
-        real_labels: (K,) classes of the data set's train images, None where they have none.
-        choose: What a selection keeps; one that raises NotLookedAt leaves unknown what differs
-            among its candidates.
+        real_labels: (K,) classes of the data set's train images; None if they have none.
+        choose: Returns what a selection keeps. If it raises NotLookedAt, whatever differs among the
+            selection's candidates is UNKNOWN.
     """
     parts = [_source_rows(source, real_labels, choose) for source in pool]
     empty = np.empty(0, np.int64)
@@ -211,24 +211,24 @@ def _source_rows(
 
 
 def _common(column: np.ndarray, count: int) -> np.ndarray:
-    """The value that all candidates share, `count` times; else UNKNOWN."""
+    """The value shared by all candidates, `count` times; UNKNOWN if they differ."""
     same = len(column) > 0 and bool((column == column[0]).all())
     return np.full(count, column[0] if same else UNKNOWN, np.int64)
 
 
 def pool_origins(pool: Pool, choose: Choose = choose_blindly) -> dict[str, int]:
-    """Images by origin generation ("0" is real data, "-1" what is unknown without a look)."""
+    """Number of images by origin generation; "0" is real data, "-1" is unknown."""
     return count_origins(pool_rows(pool, None, choose))
 
 
 def count_origins(rows: Rows) -> dict[str, int]:
-    """Images by origin generation, as pool_origins."""
+    """Number of images by origin generation, as in pool_origins."""
     origins, counts = np.unique(rows.generations, return_counts=True)
     return {str(origin): int(count) for origin, count in zip(origins, counts, strict=True)}
 
 
 def class_counts(rows: Rows, num_classes: int) -> list[int]:
-    """(C,) images of each class, those of unknown class left out."""
+    """(C,) images of each class; images of unknown class are not counted."""
     known = rows.labels[rows.labels != UNKNOWN]
     return np.bincount(known, minlength=num_classes).tolist()
 
@@ -239,7 +239,10 @@ def only_real(pool: Pool) -> Pool:
 
 
 def num_real_seen(pool: Pool) -> int:
-    """The first so many train images hold all that a pool has, or has to choose from."""
+    """Smallest n such that the first n train images include all real images a pool refers to.
+
+    Candidates of selections count as well.
+    """
     return max(
         [
             num_real_seen(source.of) if isinstance(source, Selected) else source.stop
@@ -251,7 +254,7 @@ def num_real_seen(pool: Pool) -> int:
 
 
 def real_and_own(pool: Pool, member: int) -> Pool:
-    """The real sources of a pool, and those whose images one member made alone."""
+    """The real sources of a pool, and those whose synthetic images all come from one member."""
 
     def belongs(source: Source) -> bool:
         if isinstance(source, Segment):

@@ -1,6 +1,6 @@
-"""Pool rules: how D_{n+1} is made of the real data, D_n and S_n.
+"""Pool rules: how D_{n+1} is made from the real data, D_n and S_n.
 
-Adding one is a function and a line in POOL_RULES. Must not know pixels, files or keys.
+To add a rule, write a function for its pool and add an entry to POOL_RULES.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from sweep.planning.pool import RANDOM, Pool, Segment, pool_size, select
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What the way from one generation's pool to the next may depend on."""
+    """Everything that the step from one generation's pool to the next may depend on."""
 
     config: PoolConfig
     seed: int
-    """The lineage's."""
+    """Seed of the lineage."""
     generation: int
-    """n, of the pool that there is."""
+    """n, the generation of the current pool."""
     num_train: int
-    """Real images that there are, the reserve included."""
+    """Number of real train images, including the reserve."""
     first: Pool
     """D_1."""
     current: Pool
@@ -30,28 +30,28 @@ class Step:
     past: Pool = ()
     """S_1 + ... + S_{n-1}."""
     new: Pool = ()
-    """S_n; empty while its size is asked for."""
+    """S_n; empty until its size is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolRule:
-    """How the pool changes."""
+    """How the pool changes from one generation to the next."""
 
     num_new: Callable[[Step], int]
-    """Size of S_n."""
+    """Returns the size of S_n."""
     combine: Callable[[Step], Pool]
-    """D_{n+1}."""
+    """Returns D_{n+1}."""
     uses_alpha: bool
     has_reserve: bool = False
-    """Whether real images beyond D_1 enter."""
+    """Whether real images beyond D_1 enter later pools."""
 
 
 def rule_of(config: PoolConfig) -> PoolRule:
-    """The pool rule of the settings, which must fit it.
+    """The pool rule that the settings select.
 
     Raises:
-        UsageError: The rule is unknown, alpha is missing or has no meaning for it, or a setting of
-            fresh images is given to a rule that takes none.
+        UsageError: The rule is unknown, alpha is missing or not used by the rule, or fresh images
+            are set for a rule that takes none.
     """
     check_choice("pool.rule", config.rule, POOL_RULES)
     rule = POOL_RULES[config.rule]
@@ -59,7 +59,7 @@ def rule_of(config: PoolConfig) -> PoolRule:
         raise UsageError(f"pool.alpha must be set with pool.rule={config.rule}, got None")
     if not rule.uses_alpha and config.alpha is not None:
         raise UsageError(
-            f"pool.alpha must be None with pool.rule={config.rule}, where it has no meaning, "
+            f"pool.alpha must be None with pool.rule={config.rule}, which does not use it, "
             f"got {config.alpha}; pass --pool.alpha None"
         )
     beside = f"with pool.rule={config.rule}, which takes no fresh images"
@@ -71,7 +71,7 @@ def rule_of(config: PoolConfig) -> PoolRule:
 
 
 def scaled_size(alpha: float, size: int) -> int:
-    """Alpha x size, rounded half to even on the decimal number the user wrote."""
+    """Alpha x size, rounded half to even; alpha is the decimal number that the user wrote."""
     return int((Decimal(str(alpha)) * size).to_integral_value(ROUND_HALF_EVEN))
 
 
@@ -79,7 +79,8 @@ def first_pool(config: PoolConfig, *, source: str, num_train: int) -> Pool:
     """D_1: the first pool.initial_images of the train images, or all of them.
 
     Raises:
-        UsageError: There are fewer, or none is left in reserve for a rule that needs some.
+        UsageError: There are too few train images, or none is left for the reserve of a rule that
+            needs one.
     """
     count = num_train if config.initial_images is None else config.initial_images
     if count > num_train:
@@ -90,7 +91,7 @@ def first_pool(config: PoolConfig, *, source: str, num_train: int) -> Pool:
     if POOL_RULES[config.rule].has_reserve and count == num_train:
         raise UsageError(
             f"pool.initial_images must be below the {num_train} train images with "
-            f"pool.rule={config.rule}, got {config.initial_images}; the rest of them is the "
+            f"pool.rule={config.rule}, got {config.initial_images}; the remaining ones are the "
             "reserve of fresh images"
         )
     return (Segment(kind="real", source=source, start=0, stop=count),)
@@ -100,7 +101,7 @@ def fresh_images(step: Step) -> Pool:
     """The next real images of the reserve.
 
     Raises:
-        UsageError: They are exhausted, and pool.exhausted is error.
+        UsageError: The reserve is exhausted, and pool.exhausted is error.
     """
     config, start = step.config, pool_size(step.first)
     each = num_fresh(step)
@@ -108,8 +109,8 @@ def fresh_images(step: Step) -> Pool:
     begin = (step.generation - 1) * each
     if begin + each > reserve and config.exhausted == "error":
         raise UsageError(
-            f"pool.fresh_images must leave real images for every generation, got {each} for "
-            f"{step.generation} generations of a reserve of {reserve}; take fewer, lower "
+            f"pool.fresh_images must leave real images for every generation, got {each} for each "
+            f"of {step.generation} generations from a reserve of {reserve}; lower it, "
             "pool.initial_images or generations, or set pool.exhausted to recycle"
         )
     (real,) = step.first
@@ -124,13 +125,13 @@ def fresh_images(step: Step) -> Pool:
 
 
 def num_fresh(step: Step) -> int:
-    """New real images of each generation: pool.fresh_images, or as many as D_1 has."""
+    """New real images per generation: pool.fresh_images, or the size of D_1."""
     given = step.config.fresh_images
     return pool_size(step.first) if given is None else given
 
 
 def _times(size: Callable[[Step], int]) -> Callable[[Step], int]:
-    """Alpha times a number of images."""
+    """Multiply a number of images by alpha."""
 
     def scaled(step: Step) -> int:
         assert step.config.alpha is not None
@@ -144,7 +145,7 @@ def _first_size(step: Step) -> int:
 
 
 def _subsample(step: Step) -> Pool:
-    """A random subset of D_1's size of all images there have been."""
+    """A random subset of all real and synthetic images so far, as large as D_1."""
     seed = [step.seed, step.generation]
     everything = step.first + step.past + step.new
     return (select(everything, pool_size(step.first), {"name": RANDOM, "seed": seed}),)
@@ -179,4 +180,4 @@ POOL_RULES: dict[str, PoolRule] = {
         has_reserve=True,
     ),
 }
-"""Pool rule by pool.rule."""
+"""Pool rules by their name in pool.rule."""

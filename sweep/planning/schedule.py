@@ -1,8 +1,7 @@
-"""Which lineage to start next, so that no accelerator waits for a model another is training.
+"""Which lineage to start next, so that no accelerator waits for a model that another is training.
 
-Lineages share nodes. One is handed out only when its first missing node is neither being computed
-nor about to be by a lineage already running; of those, the one with most work left first. Pure
-bookkeeping: must not know Ray, files or clocks.
+Lineages share nodes. A lineage may start unless a running lineage or another process will
+compute its first missing node. Among these, the one with the most work left starts first.
 """
 
 from collections.abc import Iterable
@@ -13,17 +12,17 @@ from sweep.planning.lineages import PlannedLineage
 
 @dataclass(kw_only=True, slots=True)
 class Chain:
-    """A lineage as the schedule sees it."""
+    """A lineage as the scheduler sees it."""
 
     id: str
     nodes: list[str]
     """Keys of its nodes, first to last."""
     costs: list[float]
-    """Work of each node, in any unit."""
+    """Work of each node, in arbitrary units."""
 
 
 def chains_of(lineages: Iterable[PlannedLineage]) -> list[Chain]:
-    """The lineages of a plan; a node's work is the images its training sees."""
+    """The lineages of a plan; the work of a node is the number of images its training sees."""
     return [
         Chain(
             id=lineage.id,
@@ -36,7 +35,7 @@ def chains_of(lineages: Iterable[PlannedLineage]) -> list[Chain]:
 
 @dataclass(slots=True)
 class Schedule:
-    """Hands out lineages; told what finishes, it says what may start."""
+    """Decides which lineage may start, given which nodes and lineages have finished."""
 
     chains: Iterable[Chain]
     done: set[str] = field(default_factory=set)
@@ -48,10 +47,10 @@ class Schedule:
         self._waiting = {chain.id: chain for chain in self.chains}
 
     def take(self, claimed: Iterable[str] = ()) -> str | None:
-        """The next lineage to start, or None while every waiting one would wait for another's node.
+        """The next lineage to start; None if each would wait for a node computed by another.
 
         Args:
-            claimed: Keys that others (another driver on the same store) are working on.
+            claimed: Keys claimed by other processes, such as another driver on the same store.
         """
         busy = set(claimed)
         for chain in self._running.values():
@@ -64,22 +63,22 @@ class Schedule:
         return chosen.id
 
     def work_left(self, chain: Chain) -> float:
-        """Cost of a lineage's missing nodes."""
+        """Total cost of a lineage's missing nodes."""
         return sum(
             cost for key, cost in zip(chain.nodes, chain.costs, strict=True) if key not in self.done
         )
 
     def finish_node(self, key: str) -> None:
-        """A node is done."""
+        """Record that a node is done."""
         self.done.add(key)
 
     def end(self, lineage: str) -> None:
-        """A running lineage has ended: done, diverged or failed."""
+        """Record that a running lineage has ended: done, diverged or failed."""
         self._running.pop(lineage, None)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether every lineage was handed out."""
+        """Whether every lineage was started."""
         return not self._waiting
 
     def _first_missing(self, chain: Chain) -> str | None:

@@ -1,6 +1,7 @@
-"""Arrays as the bytes of files: blocks that tell whether they are what was written, .npy and .npz.
+"""Arrays as file contents: blocks with a checksum, .npy and .npz.
 
-Files may be a stranger's: nothing in them is run, and anything but a plain array is an error.
+Files may come from untrusted sources. Nothing in them is executed, and anything except plain arrays
+is an error.
 """
 
 import io
@@ -21,7 +22,7 @@ _FOREIGN = (
     EOFError,
     KeyError,
     OverflowError,
-    RuntimeError,  # an encrypted .zip file, and one with features that Python lacks
+    RuntimeError,  # encrypted .zip files, and those with features that Python does not support
     SyntaxError,
     TypeError,
     ValueError,
@@ -33,7 +34,7 @@ _FOREIGN = (
 
 
 def dump_array(array: np.ndarray) -> bytes:
-    """A safetensors file of an array of any shape and dtype, with its SHA-256 inside."""
+    """An array of any shape and dtype as a safetensors file that contains its SHA-256."""
     from safetensors.numpy import save
 
     array = np.ascontiguousarray(array)
@@ -41,7 +42,7 @@ def dump_array(array: np.ndarray) -> bytes:
 
 
 def load_array(data: bytes) -> np.ndarray | None:
-    """The array, or None if the bytes are not what was dumped."""
+    """The array, or None if the bytes are not what `dump_array` wrote."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -62,10 +63,10 @@ def dump_arrays(**arrays: np.ndarray) -> bytes:
 
 
 def read_arrays(data: bytes, source: object) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file of ours, which compresses nothing: none outgrows its file.
+    """The arrays of an uncompressed .npz file; they cannot take more memory than the file's size.
 
     Raises:
-        CorruptError: It is damaged, compressed, or holds anything but arrays of numbers and text.
+        CorruptError: The file is damaged or compressed, or has entries other than plain arrays.
     """
     with _plain(source), zipfile.ZipFile(io.BytesIO(data)) as file:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
@@ -74,12 +75,12 @@ def read_arrays(data: bytes, source: object) -> dict[str, np.ndarray]:
 
 
 def map_array(path: Path) -> np.ndarray:
-    """The array of an .npy file, read-only, whose pages are read when they are needed.
+    """Map the array of an .npy file, read-only; its pages are read on demand.
 
     Raises:
-        FileNotFoundError: It does not exist.
-        CorruptError: It is damaged, or holds anything but numbers.
-        StoreError: It cannot be opened.
+        FileNotFoundError: The file does not exist.
+        CorruptError: The file is damaged, or is not a plain array.
+        StoreError: The file cannot be opened.
     """
     with _plain(path):
         mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -89,9 +90,9 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def _parse(data: bytes) -> np.ndarray:
-    """The array of an .npy file of ours; unlike numpy's own reader it allocates no more than that.
+    """Parse an .npy file without allocating more memory than its size.
 
-    A damaged header may promise any number of values.
+    numpy's own reader trusts the header, and a damaged header may claim any number of values.
     """
     file = io.BytesIO(data)
     if np.lib.format.read_magic(file) != (1, 0):
@@ -105,9 +106,9 @@ def _parse(data: bytes) -> np.ndarray:
 
 @contextmanager
 def _plain(source: object) -> Generator[None]:
-    """Turn the errors of parsing anything but plain arrays into one that says no more than that.
+    """Turn errors of parsing anything except plain arrays into a CorruptError.
 
-    numpy's own advise to load such a file without protection.
+    numpy's own messages advise loading such a file with pickling allowed.
     """
     try:
         yield
@@ -129,5 +130,5 @@ def _describe(array: np.ndarray) -> dict[str, str]:
         "shape": array.shape,
         "dtype": str(array.dtype),
     }
-    # One entry: safetensors writes several in an order that changes from run to run.
+    # Use a single entry, because safetensors writes several in an order that varies between runs.
     return {"images": json.dumps(facts, sort_keys=True)}

@@ -1,17 +1,17 @@
 """A store's files in a bucket (S3, GCS, Azure), shared by machines that share no disk.
 
-    <url>/records/nodes/<key>.json       one node, done exactly when this is there; written last
-    <url>/files/nodes/<key>/             its files, named by their SHA-256 too
-    <url>/records/datasets/<key>.json    one prepared data set, and files/datasets/<key>/ likewise
-    <url>/metrics/<key>/<spec>.json      a node's numbers
+    <url>/records/nodes/<key>.json       one node, done if and only if this exists; written last
+    <url>/files/nodes/<key>/             its files, with part of their SHA-256 in the name
+    <url>/records/datasets/<key>.json    one prepared data set, with files in files/datasets/<key>/
+    <url>/metrics/<key>/<spec>.json      a node's metrics
     <url>/streams|features|selections/   immutable blocks
-    <url>/sweeps/<name>.json             what the runs of sweeps ask for
-    <url>/claims/<key>/<n>.json          who works on a key
+    <url>/sweeps/<name>.json             settings of sweeps that use this store
+    <url>/claims/<key>/<n>.json          which process works on a key
     <url>/scratch/<key>/                 checkpoints of unfinished trainings
-    <url>/corrupt/                       records of what was found damaged
+    <url>/corrupt/                       records of damaged items
 
-Bucket offers the same verbs on bytes as sweep.store.folder.Folder. Machines rely on one conditional
-write: `create` fails if the object exists. Immutable objects are kept in a cache on this machine.
+Bucket has the same byte-level methods as sweep.store.folder.Folder. Machines coordinate through one
+conditional write: `create` fails if the object exists. Immutable objects are cached locally.
 """
 
 import itertools
@@ -43,42 +43,42 @@ T = TypeVar("T")
 
 SCHEMES = ("s3", "gs", "az")
 IMMUTABLE = ("files/", "streams/", "features/", "selections/")
-"""Folders of what is kept in the cache."""
+"""Folders whose objects are cached."""
 
 ATTEMPTS = 4
-"""Attempts of one request, each of which the client repeats for RETRY_SECONDS."""
+"""Attempts per request; within each, the client retries for RETRY_SECONDS."""
 RETRY_SECONDS = 20.0
 BACKOFF_SECONDS = 2.0
-"""Longest pause between the client's repetitions: a claim must be renewed soon after an outage."""
+"""Longest pause between the client's retries; short, to renew claims soon after an outage."""
 SILENCE_SECONDS = 30.0
-"""Time after which an answer that does not come, or comes no further, has failed."""
+"""Time without any data from the server after which a request has failed."""
 LONGEST_SECONDS = 3600.0
-"""Time limit of one request, however large the object."""
+"""Time limit of one request, whatever the size of the object."""
 QUESTIONS = 16
-"""Requests to a far store at a time."""
+"""Maximum number of concurrent requests to a remote store."""
 UPLOADS = 4
-"""Parts of a large object that are on their way at once."""
+"""Maximum number of parts of a large object that are uploaded concurrently."""
 CLOCK_SECONDS = 600.0
-"""How long a comparison of the server's clock with this machine's is good."""
+"""How long a measured offset between the server's clock and this machine's is used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
-    """The objects below a URL; every method raises StoreError, one sentence, if it cannot.
+    """The objects below a URL. Every method raises StoreError, with one sentence, on failure.
 
-    Cheap to make and to pickle: each process connects on its own, with the credentials of its
-    environment or machine, which are never part of this object.
+    It is cheap to create and to pickle. Each process connects separately, with the credentials of
+    its environment or machine; this object never contains them.
     """
 
     url: str
     """s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."""
     cache: Cache
     endpoint: str | None = None
-    """Of a server other than the cloud's own."""
+    """URL of an S3-compatible server; None is the cloud provider's own."""
     region: str | None = None
 
     is_far: ClassVar[bool] = True
-    """Whether requests are slow and paid for, so that what was read is remembered."""
+    """Whether requests are slow and billed, so that records are kept in memory once read."""
 
     def __str__(self) -> str:
         """The URL."""
@@ -89,11 +89,11 @@ class Bucket:
         return f"records/{kind}/{checked_name(key)}.json"
 
     def file_path(self, kind: Kind, key: str, name: str, digest: str) -> str:
-        """Path of a file that a record names: a repeated upload repairs it, and never harms."""
+        """Path of a file named by a record; it contains the digest, so any re-upload is safe."""
         return f"files/{kind}/{checked_name(key)}/{digest[:16]}-{checked_name(name)}"
 
     def metrics_path(self, key: str, spec: str) -> str:
-        """Path of a node's numbers."""
+        """Path of a node's metrics."""
         return f"metrics/{checked_name(key)}/{checked_name(spec)}.json"
 
     def scratch_folder(self, key: str) -> str:
@@ -105,7 +105,7 @@ class Bucket:
         return f"{self.scratch_folder(key)}{checked_name(name)}.{owner_id()}"
 
     def read(self, path: str) -> bytes | None:
-        """An object's content, or None if there is none."""
+        """An object's content, or None if it does not exist."""
 
         def get(store: Any) -> bytes:
             return bytes(_obstore().get(store, path).bytes())
@@ -113,7 +113,7 @@ class Bucket:
         return self._ask(path, get, missing=None)
 
     def read_parts(self, path: str) -> Iterator[bytes]:
-        """An object a part at a time, which may be larger than memory; raises FileNotFoundError."""
+        """Read an object in parts, as it may exceed memory; raises FileNotFoundError."""
         found = self.find(path)
         if found is None:
             raise MissingFileError(f"{self}/{path} must exist, got no such object")
@@ -126,9 +126,9 @@ class Bucket:
             yield self._ask(path, partial(get, start=start))
 
     def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
-        """What `accept` makes of an immutable object; None if it is missing or not accepted.
+        """`accept` applied to an immutable object; None if it is missing or not accepted.
 
-        It is read from the cache if that has what is accepted, and kept there otherwise.
+        The object is read from the cache if an accepted copy is there, and cached otherwise.
         """
         with explained(f"{self}/{path}"):
             cached = self.cache.read(path)
@@ -140,7 +140,7 @@ class Bucket:
             return found
 
     def locate(self, path: str, digest: str) -> Path | None:
-        """Where in the cache an object lies; None if it is missing or has another SHA-256."""
+        """Path of an object in the cache; None if it is missing or its SHA-256 differs."""
         if self.cache.digest(path) != digest:
             found = self.find(path)
             if found is None:
@@ -152,24 +152,24 @@ class Bucket:
         return self.cache.locate(path)
 
     def find(self, path: str) -> Entry | None:
-        """Size and time of an object, or None if there is none."""
+        """Size and time of an object, or None if it does not exist."""
         return self._ask(path, lambda store: _entry(_obstore().head(store, path)), missing=None)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object below a prefix, which ends in a slash or is empty."""
+        """Every object below a prefix. The prefix is empty or ends in a slash."""
         pages = self._ask(prefix, lambda store: _obstore().list(store, prefix or None).collect())
         yield from map(_entry, pages)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """Write an object, whatever was there; a large one in parts, seen only when it is whole."""
+        """Write or replace an object; it becomes visible only when it is complete."""
         self._ask(path, lambda store: _obstore().put(store, path, data, max_concurrency=UPLOADS))
         self._keep(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object unless one exists; False if one does.
 
-        A request whose answer was lost is repeated, and then refused because of itself: so an
-        object with the same content is taken for ours.
+        If the response to a request is lost, the retry is refused because of the first attempt. An
+        object with the same content is therefore taken for this process's own.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -186,15 +186,15 @@ class Bucket:
         return created
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects, if they are there."""
+        """Delete objects if they exist."""
         for path in paths:
             self.cache.drop(path)
             self._ask(path, lambda store, path=path: _obstore().delete(store, path), missing=None)
 
     def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
-        """Publish a record after the files that it names; False if another was first.
+        """Publish the files that a record names, then the record; False if another was first.
 
-        An empty record, which earlier versions left where they withdrew one, is replaced.
+        An empty record is replaced. Earlier versions left one after a withdrawal.
         """
         for path, content in files.items():
             self.write(path, content)
@@ -203,7 +203,7 @@ class Bucket:
         return self.create(record, data)
 
     def withdraw(self, record: str) -> bool:
-        """Move a record to corrupt/, and delete a node's numbers; False if it is gone."""
+        """Move a record to corrupt/ and delete a node's metrics; False if the record is gone."""
         data = self.read(record)
         if not data:
             return False
@@ -216,20 +216,20 @@ class Bucket:
         return True
 
     def now(self) -> float:
-        """Seconds since 1970 by the server's clock; by our own if nothing can be written."""
+        """Unix time by the server's clock; by the local clock if the bucket is read-only."""
         try:
             return time.monotonic() + _clock_offset(self, int(time.monotonic() / CLOCK_SECONDS))
-        except StoreError:  # a bucket that can only be read
+        except StoreError:  # the bucket is read-only
             return time.time()
 
     def free_bytes(self) -> int | None:
-        """Room left in bytes; None if nothing limits it but its price."""
+        """Free space in bytes; None because a bucket has no limit."""
         return None
 
     def check(self, option: str) -> None:
-        """Raise UsageError, naming the option, unless objects can be written, and created once.
+        """Raise UsageError, naming the option, unless the bucket supports create-once writes.
 
-        A server that ignores the condition would let two machines publish one key.
+        On a server that ignores the condition, two machines could publish the same key.
         """
         path = f"clock/{uuid.uuid4().hex}"
         try:
@@ -244,12 +244,12 @@ class Bucket:
             )
 
     def _keep(self, path: str, data: bytes | memoryview) -> None:
-        """Keep an immutable object in the cache."""
+        """Cache an object if it is immutable."""
         if path.startswith(IMMUTABLE):
             self.cache.offer(path, data)
 
     def _ask(self, path: str, request: Callable[[Any], T], **default: T) -> T:
-        """The answer to a request, which is repeated after a failure of the net or the server."""
+        """The response to a request, which is retried after a network or server failure."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         place = f"{self}/{path}"
@@ -273,8 +273,8 @@ class Bucket:
                     raise StoreError(_no_bucket(self.url)) from None
                 if attempt == ATTEMPTS:
                     raise StoreError(
-                        f"{place} must be reachable, got {_reason(error)}; look at the bucket, its "
-                        "region and the net, and run the same command again"
+                        f"{place} must be reachable, got {_reason(error)}; check the bucket, its "
+                        "region and the network, and run the same command again"
                     ) from error
                 time.sleep(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - spreads retries
         raise AssertionError("unreachable")
@@ -283,13 +283,13 @@ class Bucket:
 def open_bucket(
     url: str, *, cache_root: Path | None = None, cache_gigabytes: float = 50.0
 ) -> Bucket:
-    """A bucket by its URL, with the region and endpoint of this process's environment.
+    """Open a bucket by URL, with the region and endpoint of this process's environment.
 
     Raises:
-        UsageError: The URL is not that of a bucket, or the region is unknown.
+        UsageError: The URL is not a bucket URL, or the region is unknown.
     """
     parts = urllib.parse.urlsplit(url)
-    more = "@" in parts.netloc or parts.query or parts.fragment  # credentials, perhaps
+    more = "@" in parts.netloc or parts.query or parts.fragment  # may be credentials
     if parts.scheme not in SCHEMES or not parts.netloc or more:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise UsageError(
@@ -313,7 +313,7 @@ def open_bucket(
 
 @cache
 def _connect(bucket: Bucket, pid: int) -> Any:
-    """A client of this process: a forked one must not share its parent's threads."""
+    """A client for this process; a forked process must not share its parent's threads."""
     from obstore.store import from_url
 
     options: dict[str, Any] = {}
@@ -343,7 +343,7 @@ def _connect(bucket: Bucket, pid: int) -> Any:
 
 @cache
 def _clock_offset(bucket: Bucket, period: int) -> float:
-    """What to add to this machine's monotonic time; measured anew in each period."""
+    """Offset of the server's clock to the local monotonic clock, measured once per period."""
     path = f"clock/{uuid.uuid4().hex}"
     bucket.write(path, b"")
     before = time.monotonic()
@@ -353,15 +353,15 @@ def _clock_offset(bucket: Bucket, period: int) -> float:
 
 
 def _profile_credentials(profile: str) -> Any:
-    """Credentials of a profile in ~/.aws, which the client itself does not read."""
+    """Credentials of a profile in ~/.aws; the client does not read profiles itself."""
     try:
         import boto3
         from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         raise StoreError(
-            f"AWS_PROFILE must be unset where boto3 is not installed, got {profile!r}; "
-            "uv pip install boto3"
+            f"AWS_PROFILE must be unset if boto3 is not installed, got {profile!r}; "
+            "run uv pip install boto3"
         ) from None
     try:
         return Boto3CredentialProvider(boto3.Session(profile_name=profile))
@@ -384,10 +384,10 @@ def _entry(meta: Mapping[str, Any]) -> Entry:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, without what the client adds for its own debugging."""
+    """The first line of an error, without the client's debugging details."""
     text = str(error).split("\n", 1)[0].rsplit(" - Server returned ", 1)
     return text[-1].split(": <?xml", 1)[0].strip()[:200]
 
 
 def _no_bucket(url: str) -> str:
-    return f"{url} must be in a bucket that exists, got no such bucket; make it first"
+    return f"{url} must be in a bucket that exists, got no such bucket; create it first"

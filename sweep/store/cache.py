@@ -1,7 +1,7 @@
-"""A folder of this machine that keeps what was read from a bucket, so that it is read once.
+"""A local cache of objects read from a bucket.
 
-Files are immutable and are checked by those who read them, so a lost or damaged one costs only
-another download.
+Cached files are immutable, and readers verify them, so a lost or damaged file only costs another
+download.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from sweep.store.folder import OLD_SECONDS, explained, is_unfinished
 
 GIGABYTE = 10**9
 SLACK = 0.01
-"""Share of the limit that a process writes before it measures again how full the cache is."""
+"""Fraction of the limit that a process writes before it measures the size of the cache again."""
 
 _unseen: dict[Path, float] = {}
-"""Bytes that this process wrote into a cache since it measured it."""
+"""Bytes that this process has written to each cache since it last measured its size."""
 
 
 def default_cache() -> Path:
@@ -30,15 +30,15 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cache:
-    """Files by path, of one bucket; processes share it. Those unused longest go first."""
+    """The cached files of one bucket, shared by processes; the least recently used go first."""
 
     root: Path
     limit_bytes: int
     bucket: str
-    """URL of what is kept here: buckets with equal paths inside stay apart."""
+    """URL of the bucket. Different buckets may contain the same paths."""
 
     def read(self, path: str) -> bytes | None:
-        """A file, or None if it is not here."""
+        """A file's content, or None if it is not cached."""
         place = self.locate(path)
         try:
             data = place.read_bytes()
@@ -49,7 +49,7 @@ class Cache:
         return data
 
     def digest(self, path: str) -> str | None:
-        """SHA-256 of a file, or None if it is not here."""
+        """SHA-256 of a file, or None if it is not cached."""
         place = self.locate(path)
         try:
             with place.open("rb") as file:
@@ -60,7 +60,7 @@ class Cache:
         return digest
 
     def keep(self, path: str, parts: Iterable[bytes | memoryview], *, size: int) -> None:
-        """Write a file a part at a time, and make room for it; an error leaves none."""
+        """Make room for a file and write it in parts; if that fails, no file is left."""
         place = self.locate(path)
         with explained(place):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,22 +68,22 @@ class Cache:
             write_parts(place, parts)
 
     def offer(self, path: str, data: bytes | memoryview) -> None:
-        """Keep a file if that is possible: a full disk here must not end a sweep."""
+        """Cache a file if possible; a full disk must not end a sweep."""
         with suppress(OSError):
             self.keep(path, [data], size=len(data))
 
     def drop(self, path: str) -> None:
-        """Delete a file, if it is here."""
+        """Delete a file if it is cached."""
         with suppress(OSError):
             self.locate(path).unlink()
 
     def locate(self, path: str) -> Path:
-        """Where a file is, or would be."""
+        """Path of a file, whether or not it is cached."""
         return self._folder / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
 
     @property
     def _folder(self) -> Path:
-        """Where everything is ours to delete: beside it may lie data sets or a user's files."""
+        """The only folder in which files may be deleted; `root` may also hold other files."""
         return self.root / "buckets"
 
     def _make_room(self, needed: int) -> None:
@@ -91,17 +91,17 @@ class Cache:
         if _unseen[self.root] < SLACK * self.limit_bytes:
             return
         _unseen[self.root] = 0.0
-        found = []
+        files = []
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = Path(folder) / name
-                with suppress(OSError):  # another process was faster
+                with suppress(OSError):  # another process has deleted it
                     status = path.stat()
-                    # One that is being written stays.
+                    # Skip files that are still being written.
                     if not is_unfinished(name) or time.time() - status.st_mtime > OLD_SECONDS:
-                        found.append((status.st_mtime, status.st_size, path))
-        excess = sum(size for _, size, _ in found) + needed - self.limit_bytes
-        for _, size, path in sorted(found):
+                        files.append((status.st_mtime, status.st_size, path))
+        excess = sum(size for _, size, _ in files) + needed - self.limit_bytes
+        for _, size, path in sorted(files):
             if excess <= 0:
                 return
             with suppress(OSError):

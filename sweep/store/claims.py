@@ -1,15 +1,16 @@
-"""Claims: which process works on a key, so that no two compute the same thing.
+"""Claims: which process works on a key, so that no two processes compute the same thing.
 
-    claims/<key>/<n>.json     term n: its holder, its lease, a count of heartbeats, and progress
+    claims/<key>/<n>.json     term n: its holder, lease, heartbeat count and progress
 
-A key is claimed by creating the term above the highest, which only one process can do. The holder
-alone rewrites its term; a higher one means that it has lost the key. A key is released by creating
-an empty term. Only terms below the highest are deleted, so that no number is used twice: a holder
-that was asleep on term 1 never takes a new term 1 for its own.
+A key is claimed by creating term n + 1, where n is the highest term; only one process can succeed.
+Only the holder rewrites its term, and a higher term means that it has lost the key. A key is
+released by creating an empty term. Only terms below the highest are deleted, so no number is used
+twice: a holder that was suspended in term 1 cannot mistake a new term 1 for its own.
 
-A claim is taken over if its term has not changed for its lease, by the clock of the process that
-watches it and while the store could be reached; or at once if its process is dead on this machine.
-Claims save work. Results do not depend on them, because publishing is atomic and the first wins.
+A claim is taken over if its term has not changed for the duration of its lease, as measured by the
+watching process while it could reach the store. It is taken over at once if its process ran on this
+machine and is dead. Claims only save work: results do not depend on them, because publishing is
+atomic and the first process wins.
 """
 
 import json
@@ -35,22 +36,22 @@ from sweep.store.published import Files
 FOLDER = "claims/"
 TERM = re.compile(r"claims/([^/]+)/([1-9][0-9]*)\.json")
 FREE = b""
-"""Content of a term that nobody holds."""
+"""Content of a term that no process holds."""
 BEATS_PER_LEASE = 6
-"""Heartbeats in the time after which a silent claim is taken over."""
+"""Number of heartbeats per lease."""
 NEAR_BEAT_SECONDS = 1.0
-"""Longest time between heartbeats in a folder, where they cost nothing and show the progress."""
+"""Longest time between heartbeats in a folder, where they are cheap and keep progress current."""
 LISTING_SECONDS = 2.0
-"""How long a listing of claims is reused if it is slow: a scheduler asks far more often."""
+"""How long a slow listing of claims is reused, because a scheduler lists them far more often."""
 MANY_TERMS = 1000
-"""Number of terms, nearly all of them free, from which listing a folder is slow."""
+"""Number of terms above which listing a folder counts as slow; nearly all terms are free."""
 
 Silences = Mapping[str, tuple[str, float]]
-"""Version of a claim's term, and the seconds for which it has not changed, by key."""
+"""Version of each claim's term, and the seconds for which it has not changed, by key."""
 
 
 class ClaimLost(StoreError):
-    """Another process holds the key by now: stop, and read what it publishes."""
+    """Another process now holds the key; stop and read what it publishes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,26 +62,26 @@ class ClaimInfo:
     host: str
     pid: int
     age_seconds: float
-    """Since the last heartbeat, by the store's clock."""
+    """Time since the last heartbeat, by the store's clock."""
     live: bool
-    """Whether that is within the lease, and the process is not known to be dead."""
+    """Whether the age is within the lease and the process is not known to be dead."""
     progress: Json
 
 
 @dataclass(kw_only=True)
 class Claim:
-    """A held claim; a context manager that releases it."""
+    """A held claim; as a context manager it releases itself at the end."""
 
     files: Files
     key: str
     number: int
-    """Of its term."""
+    """Number of its term."""
     lease_seconds: float
     owner: str = field(default_factory=owner_id)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._token = uuid.uuid4().hex  # tells a term whose creation was repeated from another's
+        self._token = uuid.uuid4().hex  # identifies our term if its creation had to be retried
         self._num_beats = 0
         self._progress: Json = {}
 
@@ -91,10 +92,10 @@ class Claim:
         return seconds if self.files.is_far else min(seconds, NEAR_BEAT_SECONDS)
 
     def heartbeat(self, progress: Json | None = None) -> None:
-        """Say that this process still works, and how far it is; any thread may.
+        """Renew the claim and report progress. Any thread may call this.
 
         Args:
-            progress: Shown by `sweep status`; None keeps the last.
+            progress: Shown by `sweep status`; None keeps the previous value.
 
         Raises:
             ClaimLost: Another process took over, or the claim was released.
@@ -102,18 +103,18 @@ class Claim:
         with self._lock:
             self._progress = self._progress if progress is None else progress
             self._num_beats += 1
-            # Before looking: an NFS client sees what others did to a folder once it writes there.
+            # Write first: an NFS client sees others' changes to a folder only after writing to it.
             self.files.write(_path(self.key, self.number), self._content())
             self._look()
 
     def release(self) -> None:
-        """Free the key, if it is still ours; a second call does nothing."""
+        """Free the key if this process still holds it; a second call does nothing."""
         with self._lock, suppress(ClaimLost):
             self.files.create(_path(self.key, self.number + 1), FREE)
             self._look()
 
     def begin(self) -> bool:
-        """Create the term; False if another process was first, or is further by now."""
+        """Create the term; False if another process was first or has created a higher one."""
         with suppress(ClaimLost):
             if self.files.create(_path(self.key, self.number), self._content()):
                 self._look()
@@ -125,7 +126,7 @@ class Claim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Release the claim, whatever happened."""
+        """Release the claim, also after an exception."""
         self.release()
 
     def _content(self) -> bytes:
@@ -140,7 +141,7 @@ class Claim:
         return json.dumps(term, indent=1).encode()  # a progress may hold a loss that is nan
 
     def _look(self) -> None:
-        """Delete the terms below the highest; raises ClaimLost if that is not ours."""
+        """Delete the terms below the highest; raises ClaimLost if the highest is not ours."""
         numbers = _numbers(self.files, self.key)
         highest = max(numbers, default=self.number)
         self.files.delete(_path(self.key, number) for number in numbers if number < highest)
@@ -150,12 +151,12 @@ class Claim:
             raise ClaimLost(
                 f"{self.files}/{path} must be held by {self.owner}, got "
                 f"{Term.parse(data, 0).owner if data else 'no claim'}; "
-                "another process took over after a pause without heartbeat"
+                "another process took over after a pause without heartbeats"
             )
 
 
 class Heartbeat:
-    """A thread that renews a claim and shows progress; `lost` tells that it was taken over."""
+    """A thread that renews a claim and reports progress; sets `lost` if the claim is lost."""
 
     def __init__(self, claim: Claim, position: Json) -> None:
         self.lost: ClaimLost | None = None
@@ -164,12 +165,12 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start beating."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop beating."""
+        """Stop the thread."""
         self._stop.set()
         self._thread.join()
 
@@ -181,7 +182,7 @@ class Heartbeat:
                 self.lost = error
                 return
             except OSError:
-                pass  # a full or slow disk, or a bucket that is away: the next beat may pass
+                pass  # a full or slow disk, or an unreachable bucket; the next beat may succeed
 
 
 @dataclass(slots=True)
@@ -191,7 +192,7 @@ class _Silence:
     version: str
     seconds: float
     seen_at: float
-    """By this process's monotonic clock."""
+    """Time of the last look, by this process's monotonic clock."""
 
 
 class Claims:
@@ -205,9 +206,10 @@ class Claims:
         self._fresh_until = float("-inf")
 
     def take(self, key: str) -> Claim | None:
-        """Claim a key; None while another process holds it.
+        """Claim a key; None if another process holds it.
 
-        Then look again whether the key is published: its last holder may just have finished.
+        The caller must then check again whether the key is published, because the previous holder
+        may just have finished.
         """
         number = max(_numbers(self.files, key), default=0)
         if number and not self._is_free(key, number):
@@ -217,7 +219,7 @@ class Claims:
         return claim if claim.begin() else None
 
     def read(self) -> dict[str, ClaimInfo]:
-        """Every held claim by key, dead ones included; up to two seconds old if listing is slow."""
+        """Every held claim by key, also dead ones; up to LISTING_SECONDS old if listing is slow."""
         if time.monotonic() < self._fresh_until:
             return self._infos
         terms = sorted(self._terms(), key=lambda term: term[1])
@@ -228,7 +230,7 @@ class Claims:
             contents = list(pool.map(lambda place: self.files.read(place[1].path), held.values()))
         infos = {}
         for (key, (number, entry)), data in zip(held.items(), contents, strict=True):
-            if data:  # else it was released meanwhile
+            if data:  # otherwise it has just been released
                 term = Term.parse(data, self.lease_seconds)
                 self._note(key, number, data, term.lease_seconds)
                 infos[key] = term.info(max(0.0, now - entry.modified))
@@ -239,7 +241,7 @@ class Claims:
         return infos
 
     def sweep(self, prefix: str) -> None:
-        """Delete the claims that nobody holds on keys which nobody will claim again."""
+        """Delete the free claims on keys with a prefix; nobody may claim these keys again."""
         for key in {key for key, _, _ in self._terms() if key.startswith(prefix)}:
             claim = self.take(key)
             if claim is not None:
@@ -251,14 +253,14 @@ class Claims:
         return {key: (seen.version, seen.seconds) for key, seen in list(self._silences.items())}
 
     def inherit(self, silences: Silences) -> None:
-        """Go on from what another process observed, instead of waiting for a lease from now on."""
+        """Continue from another process's observations instead of waiting for a full lease."""
         now = time.monotonic()
         for key, (version, seconds) in silences.items():
             self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
 
     def _is_free(self, key: str, number: int) -> bool:
         data = self.files.read(_path(key, number))
-        if data is None:  # a higher term has replaced it
+        if data is None:  # it was deleted because there is a higher term
             return False
         if data == FREE:
             return True
@@ -267,10 +269,10 @@ class Claims:
         return term.is_dead() or silent_seconds > term.lease_seconds
 
     def _note(self, key: str, number: int, data: bytes, lease_seconds: float) -> float:
-        """The seconds for which a term has not changed, after another look at it.
+        """Record a look at a term and return the seconds for which it has not changed.
 
-        Looks that are further apart than heartbeats count as one heartbeat: the store may have been
-        away in between, for the holder too.
+        Time between two looks counts for one heartbeat at most, because the store may have been
+        unreachable in between, also for the holder.
         """
         version, now = f"{number}-{sha256(data)[:16]}", time.monotonic()
         seen, seconds = self._silences.get(key), 0.0
@@ -287,21 +289,21 @@ class Claims:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Term:
-    """What a term's file says of its holder."""
+    """What a term's file says about its holder."""
 
     lease_seconds: float
     owner: str = "unknown"
     host: str = "unknown"
     machine: str | None = None
-    """Boot and process namespace; None if they cannot be known."""
+    """Boot id and process namespace; None if unknown."""
     pid: int = 0
     started: str | None = None
-    """Start of the process, in clock ticks since boot."""
+    """Start time of the process, in clock ticks since boot."""
     progress: Json = field(default_factory=dict)
 
     @classmethod
     def parse(cls, data: bytes, lease_seconds: float) -> Self:
-        """The term of a file's bytes; of foreign bytes a term with this lease and no holder."""
+        """Parse a term; invalid bytes give a term with this lease and an unknown holder."""
         try:
             found = json.loads(data)
             return cls(
@@ -328,10 +330,10 @@ class Term:
         )
 
     def is_dead(self) -> bool:
-        """Whether the holder's process is known to be gone; False if that cannot be known.
+        """Whether the holder's process is known to be dead; False if that cannot be known.
 
-        A process is identified by host, boot, process namespace, pid and start time, so that a pid
-        that was given again, or the same pid in another container, is not taken for the holder.
+        A process is identified by host, boot, process namespace, pid and start time. A reused pid,
+        or the same pid in another container, is therefore not mistaken for the holder.
         """
         here = this_process()
         if self.machine is None or (self.host, self.machine) != (here["host"], here["machine"]):
@@ -343,13 +345,13 @@ class Term:
             os.kill(self.pid, 0)  # /proc may hide other users' processes
         except (ProcessLookupError, OverflowError):
             return True
-        except OSError:  # not ours to signal, or no file descriptor is left to look with
+        except OSError:  # no permission to signal it, or no file descriptor left to read /proc
             return False
-        return True  # in /proc no more, or a zombie
+        return True  # not in /proc, or a zombie
 
 
 def this_process() -> Json:
-    """What a term says of the process that writes it: host, machine, pid and started."""
+    """The entries of a term that identify this process: host, machine, pid and started."""
     return _this_process(os.getpid())
 
 
@@ -364,7 +366,7 @@ def _this_process(pid: int) -> Json:
 
 
 def _machine() -> str | None:
-    """Boot and process namespace in which a pid means something; None if there is no /proc."""
+    """Boot id and process namespace in which a pid is valid; None if there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -373,7 +375,7 @@ def _machine() -> str | None:
 
 
 def _process_start(pid: int) -> str | None:
-    """Start of a process in clock ticks since boot; None if it is gone or a zombie.
+    """Start time of a process in clock ticks since boot; None if it is gone or a zombie.
 
     Fields 3 (state) and 22 (starttime) of /proc/<pid>/stat, proc(5); field 2 may hold anything, up
     to the last closing parenthesis.

@@ -1,16 +1,16 @@
 """A store's files in a folder, on a local disk or NFS, which any number of machines may share.
 
     <root>/generations/<key>/                       one node: record.json and its files
-    <root>/generations/<key>/metrics/<spec>.json    a node's numbers
+    <root>/generations/<key>/metrics/<spec>.json    a node's metrics
     <root>/datasets/<key>/                          one prepared data set: card.json and its files
     <root>/streams|features|selections/<key>/       immutable blocks
-    <root>/sweeps/<name>.json                       what runs ask for whose results are elsewhere
-    <root>/claims/<key>/<n>.json                    who works on a key
+    <root>/sweeps/<name>.json                       settings of sweeps with results elsewhere
+    <root>/claims/<key>/<n>.json                    which process works on a key
     <root>/work/<key>/<owner>/                      checkpoints of unfinished trainings
-    <root>/work/corrupt-<key>-.../                  what was found damaged
+    <root>/work/corrupt-<key>-.../                  damaged items
 
-Folder offers the same verbs on bytes as sweep.store.bucket.Bucket. Files appear whole or not at
-all, and last: they are written beside their place, synchronised and renamed or linked into it.
+Folder has the same byte-level methods as sweep.store.bucket.Bucket. Files appear completely or not
+at all: they are written under a temporary name, synchronised, and then renamed or linked.
 """
 
 import errno
@@ -34,25 +34,25 @@ from sweep.records import write_bytes
 T = TypeVar("T")
 
 Kind = Literal["nodes", "datasets"]
-"""What is published: a record and the files that it names."""
+"""Kinds of published items; each is a record and the files that it names."""
 RECORDS: dict[Kind, str] = {"nodes": "record.json", "datasets": "card.json"}
 """Name of the record among the files of a node or data set."""
 FOLDERS: dict[Kind, str] = {"nodes": "generations", "datasets": "datasets"}
 
 OLD_SECONDS = 3600.0
-"""Age from which an unfinished file counts as one that nobody will finish."""
+"""Age from which an unfinished file is presumed abandoned."""
 PART_BYTES = 16 * 2**20
-"""Size of the parts in which a large file is read."""
+"""Size of the parts in which large files are read."""
 RACES = 10
-"""How often a write is repeated because another process removed its empty folder."""
+"""How often a write is retried if another process removes its still empty folder."""
 
 
 class StoreError(OneLineError, OSError):
-    """The store refused: no room, no permission, not reachable; the message is one sentence."""
+    """The store failed: it is full, unreachable or denies access. The message is one sentence."""
 
 
 class CorruptError(StoreError):
-    """A file that is not what was written: damaged, cut short or foreign; the message names it."""
+    """A file is damaged, truncated or foreign. The message names it."""
 
 
 _NO_FOLDER = "be inside folders only, got a file in their place; choose another folder"
@@ -79,7 +79,7 @@ _CAUSES = {
 
 @contextmanager
 def explained(place: object) -> Generator[None]:
-    """Turn an OSError or MemoryError of the block into a StoreError of one sentence."""
+    """Turn an OSError or MemoryError in the block into a StoreError with one sentence."""
     try:
         yield
     except StoreError:
@@ -89,28 +89,28 @@ def explained(place: object) -> Generator[None]:
     except OSError as error:
         cause = _CAUSES.get(error.errno or 0) or (
             f"be readable and writable, got '{error.strerror or error}'; "
-            "look at the disk and run the same command again"
+            "check the disk and run the same command again"
         )
         raise StoreError(f"{place} must {cause}") from error
 
 
 def checked_name(name: str) -> str:
-    """The key or file name itself; raises UsageError if it could leave its folder."""
+    """Return a key or file name; raises UsageError if it could point outside its folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
         raise UsageError(
             f"a key or file name must be letters, digits, '.', '_' and '-', got {name!r}; "
-            "it becomes a file of the store"
+            "it is used as a file name in the store"
         )
     return name
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """SHA-256 in hexadecimal."""
+    """SHA-256 of the data, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_parts(parts: Iterable[bytes]) -> str:
-    """SHA-256, in hexadecimal, of data that are never whole in memory."""
+    """SHA-256, in hexadecimal, of data that are read in parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -130,10 +130,10 @@ def _owner_id(pid: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A file without its content."""
+    """A file's path, size and time."""
 
     path: str
-    """Below the store's root, with slashes."""
+    """Path relative to the store's root, with forward slashes."""
     size: int
     """Bytes."""
     modified: float
@@ -142,15 +142,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files below a folder; every method raises StoreError, one sentence, if it cannot.
+    """The files below a folder. Every method raises StoreError, with one sentence, on failure.
 
-    Cheap to make and to pickle: it holds no open files and writes nothing until it is told to.
+    It is cheap to create and to pickle, because it holds no open files.
     """
 
     root: Path
 
     is_far: ClassVar[bool] = False
-    """Whether requests are slow and paid for, so that what was read is remembered."""
+    """Whether requests are slow and billed, so that records are kept in memory once read."""
 
     def __str__(self) -> str:
         """The folder."""
@@ -165,7 +165,7 @@ class Folder:
         return f"{FOLDERS[kind]}/{checked_name(key)}/{checked_name(name)}"
 
     def metrics_path(self, key: str, spec: str) -> str:
-        """Path of a node's numbers."""
+        """Path of a node's metrics."""
         return f"generations/{checked_name(key)}/metrics/{checked_name(spec)}.json"
 
     def scratch_folder(self, key: str) -> str:
@@ -177,7 +177,7 @@ class Folder:
         return f"{self.scratch_folder(key)}{owner_id()}/{checked_name(name)}"
 
     def read(self, path: str) -> bytes | None:
-        """A file's content, or None if there is none."""
+        """A file's content, or None if it does not exist."""
         with explained(place := self.root / path):
             try:
                 return place.read_bytes()
@@ -185,7 +185,7 @@ class Folder:
                 return None
 
     def read_parts(self, path: str) -> Iterator[bytes]:
-        """A file a part at a time, which may be larger than memory; raises FileNotFoundError."""
+        """Read a file in parts, as it may exceed memory; raises FileNotFoundError."""
         if self.find(path) is None:
             raise MissingFileError(f"{self.root / path} must exist, got no such file")
         with explained(place := self.root / path), place.open("rb") as file:
@@ -193,21 +193,21 @@ class Folder:
                 yield part
 
     def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
-        """What `accept` makes of an immutable file; None if it is missing or not accepted."""
+        """`accept` applied to an immutable file; None if it is missing or not accepted."""
         data = self.read(path)
         with explained(self.root / path):
             return None if data is None else accept(data)
 
     def locate(self, path: str, digest: str) -> Path | None:
-        """Where on this machine a file lies; None if it is missing or has another SHA-256."""
+        """Path of a file on this machine; None if it is missing or its SHA-256 differs."""
         try:
-            found = sha256_of_parts(self.read_parts(path))
+            actual = sha256_of_parts(self.read_parts(path))
         except FileNotFoundError:
             return None
-        return self.root / path if found == digest else None
+        return self.root / path if actual == digest else None
 
     def find(self, path: str) -> Entry | None:
-        """Size and time of a file, or None if there is none."""
+        """Size and time of a file, or None if it does not exist."""
         with explained(place := self.root / path):
             try:
                 status = place.stat()
@@ -216,13 +216,13 @@ class Folder:
         return Entry(path=path, size=status.st_size, modified=status.st_mtime)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Every file below a prefix, which ends in a slash or is empty."""
+        """Every file below a prefix. The prefix is empty or ends in a slash."""
         with explained(place := self.root / prefix):
             try:
-                found = list(os.scandir(place))
+                entries = list(os.scandir(place))
             except (FileNotFoundError, NotADirectoryError):
                 return
-        for each in found:
+        for each in entries:
             path = f"{prefix}{each.name}"
             if each.is_dir(follow_symlinks=False):
                 yield from self.list(f"{path}/")
@@ -235,7 +235,7 @@ class Folder:
             yield Entry(path=path, size=status.st_size, modified=status.st_mtime)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """Write a file, replacing what is there."""
+        """Write or replace a file."""
         self._retried(path, lambda place: write_bytes(place, data))
 
     def create(self, path: str, data: bytes) -> bool:
@@ -243,7 +243,7 @@ class Folder:
         return self._retried(path, lambda place: _create(place, data))
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files, if they are there, and the folders that are empty afterwards."""
+        """Delete files if they exist, and the folders that become empty."""
         for path in paths:
             place = self.root / path
             with explained(place), suppress(FileNotFoundError, NotADirectoryError):
@@ -252,9 +252,9 @@ class Folder:
             _remove_empty(*list(place.parents)[: max(0, num_emptied)])
 
     def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
-        """Publish a record and the files beside it by one rename; False if another was first.
+        """Publish a record and its files by one rename; False if another process was first.
 
-        A process that is killed at any moment publishes nothing; what it leaves lies in work/.
+        A process killed before the rename publishes nothing, and leaves its files in work/.
         """
         target = (self.root / record).parent
         owner = self.root / "work" / target.name / owner_id()
@@ -266,7 +266,7 @@ class Folder:
                     _write_durably(staging / Path(path).name, content)
                 _sync_folder(staging)
                 return self._rename(staging, record)
-            except FileNotFoundError:  # whoever was first has dropped our scratch
+            except FileNotFoundError:  # the process that was first has deleted our scratch
                 if self._is_published(record):
                     return False
                 raise
@@ -275,7 +275,7 @@ class Folder:
                 _remove_empty(owner, owner.parent)
 
     def withdraw(self, record: str) -> bool:
-        """Move a record and the files beside it to work/corrupt-...; False if it is gone."""
+        """Move a record and its files to work/corrupt-...; False if the record is gone."""
         source = (self.root / record).parent
         remains = self.root / "work" / f"corrupt-{source.name}-{uuid.uuid4().hex[:8]}"
         with explained(source), suppress(FileNotFoundError):
@@ -285,17 +285,17 @@ class Folder:
         return False
 
     def now(self) -> float:
-        """Seconds since 1970 by the clock that stamps the files (a server's, on NFS)."""
+        """Unix time by the clock that stamps the files (on NFS, the server's)."""
         return file_system_time(self.root)
 
     def free_bytes(self) -> int | None:
-        """Room left in bytes; None if nothing limits it but its price."""
+        """Free space in bytes."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         with explained(folder):
             return shutil.disk_usage(folder).free
 
     def check(self, option: str) -> None:
-        """Raise UsageError, naming the option, unless the folder can be written, or made."""
+        """Raise UsageError, naming the option, unless the folder is writable or can be created."""
         check_folder(self.root, option)
 
     def _is_published(self, record: str) -> bool:
@@ -313,14 +313,16 @@ class Folder:
                     raise
                 if self._is_published(record):
                     return False
-                self.withdraw(record)  # no record inside: remains of a crash, or foreign files
+                self.withdraw(record)  # without a record: left by a crash, or foreign files
             else:
                 _sync_folder(target.parent)
                 return True
-        raise StoreError(f"{target} must be free, got files that come back; find who writes them")
+        raise StoreError(
+            f"{target} must be free, got files that reappear; find the program that writes them"
+        )
 
     def _retried(self, path: str, write: Callable[[Path], T]) -> T:
-        """Write a file, again if another process removes its folder, while empty, meanwhile."""
+        """Write a file; retries if another process removes its still empty folder."""
         place = self.root / path
         with explained(place):
             for _ in range(RACES):
@@ -331,7 +333,7 @@ class Folder:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Raise UsageError, naming the option, unless a folder can be written, or can be made."""
+    """Raise UsageError, naming the option, unless a folder is writable or can be created."""
     there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir():
         raise UsageError(f"{option} must be a folder, got the file {there}; choose another name")
@@ -342,32 +344,32 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def file_system_time(folder: Path) -> float:
-    """Now in seconds by the clock that stamps the folder's files (a server's, on NFS)."""
+    """Unix time by the clock that stamps the folder's files (on NFS, the server's)."""
     probe = folder / f".clock.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with probe.open("xb") as file:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
-        return time.time()  # a folder that can only be read
+        return time.time()  # the folder is read-only
     finally:
         with suppress(OSError):
             probe.unlink()
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file's name is that of one that is being written, or was when its writer died."""
+    """Whether a name is that of a file being written, or left by a process that died writing."""
     return re.fullmatch(r"\..*\.tmp", name) is not None
 
 
 def _create(place: Path, data: bytes) -> bool:
-    """Write a file whole and durably unless it exists; False if another was first."""
+    """Write a complete file durably unless it exists; False if another process was first."""
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         _write_durably(temporary, data)
         try:
             os.link(temporary, place)
         except FileExistsError:
-            # NFS may repeat a link whose reply was lost; the link count tells whose it is.
+            # NFS may retry a link whose reply was lost; the link count tells if it was ours.
             return temporary.stat().st_nlink == 2
         _sync_folder(place.parent)
         return True
@@ -383,7 +385,7 @@ def _write_durably(path: Path, data: bytes | memoryview) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable, if the file system can."""
+    """Make the names in a folder durable if the file system supports that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -393,7 +395,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _remove_empty(*folders: Path) -> None:
-    """Remove those of the folders, in this order, that are empty."""
+    """Remove the empty ones of the folders, in this order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""What lies in a store, item by item, for cleaning up."""
+"""Groups a store's files into items, for cleaning up."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sweep.store.folder import RECORDS, Entry, is_unfinished
 ItemKind = Literal[
     "node", "dataset", "streams", "features", "selections", "scratch", "damaged", "remains"
 ]
-"""`damaged` was set aside, `remains` are unfinished files of a process that died."""
+"""`damaged` items were set aside; `remains` are unfinished files of a process that died."""
 
 FOLDERS: dict[str, ItemKind] = {
     "generations": "node",
@@ -21,35 +21,35 @@ FOLDERS: dict[str, ItemKind] = {
     "metrics": "node",
     "scratch": "scratch",
 }
-"""Topmost folders with what lies in them, in a folder and in a bucket."""
+"""Kind of the items in each top-level folder, for stores in folders and in buckets."""
 
 BY_RECORD: dict[str, ItemKind] = {"nodes": "node", "datasets": "dataset"}
-"""Kinds of a bucket's folders records/ and files/."""
+"""Kind of the items in each subfolder of a bucket's records/ and files/."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """Something in a store that can be deleted whole."""
+    """A group of files in a store that are deleted together."""
 
     kind: ItemKind
     key: str
     size: int
     """Bytes."""
     age_seconds: float
-    """Since something in it last changed, by the store's clock."""
+    """Time since any of its files last changed, by the store's clock."""
     paths: tuple[str, ...]
-    """Its files, below the store's root, the record first."""
+    """Its files relative to the store's root, the record first."""
 
 
 def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
-    """The items that a store's files make up."""
-    found: dict[tuple[ItemKind, str], list[Entry]] = {}
+    """Group a store's files into items."""
+    groups: dict[tuple[ItemKind, str], list[Entry]] = {}
     for entry in entries:
         place = _place(entry.path)
         if place is not None:
-            found.setdefault(place, []).append(entry)
+            groups.setdefault(place, []).append(entry)
     items = []
-    for (kind, key), files in found.items():
+    for (kind, key), files in groups.items():
         published = any(_is_record(entry) for entry in files)
         unnamed = kind in ("node", "dataset") and not published
         items.append(
@@ -65,7 +65,7 @@ def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
 
 
 def _place(path: str) -> tuple[ItemKind, str] | None:
-    """Kind and key of the item that a file belongs to; None if it belongs to none."""
+    """Kind and key of the item that contains a file; None if there is none."""
     top, *below = path.split("/")
     if is_unfinished(path.rpartition("/")[2]):
         return "remains", path.rpartition("/")[2].lstrip(".")

@@ -1,6 +1,6 @@
-"""What is published in a store: a record, which is written last and once, and the files it names.
+"""Publishing in a store: files, and a record that names them and is written last and only once.
 
-A key is published exactly when its record is there and not empty.
+A key is published if and only if its record exists and is not empty.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,16 +28,16 @@ Files = Folder | Bucket
 
 @dataclass(kw_only=True)
 class Published(Generic[R]):
-    """The nodes, or the data sets, of a store, by key.
+    """The nodes or the data sets of a store, by key.
 
-    Of several processes that publish a key the first wins; the others read what it wrote.
+    If several processes publish a key, the first wins and the others read what it wrote.
     """
 
     files: Files
     kind: Kind
     record_type: type[R]
     _known: dict[str, R] = field(default_factory=dict)
-    """Records of a far store that were read: they never change, unless they are withdrawn."""
+    """Records read from a remote store; they never change unless they are withdrawn."""
 
     def has(self, key: str) -> bool:
         """Whether a key is published."""
@@ -47,21 +47,21 @@ class Published(Generic[R]):
         return found is not None and found.size > 0
 
     def done(self, keys: Collection[str]) -> set[str]:
-        """Those of the keys that are published; one listing answers for a far store."""
+        """The keys that are published; a remote store needs only one listing."""
         if not keys or not self.files.is_far:
             return {key for key in keys if self.has(key)}
         paths = {self.files.record_path(self.kind, key): key for key in keys}
         folder = next(iter(paths)).rpartition("/")[0]
-        there = {entry.path for entry in self.files.list(f"{folder}/") if entry.size}
-        return {key for path, key in paths.items() if path in there}
+        existing = {entry.path for entry in self.files.list(f"{folder}/") if entry.size}
+        return {key for path, key in paths.items() if path in existing}
 
     def read(self, key: str) -> R:
         """The record of a key.
 
         Raises:
             FileNotFoundError: The key is not published.
-            CorruptError: The record is damaged, or that of another key.
-            RecordError: A newer version wrote it.
+            CorruptError: The record is damaged or belongs to another key.
+            RecordError: The record has another schema version.
         """
         if key in self._known:
             return self._known[key]
@@ -78,7 +78,7 @@ class Published(Generic[R]):
         return record
 
     def has_file(self, key: str, name: str) -> bool:
-        """Whether a published file is there (a copied folder may lack weights)."""
+        """Whether a published file exists (a copied folder may lack weights)."""
         try:
             path, _ = self._expected(key, name)
         except FileNotFoundError:
@@ -86,11 +86,11 @@ class Published(Generic[R]):
         return self.files.find(path) is not None
 
     def read_file(self, key: str, name: str) -> bytes:
-        """A published file.
+        """The content of a published file.
 
         Raises:
             FileNotFoundError: The key is not published, or its record names no such file.
-            CorruptError: The file, or the record, is damaged or missing.
+            CorruptError: The file is damaged or missing, or the record is damaged.
         """
         path, digest = self._expected(key, name)
         data = self.files.read_checked(path, lambda data: data if sha256(data) == digest else None)
@@ -99,17 +99,18 @@ class Published(Generic[R]):
         return data
 
     def locate(self, key: str, name: str) -> Path:
-        """Where on this machine a published file lies, checked; errors as in read_file."""
+        """Local path of a published file whose SHA-256 is verified; raises as in read_file."""
         path, digest = self._expected(key, name)
-        found = self.files.locate(path, digest)
-        if found is None:
+        local = self.files.locate(path, digest)
+        if local is None:
             raise self._damage(key, path)
-        return found
+        return local
 
     def publish(self, key: str, files: Mapping[str, bytes | memoryview], record: R) -> bool:
-        """Publish files and their record, whose `files` is filled; False if another was first.
+        """Publish files and their record; False if another process was first.
 
-        A process that is killed at any moment publishes nothing.
+        The record's `files` is filled in. A process that is killed publishes either everything or
+        nothing.
         """
         if record.key != key:
             raise UsageError(f"record.key must be {key!r}, got {record.key!r}")
@@ -132,7 +133,7 @@ class Published(Generic[R]):
         return published
 
     def damaged_files(self, key: str) -> list[str]:
-        """Names of files, as they lie in the store, that are missing or not as recorded."""
+        """Names of the files that are missing or differ from the record."""
         self.forget(key)
         try:
             names = sorted(self.read(key).files)
@@ -141,9 +142,10 @@ class Published(Generic[R]):
         return [name for name in names if not self._is_whole(key, name)]
 
     def withdraw(self, key: str) -> bool:
-        """Put a damaged key aside, to be computed again; False if it is whole or gone.
+        """Set a damaged key aside so that it is computed again; False if it is whole or gone.
 
-        It is checked twice: another process may publish it anew during the first look.
+        The key is checked twice because another process may publish it again during the first
+        check.
         """
         for _ in range(2):
             self.forget(key)
@@ -153,7 +155,7 @@ class Published(Generic[R]):
         return self.files.withdraw(self.files.record_path(self.kind, key))
 
     def forget(self, key: str) -> None:
-        """Ask the store about a key the next time."""
+        """Discard the record kept in memory, so that the store is asked again."""
         self._known.pop(key, None)
 
     def _parse(self, key: str, data: bytes, place: str) -> R:
@@ -172,7 +174,7 @@ class Published(Generic[R]):
         return record
 
     def _expected(self, key: str, name: str) -> tuple[str, str]:
-        """Path and SHA-256 of a file, by the record."""
+        """Path and SHA-256 of a file, according to the record."""
         files = self.read(key).files
         if checked_name(name) not in files:
             raise MissingFileError(
@@ -186,7 +188,7 @@ class Published(Generic[R]):
         try:
             path, digest = self._expected(key, name)
             return sha256_of_parts(self.files.read_parts(path)) == digest
-        except (FileNotFoundError, UsageError):  # a foreign record may hold any name
+        except (FileNotFoundError, UsageError):  # a foreign record may contain any name
             return False
 
     def _damage(self, key: str, path: str) -> CorruptError:
@@ -199,7 +201,7 @@ class Published(Generic[R]):
         )
 
     def _drop_losing(self, key: str, ours: set[str]) -> None:
-        """Delete what was uploaded in vain, except for what the winner's record names too."""
+        """Delete files that this process uploaded, unless the winner's record names them too."""
         winner = self.read(key).files
         names = {self.files.file_path(self.kind, key, name, winner[name]) for name in winner}
         self.files.delete(ours - names)

@@ -1,6 +1,6 @@
-"""A sweep's store: finished nodes, data sets, blocks, numbers, claims and scratch, by key.
+"""A sweep's store: finished nodes, data sets, blocks, metrics, claims and scratch, by key.
 
-It lies in a folder that machines may share, or in a bucket. A store is cheap to make and to pickle.
+It is in a folder, which machines may share, or in a bucket. It is cheap to create and to pickle.
 """
 
 import hashlib
@@ -30,37 +30,37 @@ from sweep.store.inventory import Item, items_of
 from sweep.store.published import Files, Published
 
 Shelf = Literal["streams", "features", "selections"]
-"""Blocks of images, of features of images, and of what a filter keeps with its scores."""
+"""Blocks of images, blocks of features, and the selections of filters with their scores."""
 
 NUM_CHECKPOINTS = 2
-"""How many checkpoints of a training are kept."""
+"""Number of checkpoints kept per training."""
 SEAL = b"scratch1"
 
 
 class Store:
-    """A sweep's store. Every method raises StoreError, one sentence, if the store refuses.
+    """A sweep's store. Every method raises StoreError, with one sentence, on failure.
 
     Attributes:
         nodes: Finished models.
         datasets: Prepared data sets.
-        claims: Who works on a key.
-        files: The folder or bucket that all of it lies in.
+        claims: Which process works on a key.
+        files: The folder or bucket that holds everything.
     """
 
     def __init__(self, files: Files, *, lease_seconds: float = 60.0) -> None:
-        """Use a folder or bucket; this process's claims are free after a silence of the lease."""
+        """Use a folder or bucket; this process's claims expire after lease_seconds of silence."""
         self.files = files
         self.nodes = Published(files=files, kind="nodes", record_type=NodeRecord)
         self.datasets = Published(files=files, kind="datasets", record_type=DatasetCard)
         self.claims = Claims(files, lease_seconds=lease_seconds)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with what was observed of claims; what else is remembered stays here."""
+        """Pickle the observations of claims, but no other cached state."""
         return _make, (self.files, self.claims.lease_seconds, self.claims.silences())
 
     @property
     def place(self) -> str:
-        """Where it is: a folder, or a URL."""
+        """The store's folder or URL."""
         return str(self.files)
 
     def check(self) -> None:
@@ -68,21 +68,21 @@ class Store:
         self.files.check("--store")
 
     def free_bytes(self) -> int | None:
-        """Room left in bytes; None if nothing limits it but its price."""
+        """Free space in bytes; None for a bucket, which has no limit."""
         return self.files.free_bytes()
 
     def items(self) -> list[Item]:
-        """Everything that lies in it, for cleaning up."""
+        """Everything in the store, for cleaning up."""
         return items_of(self.files.list(""), self.files.now())
 
     def delete_item(self, item: Item) -> None:
-        """Delete an item; what is gone already is no error."""
+        """Delete an item; files that are already gone are ignored."""
         self.files.delete(item.paths)
         self.nodes.forget(item.key)
         self.datasets.forget(item.key)
 
     def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
-        """Keep a node's numbers under one metric specification, replacing older ones.
+        """Write a node's metrics under one specification, replacing older ones.
 
         Raises:
             FileNotFoundError: The node is not published.
@@ -95,23 +95,23 @@ class Store:
         self.files.write(path, dump_json(asdict(record)))
 
     def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
-        """A node's numbers under a metric specification, or None if it was not evaluated.
+        """A node's metrics under one specification, or None if they were not computed.
 
         Raises:
-            CorruptError: They are damaged; write them again.
+            CorruptError: They are damaged and must be written again.
         """
         path = self.files.metrics_path(key, spec)
         data, place = self.files.read(path), f"{self.files}/{path}"
         if data is None:
             return None
         try:
-            found = parse_json(data, place)
+            record = parse_json(data, place)
         except RecordError as error:
             raise CorruptError(str(error)) from None
-        return MetricsRecord.of_json(found, place)
+        return MetricsRecord.of_json(record, place)
 
     def note_sweep(self, name: str, record: SweepRecord) -> None:
-        """Keep what a run of a sweep asks for, replacing what was noted under the name."""
+        """Store a sweep's settings as a note, replacing an earlier note of this name."""
         self.files.write(_note_path(name), dump_json(asdict(record)))
 
     def list_sweeps(self) -> list[str]:
@@ -126,17 +126,17 @@ class Store:
         return SweepRecord.of_json(parse_json(self.files.read(path) or b"", place), place)
 
     def save_scratch(self, key: str, name: str, data: bytes) -> None:
-        """Keep a training checkpoint of a node; the newest two remain, whoever wrote them."""
+        """Save a training checkpoint of a node; only the newest two of all processes are kept."""
         older = self._checkpoints(key, name)
         number = older[-1][0] + 1 if older else 1
         self.files.write(self.files.scratch_path(key, f"{name}.{number:06d}"), seal(data))
         self.files.delete(entry.path for _, entry in older[: 1 - NUM_CHECKPOINTS])
 
     def load_scratch(self, key: str, name: str) -> bytes | None:
-        """The newest whole checkpoint that any process left; damaged ones are deleted."""
+        """The newest undamaged checkpoint saved by any process; damaged ones are deleted."""
         for _, entry in reversed(self._checkpoints(key, name)):
             sealed = self.files.read(entry.path)
-            if sealed is None:  # its owner has written a newer one
+            if sealed is None:  # another process has replaced it by a newer one
                 continue
             if (data := unseal(sealed)) is not None:
                 return data
@@ -144,17 +144,17 @@ class Store:
         return None
 
     def drop_scratch(self, key: str) -> None:
-        """Delete all scratch of a node, whoever wrote it."""
+        """Delete all scratch of a node, from every process."""
         self.files.delete([e.path for e in self.files.list(self.files.scratch_folder(key))])
 
     def has_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> bool:
-        """Whether a block was written."""
+        """Whether a block exists."""
         return self.files.find(_block_path(shelf, key, index)) is not None
 
     def write_block(
         self, key: str, index: int, array: np.ndarray, *, shelf: Shelf = "streams"
     ) -> bool:
-        """Write a block, an array of any shape and dtype; False if it is there: it stays."""
+        """Write an array of any shape and dtype as a block; False if the block already exists."""
         if self.has_block(key, index, shelf=shelf):
             return False
         return self.files.create(_block_path(shelf, key, index), dump_array(array))
@@ -163,8 +163,8 @@ class Store:
         """Read a block.
 
         Raises:
-            FileNotFoundError: It was not written.
-            CorruptError: It is not what was written; discard_block, then compute it again.
+            FileNotFoundError: The block does not exist.
+            CorruptError: The block is damaged; call discard_block and compute it again.
         """
         path = _block_path(shelf, key, index)
         array = self.files.read_checked(path, load_array)
@@ -176,16 +176,16 @@ class Store:
                 f"{self.files}/{path} must exist, got no such block; sample it again"
             )
         raise CorruptError(
-            f"{self.files}/{path} must hold the images it was written with, got {found.size} "
+            f"{self.files}/{path} must hold the array that was written, got {found.size} "
             "damaged bytes; delete it and run the same sweep command again"
         )
 
     def discard_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> None:
-        """Delete a block, if it is there, so that it is computed again."""
+        """Delete a block if it exists, so that it is computed again."""
         self.files.delete([_block_path(shelf, key, index)])
 
     def _checkpoints(self, key: str, name: str) -> list[tuple[int, Entry]]:
-        """Number and entry of all checkpoints of a name, oldest first."""
+        """Number and entry of every checkpoint with a name, oldest first."""
         folder = self.files.scratch_folder(key)
         # <owner>/<name>.<number> in a folder, <name>.<number>.<owner> in a bucket
         pattern = re.compile(rf"(?:[^/]+/)?{re.escape(checked_name(name))}\.([0-9]{{6,}})(?:\..*)?")
@@ -193,34 +193,34 @@ class Store:
             (pattern.fullmatch(entry.path.removeprefix(folder)), entry)
             for entry in self.files.list(folder)
         )
-        found = [(int(match[1]), entry) for match, entry in matches if match]
-        return sorted(found, key=lambda each: (each[0], each[1].modified, each[1].path))
+        checkpoints = [(int(match[1]), entry) for match, entry in matches if match]
+        return sorted(checkpoints, key=lambda each: (each[0], each[1].modified, each[1].path))
 
 
 def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> Store:
-    """The store of a run: at `store`, or in its results folder.
+    """Open the existing store of a run, at `store` or in its results folder.
 
     Raises:
-        UsageError: There is no such folder.
-        StoreError: There is no such bucket.
+        UsageError: The folder does not exist.
+        StoreError: The bucket does not exist.
     """
     place = store or str(out)
     if "://" not in place and not Path(place).is_dir():
-        raise UsageError(f"--store must be the one of the run, got {place}, where there is none")
-    found = open_store(place, resources)
-    found.claims.read()  # raises if there is no such bucket
-    return found
+        raise UsageError(f"--store must be the store of the run, got {place}, which does not exist")
+    opened = open_store(place, resources)
+    opened.claims.read()  # raises if the bucket does not exist
+    return opened
 
 
 def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
-    """The store at a folder, or at the URL of a bucket.
+    """Open the store in a folder or at the URL of a bucket.
 
     Args:
-        place: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix
-        resources: The lease of this process's claims, and the cache of what is read from a bucket.
+        place: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.
+        resources: Provides the lease of this process's claims, and the cache for a bucket.
 
     Raises:
-        UsageError: The URL is not that of a bucket, or its region is unknown.
+        UsageError: The URL is not a bucket URL, or the bucket's region is unknown.
     """
     resources = resources or ResourcesConfig()
     if re.match(r"[a-z0-9]+:/(?!/)", str(place)):
@@ -237,12 +237,12 @@ def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> S
 
 
 def seal(data: bytes) -> bytes:
-    """The data after their SHA-256."""
+    """Prefix the data with a tag and their SHA-256."""
     return SEAL + hashlib.sha256(data).digest() + data
 
 
 def unseal(sealed: bytes) -> bytes | None:
-    """The data, or None if they are not what was sealed."""
+    """The data, or None if they do not match their SHA-256."""
     start = len(SEAL) + hashlib.sha256().digest_size
     data = memoryview(sealed)[start:]
     whole = sealed[:start] == SEAL + hashlib.sha256(data).digest()
