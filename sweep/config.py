@@ -79,7 +79,7 @@ class EnsembleConfig:
     size: int = field(default=1, metadata={"key_default": 1})
     """Models per generation, with the same settings and different random numbers."""
     data: MemberData = field(default="all", metadata={"key_default": "all"})
-    """Images a member sees: all, its shard, only real, real and its own, or those filter keeps."""
+    """Images a member sees: all, its shard, only real, real and own, or what its filter keeps."""
     members: tuple[str, ...] = field(default=(), metadata={"key_default": ()})
     """One string of settings per member, such as 'share=0.5 data=shard model.family=flow'."""
 

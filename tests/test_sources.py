@@ -148,7 +148,7 @@ def test_a_lost_class_makes_the_next_model_diverge(lost: LineageRun) -> None:
     assert (first.status, second.status) == ("done", "diverged")
     assert second.reason is not None
     assert second.reason.startswith("V_1 made ")
-    assert second.reason.endswith("where 91 were needed (pool.draws_per_image)")
+    assert second.reason.endswith("but 91 were needed (pool.draws_per_image)")
     assert f"images of class {lost.card.class_names[1]} in 100" in second.reason
 
 

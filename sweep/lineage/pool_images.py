@@ -144,8 +144,8 @@ class Sources:
         first = blocks.start * size
         images = self.stream_images(replace(source, start=first, stop=blocks.stop * size))
         key: Json = {"stream": store_key(source.source, source.label)}
-        found = self.measurement.features(key, images, config, block=size, first=blocks.start)
-        return found[source.start - first : source.stop - first]
+        whole = self.measurement.features(key, images, config, block=size, first=blocks.start)
+        return whole[source.start - first : source.stop - first]
 
     def choose(self, selected: Selected) -> np.ndarray:
         """Positions among its candidates that a selection keeps, (keep,) int64, distinct."""
@@ -189,15 +189,15 @@ class Sources:
             real_features = self.features(real, self.judge(selected))
             if selected.label is not None and not entry.needs_labels:
                 real_features = real_features[known == selected.label]  # compare within the class
-        asked = None if selected.label is None else np.full(count, selected.label, np.int64)
+        labels = None if selected.label is None else np.full(count, selected.label, np.int64)
         try:
-            found = select(
+            selection = select(
                 config.name,
                 candidates,
                 selected.keep,
                 real_features,
                 real_labels=known if entry.needs_labels else None,
-                labels=asked,
+                labels=labels,
                 num_classes=self.card.num_classes,
                 class_names=self.card.class_names,
                 rng=generator(tuple(by["seed"]), Purpose.POOL),
@@ -208,7 +208,7 @@ class Sources:
                 raise
             # The settings were checked before, so the images must be too similar.
             raise Diverged(str(error)) from None
-        return found.indices, found.scores
+        return selection.indices, selection.scores
 
     def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the first images that the probe assigns to a class, and the scores.
@@ -227,7 +227,7 @@ class Sources:
                 name = self.card.class_names[label] if self.card.class_names else label
                 raise Diverged(
                     f"V_{stream.generation} made {len(found)} images of class {name} in "
-                    f"{stream.stop:,}, where {selected.keep} were needed (pool.draws_per_image)"
+                    f"{stream.stop:,} draws, but {selected.keep} were needed (pool.draws_per_image)"
                 )
             batch = Segment(
                 kind="synthetic",

@@ -353,8 +353,8 @@ def plan_sweep(
             cards[config.data] = card_of(config.data)
         card = cards[config.data]
         name = lineage_id(config, card)
-        found = lineages.get(name)
-        if found is not None and found.config.generations >= config.generations:
+        longest = lineages.get(name)
+        if longest is not None and longest.config.generations >= config.generations:
             continue  # a lineage of 8 generations contains the one of 4
         nodes = plan_lineage(config, card, sweep.evaluations)
         lineages[name] = PlannedLineage(id=name, axes=axes, config=config, card=card, nodes=nodes)

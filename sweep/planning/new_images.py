@@ -338,15 +338,15 @@ def filtered(
 def judged_by(entry: Entry, member: Member) -> Json:
     """The features and real images that a filter or probe uses, for keys."""
     judge = member.filter
-    found: Json = {
+    inputs: Json = {
         "extractor": judge.extractor,
         "resolution": judge.resolution,
         "precision": judge.precision,
         "real": pool_recipe(entry.first),
     }
     if (weights := weights_digest(feature_settings(judge))) is not None:
-        found["weights"] = weights
-    return found
+        inputs["weights"] = weights
+    return inputs
 
 
 def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
@@ -356,7 +356,7 @@ def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
     must be drawn is known only after looking at them.
     """
     needed: dict[tuple[str, int | None], int] = {}
-    found: dict[tuple[str, int | None], int] = {}
+    probed: dict[tuple[str, int | None], int] = {}
     sources = list(pool)
     while sources:
         source = sources.pop()
@@ -366,10 +366,10 @@ def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
             (stream,) = source.of
             assert isinstance(stream, Segment)
             place = stream.source, None
-            found[place] = found.get(place, 0) + source.keep
+            probed[place] = probed.get(place, 0) + source.keep
         elif source.kind == "synthetic":
             place = source.source, source.label
             needed[place] = max(needed.get(place, 0), source.stop)
-    for place, count in found.items():
+    for place, count in probed.items():
         needed[place] = max(needed.get(place, 0), count)
     return needed

@@ -305,15 +305,15 @@ class Term:
     def parse(cls, data: bytes, lease_seconds: float) -> Self:
         """Parse a term; invalid bytes give a term with this lease and an unknown holder."""
         try:
-            found = json.loads(data)
+            term = json.loads(data)
             return cls(
-                lease_seconds=float(found["lease_seconds"]),
-                owner=str(found["owner"]),
-                host=str(found["host"]),
-                machine=found["machine"],
-                pid=int(found["pid"]),
-                started=found["started"],
-                progress=dict(found["progress"]),
+                lease_seconds=float(term["lease_seconds"]),
+                owner=str(term["owner"]),
+                host=str(term["host"]),
+                machine=term["machine"],
+                pid=int(term["pid"]),
+                started=term["started"],
+                progress=dict(term["progress"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return cls(lease_seconds=lease_seconds)

@@ -161,12 +161,12 @@ class Published(Generic[R]):
     def _parse(self, key: str, data: bytes, place: str) -> R:
         way_out = f"delete {place} and run the same sweep command again"
         try:
-            found = parse_json(data, place)
+            fields = parse_json(data, place)
         except RecordError as error:
             raise CorruptError(str(error)) from None
-        if "schema" not in found:
+        if "schema" not in fields:
             raise CorruptError(f"{place} must be a record, got one without a schema; {way_out}")
-        record = self.record_type.of_json(found, place)
+        record = self.record_type.of_json(fields, place)
         if record.key != key or not isinstance(record.files, dict):
             raise CorruptError(
                 f"{place} must be the record of {key}, got {record.key!r}; {way_out}"
