@@ -9,8 +9,7 @@
     <root>/work/<key>/<owner>/                      checkpoints of unfinished trainings
     <root>/work/corrupt-<key>-.../                  damaged items
 
-Folder has the same byte-level methods as sweep.store.bucket.Bucket. Files appear completely or not
-at all: they are written under a temporary name, synchronised, and then renamed or linked.
+Folder has the methods of sweep.store.bucket.Bucket. Files appear completely or not at all.
 """
 
 import errno
