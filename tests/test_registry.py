@@ -149,7 +149,7 @@ def test_a_store_without_sweeps_says_so(tmp_path, capsys) -> None:
     ("words", "told"),
     [
         ((), "sweep status needs a results folder, or only --store to show every sweep"),
-        (("--store", "{}/none"), "there is none"),
+        (("--store", "{}/none"), "which does not exist"),
         (("--store", "{}", "--watch"), "sweep status needs a results folder"),
     ],
 )
