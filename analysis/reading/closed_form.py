@@ -29,5 +29,7 @@ def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
     alike = data[member] == "own" or set(data) == {"all"}
     conditional = config.get("model", {}).get("conditional", False)
-    has_classes = conditional or any(own.get("model.conditional") == "true" for own in words)
+    has_classes = conditional or any(
+        own.get("model.conditional", "").lower() == "true" for own in words
+    )
     return alike and not has_classes and config.get("pool", {}).get("rule") in GROWN
