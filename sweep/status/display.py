@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from sweep.estimate.timings import format_seconds
@@ -20,6 +19,51 @@ PLAIN_SECONDS = 30.0
 """Seconds between progress lines without a terminal."""
 
 
+class Screen:
+    """Lines that replace the previous ones on a terminal, and are printed one by one elsewhere."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stream = sys.stderr if stderr else sys.stdout
+        self._live = None
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=stderr), auto_refresh=False, transient=True)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether lines are replaced."""
+        return self._live is not None
+
+    def __enter__(self) -> Self:
+        """Start the display."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Clear what was drawn."""
+        if self._live is not None:
+            self._live.stop()
+
+    def draw(self, text: str) -> None:
+        """Replace the previous lines, or print new ones."""
+        if self._live is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            from rich.text import Text
+
+            self._live.update(Text(text), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Print a permanent line."""
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=self._stream, flush=True)
+
+
 class Display:
     """Context manager that shows a sweep's progress while it runs."""
 
@@ -27,50 +71,27 @@ class Display:
         self._tracker = Tracker(lineages, store)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True)
-        self._live = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._screen = Screen(stderr=True)
+        self.say = self._screen.say
 
     def __enter__(self) -> Self:
         """Start the display."""
-        if self._live is not None:
-            self._live.start()
+        self._screen.__enter__()
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the display and clear the terminal."""
         self._stop.set()
         self._thread.join(timeout=5)
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, line: str) -> None:
-        """Print a permanent line."""
-        if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        self._screen.__exit__()
 
     def _show(self) -> None:
         started = time.monotonic()
-        period = REDRAW_SECONDS if self._live is not None else PLAIN_SECONDS
+        period = REDRAW_SECONDS if self._screen.is_live else PLAIN_SECONDS
         while not self._stop.wait(period):
             with suppress(OSError, ValueError):  # a display must not end a sweep
                 snapshot = self._tracker.look()
                 elapsed = format_seconds(time.monotonic() - started)
                 lines = [f"[{elapsed}] {snapshot.summary()}", *map("  {}".format, snapshot.lines())]
-                if self._live is None:
-                    print("\n".join(lines), file=sys.stderr, flush=True)
-                else:
-                    from rich.text import Text
-
-                    self._live.update(Text("\n".join(lines)), refresh=True)
+                self._screen.draw("\n".join(lines))

@@ -5,15 +5,12 @@ and every PLAIN_SECONDS.
 """
 
 import shlex
-import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from model.errors import check_finite
 from sweep.records import load_lineages, load_sweep
-from sweep.status.display import PLAIN_SECONDS
+from sweep.status.display import PLAIN_SECONDS, Screen
 from sweep.status.report import print_lineages, track
 from sweep.status.tracker import Snapshot, Tracker
 from sweep.store.folder import StoreError
@@ -34,7 +31,8 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
     check_finite("--watch", period, 0.1)
     load_sweep(out)  # its error is clearer than that of stat below
     planned = 0
-    with _Screen() as screen:
+    with Screen(stderr=False) as screen:
+        shown = _News(screen)
         while True:
             if planned != (changed := (out / "sweep.json").stat().st_mtime_ns):
                 planned = changed  # first look, or sweep.json was extended
@@ -43,14 +41,14 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
             try:
                 snapshot, drivers = tracker.look(), followed.drivers()
             except StoreError as error:  # the store may be reachable again at the next look
-                screen.show([f"cannot read the store: {error}"], news=str(error))
+                shown.show([f"cannot read the store: {error}"], news=str(error))
             else:
                 dead = not (snapshot.at_work or drivers)
                 if is_finished(out, tracker, dead=dead):
                     break
                 lines = resuming(out) if dead else snapshot.lines()
                 news = (snapshot.num_ended, snapshot.num_done, dead)
-                screen.show([f"{name}: {describe(tracker, snapshot)}", *lines], news=news)
+                shown.show([f"{name}: {describe(tracker, snapshot)}", *lines], news=news)
             time.sleep(period)
     records = print_lineages(name, tracker, snapshot, out=out)
     return 1 if any(record.status != "done" for record in records) else 0
@@ -76,42 +74,19 @@ def resuming(out: Path) -> list[str]:
     return [f"not running; resume with: {command}"]
 
 
-class _Screen:
-    """Replaces the previous lines on a terminal, and prints new lines otherwise."""
+class _News:
+    """Shows lines on a screen; without a terminal, only what is new."""
 
-    def __init__(self) -> None:
-        self._live = None
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         self._news: object = None
         self._printed = float("-inf")
-        if sys.stdout.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(), auto_refresh=False, transient=True)
-
-    def __enter__(self) -> Self:
-        """Start the display."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Clear the display."""
-        if self._live is not None:
-            self._live.stop()
 
     def show(self, lines: list[str], *, news: object) -> None:
         """Show a headline and the lines below it; without a terminal, only if `news` changes."""
         text, now = "\n  ".join(lines), time.monotonic()
-        if self._live is not None:
-            from rich.text import Text
-
-            self._live.update(Text(text), refresh=True)
+        if self._screen.is_live:
+            self._screen.draw(text)
         elif news != self._news or now - self._printed >= PLAIN_SECONDS:
             self._news, self._printed = news, now
-            print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+            self._screen.draw(f"[{time.strftime('%H:%M:%S')}] {text}")
