@@ -1,1 +1,1 @@
-"""One generative model: train(images), sample(model), evaluate(images)."""
+"""One generative model: train it on images, draw samples from it, evaluate them."""

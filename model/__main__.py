@@ -1,10 +1,10 @@
-"""The command `model`: one generation by hand.
+"""The `model` command: train, sample and evaluate a single generation.
 
 model train --out digits.safetensors
 model sample digits.safetensors --out images --num-images 360
 model evaluate --images images
 
-Results go to stdout, progress and warnings to stderr; each command imports torch for itself.
+Results go to stdout, progress and warnings to stderr. Each command imports torch when it runs.
 """
 
 import sys
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from model.streams import Stream
 
 PROGRESS_SECONDS = 5.0
-"""Time between lines of progress."""
+"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What computes."""
+    """The device and its number of threads."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the network runs."""
+    """Device that the network runs on."""
     threads: int = 1
-    """Threads of torch; numbers repeat bit for bit only with the same."""
+    """Number of torch threads; only runs with the same number are bit-identical."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -59,22 +59,22 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
-    """Train one model on the real images of a data set: V_1 of a lineage of the same settings.
+    """Train one model on the real images of a data set: V_1 of a lineage with the same settings.
 
-    Stopped or killed, the same command resumes: the running training is kept beside the file, in
-    FILE.safetensors.training, which is deleted at the end.
+    Run the same command again to resume after a stop or a kill: the state of the training is saved
+    next to the output file, in FILE.safetensors.training, and deleted at the end.
     """
 
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]
-    """File of the trained weights; must not exist."""
+    """File to write the trained weights to; must not exist yet."""
     seed: int = 0
-    """Seed of initial weights, batches and noise, as a lineage's."""
+    """Seed of initial weights, batches and noise; the same as a lineage's seed."""
     checkpoint_seconds: float = 60.0
-    """Time between saved training states: what a killed run loses at most."""
+    """Seconds between saved training states; a killed run loses at most this much."""
     images_on: ImagesOn = "auto"
-    """Where the images lie; auto is the device if they take less than half of its free memory."""
+    """Where images are kept; auto: on the device if they need less than half its free memory."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
-    """What computes."""
+    """Device and threads."""
     data: DataConfig = field(default_factory=DataConfig)
     """The real images."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -90,7 +90,7 @@ class Train(Command):
         check_together(self.data, self.model, self.train)
 
     def run(self, args: Sequence[str]) -> int:
-        """Train into the file; 1 if the model diverged."""
+        """Train and write the file; returns 1 if the model diverged."""
         from model.commands.files import check_new, write_file
         from model.commands.train import Training, check_labelled, plan_length, use_device
         from model.data.datasets import load_dataset
@@ -124,8 +124,8 @@ class Train(Command):
         try:
             fit = training.fit(data, state, ProgressLines())
         except KeyboardInterrupt:
-            kept = "resumes" if state.path.exists() else "begins again (nothing was saved yet)"
-            print(f"\nstopped; the same command {kept}", file=sys.stderr)
+            outcome = "resume" if state.path.exists() else "start over (nothing was saved yet)"
+            print(f"\nstopped; run the same command again to {outcome}", file=sys.stderr)
             raise
         except Diverged as error:
             state.remove()
@@ -142,25 +142,25 @@ class Train(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Command):
-    """Draw images from a trained model: with the same seed, those a lineage adds to its pool.
+    """Draw images from a trained model; with a lineage's seed, the images it adds to its pool.
 
-    Image i does not depend on how many are drawn, so that more of them begin with the same ones.
-    A conditional model draws its classes in turn: as class folders of a folder, rows of a sheet, or
-    arrays `labels` and `class_names` of a file.
+    Image i does not depend on how many images are drawn: a larger sample begins with the same ones.
+    A conditional model draws its classes in turn. They become the class folders of a folder, the
+    rows of a sheet, or the arrays `labels` and `class_names` of a file.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
-    """Trained weights: --out of model train, or model.safetensors of a results folder."""
+    """Trained weights: the --out of model train, or a model.safetensors of a results folder."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.png|FILE.npz")]
-    """New folder of 000000.png, 000001.png, ...; or one sheet of all images; or exact pixels."""
+    """Output: a new folder of 000000.png, ..., one sheet of all images, or exact pixels (.npz)."""
     num_images: int = 64
-    """How many images."""
+    """Number of images."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|NUMBER ...")] = ()
-    """Classes asked of a conditional model, in equal shares; none takes all."""
+    """Classes to draw from a conditional model, in equal shares; if empty, all classes."""
     seed: int = 0
-    """Seed of the noise, as a lineage's."""
+    """Seed of the noise; the same as a lineage's seed."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
-    """What computes."""
+    """Device and threads."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """The sampler."""
 
@@ -174,7 +174,7 @@ class Sample(Command):
         _check_seed(self.seed)
 
     def run(self, args: Sequence[str]) -> int:
-        """Draw into a folder, a sheet or an .npz file; 1 if images are not finite."""
+        """Write a folder, a sheet or an .npz file; returns 1 if sampling diverged."""
         from model.commands.files import check_new
         from model.commands.sample import write_images
         from model.commands.train import chosen_classes, read_checkpoint, use_device
@@ -200,32 +200,33 @@ class Sample(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
-    """Measure images against real ones: the held-out ones of a data set, or your own.
+    """Compare images with real ones: the held-out images of a data set, or your own.
 
-    Images are compared as they are: all must have the reference's size and channels. Sub-folders,
-    or arrays `labels` and `class_names` of a file, are classes: of --images, those asked for.
+    Images are not resized to match: all must have the reference's size and channels.
+    Sub-folders, or the arrays `labels` and `class_names` of a file, are classes; for --images, they
+    are the classes that the generator was conditioned on.
 
       model evaluate --images mine --reference digits
       model evaluate --images mine --reference held_out --train trained_on
     """
 
     images: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.npz")]
-    """Folder of PNG or JPEG files, flat or in class folders, or file with an array `images`."""
+    """Folder of PNG or JPEG files, flat or in class folders, or a file with an array `images`."""
     reference: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR|FILE.npz")] = None
-    """Real images: a data set by name, or all of a folder or file; none is --data.name."""
+    """Real images: a data set's name, or a whole folder or file; none means --data.name."""
     train: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE.npz")] = None
-    """Real images trained on, beside a folder or file as reference; a data set has its own."""
+    """Real training images, if the reference is a folder or file; a data set has its own."""
     format: Literal["table", "json"] = "table"
-    """How the numbers are printed; json holds them all."""
+    """Output format; only json contains all numbers."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
-    """What computes."""
+    """Device and threads."""
     data: DataConfig = field(default_factory=DataConfig)
-    """The real images, if a data set; the settings with which the model was trained."""
+    """The real images, if they are a data set; use the settings that the model was trained with."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What is measured."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Measure, and print the numbers."""
+        """Measure the images and print the numbers."""
         from model.commands.evaluate import read_generated, table_lines
         from model.commands.train import use_device
         from model.metrics.table import check_needs, evaluate_images, present, validate_metrics
@@ -238,18 +239,18 @@ class Evaluate(Command):
         check_needs(metrics, present(real) | {"generated_labels"})  # before any image is read
         images, labels = read_generated(self.images, reference, num_images=metrics.num_images)
         if metrics.sample_steps is not None:
-            warnings.warn("metrics.sample_steps has no effect on given images", stacklevel=1)
-        found = evaluate_images(
+            warnings.warn("metrics.sample_steps has no effect on existing images", stacklevel=1)
+        measured = evaluate_images(
             images, real, metrics, generated_labels=labels, device=self.machine.device
         )
-        for warning in found.warnings:
+        for warning in measured.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         if self.format == "json":
             import json
 
-            print(json.dumps(asdict(found), indent=1, sort_keys=True))
+            print(json.dumps(asdict(measured), indent=1, sort_keys=True))
         else:
-            print("\n".join(table_lines(found, real.class_names)))
+            print("\n".join(table_lines(measured, real.class_names)))
         return 0
 
 
@@ -259,7 +260,7 @@ def _check_seed(seed: int) -> None:
 
 
 def print_length(data: "Dataset", length: "Length") -> None:
-    """Print what a training is on, and how long it is."""
+    """Print the size of the data and the length of the training."""
     C, H, W = data.shape
     print(
         f"data            {data.name}, {H}x{W}x{C} {data.images.dtype}: {len(data.train):,} train, "
@@ -275,13 +276,13 @@ def print_length(data: "Dataset", length: "Length") -> None:
 
 
 class ProgressLines:
-    """Prints where a training stands, every few seconds and at its end."""
+    """Prints a training's progress every PROGRESS_SECONDS and at its end."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def __call__(self, progress: "Progress") -> None:
-        """Print a line on stderr, if it is time for one."""
+        """Print a line to stderr if PROGRESS_SECONDS have passed or the training is at its end."""
         now = time.monotonic()
         if progress.step < progress.num_steps and now - self._last < PROGRESS_SECONDS:
             return
@@ -294,7 +295,7 @@ class ProgressLines:
 
 
 def stream_of(options: Sample, checkpoint: "Checkpoint") -> "Stream":
-    """The images that the options ask for, and those that would follow them."""
+    """The stream whose first images the options request."""
     from model.commands.train import first_seed
     from model.randomness import Purpose
     from model.streams import Stream
@@ -309,7 +310,7 @@ def stream_of(options: Sample, checkpoint: "Checkpoint") -> "Stream":
 
 
 def sample_classes(options: Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
-    """Draw images of a conditional model, of the classes in turn, and write them; may diverge."""
+    """Draw a conditional model's classes in turn and write the images; may raise Diverged."""
     from model.commands.sample import check_class_folders, check_range, write_class_images
     from model.commands.train import class_names_of
     from model.streams import labels_in_turn
@@ -323,10 +324,14 @@ def sample_classes(options: Sample, checkpoint: "Checkpoint", classes: list[int]
 
 
 def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
-    """The real images that --reference, --train and --data.* name; `args` tell what was given.
+    """The real images that --reference, --train and --data.* name.
+
+    Args:
+        options: The parsed command line.
+        args: Its words, which tell whether a --data.* was given.
 
     Raises:
-        UsageError: They contradict each other, or there are no such images.
+        UsageError: The options contradict each other, or the images do not exist.
     """
     from model.commands.evaluate import load_reference, read_reference
     from model.data.datasets import DATASETS
@@ -358,16 +363,16 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
             f"({', '.join(own)}), got {name!r}{hint}"
         )
     if given:
-        warnings.warn(f"--data.* has no effect beside --reference {name}", stacklevel=1)
+        warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)
     if options.train is not None and not with_train:
-        warnings.warn("--train has no effect on metrics.names as they are", stacklevel=1)
+        warnings.warn("--train has no effect on these metrics.names", stacklevel=1)
     return read_reference(Path(name), options.train if with_train else None)
 
 
 PROGRAM = Program(
     name="model",
     description=(
-        "One generation by hand: train a model on real images, draw from it, measure what it draws."
+        "A single generation: train a model on real images, draw images from it, evaluate them."
     ),
     commands={"train": Train, "sample": Sample, "evaluate": Evaluate},
 )

@@ -1,6 +1,6 @@
-"""The score that chooses the best epoch's weights: a checkpoint's KID on the validation images.
+"""The score behind train.select=best_kid: a checkpoint's KID on the validation images.
 
-For train.select=best_kid. The reference images select nothing, and so are not passed in.
+The reference images are not passed in, because they must not influence which weights are kept.
 """
 
 from collections.abc import Callable
@@ -25,19 +25,21 @@ def validation_score(
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Callable[[Checkpoint], float]:
-    """A function from a checkpoint to the KID of as many of its images as validation images.
+    """A function that computes the KID of a checkpoint's images against the validation images.
+
+    The checkpoint draws as many images as there are validation images.
 
     Args:
         validation: (N, C, H, W) uint8 or float32, N at least 2.
         sample: How images are drawn.
-        metrics: Extractor and subsets of the KID; which metrics it names has no effect.
+        metrics: Extractor and subsets of the KID; `names` has no effect.
         seed: (lineage seed, generation, member).
         labels: (N,) int64 classes of the validation images, which a conditional model draws too;
-            None for an unconditional one.
+            None for an unconditional model.
         device: Where images are drawn and features extracted.
 
     Returns:
-        A function whose value is nan if the checkpoint's images are not finite or all the same.
+        A function that returns nan if the checkpoint's images are not finite or all the same.
     """
     metrics = replace(metrics, names=("kid",))
     real = extract_real(RealImages(reference=validation), metrics, device=device)
@@ -54,7 +56,8 @@ def validation_score(
                 drawn = stream.labelled(labels)
         except Diverged:
             return float("nan")
-        found = measure(compare_images(drawn, real, metrics, device=device), metrics)
-        return next((v for k, v in found.values.items() if k.startswith("kid/")), float("nan"))
+        measured = measure(compare_images(drawn, real, metrics, device=device), metrics)
+        values = measured.values
+        return next((v for k, v in values.items() if k.startswith("kid/")), float("nan"))
 
     return score

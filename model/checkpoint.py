@@ -1,6 +1,6 @@
 """Tensors and JSON in one safetensors file: trained models, and the state of a running training.
 
-Nothing here is pickled: a file from a stranger can be damaged, but runs no code.
+Nothing is pickled: reading a file from an untrusted source can fail, but cannot run code.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from model.errors import UsageError
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under their names with a prefix, which `Checkpoint.part` takes off again."""
+    """The tensors with a prefix added to their names; `Checkpoint.part` removes it."""
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
@@ -24,8 +24,8 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Checkpoint:
     """A trained model.
 
-    `tensors` are on the CPU, named by the family; `settings` is JSON: all that its sampler needs to
-    know (family, model settings, image shape, dtype and whether pixels are bounded).
+    `tensors` are on the CPU, named by the family. `settings` is JSON with everything else that
+    sampling needs (family, model settings, image shape, dtype, whether pixels are bounded).
     """
 
     tensors: dict[str, Tensor]
@@ -33,17 +33,17 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        """Name of the family that fitted it."""
+        """Name of the model's family."""
         return self.settings["family"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of its images."""
+        """(C, H, W) of the model's images."""
         channels, height, width = self.settings["shape"]
         return channels, height, width
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names start with `prefix`, under the rest of their names."""
+        """The tensors whose names start with `prefix`, with the prefix removed."""
         named = self.tensors.items()
         return {name[len(prefix) :]: t for name, t in named if name.startswith(prefix)}
 
@@ -57,7 +57,7 @@ class Checkpoint:
         return digest.hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The safetensors file."""
+        """The checkpoint as the bytes of a safetensors file."""
         from safetensors.torch import save
 
         tensors = {
@@ -79,5 +79,7 @@ class Checkpoint:
             if not isinstance(settings, dict):
                 raise TypeError(f"{type(settings).__name__} for its settings")
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UsageError(f"{source} must be a whole checkpoint of ours, got {error}") from None
+            raise UsageError(
+                f"{source} must be a complete checkpoint of ours, got {error}"
+            ) from None
         return cls(tensors=tensors, settings=settings)

@@ -1,12 +1,11 @@
 """Every setting of one model: its data, network, training, sampler and metrics.
 
-The single definition of each field: type, default, help (the line under it), validation,
-command-line flag, sweep axis and results column. Knows nothing of pools, lineages or files; imports
-no torch.
+Each field is defined only here. Its type, default, help (the line under it), validation,
+command-line flag, sweep axis and results column all come from this definition. Imports no torch.
 
-A field's metadata may hold
-    key_default  the frozen value at which the field is left out of a key (how the code behaved
-                 before the field existed); never changed afterwards, and not the user's default;
+A field's metadata may contain
+    key_default  the value at which the field is left out of a key, which is how the code behaved
+                 before the field existed; it never changes and may differ from the default;
     in_key       False for a field that cannot change a number (logging, memory).
 """
 
@@ -25,33 +24,33 @@ class DataConfig:
     """The real images: where they come from, and how they are split."""
 
     name: str = "digits"
-    """Data set: digits, flower-crops, flowers102, cifar10, folder, npz; the guide lists all."""
+    """Data set: digits, flower-crops, flowers102, cifar10, folder, npz, ... (see docs/guide.md)."""
     path: str | None = None
-    """Folder or file of the data (none downloads a known set), or owner/name for huggingface."""
+    """Folder or file of the data, or owner/name for huggingface; none downloads a known set."""
     image_size: int = 8
-    """Side of the square images in pixels; others are cropped to a centred square and resized."""
+    """Side in pixels; images are cropped to a centred square and resized to this size."""
     split: Split = "stratified"
-    """How the data become train pool and reference; official ones where the data come with them."""
+    """How to split data into train pool and reference; official splits need data that have them."""
     split_seed: int = 0
-    """Seed of the split's permutation, apart from the lineage's seed."""
+    """Seed of the split's permutation; independent of the lineage's seed."""
     reference_fraction: float = 0.2
-    """Share of each class held out as reference (split=stratified)."""
+    """Fraction of each class held out as reference (split=stratified)."""
     validation_fraction: float = 0.0
-    """Share of each class of the train pool held out for train.select=best_kid."""
+    """Fraction of each class of the train pool held out for train.select=best_kid."""
     train_limit: int | None = None
-    """Keep only so many images of the train pool, stratified by class; none keeps all."""
+    """Keep only this many images of the train pool, stratified by class; none keeps all."""
     num_images: int | None = None
-    """How many images a generated data set (flower-crops) has; none is 2000."""
+    """Number of images of a generated data set (flower-crops); none means 2000."""
     resize: Resize = "bilinear_aa_float"
-    """How images are resized: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
+    """Resizing method: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
     dtype: Literal["uint8", "float32"] = "uint8"
-    """Pixels as 8-bit numbers, or as float32 (in [0, 1] for image files, unbounded for npz)."""
+    """Pixels as 8-bit integers, or as float32 (in [0, 1] for image files, unbounded for npz)."""
     attribute: str | None = field(default=None, metadata={"key_default": None})
-    """Attribute of celeba that makes its two classes, such as Smiling; none for no classes."""
+    """Attribute of celeba that defines its two classes, such as Smiling; none for no classes."""
     image_column: str | None = field(default=None, metadata={"key_default": None})
-    """Column of images (huggingface); none for a data set that has just one."""
+    """Column of images (huggingface); may be none if the data set has only one."""
     label_column: str | None = field(default=None, metadata={"key_default": None})
-    """Column of classes (huggingface); none takes the one of that type, if there is one."""
+    """Column of classes (huggingface); none uses the only column of that type, if any."""
 
     def __post_init__(self) -> None:
         check_at_least("data.image_size", self.image_size, 4)
@@ -71,37 +70,37 @@ class ModelConfig:
     family: str = "ddim"
     """Model family: ddim (the paper's), flow, edm, vae, unet2d, or gaussian (the null)."""
     widths: tuple[int, ...] = (32, 64, 96, 128)
-    """Channels of each resolution of the U-Net, the last being the bottleneck."""
+    """Channels at each resolution of the U-Net; the last is the bottleneck."""
     block_depth: int = 2
     """Residual blocks per resolution."""
     init: Literal["keras_glorot", "torch"] = "keras_glorot"
-    """Initial weights: Glorot uniform with zero biases, or torch's own."""
+    """Initial weights: Glorot uniform with zero biases, or torch's default."""
     bn_momentum: float = 0.01
-    """Share of a new batch in BatchNorm's running statistics (Keras' momentum 0.99 is 0.01)."""
+    """Weight of a new batch in BatchNorm's running statistics (Keras' momentum 0.99 is 0.01)."""
     bn_eps: float = 1e-3
     """BatchNorm's epsilon."""
     stem_width: int = 32
-    """Channels of the first 1x1 convolution (not unet2d)."""
+    """Channels of the first 1x1 convolution (unused by unet2d)."""
     stem_skip: bool = False
-    """Concatenate the stem's output before the head (not vae and unet2d)."""
+    """Concatenate the stem's output before the head (unused by vae and unet2d)."""
     embedding_dim: int = 32
-    """Channels of a class's embedding and (not vae) of the noise variance's; not unet2d."""
+    """Channels of the embeddings of class and noise variance (vae: class only; unet2d: unused)."""
     embedding_max_frequency: float = 1000.0
-    """Highest of the embedding's log-spaced frequencies."""
+    """Highest of the log-spaced frequencies in the embedding of the noise variance."""
     max_signal_rate: float = 0.95
     """Signal rate at diffusion time 0 (families ddim and unet2d)."""
     min_signal_rate: float = 0.02
     """Signal rate at diffusion time 1 (families ddim and unet2d)."""
     normalization: Literal["train_channel", "first_pool", "half"] = "train_channel"
-    """Channel mean and deviation of the pool, or of D_1 (kept), or map [0, 1] to [-1, 1]."""
+    """Normalise by channel statistics of the pool or the first pool, or map [0, 1] to [-1, 1]."""
     conditional: bool = field(default=False, metadata={"key_default": False})
-    """Train on the images' classes, so that images of a class can be asked for."""
+    """Condition the model on the images' classes, so that it can draw images of a given class."""
     label_dropout: float = field(default=0.1, metadata={"key_default": 0.1})
-    """Share of training labels replaced by "no class", which guidance needs."""
+    """Fraction of training labels replaced by "no class"; guidance needs more than 0."""
     latent_dim: int = field(default=16, metadata={"key_default": 16})
-    """Latent numbers of an image (family vae)."""
+    """Dimension of the latent space (family vae)."""
     likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
-    """Scale of a normalised pixel's likelihood (family vae); none learns one for all pixels."""
+    """Scale of a normalised pixel's likelihood (family vae); none learns one scale for all."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
@@ -130,9 +129,9 @@ class ModelConfig:
 
 
 def stored_model(config: ModelConfig) -> dict[str, Any]:
-    """The settings as a checkpoint keeps them: without those at their frozen `key_default`.
+    """The settings as a checkpoint stores them: without those at their `key_default`.
 
-    A checkpoint then has the bytes it had before a setting existed, where that is not used.
+    A checkpoint that does not use a new setting thus has the same bytes as before it existed.
     """
     values = asdict(config)
     for f in fields(config):
@@ -142,7 +141,7 @@ def stored_model(config: ModelConfig) -> dict[str, Any]:
 
 
 def restored_model(stored: dict[str, Any]) -> ModelConfig:
-    """The settings that `stored_model` keeps; what is left out has its `key_default`."""
+    """The inverse of `stored_model`: a setting that was left out has its `key_default`."""
     known = fields(ModelConfig)
     values: dict[str, Any] = {
         f.name: f.metadata["key_default"] for f in known if "key_default" in f.metadata
@@ -154,38 +153,38 @@ def restored_model(stored: dict[str, Any]) -> ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How a model is trained: its length, loss, optimiser and average."""
+    """How a model is trained: length, loss, optimiser and average of the weights."""
 
     epochs: int | None = 40
-    """Passes over the repeated pool; set one of epochs, steps and images."""
+    """Passes over the repeated pool; set exactly one of epochs, steps and images."""
     steps: int | None = None
-    """Optimiser steps, whatever the pool's size."""
+    """Optimiser steps, independent of the pool's size."""
     images: int | None = None
-    """Training images seen, whatever the pool's size."""
+    """Training images seen, independent of the pool's size."""
     repetitions: int = 1
-    """How often an epoch repeats the pool."""
+    """How many times an epoch repeats the pool."""
     scaling: Literal["epochs", "steps", "images"] = "epochs"
     """What stays fixed as the pool grows: epochs (the paper), or V_1's steps or images seen."""
     start: Literal["scratch", "continue"] = field(
         default="scratch", metadata={"key_default": "scratch"}
     )
-    """Train every model from scratch (the paper), or go on from the one before."""
+    """Train every model from scratch (the paper), or continue from the previous model."""
     batch_size: int = 64
-    """Images per step (BatchNorm couples them: another size is another model)."""
+    """Images per step; BatchNorm couples them, so another size gives another model."""
     drop_last: bool = True
-    """Drop an epoch's last, smaller batch."""
+    """Drop the last batch of an epoch if it is smaller than the others."""
     shuffle_window: int | None = None
-    """Shuffle in a sliding window of so many images (tf.data); none shuffles the whole epoch."""
+    """Shuffle in a sliding window of this many images (tf.data); none shuffles the whole epoch."""
     hflip: bool = False
-    """Mirror images at random."""
+    """Flip images horizontally at random."""
     loss: Literal["mae", "mse"] = "mae"
-    """Loss on what the network predicts; for vae the likelihood: Laplace (mae), Gaussian (mse)."""
+    """Loss of the network's prediction; for vae, a Laplace (mae) or Gaussian (mse) likelihood."""
     loss_reduction: Literal["mean", "spatial_sum"] = "mean"
     """Mean over all elements, or Keras' sum over images and pixels of the channel mean."""
     lr: float = 1e-3
     """AdamW's learning rate."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """Keep the learning rate, or let it fall to zero over the training by a half cosine."""
+    """Keep the learning rate constant, or decrease it to zero along a half cosine."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
     decay_mode: Literal["lr_scaled", "unscaled"] = "lr_scaled"
@@ -195,21 +194,21 @@ class TrainConfig:
     adam_beta2: float = 0.999
     """AdamW's decay of the second moment."""
     adam_eps: float = 1e-8
-    """AdamW's epsilon; beside loss_reduction=spatial_sum it acts on the summed gradient."""
+    """AdamW's epsilon; with loss_reduction=spatial_sum it acts on the summed gradient."""
     adam_eps_form: Literal["torch", "hat"] = field(
         default="torch", metadata={"key_default": "torch"}
     )
     """Add epsilon to the bias-corrected root (torch), or to the uncorrected one (Keras)."""
     ema_decay: float = 0.999
-    """Decay per step of the averaged weights, which are the ones that sample."""
+    """Decay per step of the averaged weights; images are drawn with these weights."""
     ema_init: Literal["warmup", "copy", "independent"] = "warmup"
-    """Average from a copy with rising decay, from a copy, or from a second random init (Keras)."""
+    """Start the average as a copy with rising decay, a copy, or a second random init (Keras)."""
     ema_average_buffers: bool = True
-    """Average BatchNorm's running statistics too (Keras), or take the last ones."""
+    """Average BatchNorm's running statistics too (Keras), or use the latest ones."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the network; auto is bf16 on a GPU that has it, else fp32."""
+    """Precision of the network; auto is bf16 on a GPU that supports it, and fp32 otherwise."""
     compile: bool = False
-    """Compile the network with torch.compile (another kernel order: part of the key)."""
+    """Compile the network with torch.compile; this changes rounding, so it is part of the key."""
     select: Literal["last", "best_kid"] = "last"
     """Keep the last weights, or those of the epoch with the best KID on the validation split."""
 
@@ -232,10 +231,10 @@ class TrainConfig:
 def _too_many_lengths(given: dict[str, int]) -> str:
     if not given:
         return "train must have one of epochs, steps and images, got none of them"
-    found = " and ".join(f"train.{name}={value}" for name, value in given.items())
+    listed = " and ".join(f"train.{name}={value}" for name, value in given.items())
     first = next(iter(given))
     return (
-        f"train must have only one of epochs, steps and images, got {found}; for example, add "
+        f"train must have only one of epochs, steps and images, got {listed}; for example, add "
         f"--train.{first} None"
     )
 
@@ -245,15 +244,15 @@ class SampleConfig:
     """The sampler of the images that enter the pool."""
 
     steps: int = 20
-    """Sampler steps: network calls per image (edm: 2 steps - 1; vae and gaussian: no effect)."""
+    """Sampler steps = network calls per image (edm: 2 steps - 1; unused by vae and gaussian)."""
     clip: bool = False
-    """Clip the image estimate to the valid pixel range at every step (not vae and gaussian)."""
+    """Clip image estimates to the valid pixel range at each step (unused by vae and gaussian)."""
     stochasticity: float = field(default=0.0, metadata={"key_default": 0.0})
-    """Fresh noise of a step: 0 is deterministic (the Keras example), 1 ancestral (DDIM's eta)."""
+    """DDIM's eta, the fresh noise per step: 0 is deterministic (the Keras example), 1 ancestral."""
     multistep: int = field(default=1, metadata={"key_default": 1})
-    """Past predictions a step extrapolates from: 1, or 2 (Adams-Bashforth)."""
+    """Number of predictions that a step uses: 1, or 2 to extrapolate (Adams-Bashforth)."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
-    """Weight of a conditional model's class: 1 as trained, 0 none; another doubles the calls."""
+    """Guidance weight: 1 is the conditional model, 0 the unconditional; others double the calls."""
 
     def __post_init__(self) -> None:
         check_at_least("sample.steps", self.steps, 1)
@@ -266,30 +265,30 @@ class SampleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsConfig:
-    """What is measured of each generation against the reference."""
+    """How each generation is compared with the reference."""
 
     names: tuple[str, ...] = ("kid", "fid")
     """Metrics: kid, fid, recall and others (docs/metrics.md lists them); empty for none."""
     extractor: str = "efficientnet-lite0"
     """Feature extractor: efficientnet-lite0, inception, dinov2, clip, pixels or random-conv."""
     weights: str | None = field(default=None, metadata={"in_key": False})
-    """File or folder of the extractor's weights; none takes packaged, cached or downloaded ones."""
+    """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""
     resolution: int = 64
     """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
-    """Arithmetic of the extractor; bf16 is part of the metric's name."""
+    """Precision of the extractor; bf16 becomes part of the metric's name."""
     nearest_k: int = field(default=5, metadata={"key_default": 5})
-    """Neighbours of precision, recall, density and coverage."""
+    """Number of nearest neighbours in precision, recall, density and coverage."""
     bootstrap: int = field(default=0, metadata={"key_default": 0})
-    """Resamples of the images for standard errors (<metric>_se) within a run; 0 for none."""
+    """Bootstrap resamples of the images for standard errors (<metric>_se) in a run; 0 for none."""
     num_images: int | None = None
-    """Generated images measured; none takes as many as the reference has."""
+    """Number of generated images to measure; none means as many as the reference has."""
     sample_steps: int | None = None
-    """Sampler steps of the measured images; none measures the images that enter the pool."""
+    """Sampler steps for the measured images; none measures the images that enter the pool."""
     kid_subset_size: int | None = None
-    """Images per KID subset (Keras: 64); none is one estimate on all images."""
+    """Images per KID subset (Keras: 64); none means one estimate from all images."""
     kid_num_subsets: int = 100
-    """Subsets averaged (and their deviation reported) when kid_subset_size is set."""
+    """Number of KID subsets if kid_subset_size is set; their mean and deviation are reported."""
 
     def __post_init__(self) -> None:
         check_at_least("metrics.resolution", self.resolution, 32)
@@ -308,29 +307,29 @@ class FilterConfig:
     name: str = field(default="none", metadata={"key_default": "none"})
     """Filter of new images: none, random, typicality, reward or others (see docs/guide.md)."""
     candidates: float = field(default=1.0, metadata={"key_default": 1.0})
-    """Images generated for each one kept; filter none generates no more than it keeps."""
+    """Images generated per image kept; filter none generates only what it keeps."""
     extractor: str = field(
         default="efficientnet-lite0", metadata={"key_default": "efficientnet-lite0"}
     )
-    """Extractor of the features that a filter sees, as metrics.extractor."""
+    """Feature extractor of the filter; the choices are those of metrics.extractor."""
     weights: str | None = field(default=None, metadata={"key_default": None, "in_key": False})
-    """File or folder of the extractor's weights; none takes packaged, cached or downloaded ones."""
+    """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""
     resolution: int = field(default=64, metadata={"key_default": 64})
     """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
-    """Arithmetic of the extractor."""
+    """Precision of the extractor."""
     nearest_k: int = field(default=5, metadata={"key_default": 5})
-    """Typicality: which nearest real image the distance is taken to."""
+    """Typicality: k, for the distance to the k-th nearest real image."""
     threshold: float | None = field(default=None, metadata={"key_default": None})
-    """Distance: threshold-decay's first one, or near-duplicates' in typical ones of real images."""
+    """Threshold-decay: first distance; near-duplicates: distance per typical distance of data."""
     decay: float = field(default=0.95, metadata={"key_default": 0.95})
-    """Threshold-decay: factor of the distance from one pass to the next."""
+    """Threshold-decay: factor by which the distance shrinks from one pass to the next."""
     choices: int = field(default=4, metadata={"key_default": 4})
-    """Reward: images of which one is chosen."""
+    """Reward: number of images from which one is chosen."""
     temperature: float = field(default=0.2, metadata={"key_default": 0.2})
-    """Reward: of the choice, whose odds are exp(reward / temperature); near 0 the best one wins."""
+    """Reward: choose with odds exp(reward / temperature); near 0, the best image wins."""
     reward_class: str | None = field(default=None, metadata={"key_default": None})
-    """Reward: class whose probability it is; none takes that of the asked or likeliest class."""
+    """Reward: class whose probability is the reward; none: the requested or likeliest class."""
 
     def __post_init__(self) -> None:
         check_finite("filter.candidates", self.candidates, 1)

@@ -1,6 +1,6 @@
-"""Errors that a user can mend: a command prints one as a single line and exits with code 2.
+"""Errors that a user can fix: a command prints one as a single line and exits with code 2.
 
-Every other exception is a fault of this program, and a command shows its traceback.
+Every other exception is a bug of this program, and a command shows its traceback.
 """
 
 from collections.abc import Collection, Generator
@@ -15,14 +15,14 @@ class OneLineError(Exception):
 
 
 class UsageError(OneLineError, ValueError):
-    """A setting, an argument or a file that breaks a rule.
+    """A setting, an argument or a file breaks a rule.
 
     It is a ValueError because tyro shows only those as messages.
     """
 
 
 class MissingFileError(UsageError, FileNotFoundError):
-    """A file or folder that the user named and that does not exist."""
+    """A file or folder that the user named does not exist."""
 
     def __str__(self) -> str:
         """The message, without the errno that an OSError would put before it."""
@@ -31,7 +31,7 @@ class MissingFileError(UsageError, FileNotFoundError):
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Say in one line why a file that the user named cannot be read."""
+    """Turn an error of reading a file that the user named into a one-line error."""
     try:
         yield
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def reading(path: Path) -> Generator[None]:
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Say in one line why a file or folder that the user named cannot be written."""
+    """Turn an error of writing a file or folder that the user named into a one-line error."""
     try:
         yield
     except OSError as error:
@@ -52,7 +52,7 @@ def writing(path: Path) -> Generator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """SIGTERM was received; it ends a command as Ctrl-C does."""
 
 
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:

@@ -1,8 +1,8 @@
 """Model families: pairs of functions that fit a model to images and draw images from it.
 
-A family is one module, one record in model/family_facts.py (what a plan may know of it without
-torch) and one line in FAMILIES. A family of networks is an Objective of model/networks/, which
-shares the training and sampling loops.
+A family consists of one module, one record in model/family_facts.py (the facts that planning needs,
+without torch) and one line in FAMILIES. A family of networks is an Objective in model/networks/;
+all of them share the training and sampling loops.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class FitFunction(Protocol):
     """Fit a model to a pool's images."""
 
     def __call__(self, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
-        """(N, C, H, W) uint8 or float32 images and (N,) int64 labels to a fitted model."""
+        """Fit a model to (N, C, H, W) uint8 or float32 images and (N,) int64 labels."""
         ...
 
 
@@ -46,9 +46,10 @@ class SampleFunction(Protocol):
         labels: np.ndarray | None = None,
         device: str = "cpu",
     ) -> np.ndarray:
-        """(N, C, H, W) float32 noise to (N, C, H, W) images of the training images' type.
+        """Map (N, C, H, W) float32 noise to (N, C, H, W) images of the training images' dtype.
 
-        A conditional checkpoint needs the (N,) int64 classes of the images; others take none.
+        A conditional checkpoint needs the (N,) int64 classes of the images; for any other, `labels`
+        must be None.
         """
         ...
 
@@ -68,7 +69,7 @@ def family_of(name: str) -> Family:
 
 
 def network_family(objective: Objective) -> Family:
-    """The family that trains and samples a network by the shared loops."""
+    """The family that trains and samples a network with the shared loops."""
     return Family(fit=partial(fit_network, objective), sample=partial(sample_network, objective))
 
 

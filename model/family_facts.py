@@ -1,7 +1,7 @@
-"""What a plan may know of each family, without torch: one record per family.
+"""The facts about each family that planning needs, without torch: one record per family.
 
-Also the rules that follow from it: which settings of data, family, training and sampler go
-together. A single setting's own rule is in model/config.py.
+Also the rules that follow from them: which settings of data, family, training and sampler can be
+combined. Rules for a single setting are in model/config.py.
 """
 
 from collections.abc import Callable
@@ -15,37 +15,37 @@ from model.networks.size import ModelSize, Shape, gaussian_size, unet2d_size, un
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyFacts:
-    """What a plan may know of a family; the defaults are those of a network such as flow's."""
+    """Facts about a family; the defaults fit a network such as flow's."""
 
     size: Callable[[ModelConfig, Shape, int, int], ModelSize]
-    """From settings, (C, H, W), the pool's number of images and the number of classes (0 for an
-    unconditional model)."""
+    """Function of the settings, (C, H, W), the number of images in the pool and the number of
+    classes (0 for an unconditional model)."""
     iterative: bool = True
-    """Whether it is a network trained in steps, which halves the image len(model.widths) - 1 times.
-    If not, it sees each image once and train.* has no effect."""
+    """Whether the model is a network that is trained in steps and that halves an image's side
+    len(model.widths) - 1 times. Otherwise it sees each image once and train.* has no effect."""
     conditional: bool = True
-    """Whether it can learn the classes of images."""
+    """Whether the model can be conditioned on classes."""
     guided: bool = True
-    """Whether classifier-free guidance applies to it."""
+    """Whether the family supports classifier-free guidance."""
     ddim_sampler: bool = False
-    """Whether sample.stochasticity and sample.multistep apply to it."""
+    """Whether the family supports sample.stochasticity and sample.multistep."""
     has_latent: bool = False
-    """Whether an image is made from model.latent_dim numbers."""
+    """Whether an image is decoded from model.latent_dim latent numbers."""
     package: str = ""
-    """The optional package that it needs; the extra that installs it has the same name."""
+    """Optional package that the family needs; the extra that installs it has the same name."""
     numerics: int = 1
-    """Version of its numbers. Raise it whenever the same settings would train or sample other
-    numbers for this family alone."""
+    """Version of the family's results. Increase it whenever a change makes the same settings train
+    or sample other numbers for this family only."""
 
 
 def facts_of(name: str) -> FamilyFacts:
-    """The facts of the family called `name`; raises UsageError with a suggestion."""
+    """The facts about the family called `name`; raises UsageError with a suggestion."""
     check_choice("model.family", name, FAMILY_FACTS)
     return FAMILY_FACTS[name]
 
 
 def families_with(fact: str) -> list[str]:
-    """Names of the families of which a fact is true."""
+    """Names of the families for which a fact is true."""
     return [name for name, facts in FAMILY_FACTS.items() if getattr(facts, fact)]
 
 
@@ -57,8 +57,8 @@ def model_size(
     Args:
         config: Family and network.
         shape: (C, H, W).
-        num_images: Of the pool.
-        num_classes: Of the data; has no effect on an unconditional model.
+        num_images: Number of images in the pool.
+        num_classes: Number of classes in the data; has no effect on an unconditional model.
 
     Raises:
         UsageError: The model is conditional and there are no classes.
@@ -77,35 +77,35 @@ def check_package(family: str) -> None:
     package = facts_of(family).package
     if package and find_spec(package) is None:
         raise UsageError(
-            f"model.family must not be {family} without the package {package}, got {family!r}; "
-            f'pip install "collapse-sweep[{package}]" installs it'
+            f"model.family must not be {family} if the package {package} is missing, "
+            f'got {family!r}; install it with pip install "collapse-sweep[{package}]"'
         )
 
 
 def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
-    """Raise UsageError if settings of data, model and training do not fit each other."""
+    """Raise UsageError if settings of data, model and training cannot be combined."""
     facts = facts_of(model.family)
     check_conditional(model)
     halvings = len(model.widths) - 1
     if facts.iterative and data.image_size % 2**halvings:
         raise UsageError(
-            f"data.image_size must be divisible by {2**halvings}, as model.widths halves it "
+            f"data.image_size must be divisible by {2**halvings}, because model.widths halves it "
             f"{halvings} times, got {data.image_size}"
         )
     if facts.has_latent and model.latent_dim > data.image_size**2:
         raise UsageError(
-            f"model.latent_dim must be at most the {data.image_size**2} pixels of an image, whose "
-            f"noise it is taken from, got {model.latent_dim}"
+            f"model.latent_dim must be at most the {data.image_size**2} pixels of an image, from "
+            f"whose noise latents are taken, got {model.latent_dim}"
         )
     if train.select == "best_kid" and data.validation_fraction == 0:
         raise UsageError(
-            "data.validation_fraction must be above 0 with train.select=best_kid, so that the "
-            f"reference selects nothing, got {data.validation_fraction}"
+            "data.validation_fraction must be above 0 with train.select=best_kid, which compares "
+            f"epochs on validation images, got {data.validation_fraction}"
         )
 
 
 def check_conditional(model: ModelConfig) -> None:
-    """Raise UsageError if the model is conditional and its family cannot be."""
+    """Raise UsageError if the model is conditional but its family cannot be."""
     if model.conditional and not facts_of(model.family).conditional:
         raise UsageError(
             f"model.family must be one of {', '.join(families_with('conditional'))} with "
@@ -119,23 +119,23 @@ def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
         value = getattr(sample, name)
         if value != default and not facts_of(model.family).ddim_sampler:
             raise UsageError(
-                f"sample.{name} must be {default} with model.family={model.family}; "
-                f"it is for {' and '.join(families_with('ddim_sampler'))}, got {value}"
+                f"sample.{name} must be {default} with model.family={model.family}, got {value}; "
+                f"only {' and '.join(families_with('ddim_sampler'))} support it"
             )
     check_guidance(model, sample)
 
 
 def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
-    """Raise UsageError if the sampler is guided and the model does not allow it."""
+    """Raise UsageError if the sampler is guided but the model does not support guidance."""
     if sample.guidance == 1:
         return
     if not facts_of(model.family).guided:
         rule = f"be 1 with model.family={model.family}"
-        way_out = f"guidance is for {', '.join(families_with('guided'))}"
+        way_out = f"families with guidance: {', '.join(families_with('guided'))}"
     elif not model.conditional:
         rule, way_out = "be 1 with an unconditional model", "set model.conditional to True"
     elif model.label_dropout == 0:
-        rule = "be 1 with model.label_dropout=0, which trains no unconditional half"
+        rule = "be 1 with model.label_dropout=0, which trains no unconditional model"
         way_out = "train with model.label_dropout above 0"
     else:
         return

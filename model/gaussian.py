@@ -1,6 +1,6 @@
-"""The null model: mean and covariance of the images, or of each class if it is conditional.
+"""The null model: a Gaussian with the mean and covariance of the images, or of each class.
 
-It makes no error but that of estimation, so that its lineages have closed forms.
+Estimation is its only source of error, so its lineages have closed forms.
 """
 
 from time import perf_counter
@@ -19,9 +19,9 @@ from model.networks.conditioning import sampling_labels
 def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
     """Fit mean and covariance (maximum likelihood, divisor N) of the flattened images.
 
-    The covariance is kept as a factor A of min(N, D) rows, covariance = A^T A, from the singular
-    values of the centred images: the null model of estimation noise, whose lineages have closed
-    forms. A conditional model has both for each class that has images.
+    The covariance is stored as a factor A with min(N, D) rows, covariance = A^T A, computed from
+    the singular values of the centred images. A conditional model has a mean and a factor for each
+    class that has images.
 
     Raises:
         UsageError: The model is conditional and the labels or job.num_classes do not fit.
@@ -37,8 +37,8 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
         tensors["ema.mean"], tensors["ema.factor"] = mean_and_factor(flat)
     else:
         for label in np.unique(learned).tolist():
-            found = mean_and_factor(flat[torch.from_numpy(learned == label)])
-            tensors[f"ema.mean.{label}"], tensors[f"ema.factor.{label}"] = found
+            fitted = mean_and_factor(flat[torch.from_numpy(learned == label)])
+            tensors[f"ema.mean.{label}"], tensors[f"ema.factor.{label}"] = fitted
     settings = checkpoint_settings(
         job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp64"
     )
@@ -61,17 +61,17 @@ def sample_gaussian(
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Images mean + A^T z, z the first rows(A) numbers of an image's noise; on the CPU.
+    """Draw mean + A^T z on the CPU, with z the first len(A) numbers of an image's noise.
 
     Raises:
         UsageError: Labels or guidance do not fit the checkpoint.
-        Diverged: An image is not finite, or a class had no images.
+        Diverged: An image is not finite, or the pool had no image of a class.
     """
-    asked = sampling_labels(checkpoint, labels, len(noise), config)
-    names = [""] * len(noise) if asked is None else [f".{label}" for label in asked]
-    check_classes(checkpoint, asked)
+    classes = sampling_labels(checkpoint, labels, len(noise), config)
+    names = [""] * len(noise) if classes is None else [f".{label}" for label in classes]
+    check_classes(checkpoint, classes)
     rows = torch.from_numpy(noise).double().flatten(1)
-    # One row at a time, as the sums of a matrix product may depend on how many rows it has.
+    # One row at a time, because the sums of a matrix product may depend on its number of rows.
     images = torch.stack(
         [draw_row(checkpoint, z, name) for z, name in zip(rows, names, strict=True)]
     )
@@ -83,13 +83,13 @@ def sample_gaussian(
 
 
 def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
-    """The (D,) float64 image of (D,) noise under the mean and factor whose names end in `name`."""
+    """The (D,) float64 image of (D,) noise, by the mean and factor whose names end in `name`."""
     factor = checkpoint.tensors[f"ema.factor{name}"]
     return checkpoint.tensors[f"ema.mean{name}"] + z[: len(factor)] @ factor
 
 
 def empty_classes(checkpoint: Checkpoint) -> list[int]:
-    """Classes that had no images; none for an unconditional model and for other families."""
+    """Classes that had no images; empty for an unconditional model and for other families."""
     if checkpoint.family != "gaussian":
         return []
     num_classes = checkpoint.settings.get("num_classes", 0)
@@ -99,7 +99,7 @@ def empty_classes(checkpoint: Checkpoint) -> list[int]:
 def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
     """Raise Diverged, naming the class, if a class to be drawn had no images.
 
-    In a lineage a pool can lose a class: a result, like a loss that is not finite.
+    The pool of a lineage can lose a class. Like a loss that is not finite, this is a result.
     """
     empty = empty_classes(checkpoint)
     for label in [] if asked is None else np.unique(asked).tolist():

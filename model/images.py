@@ -1,7 +1,7 @@
-"""Conversions of images: 8-bit and unit floats, statistics, crops and sizes, PNG sheets.
+"""Conversions of images: 8-bit and unit floats, statistics, cropping, resizing, PNG sheets.
 
-The one place where pixels change their scale. Only the functions that need torch or Pillow import
-them.
+Only this module changes the scale of pixels. torch and Pillow are imported inside the functions
+that need them.
 """
 
 import io
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STD_FLOOR = 1e-3
-"""Smallest channel deviation, in unit scale: a constant channel is floored, not divided by zero."""
+"""Smallest channel deviation, in unit scale, so that a constant channel causes no division by 0."""
 
 _CHUNK = 512
-"""Images whose float64 copy exists at once; fixed, as it is part of the order of summation."""
+"""Images converted to float64 at once; fixed, because it determines the order of summation."""
 
 
 def to_unit(images: "Tensor") -> "Tensor":
@@ -37,7 +37,7 @@ def to_unit(images: "Tensor") -> "Tensor":
 
 
 def from_unit(images: "Tensor", dtype: str, *, bounded: bool) -> "Tensor":
-    """Map float images of unit scale to the dtype in which a pool keeps them.
+    """Map float images of unit scale to the dtype in which a pool stores them.
 
     Args:
         images: float32 of any shape, without nan.
@@ -57,7 +57,7 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation of each channel, in unit scale.
 
     Args:
-        images: (N, C, H, W) uint8 (divided by 255) or float32 (as it is), N at least 1.
+        images: (N, C, H, W) uint8 (divided by 255) or float32 (unchanged), N at least 1.
 
     Returns:
         Mean and deviation, both (C,) float64; deviations below STD_FLOOR are raised to it.
@@ -73,7 +73,7 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop_square(image: np.ndarray) -> np.ndarray:
-    """The centred square of an (H, W, C) image, its side the shorter of H and W."""
+    """The largest centred square of an (H, W, C) image."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -81,12 +81,12 @@ def crop_square(image: np.ndarray) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, size: int, *, mode: Resize, dtype: str) -> np.ndarray:
-    """Resize one 8-bit image to a square; an image of that size already keeps its pixels.
+    """Resize one 8-bit image to a square; an image that already has that size keeps its pixels.
 
     Args:
         image: (H, W, C) uint8, C 1 or 3.
         size: Side of the result in pixels.
-        mode: A DataConfig.resize; the float ones are clipped to [0, 1] (bicubic overshoots).
+        mode: A DataConfig.resize; float modes are clipped to [0, 1] because bicubic overshoots.
         dtype: "uint8" (rounded half to even) or "float32" in [0, 1] (never rounded to 8 bits,
             except by pil_bilinear_u8).
 
@@ -119,10 +119,10 @@ def _resize_floats(image: np.ndarray, size: int, mode: Resize, dtype: str) -> np
 
 
 def to_bytes(images: np.ndarray, *, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """Images as 8-bit ones to look at.
+    """Convert images to 8 bits for display.
 
     Args:
-        images: (N, C, H, W) uint8 (returned as they are) or float32; nan becomes the lower limit.
+        images: (N, C, H, W) uint8 (returned unchanged) or float32; nan becomes the lower limit.
         limits: Values shown as 0 and 255: (0, 1) for bounded floats.
 
     Returns:
@@ -141,7 +141,7 @@ def to_bytes(images: np.ndarray, *, limits: tuple[float, float] = (0.0, 1.0)) ->
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """Lay images out row by row, without gaps; cells left over in the last row are black.
+    """Arrange images row by row without gaps; unused cells in the last row are black.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -159,7 +159,7 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """An (H, W, C) uint8 image, C 1 or 3, as the bytes of a PNG file."""
+    """Encode an (H, W, C) uint8 image, C 1 or 3, as the bytes of a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -168,5 +168,5 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def _drop_grey_axis(image: np.ndarray) -> np.ndarray:
-    """(H, W) of a grey (H, W, 1) image, as Pillow wants it; colour images as they are."""
+    """Reshape a grey (H, W, 1) image to (H, W), as Pillow expects; keep colour images."""
     return np.ascontiguousarray(image[:, :, 0] if image.shape[2] == 1 else image)

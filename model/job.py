@@ -1,4 +1,4 @@
-"""What a training is given and what it returns, for every family."""
+"""The inputs and results of a training, for every family."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from model.randomness import Seed
 
 
 class Diverged(Exception):
-    """Training or sampling left the finite numbers; a result, not a failure."""
+    """Training or sampling broke down, as by a loss that is not finite; a result, not a failure."""
 
 
 class Scratch(Protocol):
-    """Keeps the state of a running training; the last state saved is the one loaded."""
+    """Storage for the state of a running training; `load` returns the last state saved."""
 
     def load(self) -> bytes | None:
         """The newest saved state, or None."""
 
     def save(self, data: bytes) -> None:
-        """Keep a state."""
+        """Save a state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a training is; `images_per_second` leaves out earlier attempts."""
+    """Progress of a training; `images_per_second` does not count earlier attempts."""
 
     step: int
     num_steps: int
@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJob:
-    """What a family needs beside the images to fit a model."""
+    """What a family needs, besides the images, to fit a model."""
 
     model: ModelConfig
     train: TrainConfig
@@ -47,40 +47,40 @@ class TrainingJob:
     seed: Seed
     """(lineage seed, generation, member)."""
     num_classes: int = 0
-    """Classes of the labels; has no effect on an unconditional model."""
+    """Number of classes; has no effect on an unconditional model."""
     class_names: tuple[str, ...] = ()
-    """Their names, or none; a conditional model's checkpoint keeps them."""
+    """Names of the classes, or empty; the checkpoint of a conditional model stores them."""
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
     device: str = "cpu"
     initial: Checkpoint | None = None
-    """Model of the same settings whose training goes on; None trains from scratch."""
+    """Model with the same settings to continue training from; None trains from scratch."""
     first_images: np.ndarray | None = None
-    """Images of the lineage's first pool, for model.normalization=first_pool; None if the pool is
-    the first itself."""
+    """Images of the lineage's first pool, for model.normalization=first_pool; None if this pool
+    is the first."""
     images_on: ImagesOn = "auto"
-    """Where the images lie; changes no number."""
+    """Where the images are kept; does not change results."""
     score: Callable[[Checkpoint], float] | None = None
     """For train.select=best_kid: a checkpoint's KID on the validation images."""
     scratch: Scratch | None = None
     checkpoint_seconds: float = 60.0
-    """Time between saved states."""
+    """Seconds between saved states."""
     progress: Callable[[Progress], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
-    """A trained model and how it came about."""
+    """A trained model and the record of its training."""
 
     checkpoint: Checkpoint
     curves: dict[str, np.ndarray] = field(default_factory=dict)
-    """`step` and the objective's curves, the loss first: one value per step, float32."""
+    """`step` and the objective's curves (float32), the loss first; one value per step."""
     seconds: float = 0.0
     images_seen: int = 0
 
     @property
     def final_loss(self) -> float | None:
-        """Mean loss over the last tenth of the steps; None without steps."""
+        """Mean loss over the last tenth of the steps; None if there are no steps."""
         losses = next((curve for name, curve in self.curves.items() if name != "step"), ())
         return float(losses[-max(1, len(losses) // 10) :].mean()) if len(losses) else None
 
@@ -88,13 +88,13 @@ class Fit:
 def checkpoint_settings(
     job: TrainingJob, *, shape: tuple[int, ...], dtype: str, precision: str
 ) -> dict[str, Any]:
-    """What a family's sampler must know of a trained model, as its checkpoint keeps it.
+    """The settings that a checkpoint stores for its family's sampler.
 
     Args:
-        job: Of the training.
+        job: The job that trained the model.
         shape: (C, H, W) of the images.
-        dtype: Their type, uint8 or float32.
-        precision: Arithmetic of the fit.
+        dtype: dtype of the images, uint8 or float32.
+        precision: Precision of the fit: fp32, bf16 or fp64.
     """
     settings = {
         "family": job.model.family,
@@ -112,10 +112,11 @@ def checkpoint_settings(
 def training_labels(
     labels: np.ndarray | None, num_images: int, job: TrainingJob
 ) -> np.ndarray | None:
-    """The labels that a job's model learns: (N,) int64, or None for an unconditional one.
+    """The labels that a job's model learns: (N,) int64, or None for an unconditional model.
 
     Raises:
-        UsageError: The model is conditional and its family, the labels or the classes do not fit.
+        UsageError: The model is conditional, but its family cannot be, or the labels or the classes
+            are invalid.
     """
     if not job.model.conditional:
         return None
@@ -132,7 +133,7 @@ def training_labels(
 
 
 def checked_labels(labels: np.ndarray | None, num_images: int, num_classes: int) -> np.ndarray:
-    """Labels as they are; raises UsageError unless they are (N,) int64 in [0, num_classes)."""
+    """Return the labels unchanged; raises UsageError unless (N,) int64 in [0, num_classes)."""
     if labels is None:
         raise UsageError(f"labels must be ({num_images},) int64 for a conditional model, got None")
     if labels.shape != (num_images,) or labels.dtype != np.int64:

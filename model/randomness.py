@@ -1,8 +1,8 @@
-"""Random numbers as functions of fixed integers: nothing here reads or sets global generator state.
+"""Random numbers as functions of fixed integers; global generator state is neither read nor set.
 
-A seed is a tuple of integers (lineage seed, generation, member); a purpose keeps its uses apart.
-The noise of image i is drawn by a counter-based generator whose counter holds i, so that it does
-not depend on how many images are asked for, nor on their order.
+A seed is a tuple of integers (lineage seed, generation, member); a purpose separates the uses of
+one seed. The noise of image i comes from a counter-based generator whose counter contains i, so it
+does not depend on how many images are drawn or in which order.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ Seed = tuple[int, ...]
 
 
 class Purpose(IntEnum):
-    """What random numbers are for; the values are part of every result and never change."""
+    """What random numbers are used for; the values never change, because results depend on them."""
 
     INIT = 1
     EMA_INIT = 2
@@ -27,7 +27,7 @@ class Purpose(IntEnum):
 
 
 def sequence(seed: Seed, purpose: Purpose, *extra: int) -> np.random.SeedSequence:
-    """SeedSequence of (seed, purpose, extra), lengths mixed in so that tuples cannot collide."""
+    """SeedSequence of (seed, purpose, extra), with lengths included to rule out collisions."""
     return np.random.SeedSequence((len(seed), *seed, int(purpose), len(extra), *extra))
 
 
@@ -53,9 +53,9 @@ def image_noise(
     """Standard normal noise of the stream's images `indices`.
 
     Args:
-        seed: (lineage seed, generation, member); for previews without the generation.
+        seed: (lineage seed, generation, member); previews leave out the generation.
         purpose: SAMPLE, PREVIEW or VALIDATION.
-        indices: Image numbers i in their stream.
+        indices: Numbers of the images in their stream.
         shape: Shape of one image's noise, (C, H, W).
         label: Class of the stream, or None.
 

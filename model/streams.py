@@ -1,6 +1,6 @@
-"""Streams of images: image i of a stream has noise of its own, whatever else is drawn.
+"""Streams of images: the noise of image i depends only on the stream and on i.
 
-A conditional model has a stream for each class, in blocks that any network call may mix.
+A conditional model has one stream per class; a network call may mix blocks of several streams.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,23 +30,23 @@ class Stream:
     checkpoint: Checkpoint
     config: SampleConfig
     seed: Seed
-    """(lineage seed, generation, member); for previews without the generation, so that each noise
-    can be watched through all of them."""
+    """(lineage seed, generation, member). Previews leave out the generation, so that all
+    generations start from the same noise."""
     purpose: Purpose
     device: str = "cpu"
 
     def noise(self, indices: range, *, label: int | None = None) -> np.ndarray:
-        """Noise of the images `indices`, of a class or of an unconditional model."""
+        """Noise of the images `indices` of a class, or of an unconditional model."""
         shape = noise_shape(self.checkpoint, self.config)
         return image_noise(self.seed, self.purpose, indices, shape, label=label)
 
     def sample(self, noise: np.ndarray, *, labels: np.ndarray | None = None) -> np.ndarray:
-        """(N, C, H, W) images of given noise, of the training images' type."""
+        """Turn noise into (N, C, H, W) images of the training images' dtype."""
         sample = family_of(self.checkpoint.family).sample
         return sample(self.checkpoint, noise, self.config, labels=labels, device=self.device)
 
     def block(self, number: int) -> np.ndarray:
-        """The SAMPLE_BATCH images of a block of an unconditional model."""
+        """The SAMPLE_BATCH images of one block of an unconditional model."""
         images = self.sample(self.noise(block_range(number, SAMPLE_BATCH)))
         if (images == images[:1]).all():
             raise Diverged("all samples are the same image")
@@ -60,16 +60,16 @@ class Stream:
     def class_blocks(
         self, blocks: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-        """Blocks of a conditional model, eight to a network call, in the given order.
+        """Blocks of a conditional model in the given order, BLOCKS_PER_CALL per network call.
 
         Args:
-            blocks: Pairs of a class and a block of its stream.
+            blocks: Pairs of a class and the number of a block of its stream.
 
         Yields:
-            The pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
+            Each pair and its (CLASS_BLOCK, C, H, W) images, which do not depend on the other pairs.
 
         Raises:
-            UsageError: The checkpoint is unconditional, or does not know a class.
+            UsageError: The checkpoint is unconditional, or does not have one of the classes.
         """
         for start in range(0, len(blocks), BLOCKS_PER_CALL):
             pairs = blocks[start : start + BLOCKS_PER_CALL]
@@ -82,13 +82,13 @@ class Stream:
                 yield pair, drawn
 
     def labelled(self, labels: np.ndarray) -> np.ndarray:
-        """Images of given classes: the k-th one of class c is image k of that class's stream.
+        """Images of given classes: the k-th image of class c is image k of that class's stream.
 
         Args:
             labels: (N,) int64, N at least 1.
 
         Returns:
-            (N, C, H, W), of the training images' type.
+            (N, C, H, W) of the training images' dtype.
 
         Raises:
             UsageError: As class_blocks.
@@ -102,10 +102,10 @@ class Stream:
         return images
 
     def preview(self, count: int) -> np.ndarray:
-        """(count, C, H, W) first images, a conditional model's classes in turn.
+        """The (count, C, H, W) first images; a conditional model's classes in turn.
 
-        `count` is at most SAMPLE_BATCH. Images of a class that was missing in the model's pool are
-        zero.
+        `count` is at most SAMPLE_BATCH. Images of a class that was missing from the model's pool
+        are all zero.
         """
         num_classes = self.checkpoint.settings.get("num_classes", 0)
         if not num_classes:
@@ -119,7 +119,7 @@ class Stream:
 
 
 def block_range(number: int, size: int) -> range:
-    """Numbers of the images in a stream's block of `size` images."""
+    """Numbers of the images in block `number` of a stream with `size` images per block."""
     return range(number * size, (number + 1) * size)
 
 

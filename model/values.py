@@ -1,4 +1,4 @@
-"""The value of a setting: from a word of a command line, or from a JSON or TOML file."""
+"""Values of settings, read from a word of a command line or from a JSON or TOML file."""
 
 import types
 import typing
@@ -12,19 +12,19 @@ TRUTH = {"true": True, "false": False}
 
 
 def parse_word(word: str, hint: Any, field: str) -> Any:
-    """A word as a value of type `hint`: 3, 1e-3, true, none, or a list as in [16,32].
+    """Parse a word as a value of type `hint`: 3, 1e-3, true, none, or a list such as [16,32].
 
     Raises:
-        UsageError: It is no such value; the message begins with the field's name.
+        UsageError: The word is not such a value; the message begins with the field's name.
     """
     return typed(_plain(word, _required(hint)), hint, field)
 
 
 def typed(value: Any, hint: Any, field: str) -> Any:
-    """A value of a file as one of type `hint`; strings are not read as numbers.
+    """Convert a value from a file to type `hint`; strings are not parsed as numbers.
 
     Raises:
-        UsageError: It is no such value; the message begins with the field's name.
+        UsageError: The value does not fit; the message begins with the field's name.
     """
     required = _required(hint)
     if required is not hint and (value is None or str(value).lower() == "none"):
@@ -37,7 +37,7 @@ def typed(value: Any, hint: Any, field: str) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(typed(item, options[0], field) for item in items)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    with suppress(OverflowError, ValueError):  # nan and inf are no whole numbers
+    with suppress(OverflowError, ValueError):  # nan and inf are not whole numbers
         if required is float and is_number:
             return float(value)
         if required is int and is_number and value == int(value):
@@ -55,7 +55,7 @@ def _required(hint: Any) -> Any:
 
 
 def _plain(word: str, hint: Any) -> Any:
-    """A word as a number, a truth value or a list if the type is one, and as it is otherwise."""
+    """Parse a word as a number, boolean or list if `hint` is such a type; else return it as is."""
     if typing.get_origin(hint) is tuple:
         parts = word.removeprefix("[").removesuffix("]").split(",")
         return [_plain(part.strip(), typing.get_args(hint)[0]) for part in parts if part.strip()]

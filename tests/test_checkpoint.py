@@ -89,12 +89,12 @@ def test_digest_ignores_the_order_of_names():
 
 @pytest.mark.parametrize("length", [0, 4, 8, HEADER - 1, HEADER, len(DATA) - 1])
 def test_file_cut_short_is_one_error_that_names_it(length):
-    with pytest.raises(ValueError, match=r"^V_1 must be a whole checkpoint of ours, got "):
+    with pytest.raises(ValueError, match=r"^V_1 must be a complete checkpoint of ours, got "):
         Checkpoint.from_bytes(DATA[:length], source="V_1")
 
 
 def test_file_with_more_at_its_end_is_an_error():
-    with pytest.raises(ValueError, match="must be a whole checkpoint of ours"):
+    with pytest.raises(ValueError, match="must be a complete checkpoint of ours"):
         Checkpoint.from_bytes(DATA + b"\0")
 
 
@@ -109,7 +109,7 @@ def test_damaged_header_raises_nothing_but_that_error(position, change):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_error(data):
-    with pytest.raises(ValueError, match="must be a whole checkpoint of ours"):
+    with pytest.raises(ValueError, match="must be a complete checkpoint of ours"):
         Checkpoint.from_bytes(data)
 
 
@@ -120,7 +120,7 @@ def test_pickle_is_refused_and_not_run():
         def __reduce__(self):
             return exec, ("raise SystemExit",)
 
-    with pytest.raises(ValueError, match="must be a whole checkpoint of ours"):
+    with pytest.raises(ValueError, match="must be a complete checkpoint of ours"):
         Checkpoint.from_bytes(pickle.dumps(Bomb()))
 
 
@@ -128,5 +128,5 @@ def test_file_without_our_settings_is_refused():
     """Of another program."""
     from safetensors.torch import save
 
-    with pytest.raises(ValueError, match="must be a whole checkpoint of ours"):
+    with pytest.raises(ValueError, match="must be a complete checkpoint of ours"):
         Checkpoint.from_bytes(save({"weight": torch.ones(2)}))

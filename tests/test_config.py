@@ -288,7 +288,8 @@ def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings(
         ),
         (
             {"family": "gaussian", "conditional": True},
-            "sample.guidance must be 1 with model.family=gaussian, got 2.0; guidance is for ddim",
+            "sample.guidance must be 1 with model.family=gaussian, got 2.0; families with "
+            "guidance: ddim",
         ),
     ],
 )

@@ -184,7 +184,7 @@ def test_ctrl_c_says_that_the_same_command_resumes(tmp_path):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate()
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "stopped; the same command resumes"
+    assert error.splitlines()[-1] == "stopped; run the same command again to resume"
     assert "Traceback" not in error
     assert names(tmp_path) == [state_of(out).name]
 
@@ -326,7 +326,7 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
         ("train --out {new}.safetensors --threads 0", "--threads must be at least 1, got 0"),
         ("sample {new}.safetensors --out {new}", "CHECKPOINT must be an existing file"),
         ("sample {images} --out {new}", "CHECKPOINT must be an existing file"),
-        ("sample {cut} --out {new}", "cut.safetensors must be a whole checkpoint of ours"),
+        ("sample {cut} --out {new}", "cut.safetensors must be a complete checkpoint of ours"),
         (
             "sample {foreign} --out {new}",
             "foreign.safetensors must be a model trained by this package",

@@ -232,6 +232,6 @@ def test_settings_without_effect_are_warnings(tmp_path, capsys):
     flags = ["--images", images, "--reference", reference, "--train", reference]
     assert run(*flags, "--data.image-size", 16, "--metrics.names", "kid") == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: --data.* has no effect beside --reference {reference}",
-        "warning: --train has no effect on metrics.names as they are",
+        f"warning: --data.* has no effect with --reference {reference}",
+        "warning: --train has no effect on these metrics.names",
     ]

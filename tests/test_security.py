@@ -171,7 +171,7 @@ def one(out: Path, pattern: str) -> Path:
 
 def test_a_strangers_checkpoint_is_an_error(hostile) -> None:
     """It names its source."""
-    with pytest.raises(ValueError, match="stranger must be a whole checkpoint of ours"):
+    with pytest.raises(ValueError, match="stranger must be a complete checkpoint of ours"):
         Checkpoint.from_bytes(hostile, source="stranger")
 
 

@@ -148,7 +148,7 @@ def test_state_of_another_network_is_refused():
 
 
 def test_damaged_state_is_refused():
-    with pytest.raises(ValueError, match="training state must be a whole checkpoint"):
+    with pytest.raises(ValueError, match="training state must be a complete checkpoint"):
         trainer().restore(trainer().state()[:-1])
 
 
