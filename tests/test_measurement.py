@@ -9,6 +9,7 @@ from tiny_sweep import make_lineage, make_run
 
 from model.config import MetricsConfig
 from model.metrics.table import METRICS, RealImages, evaluate_images
+from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
 from sweep.planning.lineages import MetricsPlan, plan_metrics
 from sweep.records import MetricsRecord
@@ -26,11 +27,12 @@ def measurement(tmp_path: Path) -> Measurement:
 
 def fresh(root: Path) -> Measurement:
     run = make_run(make_lineage(), open_store(root))
-    return Measurement(card=run.card, data=run.data, store=run.store)
+    blocks = FeatureBlocks(card=run.card, data=run.data, store=run.store)
+    return Measurement(data=run.data, features=blocks)
 
 
 def plan_of(measurement: Measurement, metrics: MetricsConfig) -> MetricsPlan:
-    plan = plan_metrics(replace(make_lineage(), metrics=metrics), measurement.card)
+    plan = plan_metrics(replace(make_lineage(), metrics=metrics), measurement.features.card)
     assert plan is not None
     return plan
 
@@ -48,7 +50,7 @@ def measure(measurement: Measurement, metrics: MetricsConfig, seed: int) -> Metr
     """A record without its seconds, which differ."""
     images = images_of(measurement, seed)
     plan = plan_of(measurement, metrics)
-    features = measurement.features({"stream": f"stream{seed}"}, images, metrics)
+    features = measurement.features.read({"stream": f"stream{seed}"}, images, metrics)
     count = plan.num_images
     record = measurement.measure(plan, images[:count], features[:count], started=0)
     return replace(record, seconds=0)
@@ -102,7 +104,7 @@ def test_copies_are_looked_for_among_the_images_that_the_pools_have_held(measure
     data = measurement.data
     images = data.images[data.train[:20]]
     config = replace(ALL, names=("memorization",), num_images=20)
-    features = measurement.features({"stream": "copies"}, images, config)
+    features = measurement.features.read({"stream": "copies"}, images, config)
     plan = plan_of(measurement, config)
     for num_seen, copies in ((None, 1.0), (10, 0.5)):
         seen = replace(plan, num_seen=num_seen)

@@ -1,44 +1,29 @@
-"""Measuring one node: features kept in the store, and the numbers of a metric specification.
-
-Features are stored by source images and extractor, in blocks that match those of the streams. All
-lineages share the features of a data set's parts.
-"""
+"""Measuring one node: the numbers of a metric specification."""
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.blocks import SAMPLE_BATCH
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
-from model.features.extractors import extract_features, extractor_label, weights_digest
+from model.features.extractors import extractor_label, weights_digest
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 from model.metrics.table import measure, needed
-from sweep.planning.keys import digest
+from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.pool import Segment
-from sweep.records import DatasetCard, Json, MetricsRecord
-from sweep.store.folder import CorruptError
-from sweep.store.store import Store
-
-FEATURES_VERSION = 1
-"""Increase it whenever the same images and extractor would give different features."""
+from sweep.records import MetricsRecord
 
 
 @dataclass(kw_only=True, slots=True)
 class Measurement:
     """Measures the images of models that are trained on one data set."""
 
-    card: DatasetCard
     data: Dataset
-    store: Store
-    device: str = "cpu"
-    _parts: dict[str, np.ndarray] = field(default_factory=dict)
-    """Features of the data set's parts, by key."""
+    features: FeatureBlocks
     _real: dict[tuple[str, str | None, bool], RealFeatures] = field(default_factory=dict)
     """Real features by (extractor, digest of its weights, whether with training images)."""
     _train_digests: dict[int | None, frozenset[bytes]] = field(default_factory=dict)
@@ -110,8 +95,8 @@ class Measurement:
         if key not in self._real:
             data = self.data
             self._real[key] = RealFeatures(
-                reference=self.part("reference", data.reference, config),
-                train=self.part("train", data.train, config) if with_train else None,
+                reference=self.features.of_part("reference", data.reference, config),
+                train=self.features.of_part("train", data.train, config) if with_train else None,
                 reference_labels=None if data.labels is None else data.labels[data.reference],
                 train_labels=None if data.labels is None else data.labels[data.train],
                 class_names=data.class_names,
@@ -124,79 +109,6 @@ class Measurement:
             images = self.data.images[self.data.train[:num_seen]]
             self._train_digests[num_seen] = digest_images(images)
         return self._train_digests[num_seen]
-
-    def part(self, name: str, indices: np.ndarray, config: MetricsConfig) -> np.ndarray:
-        """(M, D) features of the data set's images at `indices`, which also stay in memory."""
-        source: Json = {"dataset": self.card.fingerprint, "part": name}
-        key = features_key(source, config)
-        if key not in self._parts:
-            self._parts[key] = self.features(source, self.data.images[indices], config)
-        return self._parts[key]
-
-    def features(
-        self,
-        source: Json,
-        images: np.ndarray,
-        config: MetricsConfig,
-        *,
-        block: int = SAMPLE_BATCH,
-        first: int = 0,
-    ) -> np.ndarray:
-        """(N, D) float32 features of images, block by block; missing blocks are extracted.
-
-        Args:
-            source: Identity of the images, as JSON.
-            images: (N, C, H, W) in whole blocks; the last block may be smaller.
-            config: The extractor.
-            block: Images per block.
-            first: Number of the first block.
-        """
-        key = features_key(source, config)
-        blocks = []
-        for index, start in enumerate(range(0, len(images), block), start=first):
-            features = self.read(key, index)
-            if features is None:
-                part = images[start : start + block]
-                features = extract_features(part, config, device=self.device)
-                self.store.write_block(key, index, features, shelf="features")
-            blocks.append(features)
-        return np.concatenate(blocks)
-
-    def lacks(self, source: Json, index: int, config: MetricsConfig) -> bool:
-        """Whether the store lacks a block of features."""
-        return not self.store.has_block(features_key(source, config), index, shelf="features")
-
-    def extract_blocks(
-        self, blocks: Sequence[tuple[Json, int, np.ndarray]], config: MetricsConfig
-    ) -> None:
-        """Extract and store the features of several blocks, given as (source, number, images)."""
-        if not blocks:
-            return
-        images = np.concatenate([part for _, _, part in blocks])
-        features = extract_features(images, config, device=self.device)
-        start = 0
-        for source, index, part in blocks:
-            block = features[start : start + len(part)]
-            self.store.write_block(features_key(source, config), index, block, shelf="features")
-            start += len(part)
-
-    def read(self, key: str, index: int) -> np.ndarray | None:
-        """A block of features, or None if there is none; a damaged block is deleted."""
-        if not self.store.has_block(key, index, shelf="features"):
-            return None
-        try:
-            return self.store.read_block(key, index, shelf="features")
-        except FileNotFoundError:
-            return None
-        except CorruptError:
-            self.store.discard_block(key, index, shelf="features")
-            return None
-
-
-def features_key(source: Json, config: MetricsConfig) -> str:
-    """Key of the features that an extractor gives for some images."""
-    extractor = {"label": extractor_label(config), "weights": weights_digest(config)}
-    return digest({"version": FEATURES_VERSION, "images": source, "extractor": extractor})
 
 
 def array_digest(images: np.ndarray) -> str:

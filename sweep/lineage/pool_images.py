@@ -3,13 +3,13 @@
 A selection is made once and stored together with the scores it is based on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH
-from model.config import FilterConfig, MetricsConfig, SampleConfig
+from model.config import FilterConfig, MetricsConfig
 from model.data.datasets import Dataset
 from model.errors import UsageError
 from model.features.probe import Probe, fit_probe
@@ -17,11 +17,10 @@ from model.filters.table import FILTERS, select
 from model.job import Diverged
 from model.randomness import Purpose, generator
 from sweep.config import key_defaults, restored
-from sweep.lineage.measurement import Measurement
+from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.sample_streams import Streams
 from sweep.planning.blocks import block_size, blocks_with, store_key
 from sweep.planning.keys import digest
-from sweep.planning.lineages import NodePlan
 from sweep.planning.new_images import PROBE
 from sweep.planning.pool import (
     RANDOM,
@@ -37,7 +36,6 @@ from sweep.planning.pool import (
     random_positions,
 )
 from sweep.records import DatasetCard, Json
-from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 MAY_LACK = ("threshold-decay", "near-duplicates")
@@ -54,9 +52,7 @@ class Sources:
     data: Dataset
     store: Store
     streams: Streams
-    measurement: Measurement
-    node_of: Callable[[str], tuple[NodePlan, SampleConfig]]
-    """Maps a stream's key to the node and the sampler that draw it."""
+    feature_blocks: FeatureBlocks
     weights: Mapping[str, str]
     """Weights files of extractors that the settings name, by SHA-256; files of published weights by
     the extractor's name."""
@@ -82,7 +78,7 @@ class Sources:
                 min(known.start, segment.start), max(known.stop, segment.stop)
             )
         for stream, wanted in ranges.items():
-            self.streams.fill(*self.node_of(stream), wanted)
+            self.streams.fill(stream, wanted)
 
     def source_images(self, source: Source) -> np.ndarray:
         """The images of one source."""
@@ -95,9 +91,8 @@ class Sources:
 
     def stream_images(self, segment: Segment) -> np.ndarray:
         """The images of a range of a stream."""
-        node, sample = self.node_of(segment.source)
-        images = range(segment.start, segment.stop)
-        return self.streams.read(node, sample, {segment.label: images})[segment.label]
+        ranges = {segment.label: range(segment.start, segment.stop)}
+        return self.streams.read(segment.source, ranges)[segment.label]
 
     def labels(self, pool: Pool) -> np.ndarray:
         """(N,) int64 classes of a pool's images; -1 if unknown."""
@@ -127,9 +122,9 @@ class Sources:
         missing = [
             ({"stream": key}, block, self.stream_images(blocks[key, block]))
             for key, block in sorted(blocks)
-            if self.measurement.lacks({"stream": key}, block, config)
+            if self.feature_blocks.lacks({"stream": key}, block, config)
         ]
-        self.measurement.extract_blocks(missing, config)
+        self.feature_blocks.extract(missing, config)
 
     def source_features(self, source: Source, config: MetricsConfig) -> np.ndarray:
         """The features of one source."""
@@ -137,14 +132,14 @@ class Sources:
             kept = self.choose(source)[source.start : source.stop]
             return self.features(first_images(source.of, int(kept.max()) + 1), config)[kept]
         if source.kind == "real":
-            part = self.measurement.part("train", self.data.train, config)
+            part = self.feature_blocks.of_part("train", self.data.train, config)
             return part[source.start : source.stop]
         size = block_size(source.label)
         blocks = blocks_with(source.label, range(source.start, source.stop))
         first = blocks.start * size
         images = self.stream_images(replace(source, start=first, stop=blocks.stop * size))
         key: Json = {"stream": store_key(source.source, source.label)}
-        whole = self.measurement.features(key, images, config, block=size, first=blocks.start)
+        whole = self.feature_blocks.read(key, images, config, block=size, first=blocks.start)
         return whole[source.start - first : source.stop - first]
 
     def choose(self, selected: Selected) -> np.ndarray:
@@ -159,20 +154,13 @@ class Sources:
         They are computed once and then read from the store.
         """
         key = selection_key(selected)
-        for _ in range(2):
-            try:
-                if self.store.has_block(key, 1, shelf="selections"):
-                    return (
-                        self.store.read_block(key, 0, shelf="selections"),
-                        self.store.read_block(key, 1, shelf="selections"),
-                    )
-            except (CorruptError, FileNotFoundError):
-                for index in (0, 1):
-                    self.store.discard_block(key, index, shelf="selections")
-        by_class = selected.by["name"] == PROBE
-        kept, scores = (self.find_class if by_class else self.filter)(selected)
-        self.store.write_block(key, 0, kept, shelf="selections")
-        self.store.write_block(key, 1, scores, shelf="selections")
+        kept = self.store.sound_block(key, 0, shelf="selections")
+        scores = self.store.sound_block(key, 1, shelf="selections")
+        if kept is None or scores is None:
+            by_class = selected.by["name"] == PROBE
+            kept, scores = (self.find_class if by_class else self.filter)(selected)
+            self.store.write_block(key, 0, kept, shelf="selections")
+            self.store.write_block(key, 1, scores, shelf="selections")
         return kept, scores
 
     def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:

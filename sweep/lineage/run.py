@@ -6,7 +6,8 @@ therefore resumes it, and lineages share the models that they have in common.
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
@@ -15,7 +16,7 @@ import torch
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
-from model.config import ImagesOn, MetricsConfig, SampleConfig
+from model.config import ImagesOn, MetricsConfig
 from model.data.datasets import Dataset
 from model.families import family_of
 from model.features.extractors import weights_digest
@@ -26,11 +27,16 @@ from model.streams import Stream
 from model.training.length import ema_init_left
 from sweep.config import LineageConfig
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
+from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
 from sweep.lineage.pool_images import Sources
-from sweep.lineage.sample_streams import Streams
+from sweep.lineage.sample_streams import (
+    DamagedWeights,
+    Streams,
+    read_weights,
+    sampled_streams,
+)
 from sweep.lineage.work import WAIT_SECONDS, NodeScratch, Work
-from sweep.planning.keys import stream_key
 from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
@@ -91,15 +97,16 @@ class LineageRun:
             generations=self.config.generations,
             on_progress=self.on_progress,
         )
-        self._measurement = Measurement(
+        features = FeatureBlocks(
             card=self.card, data=self.data, store=self.store, device=self.device
         )
+        self._measurement = Measurement(data=self.data, features=features)
         streams = Streams(
             store=self.store,
             work=self._work,
             seed=self.config.seed,
             device=self.device,
-            read_checkpoint=self.read_checkpoint,
+            sampled=sampled_streams(self.nodes),
         )
         judges = [feature_settings(member.filter) for member in members_of(self.config)]
         self.sources = Sources(
@@ -107,8 +114,7 @@ class LineageRun:
             data=self.data,
             store=self.store,
             streams=streams,
-            measurement=self._measurement,
-            node_of=self.node_of,
+            feature_blocks=features,
             weights={
                 weights_digest(judge) or judge.extractor: judge.weights
                 for judge in judges
@@ -163,12 +169,21 @@ class LineageRun:
     def ensure_node(self, node: NodePlan) -> NodeRecord:
         """The node's record; the node is trained first unless it is done."""
         while not self.store.nodes.has(node.key):
-            with self._work.on(node.key, node, "train") as claim:
+            with self.retraining(), self._work.on(node.key, node, "train") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
                 elif not self.store.nodes.has(node.key):
                     self.train_node(node)
         return self.store.nodes.read(node.key)
+
+    @contextmanager
+    def retraining(self) -> Generator[None]:
+        """Train a node again if a computation finds its weights damaged; then repeat that one."""
+        try:
+            yield
+        except DamagedWeights as error:
+            self.store.nodes.withdraw(error.node.key)
+            self.ensure_node(error.node)
 
     def train_node(self, node: NodePlan) -> None:
         """Train, draw the preview and publish. A model that diverges is published as diverged.
@@ -204,7 +219,7 @@ class LineageRun:
         seed = (self.config.seed, node.generation, node.member)
         initial = None
         if node.parent:
-            initial = self.read_checkpoint(next(n for n in self.nodes if n.key == node.parent))
+            initial = read_weights(self.store, next(n for n in self.nodes if n.key == node.parent))
         first = None
         if settings.model.normalization == "first_pool":
             first = self.sources.images(by_generation(self.nodes)[0][node.member].pool)
@@ -225,26 +240,6 @@ class LineageRun:
             checkpoint_seconds=self.checkpoint_seconds,
             progress=lambda progress: self._work.train_progress(node, progress),
         )
-
-    def node_of(self, stream: str) -> tuple[NodePlan, SampleConfig]:
-        """The node and the sampler that draw a stream."""
-        for node in self.nodes:
-            if node.stream == stream:
-                return node, node.settings.sample
-            for plan in node.metrics:
-                if stream_key(node.key, plan.sample) == stream:
-                    return node, plan.sample
-        raise KeyError(stream)
-
-    def read_checkpoint(self, node: NodePlan) -> Checkpoint:
-        """A node's weights; a node with damaged files is withdrawn and trained again."""
-        try:
-            data = self.store.nodes.read_file(node.key, WEIGHTS)
-        except CorruptError:
-            self.store.nodes.withdraw(node.key)
-            self.ensure_node(node)
-            data = self.store.nodes.read_file(node.key, WEIGHTS)
-        return Checkpoint.from_bytes(data, source=node.key)
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
         """The preview PNG: the same noise in every generation, cycling through the classes."""
@@ -285,6 +280,15 @@ class LineageRun:
                 return record
         except CorruptError:
             pass  # measured again and overwritten below
+        record = None
+        while record is None:
+            with self.retraining():
+                record = self.measure_node(node, plan)
+        self.store.write_metrics(node.key, plan.spec, record)
+        return record
+
+    def measure_node(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
+        """Measure a node's images under a specification."""
         started = time.perf_counter()
         streams = self.sources.streams
         num_drawn, draw_seconds = streams.num_drawn, streams.draw_seconds
@@ -299,15 +303,13 @@ class LineageRun:
             record = self._measurement.measure(
                 plan, images, features, generated_labels=labels, started=started
             )
-        record = replace(
+        return replace(
             record,
             num_drawn=streams.num_drawn - num_drawn,
             draw_seconds=streams.draw_seconds - draw_seconds,
             device=device_name(self.device),
             num_threads=torch.get_num_threads(),
         )
-        self.store.write_metrics(node.key, plan.spec, record)
-        return record
 
     def node_record(
         self, node: NodePlan, fit: Fit, reason: str | None, seconds: float

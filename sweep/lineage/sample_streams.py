@@ -4,7 +4,7 @@ A conditional model has one stream per class, in smaller blocks that share netwo
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,24 @@ from sweep.lineage.work import WAIT_SECONDS, Work
 from sweep.planning.blocks import block_size, blocks_with, store_key
 from sweep.planning.keys import stream_key
 from sweep.planning.lineages import NodePlan
+from sweep.records import WEIGHTS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 Ranges = Mapping[int | None, range]
 """Images needed of each class of a stream; the only class of an unconditional model is None."""
+
+
+Sampled = tuple[NodePlan, SampleConfig]
+"""The node and the sampler that draw a stream."""
+
+
+class DamagedWeights(Exception):
+    """The weights of a finished node are damaged, so it must be trained again."""
+
+    def __init__(self, node: NodePlan) -> None:
+        super().__init__(f"the weights of {node.key} are damaged")
+        self.node = node
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,66 +46,61 @@ class Streams:
     seed: int
     """Seed of the lineage."""
     device: str
-    read_checkpoint: Callable[[NodePlan], Checkpoint]
+    sampled: Mapping[str, Sampled]
+    """The node and the sampler of each stream, by the stream's key."""
     num_drawn: int = 0
     """Number of images that this process has drawn."""
     draw_seconds: float = 0.0
     """Wall time spent on drawing them."""
 
-    def read(
-        self, node: NodePlan, sample: SampleConfig, ranges: Ranges
-    ) -> dict[int | None, np.ndarray]:
-        """(N, C, H, W) images of a node's stream by class; missing or damaged blocks are drawn.
+    def read(self, stream: str, ranges: Ranges) -> dict[int | None, np.ndarray]:
+        """(N, C, H, W) images of a stream by class; missing or damaged blocks are drawn.
 
         Raises:
             Diverged: The model draws images that are not finite, or all the same.
+            DamagedWeights: Images are missing, and the weights of their node are damaged.
         """
-        base = stream_key(node.key, sample)
         while True:
-            self.fill(node, sample, ranges)
-            try:
-                return {
-                    label: self.read_images(base, label, images) for label, images in ranges.items()
-                }
-            except FileNotFoundError:  # another lineage has just deleted a damaged block
-                continue
-            except CorruptError:
-                for label, images in ranges.items():
-                    self.discard_damaged(store_key(base, label), blocks_with(label, images))
+            self.fill(stream, ranges)
+            read = {label: self.read_images(stream, label, ranges[label]) for label in ranges}
+            images = {label: part for label, part in read.items() if part is not None}
+            if len(images) == len(ranges):  # else a damaged block was deleted: draw it again
+                return images
 
-    def fill(self, node: NodePlan, sample: SampleConfig, ranges: Ranges) -> None:
+    def fill(self, stream: str, ranges: Ranges) -> None:
         """Draw the missing blocks for some images of a stream; classes share network calls.
 
         Raises:
-            Diverged: As in `read`.
+            Diverged, DamagedWeights: As in `read`.
         """
-        base = stream_key(node.key, sample)
+        node, _ = self.sampled[stream]
         while missing := [
             (label, block)
             for label, images in ranges.items()
             for block in blocks_with(label, images)
-            if not self.store.has_block(store_key(base, label), block)
+            if not self.store.has_block(store_key(stream, label), block)
         ]:
-            with self.work.on(base, node, "sample") as claim:
+            with self.work.on(stream, node, "sample") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
                 else:
-                    self.draw(node, sample, missing)
+                    self.draw(stream, missing)
 
-    def read_images(self, base: str, label: int | None, images: range) -> np.ndarray:
-        """Images of a stream whose blocks all exist; raises the errors of Store.read_block."""
-        key, blocks = store_key(base, label), blocks_with(label, images)
-        whole = np.concatenate([self.store.read_block(key, block) for block in blocks])
-        first = blocks.start * block_size(label)
-        return whole[images.start - first : images.stop - first]
+    def read_images(self, stream: str, label: int | None, images: range) -> np.ndarray | None:
+        """Images of a stream; None if one of their blocks is missing or damaged."""
+        key, numbers = store_key(stream, label), blocks_with(label, images)
+        blocks = [self.store.sound_block(key, number) for number in numbers]
+        sound = [block for block in blocks if block is not None]
+        if len(sound) < len(blocks):
+            return None
+        first = numbers.start * block_size(label)
+        return np.concatenate(sound)[images.start - first : images.stop - first]
 
-    def draw(
-        self, node: NodePlan, sample: SampleConfig, missing: list[tuple[int | None, int]]
-    ) -> None:
+    def draw(self, key: str, missing: list[tuple[int | None, int]]) -> None:
         """Draw and store (class, block) pairs of a stream, always as whole blocks."""
-        checkpoint = self.read_checkpoint(node)
-        base = stream_key(node.key, sample)
-        missing = [m for m in missing if not self.store.has_block(store_key(base, m[0]), m[1])]
+        node, sample = self.sampled[key]
+        checkpoint = read_weights(self.store, node)
+        missing = [m for m in missing if not self.store.has_block(store_key(key, m[0]), m[1])]
         stream = Stream(
             checkpoint=checkpoint,
             config=sample,
@@ -105,7 +113,7 @@ class Streams:
         unlabelled = (((None, block), stream.block(block)) for _, block in missing)
         parts = stream.class_blocks(labelled) if labelled else unlabelled
         for done, ((label, block), images) in enumerate(parts, start=1):
-            self.store.write_block(store_key(base, label), block, images)
+            self.store.write_block(store_key(key, label), block, images)
             drawn += len(images)
             self.work.progress(
                 node,
@@ -117,12 +125,21 @@ class Streams:
         self.num_drawn += drawn
         self.draw_seconds += time.perf_counter() - started
 
-    def discard_damaged(self, key: str, blocks: range) -> None:
-        """Delete those of a stream's blocks that are damaged, so that they are drawn again."""
-        for block in blocks:
-            try:
-                self.store.read_block(key, block)
-            except FileNotFoundError:
-                continue
-            except CorruptError:
-                self.store.discard_block(key, block)
+
+def sampled_streams(nodes: Sequence[NodePlan]) -> dict[str, Sampled]:
+    """The node and the sampler of every stream of a lineage, by the stream's key."""
+    measured = {
+        stream_key(node.key, plan.sample): (node, plan.sample)
+        for node in nodes
+        for plan in node.metrics
+    }
+    return measured | {node.stream: (node, node.settings.sample) for node in nodes}
+
+
+def read_weights(store: Store, node: NodePlan) -> Checkpoint:
+    """A finished node's weights; raises DamagedWeights if they are damaged."""
+    try:
+        data = store.nodes.read_file(node.key, WEIGHTS)
+    except CorruptError:
+        raise DamagedWeights(node) from None
+    return Checkpoint.from_bytes(data, source=node.key)

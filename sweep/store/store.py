@@ -180,6 +180,16 @@ class Store:
             "damaged bytes; delete it and run the same sweep command again"
         )
 
+    def sound_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> np.ndarray | None:
+        """Read a block; None if it must be computed. A damaged block is deleted."""
+        try:
+            return self.read_block(key, index, shelf=shelf)
+        except FileNotFoundError:
+            return None
+        except CorruptError:
+            self.discard_block(key, index, shelf=shelf)
+            return None
+
     def discard_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> None:
         """Delete a block if it exists, so that it is computed again."""
         self.files.delete([_block_path(shelf, key, index)])
