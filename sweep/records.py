@@ -223,6 +223,10 @@ class DatasetCard(Record):
     """Whether pixels lie in [0, 1] (in unit scale); False for float data of any range."""
     files: dict[str, str] = field(default_factory=dict)
 
+    def class_name(self, number: int) -> str:
+        """Name of a class; its number if names are unknown."""
+        return self.class_names[number] if self.class_names else str(number)
+
     def real_labels(self) -> list[int] | None:
         """Class of each train image; a guess if the data are not prepared and classes unknown."""
         if self.train_labels or not self.num_classes:

@@ -13,7 +13,7 @@ from model.blocks import SAMPLE_BATCH
 from sweep.commands.plan import print_plan
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, node_size, planned_bytes
-from sweep.planning.blocks import block_size
+from sweep.planning.keys import block_size
 from sweep.planning.lineages import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep

@@ -141,8 +141,7 @@ def is_at_work(item: Item, store: Store) -> bool:
 
 def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
     """Return the store keys of every stream that the lineages draw."""
-    from sweep.planning.blocks import store_key
-    from sweep.planning.keys import stream_key
+    from sweep.planning.keys import store_key, stream_key
 
     keys = set()
     for lineage in lineages:

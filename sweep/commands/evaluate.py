@@ -15,7 +15,7 @@ from sweep.commands.run import run_analysis, short_path
 from sweep.config import SweepConfig
 from sweep.finished import look_up
 from sweep.lineage.datasets import card_finder
-from sweep.planning.blocks import blocks_of, store_key
+from sweep.planning.keys import blocks_of, store_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, plan_sweep
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool

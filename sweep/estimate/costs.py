@@ -25,8 +25,7 @@ from sweep.estimate.timings import (
     train_kind,
 )
 from sweep.finished import Finished
-from sweep.planning.blocks import block_size, blocks_of
-from sweep.planning.keys import canonical, stream_key
+from sweep.planning.keys import block_size, blocks_of, canonical, stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.new_images import streams_of

@@ -9,7 +9,7 @@ from model.features.extractors import extractor_label, find_extractor
 from model.filters.table import feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
-from sweep.planning.blocks import block_size, blocks_of
+from sweep.planning.keys import block_size, blocks_of
 from sweep.planning.lineages import NodePlan, PlannedLineage
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import RANDOM, Selected

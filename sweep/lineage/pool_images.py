@@ -19,8 +19,7 @@ from model.randomness import Purpose, generator
 from sweep.config import key_defaults, restored
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.sample_streams import Streams
-from sweep.planning.blocks import block_size, blocks_with, store_key
-from sweep.planning.keys import digest
+from sweep.planning.keys import block_size, blocks_with, digest, store_key
 from sweep.planning.new_images import PROBE
 from sweep.planning.pool import (
     RANDOM,
@@ -209,26 +208,22 @@ class Sources:
         (stream,) = selected.of
         assert isinstance(stream, Segment)
         probe, judge, label = self.probe(selected), self.judge(selected), selected.by["class"]
-        looked, found, scores = 0, np.empty(0, np.int64), np.empty(0)
-        while len(found) < selected.keep:
-            if looked >= stream.stop:
-                name = self.card.class_names[label] if self.card.class_names else label
+        examined, kept, scores = 0, np.empty(0, np.int64), np.empty(0)
+        while len(kept) < selected.keep:
+            if examined >= stream.stop:
                 raise Diverged(
-                    f"V_{stream.generation} made {len(found)} images of class {name} in "
-                    f"{stream.stop:,} draws, but {selected.keep} were needed (pool.draws_per_image)"
+                    f"V_{stream.generation} made {len(kept)} images of class "
+                    f"{self.card.class_name(label)} in {stream.stop:,} draws, but {selected.keep} "
+                    "were needed (pool.draws_per_image)"
                 )
-            batch = Segment(
-                kind="synthetic",
-                source=stream.source,
-                start=looked,
-                stop=min(looked + SAMPLE_BATCH, stream.stop),
-            )
+            stop = min(examined + SAMPLE_BATCH, stream.stop)
+            batch = replace(stream, start=examined, stop=stop)
             probabilities = probe.probabilities(self.features((batch,), judge))
             of_class = np.flatnonzero(probabilities.argmax(axis=1) == label)
-            found = np.concatenate([found, looked + of_class])
+            kept = np.concatenate([kept, examined + of_class])
             scores = np.concatenate([scores, probabilities[:, label]])
-            looked = batch.stop
-        return found[: selected.keep], scores
+            examined = stop
+        return kept[: selected.keep], scores
 
     def probe(self, selected: Selected) -> Probe:
         """The classifier fitted to a selection's real images; fitted once."""

@@ -14,8 +14,7 @@ from model.config import SampleConfig
 from model.randomness import Purpose
 from model.streams import Stream
 from sweep.lineage.work import WAIT_SECONDS, Work
-from sweep.planning.blocks import block_size, blocks_with, store_key
-from sweep.planning.keys import stream_key
+from sweep.planning.keys import block_size, blocks_with, store_key, stream_key
 from sweep.planning.lineages import NodePlan
 from sweep.records import WEIGHTS
 from sweep.store.folder import CorruptError

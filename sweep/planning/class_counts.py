@@ -14,10 +14,38 @@ from fractions import Fraction
 
 import numpy as np
 
+from model.errors import UsageError
 from model.randomness import Purpose, Seed, generator
+from sweep.config import LineageConfig
+from sweep.records import DatasetCard
 
 LABELS = 1
 """Separates the random draws of classes from those of filters, which may have the same seed."""
+
+
+def class_number(name: str, field: str, card: DatasetCard) -> int:
+    """The number of a class that is given by name or by number.
+
+    Raises:
+        UsageError: There is no such class.
+    """
+    if name in card.class_names:
+        return card.class_names.index(name)
+    num_classes = card.num_classes
+    if name.isdecimal() and int(name) < num_classes:
+        return int(name)
+    has = ", ".join(card.class_names[:12]) if card.class_names else f"{num_classes or 'no'} classes"
+    more = ", ..." if len(card.class_names) > 12 else ""
+    raise UsageError(f"{field} must name classes of {card.name}, got {name!r}; it has {has}{more}")
+
+
+def focal_numbers(config: LineageConfig, card: DatasetCard) -> list[int]:
+    """The numbers of pool.focal_classes; raises UsageError if one is missing or repeated."""
+    names = config.pool.focal_classes
+    numbers = [class_number(name, "pool.focal_classes", card) for name in names]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"pool.focal_classes must name each class once, got {names}")
+    return numbers
 
 
 def class_weights(

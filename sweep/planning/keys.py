@@ -1,7 +1,8 @@
-"""The keys of nodes and streams: a SHA-256 of everything that can change a result.
+"""The keys of nodes and streams, and the blocks in which a store keeps a stream.
 
-A key covers the recipe of the pool, the family and training settings, the seed, the generation and
-the member. Metrics, resources and names are not part of any key.
+A key is a SHA-256 of everything that can change a result. A node's key covers the recipe of the
+pool, the family and training settings, the seed, the generation and the member. Metrics, resources
+and names are not part of any key.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS
@@ -96,3 +98,23 @@ def stream_key(node_key: str, sample: SampleConfig) -> str:
 def class_stream_key(stream: str, label: int) -> str:
     """Key of the images of one class in the stream of a conditional model."""
     return digest({"stream": stream, "label": label})
+
+
+def store_key(stream: str, label: int | None) -> str:
+    """Name of the folder of a stream, or of one of its classes."""
+    return stream if label is None else class_stream_key(stream, label)
+
+
+def blocks_of(label: int | None, count: int) -> int:
+    """Number of blocks that hold the first `count` images of a stream, or of one of its classes."""
+    return num_blocks(count) if label is None else num_class_blocks(count)
+
+
+def blocks_with(label: int | None, images: range) -> range:
+    """Numbers of the blocks that hold a range of images of a stream, or of one of its classes."""
+    return range(images.start // block_size(label), blocks_of(label, images.stop))
+
+
+def block_size(label: int | None) -> int:
+    """Images per block."""
+    return SAMPLE_BATCH if label is None else CLASS_BLOCK

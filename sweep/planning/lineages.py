@@ -20,6 +20,7 @@ from model.training.length import (
     training_steps,
 )
 from sweep.config import LineageConfig, SweepConfig
+from sweep.planning.checks import check_entering, check_judges
 from sweep.planning.keys import canonical, digest, node_inputs, stream_key
 from sweep.planning.measurements import (
     MetricsPlan,
@@ -28,14 +29,7 @@ from sweep.planning.measurements import (
     plan_selection,
 )
 from sweep.planning.members import Member, member_config, members_of
-from sweep.planning.new_images import (
-    Entry,
-    check_entering,
-    check_judges,
-    entering_images,
-    member_pool,
-    streams_of,
-)
+from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
 from sweep.planning.rules import Step, first_pool, rule_of
 from sweep.records import DatasetCard, Json

@@ -7,7 +7,7 @@ change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -101,17 +101,12 @@ def pool_recipe(pool: Pool) -> list[dict[str, Any]]:
 
 
 def _source_recipe(source: Source) -> dict[str, Any]:
-    label = {} if source.label is None else {"label": source.label}
-    if isinstance(source, Segment):
-        return {k: v for k, v in asdict(source).items() if k != "label"} | label
-    return {
-        "kind": "selected",
-        "of": pool_recipe(source.of),
-        "keep": source.keep,
-        "by": source.by,
-        "start": source.start,
-        "stop": source.stop,
-    } | label
+    recipe = {f.name: getattr(source, f.name) for f in fields(source)}
+    if source.label is None:
+        del recipe["label"]
+    if isinstance(source, Selected):
+        recipe |= {"kind": "selected", "of": pool_recipe(source.of)}
+    return recipe
 
 
 def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:

@@ -1,0 +1,100 @@
+"""Checks that the settings of a lineage fit its data and each other, before anything runs."""
+
+from collections.abc import Sequence
+
+from model.errors import UsageError
+from model.family_facts import check_sampler
+from model.features.probe import check_counts
+from model.filters.table import FILTERS, check_filter
+from sweep.config import LineageConfig
+from sweep.planning.class_counts import class_number, focal_numbers
+from sweep.planning.members import Member
+from sweep.planning.new_images import Entry
+from sweep.planning.pool import class_counts, pool_rows, pool_size
+from sweep.records import DatasetCard
+
+IN_ORDER = ("keras_80_20", "official_trainval")
+"""Values of data.split whose train images are the official splits, one after the other."""
+
+
+def check_entering(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
+    """Raise UsageError unless classes, filters and members fit the data and each other."""
+    focal_numbers(config, card)
+    check_random_parts(config, members, card)
+    conditional = any(member.model.conditional for member in members)
+    concentration = config.pool.concentration
+    has_classes = card.num_classes > 0
+    if concentration > 0 and not has_classes:
+        raise UsageError(
+            f"pool.concentration must be 0 with data.name={card.name}, which has no classes, "
+            f"got {concentration}"
+        )
+    if concentration > 0 and not config.pool.focal_classes:
+        raise UsageError(
+            "pool.focal_classes must name at least one class with "
+            f"pool.concentration={concentration:g}, got ()"
+        )
+    if conditional and not has_classes:
+        raise UsageError(
+            f"model.conditional must be False with data.name={card.name}, which has no classes, "
+            "got True"
+        )
+    for member in members:
+        check_sampler(member.model, member.sample)
+        by_class = (conditional or concentration > 0) and member.data != "filtered"
+        check_filter(member.filter, has_classes=has_classes, conditional=by_class)
+        if member.filter.reward_class is not None:
+            class_number(member.filter.reward_class, "filter.reward_class", card)
+        if member.data == "filtered" and member.filter.name == "none":
+            raise UsageError(
+                "filter.name must be set with ensemble.data=filtered, which is what the filter "
+                "keeps of the pool, got 'none'"
+            )
+        if member.data == "filtered" and member.filter.name == "near-duplicates":
+            raise UsageError(
+                "filter.name must not be near-duplicates with ensemble.data=filtered, because real "
+                "images contain repeats, got 'near-duplicates'"
+            )
+
+
+def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
+    """Raise UsageError if a contiguous part of the train images would not be a random sample."""
+    whole = config.pool.initial_images in (None, card.num_train)
+    part = "" if whole else f"pool.initial_images={config.pool.initial_images}"
+    if any(member.data == "shard" for member in members):
+        part = "ensemble.data=shard"
+    split = config.data.split
+    if part and split in IN_ORDER:
+        raise UsageError(
+            f"data.split must be stratified, official_train or all with {part}, got {split!r}; "
+            f"the train images of {split} are the official splits, one after the other"
+        )
+
+
+def check_judges(entry: Entry) -> None:
+    """Raise UsageError unless D_1 has enough images of each class for its filters and probes."""
+    card, size = entry.card, pool_size(entry.first)
+    counts: list[int] = []
+    if card.train_labels:
+        counts = class_counts(pool_rows(entry.first, card.train_labels), card.num_classes)
+    for member in entry.members:
+        judge = FILTERS[member.filter.name]
+        probed = entry.has_labels and not member.model.conditional
+        if probed or judge.needs_labels:
+            check_counts(
+                counts,
+                num_images=size,
+                num_classes=card.num_classes,
+                names=card.class_names,
+                way_out="set pool.concentration to 0 and use no filter that needs classes",
+            )
+        if not judge.needs_real or judge.needs_labels:
+            continue
+        by_class = entry.has_labels and member.filters_new
+        least = min(counts, default=size) if by_class else size
+        needed = member.filter.nearest_k if member.filter.name == "typicality" else 2
+        if least < needed:
+            raise UsageError(
+                f"D_1 must have at least {needed} real images{' of each class' * by_class}, "
+                f"because filter.name={member.filter.name} compares with them, got {least}"
+            )
