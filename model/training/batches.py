@@ -72,7 +72,7 @@ class Images:
             self._on_host = images
 
     def gather(self, indices: np.ndarray) -> Tensor:
-        """Gather the images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
+        """Gather images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
         if self.place == "device":
             return self._on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
         batch = torch.from_numpy(self._on_host[indices])
