@@ -1,21 +1,21 @@
-"""Break small sweeps at random and compare their end with that of one that was left alone.
+"""Inject random faults into small sweeps and compare their results with an undisturbed sweep's.
 
     uv run --extra all python benchmarks/chaos.py                    (needs root for the full disk)
     uv run --extra all python benchmarks/chaos.py --faults 10 --seed 1
 
-Faults, drawn in turn of a seed: SIGKILL to a trial, to the driver, to all processes; SIGSTOP of a
-trial beyond its lease; a disk that is full for seconds; a file of the store cut short, or with one
-bit turned; on a bucket, a server that for seconds answers 500, drops connections, or says nothing;
-on a cluster of three nodes, SIGKILL to all processes of a node, or of the head and the driver on
-it, and another in its place. A sweep that ends, or dies, is run again by the same command until it
-is done; then the next one begins. Prints a line for each fault and writes
+Faults are drawn from a seed: SIGKILL to a trial, to the driver, or to all processes; SIGSTOP of a
+trial beyond its lease; a disk that is full for three seconds; a file of the store truncated, or
+with one bit flipped; on a bucket, a server that for three seconds answers 500, drops connections,
+or does not answer; on a cluster of three nodes, SIGKILL to all processes of a node, or of the head
+and the driver on it, followed by a replacement. A sweep that ends or dies is run again with the
+same command until it is done; then the next one begins. Prints a line for each fault and writes
 benchmarks/results/chaos_<date>.json:
 
-- whether every sweep ended with the weights, samples and numbers of the undisturbed one (but for
-  damaged files that nothing has asked for since: `analysis check` tells of those),
-- how many finished models were computed again though no fault had touched their files,
-- how much training each fault cost, where the store is a folder: the time since the trial's newest
-  saved state, or since it took up the model where it has saved none.
+- whether every sweep ended with the weights, samples and numbers of the undisturbed one (except
+  damaged files that nothing has read since, which `analysis check` reports),
+- how many finished models were computed again although no fault had touched their files,
+- how much training each fault cost, if the store is a folder: the time since the trial's newest
+  saved state, or since it began the model if it has saved none.
 """
 
 import argparse
@@ -56,21 +56,21 @@ RESULTS = Path(__file__).parent / "results"
 CHECKPOINT_SECONDS = 1.0
 SETTINGS: dict[str, Any] = {
     "base__train__steps": 1500,
-    "base__train__precision": "fp32",  # on a cluster it must be said
+    "base__train__precision": "fp32",  # required on a cluster
     "resources__checkpoint_seconds": CHECKPOINT_SECONDS,
     "resources__lease_seconds": LEASE_SECONDS,
     "resources__num_cpus": 2,
     "resources__max_failures": 5,
 }
 MOST_RUNS = 40
-"""Of one sweep, until it counts as one that does not end."""
+"""Runs of one sweep before it counts as never ending."""
 DISK_MEGABYTES = 48
 LOOK_SECONDS = 0.5
-"""Between looks at what is finished."""
+"""Seconds between checks for finished models."""
 
 
 def play(round_: Round, num_faults: int) -> None:
-    """Run a sweep again and again until it is done, with so many faults on the way."""
+    """Run a sweep again and again until it is done, and inject `num_faults` faults on the way."""
     left = [round_.rng.choice(sorted(round_.kinds)) for _ in range(num_faults)]
     os.environ.update(round_.environment)
     with ExitStack() as runs:
@@ -82,15 +82,15 @@ def play(round_: Round, num_faults: int) -> None:
             run = runs.enter_context(Running(out=round_.out, words=words))
             disturb(round_, run, left)
             if not (round_.faults and round_.faults[-1].kind == "kill_driver"):
-                run.kill_all()  # what a killed driver leaves behind overlaps with the next one
+                run.kill_all()  # the processes of a killed driver may overlap with the next run
             round_.note_finished()
             if run.process.returncode == 0:
                 return
-        sys.exit(f"{round_.out} must end in {MOST_RUNS} runs; see {run.log}")
+        sys.exit(f"{round_.out} must be done within {MOST_RUNS} runs; see {run.log}")
 
 
 def disturb(round_: Round, run: Running, left: list[str]) -> None:
-    """Faults on one run, until it ends or none is left."""
+    """Inject faults into one run until it ends or none are left."""
     until, looked = time.monotonic() + round_.rng.uniform(4.0, 8.0), 0.0
     while run.process.poll() is None:
         round_.note_begun(run)
@@ -106,7 +106,7 @@ def disturb(round_: Round, run: Running, left: list[str]) -> None:
                 round_.faults.append(fault)
                 print(json.dumps(asdict(fault)), flush=True)
             elif kind == "full_disk" and not round_.out.is_mount():
-                left.pop(0)  # it takes root to have a disk of our own
+                left.pop(0)  # only root can mount a disk
             until = time.monotonic() + round_.rng.uniform(1.0, 4.0)
         time.sleep(0.05)
 
@@ -114,8 +114,8 @@ def disturb(round_: Round, run: Running, left: list[str]) -> None:
 def set_up(
     index: int, folder: Path, words: tuple[str, ...], seed: int, server: Server, proxy: FaultyProxy
 ) -> Round:
-    """A sweep in a folder, in a bucket, or on a cluster, by its number."""
-    rng = random.Random(f"{seed} {index}")  # noqa: S311 - repeats itself
+    """Prepare a sweep in a folder, in a bucket or on a cluster, depending on its index."""
+    rng = random.Random(f"{seed} {index}")  # noqa: S311 - for repeatable faults
     round_ = Round(index=index, out=folder / f"out{index}", words=words, rng=rng, kinds=ON_DISK)
     if index % 4 == 2:
         url = server.make_bucket(f"bucket{index}")
@@ -136,7 +136,7 @@ def set_up(
 
 
 def tear_down(round_: Round) -> None:
-    """End what set_up began; the results are compared by then."""
+    """Shut down and unmount what set_up started, after the results are compared."""
     for cluster in (*round_.lost_clusters, round_.cluster):
         if cluster is not None:
             cluster.shutdown()
@@ -145,17 +145,17 @@ def tear_down(round_: Round) -> None:
 
 
 def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
-    """Whether a sweep ended as the undisturbed one; what differs is printed."""
+    """Whether a sweep's results equal the undisturbed ones; differences are printed."""
     end = {name: value for name, value in results(round_.out).items() if name in expected}
     if round_.bucket is not None:
         end |= in_bucket(round_.bucket, expected)
     unread = {
         name
-        for name, found in round_.damaged_files.items()
-        if (round_.out / name).exists() and digest(round_.out / name) == found
+        for name, damaged in round_.damaged_files.items()
+        if (round_.out / name).exists() and digest(round_.out / name) == damaged
     }
     round_.unread = len(unread)
-    for name in unread & {*expected}:  # nobody has asked for them
+    for name in unread & {*expected}:  # nothing has read them
         end[name] = expected[name]
     for name in sorted({*end} | {*expected}):
         if end.get(name) != expected.get(name):
@@ -164,19 +164,19 @@ def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
 
 
 def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
-    """SHA-256 of what a results folder lacks where its store is a bucket: samples and weights."""
+    """SHA-256 of samples and weights, which a results folder lacks if its store is a bucket."""
     paths = {name: name for name in expected if name.startswith("streams/")}
     for name in expected:
         if name.startswith("generations/") and name.endswith(".safetensors"):
             _, key, file = name.split("/")
             stored = [entry.path for entry in bucket.list(f"files/nodes/{key}/")]
             paths[name] = next((path for path in stored if path.endswith(f"-{file}")), "none")
-    found = {name: bucket.read(path) for name, path in paths.items()}
-    return {name: sha256(data) for name, data in found.items() if data is not None}
+    contents = {name: bucket.read(path) for name, path in paths.items()}
+    return {name: sha256(data) for name, data in contents.items() if data is not None}
 
 
 def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
-    """All numbers."""
+    """All numbers of the result file."""
     faults = [fault for each in rounds for fault in each.faults]
     lost = [fault.lost_seconds for fault in faults if fault.lost_seconds is not None]
     return {
@@ -198,19 +198,19 @@ def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Break, compare, print and write."""
+    """Run the sweeps, compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--faults", type=int, default=50)
-    parser.add_argument("--per-sweep", type=int, default=5, help="faults of one sweep")
+    parser.add_argument("--per-sweep", type=int, default=5, help="faults per sweep")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     words = (str(write_sweep(folder, **SETTINGS)),)
-    alone = folder / "alone"
-    ended = run_sweep("run", *words, "--out", str(alone), cwd=folder)
+    undisturbed = folder / "undisturbed"
+    ended = run_sweep("run", *words, "--out", str(undisturbed), cwd=folder)
     if ended.returncode:
         sys.exit(ended.stderr)
-    expected = results(alone)
+    expected = results(undisturbed)
     rounds: list[Round] = []
     with running_server() as server, FaultyProxy(server.endpoint) as proxy:
         while sum(len(each.faults) for each in rounds) < options.faults:

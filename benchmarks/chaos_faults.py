@@ -1,4 +1,4 @@
-"""What chaos.py does to a running sweep, and what it sees of it."""
+"""The faults that chaos.py injects into a running sweep, and what it records."""
 
 import os
 import random
@@ -36,34 +36,34 @@ class Fault:
     sweep: int
     kind: str
     at_seconds: float
-    """Since its sweep began."""
+    """Seconds since its sweep began."""
     hit: str = ""
-    """The file that was damaged."""
+    """The damaged file."""
     lost_seconds: float | None = None
-    """Training since the last saved state, or since it began; None where none was killed."""
+    """Training since the last saved state, or since it began; None if none was killed."""
 
 
 @dataclass(kw_only=True)
 class Round:
-    """A sweep under way, and what was seen of it."""
+    """A running sweep, and what was recorded about it."""
 
     index: int
     out: Path
     words: tuple[str, ...]
     rng: random.Random
     kinds: "Kinds"
-    """The faults that it may have."""
+    """The faults that can be injected."""
     environment: dict[str, str] = field(default_factory=dict)
     proxy: FaultyProxy | None = None
     bucket: Bucket | None = None
     cluster: Any = None
-    """Ray's, whose nodes the trials run on; None where the driver starts Ray."""
+    """The Ray cluster on which the trials run; None if the driver starts Ray."""
     lost_clusters: list[Any] = field(default_factory=list)
-    """Those whose head is gone: their nodes go on for a while."""
+    """Clusters whose head was killed; their nodes run on for a while."""
     damaged: set[str] = field(default_factory=set)
-    """Keys of models whose files a fault touched."""
+    """Keys of models whose files a fault damaged."""
     damaged_files: dict[str, str] = field(default_factory=dict)
-    """Path and SHA-256 of each file as a fault left it."""
+    """Path and SHA-256 of each damaged file."""
     seen: dict[str, object] = field(default_factory=dict)
     redone: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -74,29 +74,29 @@ class Round:
     num_runs: int = 0
     equal: bool = False
     unread: int = 0
-    """Damaged files that nothing has asked for since."""
+    """Number of damaged files that nothing has read since."""
 
     def finished(self) -> dict[str, object]:
-        """What tells the record of each finished model from one written later."""
+        """The identity of each finished model's record, which changes if it is written again."""
         if self.bucket is None:
             return dict(finished_nodes(self.out))
         entries = self.bucket.list("records/nodes/")
         return {entry.path: (entry.size, entry.modified) for entry in entries}
 
     def note_begun(self, run: Running) -> None:
-        """Keep in mind who works on what, for trials that have saved nothing yet."""
+        """Record which trial works on which key, for trials that have saved nothing yet."""
         for key, claim in run.claims().items():
             self.began.setdefault((key, claim["pid"]), time.time())
 
     def sleep(self, run: Running, seconds: float) -> None:
-        """Wait, with an eye on who begins meanwhile."""
+        """Wait, and record the trials that begin meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.note_begun(run)
             time.sleep(0.05)
 
     def note_finished(self) -> None:
-        """Keep in mind which models are done, and whether one is so for the second time."""
+        """Record which models are done, and which undamaged ones were computed again."""
         for key, identity in self.finished().items():
             if key in self.seen and self.seen[key] != identity and key not in self.damaged:
                 self.redone.append(key)
@@ -115,7 +115,7 @@ def training(run: Running) -> dict[str, dict]:
 
 
 def lost_seconds(round_: Round, run: Running, key: str) -> float:
-    """Training that is gone if a trial ends now: since its newest state, or since it began."""
+    """Training lost if a trial ends now: since its newest saved state, or since it began."""
     times = [round_.began.get((key, run.claims().get(key, {}).get("pid")), round_.started_at)]
     for path in find(run.out, f"work/{key}/*/training.safetensors.*"):
         with suppress(OSError):
@@ -124,7 +124,7 @@ def lost_seconds(round_: Round, run: Running, key: str) -> float:
 
 
 def most_lost(round_: Round, run: Running) -> float | None:
-    """The most that any training loses if all end now; None where there is none."""
+    """The most that any training loses if all end now; None if there is none."""
     return max((lost_seconds(round_, run, key) for key in training(run)), default=None)
 
 
@@ -141,7 +141,7 @@ def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
-    """SIGKILL to the driver; what Ray leaves behind ends by itself, or goes on a while."""
+    """SIGKILL to the driver; Ray's other processes end by themselves, or run on for a while."""
     if round_.bucket is None and not training(run):
         return False
     fault.lost_seconds = most_lost(round_, run)
@@ -151,7 +151,7 @@ def kill_driver(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
-    """SIGKILL to every process, as when a machine loses power."""
+    """SIGKILL to every process, as if the machine lost power."""
     if round_.bucket is None and not training(run):
         return False
     fault.lost_seconds = most_lost(round_, run)
@@ -160,7 +160,7 @@ def kill_all(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def kill_node(round_: Round, run: Running, fault: Fault) -> bool:
-    """A node of the cluster is killed in the middle of a training; a new one joins."""
+    """Kill a node of the cluster in the middle of a training, and add a new one."""
     claims = training(run)
     if not claims:
         return False
@@ -179,7 +179,7 @@ def kill_node(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
-    """The cluster's head is killed with the driver on it, and another cluster is started."""
+    """Kill the cluster's head with the driver on it, and start another cluster."""
     if not training(run):
         return False
     fault.lost_seconds = most_lost(round_, run)
@@ -192,7 +192,7 @@ def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def start_cluster() -> Any:
-    """A head without CPUs, and two nodes of one each."""
+    """Start a head without CPUs, and two nodes with one CPU each."""
     use_token()
     from ray.cluster_utils import Cluster
 
@@ -203,7 +203,7 @@ def start_cluster() -> Any:
 
 
 def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
-    """A trial sleeps beyond its lease and wakes up again."""
+    """Stop a trial until its lease has expired, and let it continue."""
     claims = training(run)
     if not claims:
         return False
@@ -216,7 +216,7 @@ def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def fill_disk(round_: Round, run: Running, fault: Fault) -> bool:
-    """The disk of the store has no room for three seconds."""
+    """Fill the disk of the store for three seconds."""
     if not round_.out.is_mount():
         return False
     filler = round_.out / ".filler"
@@ -233,13 +233,13 @@ def fill_disk(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def damage(round_: Round, run: Running, fault: Fault) -> bool:
-    """A file of the store is cut short, or one of its bits is turned."""
+    """Truncate a file of the store, or flip one of its bits."""
     patterns = ("generations/*/model.safetensors", "generations/*/pool.json", "streams/*/*")
     patterns += ("work/*/*/training.safetensors.*", "features/*/*")
-    found = sorted(path for pattern in patterns for path in find(round_.out, pattern))
-    if not found:
+    paths = sorted(path for pattern in patterns for path in find(round_.out, pattern))
+    if not paths:
         return False
-    path = round_.rng.choice(found)
+    path = round_.rng.choice(paths)
     try:
         data = bytearray(path.read_bytes())
         if fault.kind == "cut_file":
@@ -249,7 +249,7 @@ def damage(round_: Round, run: Running, fault: Fault) -> bool:
         identity = path.stat()
         path.write_bytes(data)
         os.utime(path, ns=(identity.st_atime_ns, identity.st_mtime_ns))
-    except (OSError, ValueError, IndexError):  # gone, or empty, meanwhile
+    except (OSError, ValueError, IndexError):  # deleted or emptied meanwhile
         return False
     round_.damaged_files[str(path.relative_to(round_.out))] = digest(path)
     fault.hit = "/".join(part[:24] for part in path.relative_to(round_.out).parts)
@@ -259,7 +259,7 @@ def damage(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def break_server(round_: Round, run: Running, fault: Fault) -> bool:
-    """The bucket's server is out of order for three seconds."""
+    """Make the bucket's server fail for three seconds."""
     if round_.proxy is None:
         return False
     round_.proxy.mode = fault.kind
@@ -269,7 +269,7 @@ def break_server(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 Kinds = dict[str, Callable[[Round, Running, Fault], bool]]
-"""Each does a fault, or returns False where it cannot be done now."""
+"""Each function injects a fault, or returns False if that is impossible now."""
 
 ON_DISK: Kinds = {
     "kill_trial": kill_trial,

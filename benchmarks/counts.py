@@ -3,8 +3,8 @@
     uv run --extra all python benchmarks/counts.py
     PYTHONPATH=/path/to/another/checkout uv run --extra all python benchmarks/counts.py
 
-Counts do not depend on what else the machine does, so two commits can be compared at any time. Only
-the commands are used, never our modules by name: the same script counts any version.
+Counts do not depend on other load on the machine, so two commits can be compared at any time. The
+script uses only the commands and no other module by name, so it can count any version.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class CountOperations(TorchDispatchMode):
 
 
 def run(program: str, words: Sequence[str]) -> None:
-    """Run one of our commands in this process, without its output."""
+    """Run one of our commands in this process and discard its output."""
     old, sys.argv = sys.argv, [program, *words]
     silent = io.StringIO()
     try:
@@ -55,7 +55,7 @@ def run(program: str, words: Sequence[str]) -> None:
 
 
 def calls_of_plan(preset: str) -> int:
-    """Function calls of `sweep plan`, when everything is imported already."""
+    """Function calls of `sweep plan` after everything is imported."""
     run("sweep", ["plan", preset])
     profile = cProfile.Profile()
     profile.runcall(run, "sweep", ["plan", preset])
@@ -63,7 +63,7 @@ def calls_of_plan(preset: str) -> int:
 
 
 def operations_per_step(family: str) -> float:
-    """Torch operations of one training step: those of 20 steps less those of 10, over 10."""
+    """Torch operations of one training step: those of 20 steps minus those of 10, over 10."""
     counts = []
     for steps in (10, 20):
         with tempfile.TemporaryDirectory() as folder, CountOperations() as mode:

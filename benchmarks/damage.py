@@ -1,11 +1,11 @@
-"""Which metric sees which damage: real images, damaged in known ways, measured as generated ones.
+"""Which metric detects which damage: damaged real images are measured as if they were generated.
 
     uv run --extra all python benchmarks/damage.py [--data digits flower-crops] [--seeds 5]
 
-Fresh real images that are in neither the reference nor the training images stand in for generated
-ones: as they are, with Gaussian noise, blurred, without half of the classes, with half of all
-images of one class, and as noisy copies of training images. Every set has the same number of
-images. Seeds draw which images; the split is one. Prints a table, and writes
+Fresh real images, which are in neither the reference nor the training images, stand in for
+generated ones: unchanged, with Gaussian noise, blurred, without half of the classes, and with half
+of the images from one class; noisy copies of training images are another set. Every set has the
+same number of images. Seeds choose the images; the split is fixed. Prints a table, and writes
 benchmarks/results/damage_<data>.json and .png.
 """
 
@@ -53,12 +53,12 @@ SHOWN = (
     *("lost_classes", "worst_class_recall", "memorized", "copying_z"),
 )
 NUM_IMAGES = 200
-"""Of every damaged set; half of them must exist in one class of the fresh images."""
+"""Images in every damaged set; one class of the fresh images must have at least half as many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fresh:
-    """Real images that nothing is trained on or compared with, and those to be copied."""
+    """Real images that are neither training nor reference images, and training images to copy."""
 
     images: np.ndarray
     """(N, C, H, W) uint8."""
@@ -72,13 +72,13 @@ Damage = Callable[[Fresh, np.random.Generator], np.ndarray]
 
 
 def pick(fresh: Fresh, rng: np.random.Generator, allowed: np.ndarray | None = None) -> np.ndarray:
-    """NUM_IMAGES different fresh images, of the allowed ones (a mask)."""
+    """Choose NUM_IMAGES different fresh images, among those that the mask allows."""
     indices = np.arange(len(fresh.images)) if allowed is None else np.flatnonzero(allowed)
     return fresh.images[rng.choice(indices, NUM_IMAGES, replace=False)]
 
 
 def add_noise(images: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of a deviation in grey levels, rounded and clipped."""
+    """Add Gaussian noise of standard deviation `sd` in grey levels; round and clip."""
     noisy = images + rng.normal(0, sd, images.shape)
     return np.rint(noisy).clip(0, 255).astype(np.uint8)
 
@@ -89,7 +89,7 @@ def noise(sd: float) -> Damage:
 
 
 def blur(sigma: float) -> Damage:
-    """Fresh images, blurred with a deviation in pixels."""
+    """Fresh images, blurred with a standard deviation in pixels."""
 
     def damage(fresh: Fresh, rng: np.random.Generator) -> np.ndarray:
         blurred = gaussian_filter(pick(fresh, rng).astype(np.float64), (0, 0, sigma, sigma))
@@ -99,12 +99,12 @@ def blur(sigma: float) -> Damage:
 
 
 def half_of_the_classes(fresh: Fresh, rng: np.random.Generator) -> np.ndarray:
-    """Fresh images of the lower half of the classes alone."""
+    """Fresh images of only the lower half of the classes."""
     return pick(fresh, rng, fresh.labels < (fresh.num_classes + 1) // 2)
 
 
 def one_heavy_class(fresh: Fresh, rng: np.random.Generator) -> np.ndarray:
-    """Half of the images of class 0, the others of the other classes."""
+    """Half of the images from class 0, the rest from the other classes."""
     heavy = pick(fresh, rng, fresh.labels != 0)
     of_class = np.flatnonzero(fresh.labels == 0)
     count = min(NUM_IMAGES // 2, len(of_class))
@@ -132,7 +132,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def measure_damages(config: DataConfig, num_seeds: int) -> dict:
-    """Every metric of every damage and seed."""
+    """Measure every metric for every damage and seed."""
     data = load_dataset(config)
     assert data.labels is not None
     train, reference = data.images[data.train], data.images[data.reference]
@@ -150,12 +150,12 @@ def measure_damages(config: DataConfig, num_seeds: int) -> dict:
         class_names=data.class_names,
     )
     known = extract_real(real, METRICS)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in DAMAGES}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in DAMAGES}
     for name, damage in DAMAGES.items():
         for seed in range(num_seeds):
             images = damage(fresh, np.random.default_rng(seed))
             values = measure(compare_images(images, known, METRICS), METRICS).values
-            found[name].append({key.split("/")[0]: value for key, value in values.items()})
+            results[name].append({key.split("/")[0]: value for key, value in values.items()})
         print(f"{config.name}: {name}", flush=True)
     return {
         "data": config.name,
@@ -166,42 +166,42 @@ def measure_damages(config: DataConfig, num_seeds: int) -> dict:
         "extractor": "efficientnet-lite0-64",
         "nearest_k": METRICS.nearest_k,
         "seeds": num_seeds,
-        "values": found,
+        "values": results,
         "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
         "platform": platform.platform(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
 
-def print_table(found: dict) -> None:
-    """Mean over seeds of every metric and damage."""
+def print_table(results: dict) -> None:
+    """Print the mean over seeds of every metric and damage."""
     rows = [
         [name, *(f"{np.mean([v[m] for v in values if m in v]):.4g}" for m in SHOWN)]
-        for name, values in found["values"].items()
+        for name, values in results["values"].items()
     ]
-    print(f"\n{found['data']}: {found['num_images']} images against {found['num_reference']}")
+    print(f"\n{results['data']}: {results['num_images']} images against {results['num_reference']}")
     print(tabulate(rows, ["damage", *SHOWN], disable_numparse=True))
 
 
-def draw(found: dict, path: Path) -> None:
-    """A panel for each metric: a dot per seed, mean and t interval for each damage."""
+def draw(results: dict, path: Path) -> None:
+    """Plot a panel for each metric: a dot per seed, mean and t interval for each damage."""
     with styled():
         figure = Figure(figsize=(11, 7), layout="constrained")
         axes = figure.subplots(3, 4, sharex=True)
         for axis, metric in zip(axes.flat, SHOWN, strict=True):
-            for place, values in enumerate(found["values"].values()):
+            for place, values in enumerate(results["values"].values()):
                 numbers = [v[metric] for v in values if metric in v]
                 mean, half, _ = t_interval(numbers, 0.95)
                 axis.plot([place] * len(numbers), numbers, ".", color="0.6", markersize=4)
                 axis.errorbar(place, mean, yerr=half, fmt="o", color=PALETTE[0], capsize=2)
-            undamaged = np.mean([v[metric] for v in found["values"]["none"] if metric in v])
+            undamaged = np.mean([v[metric] for v in results["values"]["none"] if metric in v])
             axis.axhline(undamaged, color="0.8", linewidth=0.8, zorder=0)
             axis.set_title(metric.replace("_", " "))
             axis.set_xticks(range(len(DAMAGES)), list(DAMAGES), rotation=60, ha="right")
         figure.suptitle(
-            f"{found['data']}: {found['num_images']} damaged real images against "
-            f"{found['num_reference']}; {found['extractor']}; mean and 95% t interval of "
-            f"{found['seeds']} draws"
+            f"{results['data']}: {results['num_images']} damaged real images against "
+            f"{results['num_reference']}; {results['extractor']}; mean and 95% t interval of "
+            f"{results['seeds']} draws"
         )
         save_figure(figure, path)
 
@@ -215,11 +215,11 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.data:
-        found = measure_damages(DATA[name], options.seeds)
-        print_table(found)
+        results = measure_damages(DATA[name], options.seeds)
+        print_table(results)
         path = options.out / f"damage_{name}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        draw(found, path.with_suffix(".png"))
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        draw(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How recognisable the samples of a digits run are, generation by generation.
+"""Measure how recognisable the samples of a digits run are, generation by generation.
 
     uv run --extra all python benchmarks/digits_probe.py runs/paper-digits-seed0 [--json FILE]
 
-A probe (support vector machine with calibrated confidence) learns the run's real train images; its
-accuracy on the held-out reference is printed first. For every model it then says how confident it
-is of that model's samples, as a share of its confidence on held-out real images, and how often each
-of the ten classes is seen. Needs the run's own folder, with its streams.
+A probe (a support vector machine with calibrated confidence) is trained on the run's real training
+images; its accuracy on the held-out reference is printed first. For every model, the table shows
+the probe's confidence on the model's samples, also as a share of its confidence on held-out real
+images, and how often it predicts each of the ten classes. Needs the run's folder with its streams.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from sweep.store.store import open_store
 
 
 def flat(images: np.ndarray) -> np.ndarray:
-    """(N, 1, 8, 8) uint8 images to (N, 64) float64 in [0, 1]."""
+    """Flatten (N, 1, 8, 8) uint8 images to (N, 64) float64 in [0, 1]."""
     return images.reshape(len(images), -1) / 255.0
 
 
 def measure(run: Path, store: Path | None) -> dict:
-    """Probe every model of a run; returns the probe's own numbers and one entry per model."""
+    """Probe every model of a run; returns the probe's accuracy and one entry per model."""
     kept = open_store(store or run)
     lineages = load_lineages(run)
     card = load_card(run, lineages[0].dataset)
@@ -72,27 +72,27 @@ def measure(run: Path, store: Path | None) -> dict:
 
 
 def main() -> None:
-    """Print the table; write it as JSON where asked."""
+    """Print the table, and write it as JSON if requested."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("run", type=Path, help="results folder of a run on digits")
     parser.add_argument("--store", type=Path, help="the --store of the run, if it had one")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
-    found = measure(options.run, options.store)
+    result = measure(options.run, options.store)
     print(
-        f"probe: held-out accuracy {found['held_out_accuracy']:.3f}, mean confidence on "
-        f"{found['num_held_out']} held-out real images {found['held_out_confidence']:.3f}"
+        f"probe: held-out accuracy {result['held_out_accuracy']:.3f}, mean confidence on "
+        f"{result['num_held_out']} held-out real images {result['held_out_confidence']:.3f}"
     )
     columns = ["pool.alpha", "train.epochs", "seed", "generation"]
     table = [
         [*(row.get(name) for name in columns), f"{row['confidence']:.3f}",
          f"{row['share_of_real']:.3f}", sum(c > 0 for c in row["class_counts"]),
          " ".join(map(str, row["class_counts"]))]
-        for row in found["models"]
+        for row in result["models"]
     ]  # fmt: skip
     print(tabulate(table, [*columns, "confidence", "of real", "classes", "images per class"]))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

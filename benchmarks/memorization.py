@@ -1,12 +1,13 @@
-"""What the memorisation metrics see in crops that overlap, and in crops that cannot.
+"""What the memorisation metrics report for crops that overlap, and for crops that cannot.
 
     uv run --extra all python benchmarks/memorization.py [--seeds 5]
 
-Crops of the photographs of flower-crops, at 32x32. Ordinary ones lie anywhere, so that training
-and held-out crops overlap; with regions apart, training crops are of the left half of every
-photograph, and held-out and fresh ones of the right half. Measured as generated: fresh crops of the
-held-out region, which must pass, and training crops with noise, which must not. Prints a table, and
-writes benchmarks/results/memorization_flower-crops.json.
+The crops are from the photographs of flower-crops, at 32x32. Ordinary ones lie anywhere, so
+training and held-out crops overlap; with regions apart, training crops are from the left half of
+every photograph, and held-out and fresh ones from the right half. Two kinds of images are measured
+as if they were generated: fresh crops of the held-out region, which must pass, and training crops
+with noise, which must not. Prints a table, and writes
+benchmarks/results/memorization_flower-crops.json.
 """
 
 import argparse
@@ -33,12 +34,12 @@ METRICS = tuple(
 )
 NUM_TRAIN, NUM_REFERENCE, NUM_IMAGES = 600, 300, 300
 NOISE = (2, 4, 10)
-"""Deviations of the noise on copies, in grey levels."""
+"""Standard deviations of the noise on copies, in grey levels."""
 SHOWN = ("memorized", "memorized_held_out", "near_copies", "copying_z", "train_distance")
 
 
 def read_regions() -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Where training and held-out crops lie, (H, W, 3) uint8 of every photograph."""
+    """The regions of training and held-out crops, (H, W, 3) uint8 from every photograph."""
     whole = [read_flower_photograph(name, DATA) for name in FLOWER_CROPS_SHA256]
     halves = [np.array_split(photograph, 2, axis=1) for photograph in whole]
     apart = [left for left, _ in halves], [right for _, right in halves]
@@ -46,7 +47,7 @@ def read_regions() -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
 
 
 def draw_crops(regions: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
-    """(N, 3, 32, 32) uint8 random crops as flower-crops has them, of each region in turn."""
+    """Draw (N, 3, 32, 32) uint8 crops as flower-crops does, from each region in turn."""
     crops = []
     for number in range(count):
         words = (int(word) for word in rng.integers(2**64, size=4, dtype=np.uint64))
@@ -56,7 +57,7 @@ def draw_crops(regions: list[np.ndarray], count: int, rng: np.random.Generator) 
 
 
 def draw_sets(held_out: list[np.ndarray], train: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """What is measured as if generated: fresh crops, and noisy copies of training crops."""
+    """Draw the images to measure: fresh crops, and noisy copies of training crops."""
     rng = np.random.default_rng([seed, 2])
     sets = {"fresh": draw_crops(held_out, NUM_IMAGES, rng)}
     copied = train[rng.choice(len(train), NUM_IMAGES, replace=False)]
@@ -67,8 +68,8 @@ def draw_sets(held_out: list[np.ndarray], train: np.ndarray, seed: int) -> dict[
 
 
 def measure_regions(num_seeds: int) -> list[dict]:
-    """The numbers of every layout of regions, extractor, set and seed."""
-    found = []
+    """Measure every layout of regions, extractor, set of images and seed."""
+    results = []
     for layout, (trained, held_out) in read_regions().items():
         for seed in range(num_seeds):
             train = draw_crops(trained, NUM_TRAIN, np.random.default_rng([seed, 0]))
@@ -82,15 +83,15 @@ def measure_regions(num_seeds: int) -> list[dict]:
                     values = measure(compare_images(images, real, config), config).values
                     numbers = {key.split("/")[0]: value for key, value in values.items()}
                     numbers["reference_distance"] = nearest
-                    found.append({**head, "images": name, "values": numbers})
+                    results.append({**head, "images": name, "values": numbers})
             print(f"{layout}, seed {seed}", flush=True)
-    return found
+    return results
 
 
-def print_table(found: list[dict]) -> None:
-    """Mean over seeds of every number."""
+def print_table(results: list[dict]) -> None:
+    """Print the mean over seeds of every number."""
     groups: dict[tuple[str, str, str], list[dict[str, float]]] = {}
-    for row in found:
+    for row in results:
         key = row["extractor"], row["crops"], row["images"]
         groups.setdefault(key, []).append(row["values"])
     columns = (*SHOWN, "reference_distance")
@@ -108,15 +109,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="draws of all crops")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     options = parser.parse_args()
-    found = measure_regions(options.seeds)
-    print_table(found)
+    results = measure_regions(options.seeds)
+    print_table(results)
     result = {
         "data": "flower-crops, 32x32",
         "num_train": NUM_TRAIN,
         "num_reference": NUM_REFERENCE,
         "num_images": NUM_IMAGES,
         "seeds": options.seeds,
-        "rows": found,
+        "rows": results,
         "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "mvtb-data")},
         "platform": platform.platform(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -1,9 +1,10 @@
-"""How each metric depends on the number of images: real against real, where nothing is wrong.
+"""How each metric depends on the number of images, measured on real images against real ones.
 
     uv run --extra all python benchmarks/metric_bias.py [--seeds 5]
 
-N images against N others of flower-crops at 32x32, for growing N, drawn anew for every seed. An
-unbiased metric has the same mean for every N. Writes benchmarks/results/metric_bias.json and .png.
+N images of flower-crops at 32x32 are compared with N others, for growing N, redrawn for every seed.
+An unbiased metric has the same mean for every N. Writes benchmarks/results/metric_bias.json and
+.png.
 """
 
 import argparse
@@ -33,15 +34,15 @@ METRICS = MetricsConfig(
 SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "vendi", "class_tv")
 SIZES = (64, 128, 256, 512, 1024, 2048)
 NUM_TRAIN = 1500
-"""Images that the probe of `classes` learns from."""
+"""Number of images on which the probe of `classes` is trained."""
 
 
 def measure_sizes(num_seeds: int) -> dict[int, list[dict[str, float]]]:
-    """Every metric at every size and seed."""
+    """Measure every metric at every size and seed."""
     data = load_dataset(DATA)
     assert data.labels is not None
     features = extract_features(data.images, METRICS)
-    found: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
+    results: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
     for size in SIZES:
         for seed in range(num_seeds):
             order = np.random.default_rng(seed).permutation(len(features))
@@ -56,17 +57,17 @@ def measure_sizes(num_seeds: int) -> dict[int, list[dict[str, float]]]:
             )
             comparison = Comparison(generated=features[generated], real=real)
             values = measure(comparison, METRICS).values
-            found[size].append({key.split("/")[0]: value for key, value in values.items()})
+            results[size].append({key.split("/")[0]: value for key, value in values.items()})
         print(f"N = {size}", flush=True)
-    return found
+    return results
 
 
-def draw(found: dict[int, list[dict[str, float]]], path: Path) -> None:
-    """A panel for each metric: mean and t interval against N."""
+def draw(results: dict[int, list[dict[str, float]]], path: Path) -> None:
+    """Plot a panel for each metric: mean and t interval against N."""
     with styled():
         figure = Figure(figsize=(10, 4.8), layout="constrained")
         for axis, metric in zip(figure.subplots(2, 4, sharex=True).flat, SHOWN, strict=True):
-            numbers = [t_interval([v[metric] for v in found[size]], 0.95) for size in SIZES]
+            numbers = [t_interval([v[metric] for v in results[size]], 0.95) for size in SIZES]
             mean, half = [n[0] for n in numbers], [n[1] for n in numbers]
             axis.errorbar(SIZES, mean, yerr=half, fmt="o-", color=PALETTE[0], capsize=2)
             axis.set_title(metric.replace("_", " "))
@@ -75,7 +76,7 @@ def draw(found: dict[int, list[dict[str, float]]], path: Path) -> None:
         figure.supxlabel("images on either side, N", fontsize=9)
         figure.suptitle(
             "real against real: flower-crops at 32x32, efficientnet-lite0-64; mean and 95% t "
-            f"interval of {len(found[SIZES[0]])} draws"
+            f"interval of {len(results[SIZES[0]])} draws"
         )
         save_figure(figure, path)
 
@@ -86,10 +87,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="draws of the images")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    found = measure_sizes(options.seeds)
+    results = measure_sizes(options.seeds)
     rows = [
         [size, *(f"{np.mean([v[m] for v in values]):.4g}" for m in SHOWN)]
-        for size, values in found.items()
+        for size, values in results.items()
     ]
     print(tabulate(rows, ["N", *SHOWN], disable_numparse=True))
     result = {
@@ -97,7 +98,7 @@ def main() -> None:
         "extractor": "efficientnet-lite0-64",
         "num_train": NUM_TRAIN,
         "nearest_k": METRICS.nearest_k,
-        "values": found,
+        "values": results,
         "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
         "platform": platform.platform(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -105,7 +106,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "metric_bias.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
-    draw(found, path.with_suffix(".png"))
+    draw(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

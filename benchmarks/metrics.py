@@ -1,15 +1,15 @@
-"""Measure the seconds and memory of our metrics beside clean-fid's, and the extractor's images/s.
+"""Compare the time and memory of our metrics with clean-fid's, and time feature extraction.
 
     PYTHONPATH=. python benchmarks/metrics.py --num-images 5000 --dimensions 2048 --threads 2
     PYTHONPATH=. python benchmarks/metrics.py --skip-clean-fid --device cuda --json metrics.json
 
-One run on the same features of `--num-images` generated and as many reference images: our FID, KID
-on all images, precision, recall, density and coverage (model.metrics.table.measure) against
-clean-fid's FID and KID (its own functions of features; its default of 100 subsets of 1000). Then
-features of a data set's images by EfficientNet-Lite0 in fp32 and in bf16, and how bf16 changes the
-FID. Each part runs in a process of its own, whose peak resident memory is its own. Without
-clean-fid the rest is measured. Other work on the machine makes every time worthless: the load
-average is printed.
+On the same features of `--num-images` generated and as many reference images, the script times our
+FID, KID on all images, precision, recall, density and coverage (model.metrics.table.measure), and
+clean-fid's FID and KID (its functions of features, with the default of 100 subsets of 1000). It
+then extracts features of a data set's images with EfficientNet-Lite0 in fp32 and in bf16, and
+reports how bf16 changes the FID. Each part runs in a separate process, so each peak of resident
+memory is that of one part. If clean-fid is not installed, the rest is measured. Other load on the
+machine makes the times worthless, so the load average is printed.
 """
 
 import argparse
@@ -30,13 +30,13 @@ import numpy as np
 OURS = ("fid", "kid", "precision", "recall", "density", "coverage")
 PACKAGES = ("numpy", "scipy", "torch", "clean-fid")
 LEAST_SECONDS = 3.0
-"""Feature extraction is repeated for so long, after one pass to warm up."""
+"""Feature extraction is repeated for at least this long, after one warm-up pass."""
 
 
 def draw_features(num_images: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Generated and reference (N, D) float32 features, as of a network's last rectified layer.
+    """Draw generated and reference (N, D) float32 features, like those of a last ReLU layer.
 
-    Correlated through a spectrum that decays by a factor of a hundred, and slightly shifted.
+    They are correlated through a spectrum that decays by a factor of 100, and slightly shifted.
     """
     rng = np.random.default_rng(0)
     spectrum = np.logspace(0, -2, dimensions, dtype=np.float32)[:, None]
@@ -49,7 +49,7 @@ def draw_features(num_images: int, dimensions: int) -> tuple[np.ndarray, np.ndar
 
 
 def peak_memory() -> int:
-    """Bytes of this process's largest resident set so far; 0 where the system does not tell."""
+    """Peak resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:
@@ -74,13 +74,13 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_clean_fid(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time clean-fid's FID and KID; `missing` says why it cannot be."""
+    """Time clean-fid's FID and KID; if that is impossible, `missing` says why."""
     try:
         from cleanfid.fid import frechet_distance, kernel_distance
     except ImportError as error:
         return {"missing": str(error)}
     x, y = draw_features(arguments.num_images, arguments.dimensions)
-    np.random.seed(0)  # noqa: NPY002  # its subsets come from there
+    np.random.seed(0)  # noqa: NPY002  # clean-fid draws its subsets from it
     started = time.perf_counter()
     moments = [moment for z in (x, y) for moment in (z.mean(axis=0), np.cov(z, rowvar=False))]
     try:
@@ -100,7 +100,7 @@ def measure_clean_fid(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_extraction(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time the extraction of a data set's features in fp32 and bf16, and compare the numbers."""
+    """Time the extraction of a data set's features in fp32 and bf16, and compare the features."""
     import torch
 
     from model.config import DataConfig, MetricsConfig
@@ -139,7 +139,7 @@ def measure_extraction(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def time_call(call: Callable[[], object]) -> float:
-    """Least seconds of a call that ends with its result on the CPU, over LEAST_SECONDS."""
+    """Seconds of the fastest call within LEAST_SECONDS; its result must be on the CPU."""
     ends, best = time.perf_counter() + LEAST_SECONDS, float("inf")
     while True:
         started = time.perf_counter()
@@ -158,7 +158,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 
 def run_part(part: str, threads: int) -> dict[str, Any]:
-    """Run one part of this script in a process of its own, with this command line."""
+    """Run one part of this script in a separate process, with the same command line."""
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(variables, str(threads))
     command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
@@ -167,25 +167,25 @@ def run_part(part: str, threads: int) -> dict[str, Any]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--num-images", type=int, default=5000, help="of either set of features")
+    parser.add_argument("--num-images", type=int, default=5000, help="images per set of features")
     parser.add_argument("--dimensions", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file of the result")
     parser.add_argument("--skip-clean-fid", action="store_true")
     parser.add_argument("--skip-extraction", action="store_true")
-    parser.add_argument("--device", default="cpu", help="of the extraction: cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="device of the extraction: cpu or cuda")
     parser.add_argument("--dataset", default="digits", choices=("digits", "flower-crops"))
-    parser.add_argument("--extracted-images", type=int, default=1024, help="at most")
+    parser.add_argument("--extracted-images", type=int, default=1024, help="maximum number")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def find_versions() -> dict[str, str | None]:
-    """Versions of what the numbers depend on; None for what is not installed."""
+    """Versions of the packages that affect the numbers; None if a package is not installed."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -196,11 +196,11 @@ def find_versions() -> dict[str, str | None]:
 
 
 def print_distances(results: dict[str, dict[str, Any]]) -> None:
-    """Our seconds and memory, clean-fid's, and their ratio."""
+    """Print our seconds and memory, clean-fid's, and the ratio of times."""
     ours, theirs = results["ours"], results.get("clean-fid", {"missing": "--skip-clean-fid"})
     print(f"ours, {', '.join(OURS)}: {ours['seconds']:.2f} s, {ours['peak_bytes'] / 2**30:.2f} GiB")
     if "missing" in theirs:
-        print(f"clean-fid is not measured: {theirs['missing']}")
+        print(f"clean-fid was not measured: {theirs['missing']}")
         return
     print(
         f"clean-fid, fid, kid: {theirs['seconds']:.2f} s ({theirs['fid_seconds']:.2f} + "
@@ -211,22 +211,23 @@ def print_distances(results: dict[str, dict[str, Any]]) -> None:
         print(f"{name}: {ours['values'][name]:.9g}, clean-fid {value:.9g}")
 
 
-def print_extraction(found: dict[str, Any]) -> None:
-    """Images per second in both precisions, and what bf16 changes."""
-    speeds, fids = found["images_per_second"], found["fid_of_halves"]
-    print(f"efficientnet-lite0 on {found['device']}, {found['num_images']} of {found['dataset']}:")
+def print_extraction(numbers: dict[str, Any]) -> None:
+    """Print the images per second in both precisions, and the effect of bf16."""
+    speeds, fids = numbers["images_per_second"], numbers["fid_of_halves"]
+    images = f"{numbers['num_images']} of {numbers['dataset']}"
+    print(f"efficientnet-lite0 on {numbers['device']}, {images}:")
     for precision, speed in speeds.items():
         print(f"  {precision}: {speed:.1f} images/s, FID of two halves {fids[precision]:.6g}")
     print(
         f"  bf16 / fp32: {speeds['bf16'] / speeds['fp32']:.2f} times the speed, FID changes by "
         f"{fids['bf16'] / fids['fp32'] - 1:+.2e}, features by "
-        f"{found['relative_feature_error']:.1e}; FID between both "
-        f"{found['fid_between_precisions']:.3g}"
+        f"{numbers['relative_feature_error']:.1e}; FID between both "
+        f"{numbers['fid_between_precisions']:.3g}"
     )
 
 
 def main() -> int:
-    """Run all parts, print, write."""
+    """Run all parts, print and write."""
     arguments = parse_arguments()
     if arguments.part:
         print(json.dumps(PARTS[arguments.part](arguments)))

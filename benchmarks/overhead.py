@@ -1,13 +1,13 @@
-"""Measure what Ray costs: trials of one thread beside the same lineages without it.
+"""Measure the overhead of Ray: single-threaded trials against the same lineages without Ray.
 
     uv run --extra all python benchmarks/overhead.py
-    uv run --extra all python benchmarks/overhead.py --trials 4 --seconds 20 --pairs 1   (a try)
+    uv run --extra all python benchmarks/overhead.py --trials 4 --seconds 20 --pairs 1   (quick)
 
-Each pair runs the same lineages twice, in an order that alternates: by `sweep run`, and in plain
-processes, as many as there are CPUs, that go through the same lineage loop without Ray. Time counts
-from the first training step to the last published model; start-up, from the command to its first
-step, is given on its own. Prints a table and writes benchmarks/results/overhead_<date>.json. Other
-work on the machine makes every number worthless: the load average is in the result.
+Each pair runs the same lineages twice, in alternating order: with `sweep run`, and in plain
+processes, one per CPU, that run the same lineage loop without Ray. Time is measured from the first
+training step to the last published model; start-up, from the command to the first step, is reported
+separately. Prints a table and writes benchmarks/results/overhead_<date>.json. Other load on the
+machine makes the numbers worthless, so the load average is in the result.
 """
 
 import argparse
@@ -46,7 +46,7 @@ TARGET_RATIO, TARGET_STARTUP = 1.10, 20.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
-    """Of one run, in seconds."""
+    """The durations of one run, in seconds."""
 
     startup: float
     work: float
@@ -55,10 +55,10 @@ class Times:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--trials", type=int, default=8, help="lineages of one model each")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of one trial")
+    parser.add_argument("--trials", type=int, default=8, help="lineages, each of one model")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of one trial")
     parser.add_argument("--pairs", type=int, default=3, help="the median is taken over these")
-    parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="trials at once")
+    parser.add_argument("--cpus", type=int, default=os.cpu_count(), help="number of trials at once")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     steps = calibrate(options.seconds, options.cpus)
@@ -77,8 +77,8 @@ def main() -> None:
     ratios = [pair["with_ray"].work / pair["without_ray"].work for pair in pairs]
     startups = [pair["with_ray"].startup for pair in pairs]
     ratio, startup = statistics.median(ratios), statistics.median(startups)
-    print(f"median ratio {ratio:.3f} (asked: at most {TARGET_RATIO})")
-    print(f"median start-up {startup:.1f} s (asked: under {TARGET_STARTUP:.0f} s)")
+    print(f"median ratio {ratio:.3f} (target: at most {TARGET_RATIO})")
+    print(f"median start-up {startup:.1f} s (target: under {TARGET_STARTUP:.0f} s)")
     date = datetime.now(UTC).date().isoformat()
     result = {
         "date": date,
@@ -103,13 +103,13 @@ def main() -> None:
 
 
 def calibrate(seconds: float, cpus: int) -> int:
-    """Steps that take so long on one of so many busy CPUs."""
+    """Number of training steps that take `seconds` on one CPU while all `cpus` are busy."""
     probe = without_ray(cpus, 300, cpus)
     return max(100, round(300 * seconds / probe.work))
 
 
 def make_sweep(trials: int, steps: int, cpus: int) -> SweepConfig:
-    """So many seeds of a model of so many steps."""
+    """A sweep of `trials` seeds, each of one model trained for `steps` steps."""
     base = LineageConfig()
     data: dict = {}
     for name, value in (SETTINGS | {"train.steps": steps}).items():
@@ -124,7 +124,7 @@ def make_sweep(trials: int, steps: int, cpus: int) -> SweepConfig:
 
 
 def with_ray(trials: int, steps: int, cpus: int) -> Times:
-    """`sweep run` of the lineages."""
+    """Run the lineages with `sweep run`."""
     root = Path(tempfile.mkdtemp(prefix="overhead-"))
     sweep = make_sweep(trials, steps, cpus)
     file = root / "overhead.json"
@@ -149,12 +149,12 @@ def with_ray(trials: int, steps: int, cpus: int) -> Times:
 
 
 def is_training(store: Store) -> bool:
-    """Whether some trial has taken a step."""
+    """Whether any trial has taken a step."""
     return any(claim.progress.get("step", 0) > 0 for claim in store.claims.read().values())
 
 
 def without_ray(trials: int, steps: int, cpus: int) -> Times:
-    """The lineages in plain processes, a share of them each."""
+    """Run the lineages in plain processes, each of which takes a share of them."""
     root = Path(tempfile.mkdtemp(prefix="overhead-"))
     sweep = make_sweep(trials, steps, cpus)
     context = multiprocessing.get_context("spawn")
@@ -172,12 +172,12 @@ def without_ray(trials: int, steps: int, cpus: int) -> Times:
             first = time.time()
         time.sleep(0.05)
     if first is None or any(process.exitcode for process in processes):
-        sys.exit("a plain process failed, or was too short to be seen")
+        sys.exit("a plain process failed, or was too short to be observed")
     return finish(root, first - started, first, sweep)
 
 
 def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
-    """Every `cpus`-th lineage, one after the other."""
+    """Run every `cpus`-th lineage, one after the other."""
     import torch
 
     from sweep.lineage.run import LineageRun
@@ -196,7 +196,7 @@ def run_share(out: Path, sweep: SweepConfig, index: int, cpus: int) -> None:
 
 
 def finish(root: Path, startup: float, first: float, sweep: SweepConfig) -> Times:
-    """Times by the last model's record; the folder is deleted."""
+    """Take the times from the last model's record, and delete the folder."""
     records = list((root / "out" / "generations").glob("*/record.json"))
     if len(records) != len(sweep.points()):
         sys.exit(f"{root} must hold {len(sweep.points())} models, got {len(records)}")

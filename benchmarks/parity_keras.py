@@ -1,20 +1,21 @@
-"""Compare our network and training step with the same ones built in Keras 3, in float64.
+"""Compare our network and training step with an implementation in Keras 3, in float64.
 
     uv run --extra all --group keras python benchmarks/parity_keras.py
 
-The Keras side is written from the specification of the Keras DDIM example (its layers, schedule,
-summed loss, AdamW and average over `.weights`), runs on Keras' torch backend and shares none of our
-code. Both sides get the same random weights everywhere (head and moving statistics included) and
+The Keras side follows the specification of the Keras DDIM example (its layers, schedule, summed
+loss, AdamW and average over `.weights`), runs on Keras' torch backend and shares no code with ours.
+Both sides get the same random weights everywhere (including the head and the moving statistics) and
 the same images, noise and times. Prints a table, writes benchmarks/results/parity_keras.json, and
-ends with status 1 if a number is over its limit. Two minutes at most on one core.
+exits with status 1 if a number exceeds its limit. Takes at most two minutes on one core.
 
-One difference is known: BatchNorm's running variance takes the batch's unbiased variance in torch
-and in TensorFlow's fused kernel, on which the Keras 2 example ran; Keras 3 takes the biased one,
-(n - 1) / n as large for n = batch x height x width. It is measured, and so corrected both must
-agree. Weights and gradients do not depend on it; images drawn from a checkpoint do.
+One difference is known: BatchNorm's running variance uses the batch's unbiased variance in torch
+and in TensorFlow's fused kernel, on which the Keras 2 example ran. Keras 3 uses the biased one,
+which is (n - 1) / n as large for n = batch x height x width. The difference is measured, and both
+sides must agree once it is corrected. Weights and gradients do not depend on it; images drawn from
+a checkpoint do.
 
-With torch's form of Adam's epsilon (train.adam_eps_form) in the place of Keras' the weights differ
-by more than the limit at this small size; those numbers stand in the result without a limit.
+With torch's form of Adam's epsilon (train.adam_eps_form) instead of Keras', the weights differ by
+more than the limit at this small size; the result contains those numbers without a limit.
 """
 
 import argparse
@@ -41,24 +42,24 @@ from model.randomness import Purpose, integer_seed
 from model.training.trainer import Trainer
 
 os.environ["KERAS_BACKEND"] = "torch"
-# By name, as the type checker's environment is without the dependency group of Keras.
+# Imported by name because the type checker's environment lacks the keras dependency group.
 keras = importlib.import_module("keras")
 
 RESULT = Path(__file__).parent / "results" / "parity_keras.json"
 SIZE, BATCH, CHANNELS, STEPS = 16, 4, 3, 5
 SEED = (0, 1, 0)
 EPSILON = 1e-7
-"""Adam's, as Keras has it by default."""
+"""Adam's epsilon, Keras' default."""
 
 ROUNDING, TRAINED = 1e-8, 1e-6
-"""Limits of relative L2 differences: of one pass, and after STEPS optimiser steps."""
+"""Limits of relative L2 differences: after one pass, and after STEPS optimiser steps."""
 
 Weights = dict[str, np.ndarray]
-"""By the names of our state_dict, in torch's axis order."""
+"""Tensors by their name in our state_dict, in torch's axis order."""
 
 
 def build_keras(config: ModelConfig) -> Any:
-    """The example's residual U-Net; its layers have our modules' names, with `-` for a dot."""
+    """Build the example's residual U-Net; layers are named like our modules, with `-` for a dot."""
     layers = keras.layers
     *widths, bottleneck = config.widths
 
@@ -96,7 +97,7 @@ def build_keras(config: ModelConfig) -> Any:
 
 
 def keras_variables(net: Any) -> Iterator[tuple[str, Any]]:
-    """A Keras network's variables with the names of our tensors."""
+    """Yield a Keras network's variables with the names of our tensors."""
     names = {"kernel": "weight", "moving_mean": "running_mean", "moving_variance": "running_var"}
     for layer in net.layers:
         for variable in layer.weights:
@@ -105,13 +106,13 @@ def keras_variables(net: Any) -> Iterator[tuple[str, Any]]:
 
 
 def turn(array: np.ndarray, *, to_keras: bool) -> np.ndarray:
-    """Swap torch's (out, in, H, W) kernels and Keras' (H, W, in, out) ones; others as they are."""
+    """Transpose kernels between torch's (out, in, H, W) and Keras' (H, W, in, out)."""
     axes = (2, 3, 1, 0) if to_keras else (3, 2, 0, 1)
     return array.transpose(axes) if array.ndim == 4 else array
 
 
 def set_keras(net: Any, weights: Weights) -> None:
-    """Give a Keras network all of our tensors; one without its counterpart is a KeyError."""
+    """Copy all of our tensors into a Keras network; the names on both sides must match."""
     variables = dict(keras_variables(net))
     assert variables.keys() == weights.keys()
     for name, variable in variables.items():
@@ -132,7 +133,7 @@ def get_torch(net: torch.nn.Module) -> Weights:
 
 
 def randomize(net: torch.nn.Module, rng: np.random.Generator) -> None:
-    """Add random numbers to every tensor, so that none is zero, one or as it was drawn."""
+    """Add random numbers to every tensor, so that none keeps its initial value."""
     with torch.no_grad():
         for name, tensor in net.state_dict().items():
             values = rng.normal(0, 0.05, tensor.shape)
@@ -142,7 +143,7 @@ def randomize(net: torch.nn.Module, rng: np.random.Generator) -> None:
 
 
 def keras_loss(net: Any, images: np.ndarray, noise: np.ndarray, times: np.ndarray) -> Any:
-    """The example's loss, whose sum is what its tape differentiates: the channels' mean error."""
+    """The example's loss: the mean error over channels, which its tape sums over all else."""
     start, end = math.acos(0.95), math.acos(0.02)
     angles = start + times * (end - start)
     noisy = np.cos(angles) * images + np.sin(angles) * noise
@@ -151,7 +152,7 @@ def keras_loss(net: Any, images: np.ndarray, noise: np.ndarray, times: np.ndarra
 
 
 def to_keras(images: np.ndarray) -> Any:
-    """(B, C, H, W) float64 to the (B, H, W, C) tensor of Keras."""
+    """Convert (B, C, H, W) float64 to the (B, H, W, C) tensor of Keras."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
 
 
@@ -162,7 +163,7 @@ def difference(ours: Weights, theirs: Weights) -> float:
 
 
 def split(weights: Weights) -> tuple[Weights, Weights, Weights]:
-    """Trained tensors, running means and running variances."""
+    """Split tensors into trained ones, running means and running variances."""
     means = {k: v for k, v in weights.items() if k.endswith("running_mean")}
     variances = {k: v for k, v in weights.items() if k.endswith("running_var")}
     trained = {k: v for k, v in weights.items() if k not in means and k not in variances}
@@ -170,7 +171,7 @@ def split(weights: Weights) -> tuple[Weights, Weights, Weights]:
 
 
 def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | None]]:
-    """One forward and backward pass of the same network: differences and their limits."""
+    """Compare one forward and backward pass of the same network: differences and their limits."""
     config = ModelConfig()
     ours = UNet((CHANNELS, SIZE, SIZE), config, torch.Generator().manual_seed(0))
     theirs = build_keras(config)
@@ -205,7 +206,7 @@ def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | Non
 def train_keras(
     net: Any, average: Any, train: TrainConfig, batches: list[tuple[np.ndarray, ...]]
 ) -> list[Weights]:
-    """The example's steps: AdamW, and the average over `.weights`; the network after each step."""
+    """Train with the example's AdamW and average over `.weights`; return tensors of every step."""
     scaled = train.decay_mode == "lr_scaled"
     betas = {"beta_1": train.adam_beta1, "beta_2": train.adam_beta2}
     make = keras.optimizers.AdamW if scaled else keras.optimizers.Adam
@@ -218,7 +219,7 @@ def train_keras(
         keras_loss(net, images, noise, times).backward()
         gradients = [variable.value.grad for variable in net.trainable_weights]
         with torch.no_grad():
-            if not scaled:  # TF Addons' AdamW: the decay itself, before Adam's step
+            if not scaled:  # TF Addons' AdamW: unscaled decay, before Adam's step
                 for variable in net.trainable_weights:
                     variable.assign(variable - train.weight_decay * variable)
             optimizer.apply(gradients, net.trainable_weights)
@@ -229,12 +230,12 @@ def train_keras(
 
 
 def correct_variances(start: Weights, average: Weights, history: list[Weights]) -> list[Weights]:
-    """Keras' running variances and their average, had each batch's variance been unbiased.
+    """Keras' running variances and their average, as if each batch's variance were unbiased.
 
     Args:
         start: The network's tensors before the first step.
-        average: The average's before the first step.
-        history: The network's after each step.
+        average: The average's tensors before the first step.
+        history: The network's tensors after each step.
 
     Returns:
         The running variances after the last step, and their average.
@@ -259,7 +260,7 @@ def correct_variances(start: Weights, average: Weights, history: list[Weights]) 
 
 
 def draw_batches(trainer: Trainer, indices: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """The normalised images, noise and times of a trainer's steps, by its own rule."""
+    """Yield the normalised images, noise and times of a trainer's steps, drawn as it does."""
     images = (trainer.images.gather(indices).float() / 255 - trainer.mean) / trainer.std
     for step in range(STEPS):
         rng = torch.Generator().manual_seed(integer_seed(SEED, Purpose.STEP, step))
@@ -271,7 +272,7 @@ def draw_batches(trainer: Trainer, indices: np.ndarray) -> Iterator[tuple[np.nda
 def compare_training(
     mode: Any, form: Any, rng: np.random.Generator
 ) -> dict[str, tuple[float, float | None]]:
-    """STEPS steps of our trainer and of Keras' loop: differences and their limits."""
+    """Compare STEPS steps of our trainer and of Keras' loop: differences and their limits."""
     train = TrainConfig(
         epochs=None,
         steps=STEPS,
@@ -298,7 +299,7 @@ def compare_training(
     history = train_keras(theirs, average, train, batches)
     corrected = correct_variances(start, start_average, history)
     label = f"{STEPS} steps, {mode}"
-    if form == "torch":  # for the record: what the other form would make of it
+    if form == "torch":  # recorded without a limit
         ours, other = get_torch(trainer.net), history[-1]
         return {
             f"{label}: weights, torch's epsilon": (
@@ -325,11 +326,11 @@ def compare_training(
 
 
 def use_float64() -> None:
-    """Make float64 the default of both, and let Keras keep it.
+    """Make float64 the default of torch and Keras, and keep Keras from leaving it.
 
-    Keras' promotion rules turn float64 into float32 on every backend but TensorFlow, also inside
-    BatchNormalization and the loss and whatever floatx is, after JAX's default. One entry of a
-    private table says so; with it both sides would differ by 2e-7, Keras' own rounding.
+    Like JAX's default, Keras' promotion rules turn float64 into float32 on every backend except
+    TensorFlow, even inside BatchNormalization and the loss and regardless of floatx. One entry of a
+    private table controls this; unchanged, it makes both sides differ by 2e-7, Keras' rounding.
     """
     torch.set_default_dtype(torch.float64)
     keras.config.set_floatx("float64")
@@ -339,7 +340,7 @@ def use_float64() -> None:
 
 
 def main() -> int:
-    """Compare, print, write; 1 if a number is over its limit."""
+    """Compare, print and write; return 1 if a number exceeds its limit."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()

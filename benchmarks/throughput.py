@@ -1,15 +1,15 @@
 """Measure training and sampling images per second of the paper's network on this machine.
 
     uv run --extra all python benchmarks/throughput.py
-    PYTHONPATH=. python benchmarks/throughput.py --seconds 300   (where only torch and numpy exist)
+    PYTHONPATH=. python benchmarks/throughput.py --seconds 300   (with only torch and numpy)
 
-Goes through the package's own training step and sampler, at 32x32 and 64x64, and puts each number
-beside what the machine can do at all: matrix products and memory copies timed in the same run. On a
-GPU also larger batches, bf16 and torch.compile, and a check of its numbers against fp32 on the CPU.
-Prints a table and writes benchmarks/results/throughput_<device>_<date>.json. Other work on the
-machine makes every number worthless: the load average is in the result.
+Runs the package's training step and sampler at 32x32 and 64x64, and compares each number with the
+limits of the machine: matrix products and memory copies timed in the same run. On a GPU it also
+measures larger batches, bf16 and torch.compile, and checks the GPU's results against fp32 on the
+CPU. Prints a table and writes benchmarks/results/throughput_<device>_<date>.json. Other load on the
+machine makes the numbers worthless, so the load average is in the result.
 
-FLOPs are those of the convolutions alone, an addition and a multiplication being 2.
+FLOPs are those of the convolutions only; an addition and a multiplication count as 2.
 """
 
 import argparse
@@ -43,19 +43,21 @@ Precision = Literal["fp32", "bf16"]
 
 RESULTS = Path(__file__).parent / "results"
 TRAIN_GFLOP = {32: 1.7127, 64: 6.8506}
-"""Forward and backward, per image, counted by torch.utils.flop_counter (tests/test_unet.py)."""
+"""GFLOP of a forward and backward pass per image, counted by torch.utils.flop_counter
+(tests/test_unet.py)."""
 FORWARD_GFLOP = {32: 0.57095, 64: 2.2838}
 GPU_SAMPLE_STEPS, CPU_SAMPLE_STEPS = 20, 1
-"""Network calls per image; one is enough on a CPU, where all else is nothing beside it."""
+"""Network calls per image; one is enough on a CPU, where everything else is negligible."""
 UNIT_SECONDS, MOST_REPEATS = 0.5, 9
-"""One timed unit makes as many calls as take so long; the median is over so many units at most."""
+"""Seconds of one timed unit of calls, and the maximum number of units for the median."""
 TOLERANCES: dict[Precision, tuple[float, float, float]] = {
     "fp32": (1e-4, 0.05, 0.1),
     "bf16": (2e-2, 0.05, 2.0),
 }
-"""Of a device against fp32 on the CPU: relative L2 of the predicted noise on one batch; relative
-difference of the mean loss over 20 steps of different noise; mean difference of samples in 8-bit
-levels after 20 sampler steps, whose first divides by a signal rate of .02."""
+"""Tolerances of a device against fp32 on the CPU: relative L2 difference of the predicted noise on
+one batch; relative difference of the mean loss over 20 steps of different noise; mean difference of
+samples in 8-bit levels after 20 sampler steps, the first of which divides by a signal rate of .02.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,12 +72,12 @@ class Case:
 
     @property
     def gflop_per_image(self) -> float:
-        """Of one training step, or of one network call of the sampler."""
+        """GFLOP per image of one training step, or of one network call of the sampler."""
         return (TRAIN_GFLOP if self.task == "train" else FORWARD_GFLOP)[self.size]
 
 
 def list_cases(on_gpu: bool, precisions: list[Precision]) -> Iterator[Case]:
-    """All cases, cheap ones first, so that a short budget leaves out the dear ones."""
+    """Yield all cases, cheap ones first, so that a short budget skips the expensive ones."""
     for size in (32, 64):
         for precision in precisions:
             for batch in (64, 256, 512) if on_gpu else (64,):
@@ -91,7 +93,7 @@ def list_cases(on_gpu: bool, precisions: list[Precision]) -> Iterator[Case]:
 
 
 def time_calls(call: Callable[[], object], device: torch.device, seconds: float) -> list[float]:
-    """Seconds per call, once per unit of calls, after two calls to warm up."""
+    """Seconds per call in each timed unit of calls, after two warm-up calls."""
 
     def run(calls: int) -> float:
         synchronize(device)
@@ -114,13 +116,13 @@ def time_calls(call: Callable[[], object], device: torch.device, seconds: float)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU; a CPU is never ahead."""
+    """Wait for a GPU to finish; calls on a CPU are synchronous."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure_matmul(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
-    """TFLOP/s of the best of some square matrix products."""
+    """TFLOP/s of the fastest of several square matrix products."""
     best = 0.0
     sizes = (4096, 8192) if device.type == "cuda" else (512, 1024)
     for size in sizes:
@@ -132,7 +134,7 @@ def measure_matmul(device: torch.device, dtype: torch.dtype, seconds: float) -> 
 
 
 def measure_bandwidth(device: torch.device, seconds: float) -> float:
-    """GB/s of copying a tensor that fits no cache, read and written bytes both counted."""
+    """GB/s of copying a tensor too large for caches, counting both bytes read and written."""
     size = 2**30 if device.type == "cuda" else 2**28
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
@@ -140,7 +142,7 @@ def measure_bandwidth(device: torch.device, seconds: float) -> float:
 
 
 def make_pool(num_images: int, size: int) -> np.ndarray:
-    """(N, 3, size, size) uint8 discs of random place and colour on grey."""
+    """Draw (N, 3, size, size) uint8 discs of random position and colour on grey."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size] / size
     centres, colours = (
@@ -152,7 +154,7 @@ def make_pool(num_images: int, size: int) -> np.ndarray:
 
 
 def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = None) -> Trainer:
-    """A trainer of the paper's network, its images on the device."""
+    """Make a trainer of the paper's network, with its images on the device."""
     train = TrainConfig(
         epochs=None,
         steps=1_000_000,
@@ -167,7 +169,7 @@ def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = 
 
 
 def make_call(case: Case, device: torch.device) -> tuple[Callable[[], object], int]:
-    """The call to time, and how many images (or network calls of the sampler) it does."""
+    """Make the call to time; also return how many images (or sampler network calls) it does."""
     trainer = make_trainer(case, device)
     if case.task == "train":
         rng = np.random.default_rng(0)
@@ -188,8 +190,8 @@ def measure(case: Case, device: torch.device, seconds: float, ceiling: float) ->
 
     Args:
         case: What to measure.
-        device: Where.
-        seconds: Time for it.
+        device: Where to measure it.
+        seconds: Time budget.
         ceiling: TFLOP/s of the machine's matrix products at this precision.
     """
     call, images = make_call(case, device)
@@ -208,7 +210,7 @@ def measure(case: Case, device: torch.device, seconds: float, ceiling: float) ->
 
 
 def check_numbers(device: torch.device, precisions: list[Precision]) -> list[dict[str, Any]]:
-    """Compare a device with fp32 on the CPU: one prediction, a short training, samples."""
+    """Compare a device with fp32 on the CPU: one prediction, a short training, and samples."""
     size, steps = 16, 60
     pool = make_pool(512, size)
     order = [np.random.default_rng(i).choice(512, 64, replace=False) for i in range(steps)]
@@ -261,7 +263,7 @@ def name_device(device: torch.device) -> str:
 
 
 def list_precisions(device: torch.device) -> list[Precision]:
-    """fp32, and bf16 where the hardware multiplies in it."""
+    """fp32, and bf16 if the hardware multiplies in it."""
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -271,20 +273,20 @@ def list_precisions(device: torch.device) -> list[Precision]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seconds", type=float, default=420, help="time for all of it, about")
-    parser.add_argument("--threads", type=int, help="CPU threads; as torch chooses by default")
-    parser.add_argument("--no-check", action="store_true", help="leave out the GPU's check")
+    parser.add_argument("--seconds", type=float, default=420, help="approximate time in total")
+    parser.add_argument("--threads", type=int, help="CPU threads; torch chooses by default")
+    parser.add_argument("--no-check", action="store_true", help="skip the check of GPU results")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure, print, write; 1 if a check is over its tolerance."""
+    """Measure, print and write; return 1 if a check exceeds its tolerance."""
     arguments = parse_arguments()
     started = time.perf_counter()
     if arguments.threads:
@@ -292,10 +294,10 @@ def main() -> int:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device(arguments.device)
     precisions = list_precisions(device)
-    few = arguments.seconds / 60
+    budget = arguments.seconds / 60
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    ceilings = {p: measure_matmul(device, dtypes[p], few) for p in precisions}
-    bandwidth = measure_bandwidth(device, few)
+    ceilings = {p: measure_matmul(device, dtypes[p], budget) for p in precisions}
+    bandwidth = measure_bandwidth(device, budget)
     print(
         f"{name_device(device)}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
     )

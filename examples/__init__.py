@@ -1,1 +1,1 @@
-"""Variants of one's own: each file adds one, by a function and a line, and runs a tiny lineage."""
+"""Custom variants: each file adds one with a few functions and a line, and runs a tiny lineage."""

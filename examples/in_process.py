@@ -1,4 +1,4 @@
-"""Compute a lineage in this process, without Ray: to try a variant before it goes into a sweep."""
+"""Compute a lineage in this process without Ray, to try a variant before using it in a sweep."""
 
 from tempfile import TemporaryDirectory
 
@@ -17,11 +17,11 @@ TINY = LineageConfig(
     pool=PoolConfig(rule="grow", alpha=1.0),
     metrics=MetricsConfig(names=("kid", "recall"), extractor="pixels"),
 )
-"""Gaussian models of 200 digits: a second or so."""
+"""Gaussian models of 200 digits; computing them takes about a second."""
 
 
 def compute(config: LineageConfig) -> list[Generation]:
-    """All generations of a lineage, in a store that is thrown away."""
+    """Compute all generations of a lineage in a temporary store."""
     with TemporaryDirectory() as folder:
         store = open_store(folder)
         card = prepare_dataset(config.data, store)
@@ -30,9 +30,9 @@ def compute(config: LineageConfig) -> list[Generation]:
 
 
 def show(generations: list[Generation]) -> None:
-    """A line for each generation: its pool by origin, and its numbers."""
+    """Print a line for each generation: its pool by origin, and its metrics."""
     for generation in generations:
         node = generation.node
-        found = [item for record in generation.metrics for item in record.values.items()]
-        numbers = {name: round(number, 4) for name, number in found}
+        values = [item for record in generation.metrics for item in record.values.items()]
+        numbers = {name: round(number, 4) for name, number in values}
         print(f"V_{node.generation}: pool {node.num_images}, by origin {node.origins}, {numbers}")

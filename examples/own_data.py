@@ -1,9 +1,9 @@
-"""A data set of one's own: 8x8 images of a bright bar, upright or lying.
+"""A custom data set: 8x8 images of a bright bar, upright or lying.
 
     uv run --extra all python -m examples.own_data
 
-To use it in sweeps, put the functions and the line into model/data/datasets.py. (Images that are
-files need no code: `--data.name folder --data.path DIR`.)
+To use it in sweeps, put the functions and the DATASETS line into model/data/datasets.py. (Image
+files need no code: use `--data.name folder --data.path DIR`.)
 """
 
 from dataclasses import replace
@@ -19,14 +19,14 @@ NUM_IMAGES = 300
 
 
 def describe_bars(config: DataConfig) -> Contents:
-    """Half of the bars are upright."""
+    """Describe the bars, half of which are upright."""
     labels = np.arange(NUM_IMAGES) % 2
     names = ("upright", "lying")
     return Contents(num_images=NUM_IMAGES, channels=1, labels=labels, class_names=names)
 
 
 def load_bars(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """Bar i lies in row, or stands in column, (i // 2) modulo 8, with some noise."""
+    """Draw bar i in row or column (i // 2) modulo 8, on some noise."""
     contents = describe_bars(config)
     rng = np.random.default_rng(0)
     bars = rng.integers(0, 64, (NUM_IMAGES, 8, 8, 1), dtype=np.uint8)

@@ -1,9 +1,9 @@
-"""A model family of one's own: training images, drawn again with a little noise (a bootstrap).
+"""A custom model family: training images, drawn again with a little noise (a bootstrap).
 
     uv run --extra all python -m examples.own_family
 
-To use it in sweeps, put the functions into a file in model/, the record into FAMILY_FACTS of
-model/family_facts.py, and the line into FAMILIES of model/families.py.
+To use it in sweeps, put the functions into a file in model/, the FamilyFacts record into
+FAMILY_FACTS in model/family_facts.py, and the Family record into FAMILIES in model/families.py.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ NOISE = 0.05
 
 
 def fit_bootstrap(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob) -> Fit:
-    """Keep the images."""
+    """Store the images as the model."""
     settings = checkpoint_settings(
         job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp32"
     )
@@ -40,7 +40,7 @@ def sample_bootstrap(
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> np.ndarray:
-    """The image that an image's first random number picks, with noise."""
+    """For each image, pick a stored one by the noise's first number, and add the noise."""
     images = to_unit(checkpoint.tensors["ema.images"])
     z = torch.from_numpy(noise)
     share = torch.special.ndtr(z.flatten(1)[:, 0].double())
@@ -53,7 +53,7 @@ def sample_bootstrap(
 def bootstrap_size(
     config: ModelConfig, shape: Shape, num_images: int, num_classes: int
 ) -> ModelSize:
-    """As many bytes as the images."""
+    """The size of the stored images."""
     count = num_images * shape[0] * shape[1] * shape[2]
     return ModelSize(
         num_parameters=count, num_buffers=0, flops=0.0, checkpoint_bytes=count, state_bytes=0

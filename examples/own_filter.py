@@ -1,8 +1,8 @@
-"""A filter of one's own: keep what lies nearest to the candidates' mean.
+"""A custom filter: keep the images nearest to the candidates' mean.
 
     uv run --extra all python -m examples.own_filter
 
-To use it in sweeps, put the function and the line into model/filters/table.py.
+To use it in sweeps, put the function and the FILTERS line into model/filters/table.py.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from model.filters.table import FILTERS, Filter
 
 
 def keep_central(candidates: Candidates) -> Selection:
-    """The smallest distances to the mean of all candidates."""
+    """Keep the candidates with the smallest distance to the mean of all."""
     centred = candidates.features - candidates.features.mean(axis=0, dtype=np.float64)
     distances = np.linalg.norm(centred, axis=1)
     return Selection(indices=lowest(distances, candidates.keep), scores=distances)

@@ -1,8 +1,8 @@
-"""A pool rule of one's own: real images and the newest samples, but none of older generations.
+"""A custom pool rule: real images and the newest samples, without those of older generations.
 
     uv run --extra all python -m examples.own_pool_rule
 
-To use it in sweeps, put the function and the line into sweep/planning/rules.py.
+To use it in sweeps, put the function and the POOL_RULES line into sweep/planning/rules.py.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from sweep.planning.rules import POOL_RULES, PoolRule, Step
 
 
 def newest_only(step: Step) -> Pool:
-    """D_{n+1} is the real images of D_n and S_n."""
+    """D_{n+1} consists of the real images of D_n, and S_n."""
     return only_real(step.current) + step.new
 
 

@@ -1,4 +1,4 @@
-"""Networks and what they are trained to do: one module holds one family whole, down to its sampler.
+"""Neural model families: one module holds a family's network, its loss and its sampler.
 
 Nothing here imports the training loop or the table of families; an import contract checks it.
 """

@@ -1,6 +1,6 @@
-"""Classes in a network: labels that train it, labels of the images to be drawn, guidance.
+"""Class conditioning: labels for training and sampling, and classifier-free guidance.
 
-The label "no class" is the number after the last class.
+The label for "no class" is the number of classes, one above the last class.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from model.job import checked_labels
 def sampling_labels(
     checkpoint: Checkpoint, labels: np.ndarray | None, num_images: int, config: SampleConfig
 ) -> np.ndarray | None:
-    """The classes of images to be drawn: (N,) int64, or None for an unconditional model.
+    """The checked classes of the images to sample: (N,) int64, or None for an unconditional model.
 
     Raises:
-        UsageError: Labels are missing, do not fit or have no effect, or the sampler's settings are
-            not for this model.
+        UsageError: Labels are missing, do not fit or have no effect, or the model does not support
+            the sampler's settings.
     """
     model = restored_model(checkpoint.settings["model"])
     check_sampler(model, config)
@@ -38,20 +38,20 @@ def sampling_labels(
 def drop_labels(
     labels: Tensor, share: float, *, no_class: int, generator: torch.Generator
 ) -> Tensor:
-    """Labels with a random share replaced by `no_class` (Ho and Salimans, algorithm 1).
+    """Replace each label by `no_class` with probability `share` (Ho and Salimans, algorithm 1).
 
     Args:
         labels: (B,) int64.
-        share: Probability of each.
-        no_class: The number of "no class".
-        generator: Of the labels' device.
+        share: Probability of dropping a label.
+        no_class: The label for "no class".
+        generator: Random generator on the labels' device.
     """
     dropped = torch.rand(labels.shape, generator=generator, device=labels.device) < share
     return labels.masked_fill(dropped, no_class)
 
 
 def padded_labels(labels: np.ndarray, no_class: int) -> Tensor:
-    """(SAMPLE_BATCH,) labels of a network call: the given ones, and "no class" for its padding."""
+    """(SAMPLE_BATCH,) labels of a network call: the given ones, padded with "no class"."""
     padded = torch.full((SAMPLE_BATCH,), no_class)
     padded[: len(labels)] = torch.from_numpy(labels)
     return padded
@@ -60,16 +60,16 @@ def padded_labels(labels: np.ndarray, no_class: int) -> Tensor:
 def guide(
     predict: Callable[..., Tensor], labels: Tensor, *, guidance: float, no_class: int
 ) -> Callable[..., Tensor]:
-    """A predictor of given classes, by classifier-free guidance (Ho and Salimans, 2207.12598).
+    """Apply classifier-free guidance to a predictor (Ho and Salimans, arXiv:2207.12598).
 
-    The prediction is unconditional + guidance (conditional - unconditional): their equation 6 with
-    guidance = 1 + w. Two calls of the predictor; guidance 1 and 0 need only one.
+    The prediction is unconditional + guidance (conditional - unconditional), which is their
+    equation 6 with guidance = 1 + w. It calls the predictor twice, or once if guidance is 0 or 1.
 
     Args:
-        predict: Takes its inputs and, last, (B,) labels.
-        labels: (B,) int64, the classes to be drawn.
-        guidance: Weight of the class; 1 is the conditional model, 0 the unconditional one.
-        no_class: The number of "no class".
+        predict: Predictor whose last input is (B,) labels.
+        labels: (B,) int64 classes of the images to sample.
+        guidance: Guidance weight; 1 is the conditional model, 0 the unconditional one.
+        no_class: The label for "no class".
     """
     none = torch.full_like(labels, no_class)
     if guidance in (0, 1):

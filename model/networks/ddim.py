@@ -1,8 +1,8 @@
-"""The paper's family, DDIM: the cosine schedule, the loss on the noise, and the sampler.
+"""DDIM, the paper's family: the cosine schedule, the loss on the noise, and the sampler.
 
-Times run from 0 (data) to 1 (noise); signal_rate^2 + noise_rate^2 = 1. The sampler is a function of
-any callable that predicts noise, so that it can be tested with a closed-form one. (Song, Meng,
-Ermon, arXiv:2010.02502; rates and last step of the Keras example.)
+Times run from 0 (data) to 1 (noise), and signal_rate^2 + noise_rate^2 = 1. The sampler takes any
+callable that predicts noise, so tests can pass a closed-form one. (Song, Meng, Ermon,
+arXiv:2010.02502; the rates and the last step follow the Keras example.)
 """
 
 import math
@@ -46,14 +46,14 @@ def diffusion_rates(
 def estimate_images(
     noisy: Tensor, noise: Tensor, signal_rate: Tensor, noise_rate: Tensor
 ) -> Tensor:
-    """The images that `noisy` holds if its noise is `noise` (DDIM, equation 9)."""
+    """Estimate the images in `noisy`, given its noise (DDIM, equation 9)."""
     return (noisy - noise_rate * noise) / signal_rate
 
 
 def ddim_loss(
     call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
 ) -> StepLoss:
-    """Error of the predicted noise at a uniform time of the schedule."""
+    """Loss on the predicted noise at times drawn uniformly from the schedule."""
     noise, times = draws
     signal_rates, noise_rates = diffusion_rates(times, model.max_signal_rate, model.min_signal_rate)
     noisy = signal_rates * images + noise_rates * noise
@@ -65,19 +65,19 @@ def ddim_loss(
 def ddim_sample(
     predict_noise: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
-    """Turn noise into images by the DDIM sampler, deterministic unless it is given fresh noise.
+    """Turn noise into images with the DDIM sampler, deterministic if stochasticity is 0.
 
-    Steps are uniform in time, t_k = 1 - k / steps, and the last image estimate is returned, not its
-    remix with the last noise: the sampler of the Keras example.
+    Steps are uniform in time, t_k = 1 - k / steps. As in the Keras example, the result is the last
+    image estimate, without the noise that remains at time 0.
 
     Args:
-        predict_noise: (B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to their noise.
-        noise: (B, C, H, W) standard normal, or (B, steps, C, H, W): the first of an image starts
-            it, the others are the fresh noise that stochasticity above 0 needs.
-        model: The schedule's rates.
+        predict_noise: Maps (B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to noise.
+        noise: (B, C, H, W) standard normal, or (B, steps, C, H, W) if stochasticity is above 0: the
+            first entry is the starting noise, the others are the fresh noise of the steps.
+        model: Provides the schedule's rates.
         config: `stochasticity` is eta, the share of fresh noise (DDIM, equation 16); `multistep` 2
             extrapolates the predicted noise from two steps (Adams-Bashforth).
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped, or None.
+        bounds: Lowest and highest valid pixel, to which each image estimate is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.
@@ -111,11 +111,11 @@ def ddim_sample(
 
 
 def fresh_rate(signal_rates: Tensor, noise_rates: Tensor) -> Tensor:
-    """Rate of fresh noise of an ancestral step (DDIM, equation 16 at eta = 1).
+    """Rate of the fresh noise in an ancestral step (DDIM, equation 16 at eta = 1).
 
     Args:
-        signal_rates: Before and after the step, (2, ...).
-        noise_rates: Likewise.
+        signal_rates: (2, ...) signal rates before and after the step.
+        noise_rates: (2, ...) noise rates before and after the step.
     """
     ratio = signal_rates[0] / signal_rates[1]
     return noise_rates[1] / noise_rates[0] * (1 - ratio**2).sqrt()

@@ -1,4 +1,4 @@
-"""EDM: preconditioning of a denoiser, its training noise and loss, and the deterministic sampler.
+"""EDM: the preconditioned denoiser, its noise levels and loss, and the deterministic sampler.
 
 Times are noise levels sigma. (Karras, Aittala, Aila, Laine, arXiv:2206.00364; table 1, column
 "ours", and algorithm 1.)
@@ -24,25 +24,29 @@ from model.networks.ode import heun
 from model.networks.unet import UNet
 
 PAPER_DATA = 0.5
-"""Deviation of the paper's images, which the levels below are for (sigma_data)."""
+"""Standard deviation of the paper's images (sigma_data), for which the levels below are tuned."""
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
-"""Lowest and highest noise level of the sampler, and the exponent of its levels' spacing."""
+"""Lowest and highest noise level of the sampler, and the exponent that spaces its levels."""
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
-"""Of the normal distribution of ln(sigma) in training (P_mean and P_std)."""
+"""Mean and standard deviation of ln(sigma) in training (P_mean and P_std)."""
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(B, C, H, W) noisy images and (B, 1, 1, 1) noise levels to (B, C, H, W) image estimates."""
+"""Maps (B, C, H, W) noisy images and (B, 1, 1, 1) noise levels to (B, C, H, W) image estimates."""
 
 
 def sigma_data(model: ModelConfig) -> float:
-    """The images' deviation: 1 if a pool's own normalises them, the paper's 0.5 in [-1, 1]."""
+    """Standard deviation of the network's images.
+
+    It is the paper's 0.5 if they are scaled to [-1, 1], and 1 if a pool's statistics normalise
+    them.
+    """
     return PAPER_DATA if model.normalization == "half" else 1.0
 
 
 def training_levels(normal: Tensor, data: float) -> Tensor:
-    """Noise levels of training from standard normal numbers, for images of deviation `data`.
+    """Convert standard normal numbers to training noise levels for images of deviation `data`.
 
-    The paper's, in proportion to the images: twice as wide, they take twice the noise.
+    The paper's levels are scaled in proportion to the deviation: if it doubles, so do they.
     """
     return data / PAPER_DATA * (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp()
 
@@ -52,10 +56,10 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
 
     Args:
         sigma: Noise levels, any shape.
-        data: Deviation of the images.
+        data: Standard deviation of the images.
 
     Returns:
-        Four tensors of the shape of `sigma`; with the network F the image estimate is
+        Four tensors of the shape of `sigma`. With the network F, the image estimate is
         c_skip noisy + c_out F(c_in noisy, c_noise).
     """
     total = sigma**2 + data**2
@@ -63,9 +67,9 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
 
 
 def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
-    """The sampler's levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0.
+    """The sampler's noise levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0.
 
-    For images of another deviation than the paper's, in proportion to it.
+    They are scaled in proportion to `data`, the standard deviation of the images.
     """
     high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
     levels = [(high + k / max(1, steps - 1) * (low - high)) ** RHO for k in range(steps)]
@@ -84,10 +88,10 @@ def draw_noise_and_levels(
 def edm_loss(
     call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
 ) -> StepLoss:
-    """Weighted error of the image estimate (equation 8).
+    """Weighted loss on the image estimate (equation 8).
 
-    The weight of the squared error is lambda = 1 / c_out^2, and so that of the absolute error, with
-    train.loss=mae, is 1 / c_out: the loss is on what the network itself has to predict.
+    The squared error has the weight lambda = 1 / c_out^2, so the absolute error (train.loss=mae)
+    has the weight 1 / c_out. Either way this is the error of the network's raw output.
     """
     noise, sigma = draws
     noisy = images + sigma * noise
@@ -99,14 +103,15 @@ def edm_loss(
 def heun_sample(
     denoise: Denoise, noise: Tensor, *, steps: int, data: float = PAPER_DATA, bounds: Bounds = None
 ) -> Tensor:
-    """Turn noise into images by Heun steps from the highest noise level to 0.
+    """Turn noise into images with Heun steps from the highest noise level to 0.
 
     Args:
-        denoise: Image estimator.
+        denoise: Estimates images from noisy ones.
         noise: (B, C, H, W) standard normal.
-        steps: Time steps, the last an Euler step to 0: 2 steps - 1 calls of `denoise`.
-        data: Deviation of the images.
-        bounds: Lowest and highest valid pixel, to which each estimate is clipped, or None.
+        steps: Number of steps. The last is an Euler step to 0, so `denoise` is called
+            2 steps - 1 times.
+        data: Standard deviation of the images.
+        bounds: Lowest and highest valid pixel, to which each image estimate is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.
@@ -125,7 +130,7 @@ def heun_sample(
 def edm_sample(
     call: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
-    """`heun_sample` with the network's preconditioned image estimates (equation 7)."""
+    """Run `heun_sample` with the network's preconditioned image estimates (equation 7)."""
     data = sigma_data(model)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Rectified flow: the straight path from images to noise, the loss on its velocity, the sampler.
 
-Times run from 0 (data) to 1 (noise), as everywhere here: the papers' time is 1 minus ours. (Liu,
+Times run from 0 (data) to 1 (noise), as in ddim.py; the papers' time is 1 minus ours. (Liu,
 Gong, Liu, arXiv:2209.03003; Lipman et al., arXiv:2210.02747, optimal transport path with
 sigma_min = 0.)
 """
@@ -25,31 +25,32 @@ from model.networks.unet import UNet
 
 
 def interpolate(images: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """The path x_t = (1 - t) images + t noise, whose velocity is noise - images."""
+    """Points x_t = (1 - t) images + t noise of the path, whose velocity is noise - images."""
     return (1 - times) * images + times * noise
 
 
 def flow_loss(
     call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
 ) -> StepLoss:
-    """Error of the predicted velocity at a uniform time (arXiv:2209.03003, equation 1)."""
+    """Loss on the predicted velocity at uniform times (arXiv:2209.03003, equation 1)."""
     noise, times = draws
     error = call(interpolate(images, noise, times), times) - (noise - images)
-    return step_loss(error, absolute_error(error) * times, train)  # images: x_t - t v
+    # The image estimate is x_t - t v.
+    return step_loss(error, absolute_error(error) * times, train)
 
 
 def flow_sample(
     predict: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
-    """Turn noise into images by Euler steps, uniform in time from 1 to 0.
+    """Turn noise into images with Euler steps, uniform in time from 1 to 0.
 
     Args:
-        predict: (B, C, H, W) noisy images and (B, 1, 1, 1) times to (B, C, H, W) velocities.
+        predict: Maps (B, C, H, W) noisy images and (B, 1, 1, 1) times to (B, C, H, W) velocities.
         noise: (B, C, H, W) standard normal.
-        model: Without effect.
-        config: Its steps are the calls of the predictor.
-        bounds: Lowest and highest valid pixel, to which the image estimate of each step,
-            x_t - t v, is clipped, or None.
+        model: Has no effect.
+        config: `steps` is the number of predictor calls.
+        bounds: Lowest and highest valid pixel, to which the image estimate x_t - t v of each step
+            is clipped, or None.
 
     Returns:
         (B, C, H, W) images in the network's normalised units.

@@ -1,7 +1,7 @@
 """What a family of networks adds to the training and sampling loops, which all families share.
 
-An Objective makes the network, draws the random numbers of a training step, computes the loss of a
-batch, and turns noise into images. It sees neither optimisers, averages nor files.
+An Objective builds the network, draws the random numbers of a training step, computes the loss of a
+batch, and turns noise into images. Optimisers, averages and files belong to the loops.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.networks.size import Shape
 
 Call = Callable[..., Any]
-"""A network as an objective sees it: see `make_call`."""
+"""A network as `make_call` wraps it."""
 Draws = tuple[Tensor, ...]
 """The random numbers of a training step."""
 Bounds = tuple[Tensor, Tensor] | None
 """Lowest and highest valid pixel, (1, C, 1, 1) normalised, to which samplers clip each image
-estimate; None if they do not."""
+estimate; None disables clipping."""
 
 
 def make_call(network: Callable[..., Any], *, bf16: bool) -> Call:
-    """The network as training and sampling call it; they do so nowhere else.
+    """Wrap a network for training and sampling, which call it only through this wrapper.
 
-    The first input, (B, C, H, W), is laid out channels last; the arithmetic is bf16 on request;
-    outputs are float32.
+    The first input, (B, C, H, W), is converted to channels last. The network runs in bf16 if
+    requested, and its outputs are converted to float32.
     """
 
     def call(images: Tensor, *inputs: Tensor) -> Any:
@@ -48,7 +48,7 @@ class StepLoss:
     """The loss of one step, and what its curves record."""
 
     loss: Tensor
-    """The number that is differentiated."""
+    """The scalar that is differentiated."""
     curves: tuple[Tensor, ...]
     """One number for each of the objective's curves, without gradients."""
 
@@ -59,7 +59,7 @@ class DrawFunction(Protocol):
     def __call__(
         self, shape: tuple[int, ...], generator: torch.Generator, *, model: ModelConfig
     ) -> Draws:
-        """Shape (B, C, H, W) of the batch and the step's generator to tensors on its device."""
+        """Draw tensors on the generator's device for a batch of shape (B, C, H, W)."""
         ...
 
 
@@ -69,7 +69,7 @@ class LossFunction(Protocol):
     def __call__(
         self, call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
     ) -> StepLoss:
-        """Network and (B, C, H, W) normalised images to a loss."""
+        """Compute the loss of a network on (B, C, H, W) normalised images."""
         ...
 
 
@@ -86,9 +86,9 @@ class Sampler(Protocol):
         config: SampleConfig,
         bounds: Bounds,
     ) -> Tensor:
-        """Network and standard normal noise to (B, C, H, W) normalised images.
+        """Turn standard normal noise into (B, C, H, W) normalised images.
 
-        The noise is (B, C, H, W), or (B, steps, C, H, W) for sample.stochasticity above 0.
+        The noise is (B, C, H, W), or (B, steps, C, H, W) if sample.stochasticity is above 0.
         """
         ...
 
@@ -98,15 +98,15 @@ class Objective:
     """A family of networks."""
 
     new_network: Callable[[Shape, ModelConfig, torch.Generator, int], nn.Module]
-    """From (C, H, W), settings, random numbers of the initial weights, and the number of classes (0
-    for an unconditional model)."""
+    """Builds the network from (C, H, W), settings, the random generator of its initial weights, and
+    the number of classes (0 for an unconditional model)."""
     draw: DrawFunction
     loss: LossFunction
     sample: Sampler
     curves: tuple[str, ...]
-    """Names of what is recorded of each step, the loss first."""
+    """Names of the curves recorded in training, the loss first."""
     sampling_part: str = ""
-    """The part of the network that samples; empty for the whole."""
+    """The submodule that samples; empty for the whole network."""
 
 
 def draw_noise_and_times(
@@ -119,15 +119,15 @@ def draw_noise_and_times(
 
 
 def reduce_loss(elements: Tensor, train: TrainConfig) -> Tensor:
-    """The loss that is differentiated, from the (B, C, H, W) losses of elements."""
+    """Reduce (B, C, H, W) elementwise losses to the scalar that is differentiated."""
     if train.loss_reduction == "mean":
         return elements.mean()
-    # Keras averages the channel axis only, and its tape differentiates the sum over the others.
+    # Keras averages only the channel axis, and its tape differentiates the sum over the others.
     return elements.mean(dim=1).sum()
 
 
 def error_loss(error: Tensor, train: TrainConfig) -> Tensor:
-    """The loss that is differentiated, from (B, C, H, W) errors."""
+    """Reduce (B, C, H, W) errors to the scalar that is differentiated."""
     return reduce_loss(error.abs() if train.loss == "mae" else error.square(), train)
 
 
@@ -137,17 +137,17 @@ def absolute_error(error: Tensor) -> Tensor:
 
 
 def mean_loss(error: Tensor, train: TrainConfig) -> Tensor:
-    """The loss as curves show it: the mean over all elements, without gradients."""
+    """The loss that curves record: the mean over all elements, without gradients."""
     per_image = absolute_error(error) if train.loss == "mae" else error.detach().square()
     return per_image.mean()
 
 
 def step_loss(error: Tensor, image_error: Tensor, train: TrainConfig) -> StepLoss:
-    """The loss of (B, C, H, W) errors of a prediction.
+    """The loss and the recorded curves of a prediction.
 
     Args:
-        error: Of the prediction.
-        image_error: (B, 1, 1, 1) mean absolute error of the image estimate that it implies.
+        error: (B, C, H, W) errors of the prediction.
+        image_error: (B, 1, 1, 1) mean absolute errors of the implied image estimates.
         train: Kind and reduction of the loss.
     """
     curves = mean_loss(error, train), image_error.mean()
@@ -155,5 +155,5 @@ def step_loss(error: Tensor, image_error: Tensor, train: TrainConfig) -> StepLos
 
 
 def clip_images(images: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
-    """Images with their pixels cut to [lowest, highest], which broadcast over them."""
+    """Clip pixels to `bounds`, the lowest and highest value, which broadcast over the images."""
     return torch.minimum(torch.maximum(images, bounds[0]), bounds[1])

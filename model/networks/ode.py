@@ -1,7 +1,7 @@
 """Solvers of ordinary differential equations, from the noisiest time to the data.
 
-A solver is a function of any callable that gives the derivative, so that closed forms, clipping and
-guidance fit in.
+A solver takes any callable that computes the derivative, so it works with closed forms, clipping
+and guidance.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,20 +10,21 @@ from itertools import pairwise
 from torch import Tensor
 
 Derivative = Callable[[Tensor, float], Tensor]
-"""(B, C, H, W) state and a time to the state's derivative in time."""
+"""Maps a (B, C, H, W) state and a time to the state's derivative in time."""
 
 
 def euler(derivative: Derivative, state: Tensor, *, times: Sequence[float]) -> Tensor:
-    """Follow the derivative from the first of T + 1 times to the last in T calls; order 1."""
+    """Euler's method (order 1) through T + 1 times, with T calls of the derivative."""
     for now, following in pairwise(times):
         state = state + (following - now) * derivative(state, now)
     return state
 
 
 def heun(derivative: Derivative, state: Tensor, *, times: Sequence[float]) -> Tensor:
-    """Heun's method (Karras et al., arXiv:2206.00364, algorithm 1): order 2.
+    """Heun's method (order 2; Karras et al., arXiv:2206.00364, algorithm 1).
 
-    Two calls a step, and one in a step to time 0, where the derivative is not defined.
+    A step calls the derivative twice, or once if it ends at time 0, where the derivative is
+    undefined.
     """
     for now, following in pairwise(times):
         slope = derivative(state, now)

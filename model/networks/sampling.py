@@ -17,7 +17,7 @@ from model.networks.unet import load_weights, to_device
 def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]:
     """Shape of one image's noise: (C, H, W), or (steps, C, H, W) for a stochastic sampler.
 
-    The first (C, H, W) numbers are the same for both.
+    Both start with the same (C, H, W) numbers.
     """
     return checkpoint.shape if config.stochasticity == 0 else (config.steps, *checkpoint.shape)
 
@@ -25,7 +25,7 @@ def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]
 def load_net(
     objective: Objective, checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu"
 ) -> nn.Module:
-    """The network of a checkpoint, in evaluation mode, with averaged or raw weights."""
+    """Load a checkpoint's network in evaluation mode, with averaged or raw weights."""
     config = restored_model(checkpoint.settings["model"])
     num_classes = checkpoint.settings["num_classes"] if config.conditional else 0
     unused = torch.Generator().manual_seed(0)
@@ -43,24 +43,24 @@ def sample_network(
     labels: np.ndarray | None = None,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Images of given noise by the family's sampler and the averaged weights.
+    """Turn noise into images with the family's sampler and the averaged weights.
 
     Args:
         objective: The checkpoint's family.
-        checkpoint: Of a family of networks.
+        checkpoint: A trained network.
         noise: (N, *noise_shape(...)) float32 standard normal.
         config: Sampler settings.
         labels: (N,) int64 classes for a conditional model; None for an unconditional one.
         device: Where the network runs.
 
     Returns:
-        (N, C, H, W) uint8 or float32, as the training images were.
+        (N, C, H, W) images of the training images' type, uint8 or float32.
 
     Raises:
         UsageError: Labels or guidance do not fit the checkpoint.
         Diverged: An image is not finite.
     """
-    asked = sampling_labels(checkpoint, labels, len(noise), config)
+    classes = sampling_labels(checkpoint, labels, len(noise), config)
     settings = checkpoint.settings
     model = restored_model(settings["model"])
     net = load_net(objective, checkpoint, device=device).get_submodule(objective.sampling_part)
@@ -77,13 +77,13 @@ def sample_network(
             padding = torch.zeros(SAMPLE_BATCH - count, *batch.shape[1:])
             batch = torch.cat([batch, padding]).to(device)
             call = network
-            if asked is not None:
+            if classes is not None:
                 no_class = settings["num_classes"]
-                labels_of = padded_labels(asked[start : start + SAMPLE_BATCH], no_class).to(device)
-                call = guide(network, labels_of, guidance=config.guidance, no_class=no_class)
+                padded = padded_labels(classes[start : start + SAMPLE_BATCH], no_class).to(device)
+                call = guide(network, padded, guidance=config.guidance, no_class=no_class)
             images = objective.sample(call, batch, model=model, config=config, bounds=bounds)
             images = images[:count] * std + mean
-            if not images.isfinite().all():  # 8 bits would hide it
+            if not images.isfinite().all():  # conversion to 8 bits would hide it
                 raise Diverged("samples are not finite")
             images = from_unit(images, settings["dtype"], bounded=settings["bounded"])
             batches.append(images.contiguous().cpu().numpy())

@@ -1,7 +1,7 @@
 """How large a network is: its residual blocks, parameters, operations and bytes.
 
-Arithmetic on settings, so that a plan needs no torch. The networks are built from the same lists of
-blocks, and a test compares their sizes.
+This is arithmetic on settings, so a plan does not import torch. The networks are built from the
+same lists of blocks, and a test compares their sizes.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ Blocks = list[tuple[int, int]]
 
 
 def chain(channels: int, widths: Sequence[int], depth: int) -> list[Blocks]:
-    """`depth` residual blocks of each width in turn, the first of them on `channels`."""
+    """`depth` residual blocks of each width in turn; the first block takes `channels` channels."""
     steps = pairwise([channels, *widths])
     return [[(before, width)] + [(width, width)] * (depth - 1) for before, width in steps]
 
 
 def unet_blocks(config: ModelConfig, num_classes: int) -> tuple[list[Blocks], list[Blocks]]:
-    """The U-Net's blocks on the way down, of which the bottleneck is last, and on the way up.
+    """The U-Net's blocks on the way down, the bottleneck last, and on the way up.
 
-    On the way up, each block also sees the output of its counterpart on the way down.
+    Each block on the way up also takes the output of its counterpart on the way down.
     """
     widths, depth = config.widths, config.block_depth
     vectors = 2 if num_classes else 1
@@ -39,15 +39,15 @@ class ModelSize:
     """Size of a model."""
 
     num_parameters: int
-    """Trainable numbers."""
+    """Number of trainable values."""
     num_buffers: int
-    """Running statistics."""
+    """Number of values in running statistics."""
     flops: float
-    """Of one image's forward pass, a multiply-add counting 2, without norms and activations."""
+    """FLOPs of one image's forward pass without norms and activations; a multiply-add counts 2."""
     checkpoint_bytes: int
-    """Of its weights file: averaged and raw weights."""
+    """Bytes of the weights file, which holds averaged and raw weights."""
     state_bytes: int
-    """Of a running training's saved state."""
+    """Bytes of a running training's saved state."""
 
 
 class Layers:
@@ -58,13 +58,13 @@ class Layers:
         self.flops = 0.0
 
     def conv(self, channels_in: int, channels_out: int, kernel: int, pixels: int) -> None:
-        """A convolution with bias; a linear layer has kernel 1 and one pixel for each row."""
+        """Add a convolution with bias; a linear layer has kernel 1 and one pixel per row."""
         weights = channels_in * channels_out * kernel * kernel
         self.parameters += weights + channels_out
         self.flops += 2.0 * weights * pixels
 
     def blocks(self, blocks: Blocks, pixels: int) -> None:
-        """Residual blocks of one resolution."""
+        """Add the residual blocks of one resolution."""
         for before, after in blocks:
             self.buffers += 2 * before
             if before != after:
@@ -73,7 +73,7 @@ class Layers:
             self.conv(after, after, 3, pixels)
 
     def size(self) -> ModelSize:
-        """The totals as a network's size."""
+        """The totals as a ModelSize."""
         weights = 4 * (self.parameters + self.buffers)
         return ModelSize(
             num_parameters=self.parameters,
@@ -85,7 +85,7 @@ class Layers:
 
 
 def unet_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
-    """Walk through the U-Net's convolutions, and its table of classes if it is conditional."""
+    """Size of the U-Net: its convolutions, and its class table if it is conditional."""
     channels, height, width = shape
     layers = Layers()
     pixels = height * width
@@ -101,13 +101,13 @@ def unet_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: i
 
 
 def vae_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
-    """Walk through encoder and decoder."""
+    """Size of the variational autoencoder: its encoder and decoder."""
     channels, height, width = shape
     widths, depth = config.widths, config.block_depth
     layers = Layers()
     pixels = height * width
     vector = config.embedding_dim if num_classes else 0
-    layers.parameters += 2 * (num_classes + 1) * vector  # of encoder and decoder
+    layers.parameters += 2 * (num_classes + 1) * vector  # class tables of encoder and decoder
     layers.conv(channels + vector, config.stem_width, 1, pixels)
     encoder = chain(config.stem_width, widths, depth)
     decoder = chain(widths[-1], widths[::-1], depth)
@@ -122,16 +122,16 @@ def vae_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: in
 
 
 GROUPS, HEAD_CHANNELS = 32, 8
-"""Groups of unet2d's normalisation and channels of its attention heads, if the widths allow."""
+"""Most normalisation groups and channels per attention head of unet2d; both divide the widths."""
 
 
 def attends(side: int) -> bool:
-    """Whether unet2d has attention at a resolution: up to 16 pixels a side."""
+    """Whether unet2d has attention at a resolution of `side` pixels a side."""
     return side <= 16
 
 
 def unet2d_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
-    """Walk through the layers of diffusers' UNet2DModel, as model/networks/unet2d.py sets it up."""
+    """Size of diffusers' UNet2DModel as model/networks/unet2d.py configures it."""
     channels, height, width = shape
     layers = Layers()
     pixels = height * width
@@ -186,10 +186,10 @@ def unet2d_size(config: ModelConfig, shape: Shape, num_images: int, num_classes:
 def gaussian_size(
     config: ModelConfig, shape: Shape, num_images: int, num_classes: int
 ) -> ModelSize:
-    """Mean and covariance factor, in float64; of each class if the model is conditional.
+    """Size of the mean and covariance factor in float64, per class if the model is conditional.
 
-    A conditional model's size is an upper bound, reached if all classes have images, and either no
-    class has more images than pixels or each has at least as many.
+    A conditional model's size is an upper bound. It is reached if every class has images, and
+    either no class has more images than pixels or every class has at least as many.
     """
     dim = shape[0] * shape[1] * shape[2]
     means = max(1, num_classes)

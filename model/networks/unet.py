@@ -1,8 +1,8 @@
 """The residual U-Net of the Keras DDIM example: noisy image and noise variance in, noise out.
 
-Layer for layer the network of keras.io/examples/generative/ddim (A. Beres, 2022): a BatchNorm
-without scale or offset before the first of two 3x3 convolutions of each block, the variance's
-embedding joined once at the input, no attention.
+It matches the network of keras.io/examples/generative/ddim (A. Beres, 2022) layer by layer: each
+block has a BatchNorm without scale or offset before the first of its two 3x3 convolutions, the
+variance's embedding is joined once at the input, and there is no attention.
 """
 
 import math
@@ -31,7 +31,7 @@ class VarianceEmbedding(nn.Module):
         self.register_buffer("angular_speeds", speeds, persistent=False)
 
     def forward(self, variance: Tensor) -> Tensor:
-        """(B, 1, 1, 1) variances to (B, dim, 1, 1), in float32: the angle reaches 6283."""
+        """Embed (B, 1, 1, 1) variances as (B, dim, 1, 1), in float32 because angles reach 6283."""
         with torch.autocast(variance.device.type, enabled=False):
             angles = variance * self.angular_speeds.view(1, -1, 1, 1)
             return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -40,7 +40,7 @@ class VarianceEmbedding(nn.Module):
 def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
     """A size x size convolution that keeps its input's size; `draw_weights` draws its weights.
 
-    (nn.Conv2d would draw them from the global generator, which nothing here may touch.)
+    nn.Conv2d would draw them from the global generator, which must stay untouched.
     """
     return nn.utils.skip_init(nn.Conv2d, channels_in, width, size, padding=size // 2)
 
@@ -48,13 +48,13 @@ def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
 def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
     """A vector for each class and, last, for "no class"; None if there are no classes.
 
-    The caller draws its weights.
+    The caller draws the weights.
     """
     return nn.utils.skip_init(nn.Embedding, num_classes + 1, dim) if num_classes else None
 
 
 def class_vectors(table: nn.Embedding, labels: Tensor | None) -> Tensor:
-    """(B,) int64 labels to (B, dim, 1, 1)."""
+    """Look up (B,) int64 labels as (B, dim, 1, 1) vectors."""
     assert labels is not None
     return table(labels)[:, :, None, None]
 
@@ -70,13 +70,14 @@ class ResidualBlock(nn.Module):
         self.norm = nn.BatchNorm2d(
             channels_in, eps=config.bn_eps, momentum=config.bn_momentum, affine=False
         )
-        # With a fixed momentum the counter is never read, and one less buffer is kept and averaged.
+        # With a fixed momentum the counter is never read; without it there is one buffer fewer to
+        # store and average.
         self.norm.num_batches_tracked = None
         self.conv1 = convolution(channels_in, width, 3)
         self.conv2 = convolution(width, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) to (B, width, H, W)."""
+        """Map (B, channels_in, H, W) to (B, width, H, W)."""
         return self.shortcut(x) + self.conv2(F.silu(self.conv1(self.norm(x))))
 
 
@@ -91,7 +92,7 @@ class UNet(nn.Module):
     Args:
         shape: (C, H, W) of the images.
         config: Widths, depth, embedding and BatchNorm settings.
-        generator: Random numbers of the initial weights; a CPU generator.
+        generator: CPU generator of the initial weights.
         num_classes: 0 makes an unconditional network.
     """
 
@@ -111,11 +112,11 @@ class UNet(nn.Module):
         draw_weights(self, config.init, generator)
         set_zero(self.head)
         self.class_embedding = class_table(num_classes, config.embedding_dim)
-        if self.class_embedding is not None:  # drawn last
+        if self.class_embedding is not None:  # drawn after all other weights
             nn.init.normal_(self.class_embedding.weight, generator=generator)
 
     def embed(self, variance: Tensor, labels: Tensor | None) -> Tensor:
-        """(B, 1, 1, 1) variances and (B,) int64 labels to (B, channels, 1, 1)."""
+        """Embed (B, 1, 1, 1) variances and (B,) int64 labels as (B, channels, 1, 1)."""
         embedding = self.embedding(variance)
         if self.class_embedding is None:
             assert labels is None
@@ -156,7 +157,7 @@ class UNet(nn.Module):
 
 
 def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
-    """Draw all weights from `generator`: Keras' Glorot uniform and zero biases, or torch's rule."""
+    """Draw all weights by Keras' rule (Glorot uniform weights, zero biases) or torch's."""
     for module in net.modules():
         if not isinstance(module, (nn.Conv2d, nn.Linear)):
             continue
@@ -174,20 +175,20 @@ def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
 
 
 def set_zero(layer: nn.Module) -> None:
-    """Make a last layer's output zero, as the Keras example does with the head."""
+    """Zero the parameters of a last layer, as the Keras example does for the head."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
 
 def to_device(net: Network, device: str | torch.device) -> Network:
-    """The network on its device, its weights laid out channels last."""
+    """Move a network to a device and its weights to channels last."""
     return net.to(device=device).to(memory_format=torch.channels_last)
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the network; raises UsageError if names or shapes are not its own.
+    """Copy `tensors` into the network; raises UsageError if names or shapes do not match.
 
-    (load_state_dict would add BatchNorm's counter, which this network leaves out.)
+    load_state_dict would add BatchNorm's counter, which this network omits.
     """
     own = net.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:

@@ -1,6 +1,6 @@
 """DDIM with a larger network that has attention: diffusers' UNet2DModel instead of our U-Net.
 
-The package is optional and imported inside the function that needs it. (The network is that of Ho,
+diffusers is optional, so it is imported inside the function that needs it. (The network of Ho,
 Jain, Abbeel, arXiv:2006.11239.)
 """
 
@@ -22,7 +22,7 @@ TIME_SCALE = 1000.0
 
 
 class DiffusersUNet(nn.Module):
-    """The network with the inputs and the output of ours."""
+    """A UNet2DModel with the inputs and output of our UNet."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class DiffusersUNet(nn.Module):
 def new_diffusers_unet(
     shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
 ) -> nn.Module:
-    """A UNet2DModel with model.widths, model.block_depth and model.init.
+    """Build a UNet2DModel with model.widths, model.block_depth and model.init.
 
-    Classes are vectors that are added to the embedding of the noise variance.
+    The vectors of classes are added to the embedding of the noise variance.
 
     Args:
         shape: (C, H, W) of the images.
         config: Settings; those of BatchNorm, stem and embedding have no effect.
-        generator: Random numbers of the initial weights; a CPU generator.
+        generator: CPU generator of the initial weights.
         num_classes: 0 makes an unconditional network.
 
     Raises:
@@ -54,7 +54,7 @@ def new_diffusers_unet(
     UNet2DModel = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
     channels, height, _ = shape
     attention = [attends(height >> level) for level in range(len(config.widths))]
-    # On the meta device nothing is drawn from the global generator, which nothing here may touch.
+    # On the meta device, layers do not draw from the global generator, which must stay untouched.
     with torch.device("meta"):
         network = UNet2DModel(
             sample_size=height,
@@ -66,7 +66,7 @@ def new_diffusers_unet(
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
             norm_num_groups=math.gcd(GROUPS, *config.widths),
             attention_head_dim=math.gcd(HEAD_CHANNELS, *config.widths),
-            # One more than there are classes: "no class".
+            # The additional embedding is that of "no class".
             num_class_embeds=num_classes + 1 if num_classes else None,
         )
     network.to_empty(device="cpu")
@@ -78,7 +78,7 @@ def new_diffusers_unet(
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, generator=generator)
         elif not isinstance(module, (nn.Conv2d, nn.Linear)):
-            # Another version of the package may add layers, whose weights would stay undefined.
+            # Layers that another version of diffusers adds would stay uninitialised.
             assert not list(module.parameters(recurse=False)), type(module)
     set_zero(network.conv_out)
     return DiffusersUNet(network)

@@ -1,7 +1,7 @@
-"""A convolutional variational autoencoder: network, evidence lower bound, and its decoder's images.
+"""A convolutional variational autoencoder: network, evidence lower bound, and sampling.
 
-Encoder and decoder are the halves of the U-Net without its skips, block for block. (Kingma and
-Welling, arXiv:1312.6114; one learned scale for all pixels as in Rybkin, Daniilidis, Levine,
+The encoder and the decoder have the blocks of the U-Net's two halves, without its skips. (Kingma
+and Welling, arXiv:1312.6114; one learned scale for all pixels as in Rybkin, Daniilidis, Levine,
 arXiv:2006.13202; both halves are conditional as in Kingma, Rezende, Mohamed, Welling,
 arXiv:1406.5298, model M2.)
 """
@@ -27,7 +27,7 @@ from model.networks.unet import (
 
 DoubleSize = partial(nn.Upsample, scale_factor=2, mode="bilinear", align_corners=False)
 HalveSize = partial(nn.AvgPool2d, 2)
-"""Layers between the resolutions of decoder and encoder."""
+"""Layers that change the resolution in the decoder and in the encoder."""
 
 
 def residual_levels(
@@ -42,7 +42,7 @@ def residual_levels(
 
 
 class Encoder(nn.Module):
-    """Images to mean and log variance of the posterior over latents."""
+    """Maps images to the mean and log variance of the posterior over latents."""
 
     def __init__(self, shape: Shape, config: ModelConfig, num_classes: int = 0) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class Encoder(nn.Module):
         self.head = convolution(flat, 2 * config.latent_dim, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) images to mean and log variance, (B, latent_dim, 1, 1) each."""
+        """Encode (B, C, H, W) images as mean and log variance, (B, latent_dim, 1, 1) each."""
         features = self.layers(self.stem(join_classes(images, labels, self.classes))).flatten(1)
         mean, log_variance = self.head(features[:, :, None, None]).chunk(2, dim=1)
         return mean, log_variance
 
 
 class Decoder(nn.Module):
-    """Latents to the mean of the images."""
+    """Maps latents to the mean of the images."""
 
     def __init__(self, shape: Shape, config: ModelConfig, num_classes: int = 0) -> None:
         super().__init__()
@@ -80,13 +80,13 @@ class Decoder(nn.Module):
         self.head = convolution(config.widths[0], channels, 1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(B, latent_dim, 1, 1) latents to (B, C, H, W) means of the images."""
+        """Decode (B, latent_dim, 1, 1) latents to (B, C, H, W) means of the images."""
         features = self.stem(join_classes(latents, labels, self.classes)).view(-1, *self.start)
         return self.head(self.layers(features))
 
 
 def join_classes(x: Tensor, labels: Tensor | None, classes: nn.Embedding | None) -> Tensor:
-    """(B, C, H, W) inputs, with the vectors of their classes (if any) as further channels."""
+    """Append the vectors of classes (if any) to (B, C, H, W) inputs as further channels."""
     if classes is None:
         assert labels is None
         return x
@@ -100,7 +100,7 @@ class Autoencoder(nn.Module):
     Args:
         shape: (C, H, W) of the images.
         config: Widths, depth, latent dimension, likelihood scale and BatchNorm settings.
-        generator: Random numbers of the initial weights; a CPU generator.
+        generator: CPU generator of the initial weights.
         num_classes: 0 makes an unconditional network.
     """
 
@@ -126,7 +126,7 @@ class Autoencoder(nn.Module):
     def forward(
         self, images: Tensor, noise: Tensor, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Encode, draw a latent by the reparametrised noise, decode.
+        """Encode, draw a latent with the reparametrised noise, and decode.
 
         Args:
             images: (B, C, H, W).
@@ -136,7 +136,7 @@ class Autoencoder(nn.Module):
 
         Returns:
             Decoded means (B, C, H, W), the posterior's mean and log variance
-            (B, latent_dim, 1, 1), and the logarithm of the likelihood's scale, without axes.
+            (B, latent_dim, 1, 1), and the logarithm of the likelihood's scale, a scalar.
         """
         mean, log_variance = self.encoder(images, labels)
         decoded = self.decoder(mean + (log_variance / 2).exp() * noise, labels)
@@ -154,7 +154,7 @@ def laplace_surprise(error: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, 1)) in nats, (B, 1, 1, 1), summed over (B, latent_dim, 1, 1)."""
+    """KL(N(mean, variance) || N(0, 1)) in nats: (B, latent_dim, 1, 1) summed to (B, 1, 1, 1)."""
     terms = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
     return terms.sum(dim=1, keepdim=True)
 
@@ -162,7 +162,7 @@ def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
 def draw_latent_noise(
     shape: tuple[int, ...], generator: torch.Generator, *, model: ModelConfig
 ) -> Draws:
-    """Standard normal (B, latent_dim, 1, 1)."""
+    """Standard normal (B, latent_dim, 1, 1) noise."""
     latent_shape = (shape[0], model.latent_dim, 1, 1)
     return (torch.randn(latent_shape, generator=generator, device=generator.device),)
 
@@ -170,7 +170,7 @@ def draw_latent_noise(
 def vae_loss(
     call: Call, images: Tensor, *, draws: Draws, model: ModelConfig, train: TrainConfig
 ) -> StepLoss:
-    """The negative evidence lower bound in nats per element, with one latent per image."""
+    """Negative evidence lower bound in nats per element, with one latent drawn per image."""
     decoded, mean, log_variance, log_scale = call(images, *draws)
     surprise = laplace_surprise if train.loss == "mae" else gaussian_surprise
     divergence = divergence_from_prior(mean, log_variance)
@@ -183,7 +183,7 @@ def vae_loss(
 def vae_sample(
     decode: Call, noise: Tensor, *, model: ModelConfig, config: SampleConfig, bounds: Bounds
 ) -> Tensor:
-    """The decoder's means of latents, which are the first numbers of each image's noise."""
+    """Decode latents, which are the first numbers of each image's noise, to their means."""
     return decode(noise.flatten(1)[:, : model.latent_dim, None, None])
 
 

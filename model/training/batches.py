@@ -1,8 +1,8 @@
-"""The images of a training step: the order of an epoch, cut into batches, and their pixels.
+"""The batches of a training: the order of an epoch, and the images on the device or the host.
 
-The order follows from (seed, epoch), so that a resumed training sees the batches that were left.
-The images lie on the device, where gathering a batch costs nothing, or, if they do not fit there,
-in host memory (or a memory-mapped file), from which each batch is copied. The bytes are the same.
+The order depends only on (seed, epoch), so a resumed training sees the remaining batches. The
+images are kept on the device, where gathering a batch is cheap, or, if they do not fit there, in
+host memory (or a memory-mapped file), from which each batch is copied. Both give equal batches.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from model.randomness import Purpose, Seed, generator
 from model.training.length import steps_per_epoch
 
 DEVICE_SHARE = 0.5
-"""Most of a GPU's free memory that images may take under `auto`; the rest is for the network."""
+"""Largest share of a GPU's free memory for images under `auto`; the rest is for the network."""
 
 
 def batch_indices(
     num_images: int, train: TrainConfig, seed: Seed, start_step: int
 ) -> Iterator[np.ndarray]:
-    """Index arrays of the batches from `start_step` on, without end."""
+    """Yield the index arrays of the batches from `start_step` on, endlessly."""
     per_epoch = steps_per_epoch(num_images, train)
     epoch, first = divmod(start_step, per_epoch)
     while True:
@@ -33,7 +33,7 @@ def batch_indices(
 
 
 def epoch_order(num_images: int, train: TrainConfig, rng: np.random.Generator) -> np.ndarray:
-    """The order of an epoch: the repeated pool, permuted whole or in a sliding window."""
+    """The order of an epoch: the repeated pool, shuffled as a whole or in a sliding window."""
     order = np.tile(np.arange(num_images), train.repetitions)
     if train.shuffle_window is None:
         return rng.permutation(order)
@@ -56,37 +56,37 @@ class Images:
     """(N, C, H, W) images from which batches are gathered."""
 
     def __init__(self, images: np.ndarray, device: torch.device, *, images_on: ImagesOn) -> None:
-        """Put the images where batches come from.
+        """Put the images on the device or keep them on the host.
 
         Args:
             images: (N, C, H, W) uint8 or float32.
-            device: Where batches are used.
-            images_on: Where the images lie; auto decides by `place_of`.
+            device: Device on which batches are used.
+            images_on: Where to keep the images; `place_of` decides if it is auto.
         """
         self.device = device
         self.place = place_of(images.nbytes, device) if images_on == "auto" else images_on
         if self.place == "device":
-            # torch takes no read-only array, as a memory map is one.
+            # torch needs a writable array, and a memory map is read-only.
             self._on_device = torch.from_numpy(np.require(images, None, ["C", "W"])).to(device)
         else:
             self._on_host = images
 
     def gather(self, indices: np.ndarray) -> Tensor:
-        """Images at (B,) int64 indices: (B, C, H, W) on the device, of the pool's type."""
+        """Gather images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
         if self.place == "device":
             return self._on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
         batch = torch.from_numpy(self._on_host[indices])
         if self.device.type != "cuda":
             return batch.to(self.device)
-        # A copy runs beside the device's work only from pinned memory.
+        # Only a copy from pinned memory overlaps with the device's work.
         return batch.pin_memory().to(self.device, non_blocking=True)
 
 
 def place_of(num_bytes: int, device: torch.device) -> ImagesOn:
-    """Where images of `num_bytes` lie under `auto`.
+    """Where to keep images of `num_bytes` under `auto`.
 
-    On the device if that is the CPU, or a GPU with enough free memory (DEVICE_SHARE); otherwise on
-    the host.
+    They are kept on the device if it is the CPU, or a GPU with enough free memory (DEVICE_SHARE),
+    and otherwise on the host.
     """
     if device.type != "cuda":
         return "device"

@@ -1,6 +1,6 @@
-"""How long a training is: steps, images seen, and what is left of the average's initial value.
+"""How long a training is: steps, images seen, and how much of the average's initial value remains.
 
-Plain arithmetic on settings, so that a plan needs no torch.
+This is arithmetic on settings, so a plan does not import torch.
 """
 
 import math
@@ -10,14 +10,14 @@ from model.errors import UsageError
 
 
 def steps_per_epoch(num_images: int, train: TrainConfig) -> int:
-    """Optimiser steps of one epoch over a pool of `num_images`; a pool below a batch takes one."""
+    """Optimiser steps per epoch on a pool of `num_images`; one if the pool is below one batch."""
     repeated = num_images * train.repetitions
     rounding = 0 if train.drop_last else train.batch_size - 1
     return max(1, (repeated + rounding) // train.batch_size)
 
 
 def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> int:
-    """Optimiser steps on a pool of `num_images` in a lineage whose first pool has `first_pool`.
+    """Optimiser steps on a pool of `num_images`, if the lineage's first pool has `first_pool`.
 
     Raises:
         UsageError: The pool is smaller than one batch.
@@ -39,28 +39,28 @@ def training_steps(num_images: int, train: TrainConfig, *, first_pool: int) -> i
 
 
 def steps_of_images(images_seen: int, num_images: int, train: TrainConfig) -> int:
-    """Optimiser steps that see `images_seen` images, or up to a batch more, of the pool."""
+    """Optimiser steps that see `images_seen` images of the pool, or up to one batch more."""
     per_epoch = steps_per_epoch(num_images, train)
     epochs, rest = divmod(images_seen, count_images(num_images, train, per_epoch))
     return epochs * per_epoch + math.ceil(rest / train.batch_size)
 
 
 def ema_decay_at(step: int, train: TrainConfig) -> float:
-    """The average's decay at step s (0 is the first): constant, or at most (1 + s) / (10 + s)."""
+    """The average's decay at step s, counted from 0: constant, or at most (1 + s) / (10 + s)."""
     if train.ema_init != "warmup":
         return train.ema_decay
     return min(train.ema_decay, (1 + step) / (10 + step))
 
 
 def ema_init_left(num_steps: int, train: TrainConfig) -> float:
-    """Share of the average's initial value still in it after `num_steps`."""
+    """Weight of the average's initial value in the average after `num_steps`."""
     if train.ema_init != "warmup":
         return train.ema_decay**num_steps
     return math.prod(ema_decay_at(step, train) for step in range(min(num_steps, 20_000)))
 
 
 def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
-    """Training images that `num_steps` steps see; an epoch's smaller last batch counts as it is."""
+    """Training images seen in `num_steps` steps, with the actual size of an epoch's last batch."""
     per_epoch = steps_per_epoch(num_images, train)
     epochs, rest = divmod(num_steps, per_epoch)
     in_epoch = min(num_images * train.repetitions, per_epoch * train.batch_size)
@@ -70,13 +70,13 @@ def count_images(num_images: int, train: TrainConfig, num_steps: int) -> int:
 def check_last_batch(
     num_images: int, train: TrainConfig, *, widths: tuple[int, ...], image_size: int
 ) -> None:
-    """Raise UsageError if BatchNorm would meet one image of one pixel, which has no variance."""
+    """Raise UsageError if BatchNorm would get one image of one pixel, which has no variance."""
     one_pixel = image_size == 2 ** (len(widths) - 1)
     last = 0 if train.drop_last else num_images * train.repetitions % train.batch_size
     if one_pixel and (last or train.batch_size) == 1:
         field = "train.drop_last" if last else "train.batch_size"
         raise UsageError(
-            f"{field} must leave no batch of one image with a pool of {num_images}, as "
+            f"{field} must leave no batch of one image with a pool of {num_images}, because "
             "model.widths shrinks images to one pixel, "
             f"got {train.drop_last if last else train.batch_size}; "
             "use another train.batch_size or fewer model.widths"

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW as torch, Keras or TF Addons write it, and its learning rate."""
+"""The optimiser: AdamW as torch, Keras or TF Addons define it, and its learning rate."""
 
 import math
 
@@ -9,7 +9,10 @@ from model.config import TrainConfig
 
 
 def make_optimizer(net: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW on all parameters. torch multiplies the decay by the rate: `unscaled` divides by it."""
+    """Make AdamW for all parameters.
+
+    torch multiplies the weight decay by the learning rate, so `unscaled` divides by it first.
+    """
     decay = train.weight_decay if train.decay_mode == "lr_scaled" else train.weight_decay / train.lr
     return torch.optim.AdamW(
         net.parameters(),
@@ -22,10 +25,10 @@ def make_optimizer(net: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
 
 
 def set_rate(optimizer: torch.optim.AdamW, step: int, num_steps: int, train: TrainConfig) -> None:
-    """Set the learning rate, the decay and the epsilon of `step` (0 is the first)."""
+    """Set the learning rate, the weight decay and the epsilon of `step` (0 is the first)."""
     if train.adam_eps_form == "hat":
-        # Kingma and Ba (arXiv:1412.6980), section 2: epsilon beside the uncorrected root is
-        # epsilon / sqrt(1 - beta2^t) beside the corrected one.
+        # Kingma and Ba (arXiv:1412.6980), section 2: adding epsilon to the uncorrected root equals
+        # adding epsilon / sqrt(1 - beta2^t) to the bias-corrected one.
         for group in optimizer.param_groups:
             group["eps"] = train.adam_eps / math.sqrt(1 - train.adam_beta2 ** (step + 1))
     if train.lr_schedule == "constant":

@@ -1,6 +1,6 @@
-"""Fitting a network: steps, average, divergence, resumption; an Objective says what is fitted.
+"""The training loop of any Objective: steps, average, divergence and resumption.
 
-All random numbers of a step follow from (seed, step), so that a resumed training repeats an
+All random numbers of a step depend only on (seed, step), so a resumed training repeats an
 uninterrupted one. The loop waits for the device only when it reports.
 """
 
@@ -34,7 +34,7 @@ from model.training.length import count_images, ema_decay_at, steps_per_epoch
 from model.training.optimizer import make_optimizer, set_rate
 
 REPORT_STEPS = 20
-"""Steps between looks at the loss (progress, divergence, the clock)."""
+"""Steps between reports: progress, the check for divergence, and the clock."""
 
 
 def use_bf16(train: TrainConfig, device: str) -> bool:
@@ -55,7 +55,7 @@ def use_bf16(train: TrainConfig, device: str) -> bool:
 
 
 def normalization(images: np.ndarray, job: TrainingJob) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, (C,) float64, by which a job normalises its images."""
+    """Mean and standard deviation of each channel for a job's normalisation, (C,) float64 each."""
     if job.model.normalization == "half":
         half = np.full(images.shape[1], 0.5)
         return half, half
@@ -65,7 +65,7 @@ def normalization(images: np.ndarray, job: TrainingJob) -> tuple[np.ndarray, np.
 
 
 def averaged_tensors(net: nn.Module, train: TrainConfig) -> list[Tensor]:
-    """The tensors of a network that take part in the average, without gradients."""
+    """The tensors of a network that are averaged, without gradients."""
     tensors: list[Tensor] = list(net.parameters())
     if train.ema_average_buffers:
         tensors += [b for name, b in net.named_buffers() if "running" in name]
@@ -73,7 +73,7 @@ def averaged_tensors(net: nn.Module, train: TrainConfig) -> list[Tensor]:
 
 
 class Trainer:
-    """The state of one training and its step; `fit_network` drives it."""
+    """The state of one training, and its step; `fit_network` runs it."""
 
     def __init__(
         self, objective: Objective, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
@@ -92,7 +92,7 @@ class Trainer:
         self.net = self._new_net(Purpose.INIT)
         second = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
         self.ema = self._new_net(second).requires_grad_(False)
-        if job.initial is not None:  # the optimiser begins anew
+        if job.initial is not None:  # but the optimiser starts afresh
             load_weights(self.net, job.initial.part("raw."))
             load_weights(self.ema, job.initial.part("ema."))
         self.optimizer = make_optimizer(self.net, self.train)
@@ -113,7 +113,7 @@ class Trainer:
         return to_device(net, self.device)
 
     def train_step(self, indices: np.ndarray) -> None:
-        """One optimiser step on the images `indices` and one step of the average."""
+        """Take one optimiser step on the images at `indices` and update the average."""
         images = to_unit(self.images.gather(indices))
         images = (images - self.mean) / self.std
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))
@@ -137,7 +137,7 @@ class Trainer:
         self.step += 1
 
     def _call_with_labels(self, indices: np.ndarray) -> Call:
-        """The network, whose last input is a batch's labels, some dropped, if it is conditional."""
+        """The network, with a batch's labels (some dropped) as last input if it is conditional."""
         if self.labels is None:
             return self.call
         share, no_class = self.job.model.label_dropout, self.num_classes
@@ -146,7 +146,7 @@ class Trainer:
         return lambda *inputs: self.call(*inputs, labels)
 
     def checkpoint(self) -> Checkpoint:
-        """The present model: averaged weights (`ema.`), raw ones (`raw.`), normalisation."""
+        """The current model: averaged weights (`ema.`), raw weights (`raw.`) and normalisation."""
         raw, ema = self.net.state_dict(), self.ema.state_dict()
         if not self.train.ema_average_buffers:
             ema |= {k: v for k, v in raw.items() if "running" in k}
@@ -160,12 +160,12 @@ class Trainer:
         return Checkpoint(tensors=tensors, settings=settings)
 
     def best_checkpoint(self) -> Checkpoint:
-        """The present model, with the best weights if a score chose some."""
+        """The current model, with the best weights instead of the last if a score chose some."""
         checkpoint = self.checkpoint()
         return checkpoint if self.best is None else replace(checkpoint, tensors=self.best[1])
 
     def keep_best(self) -> None:
-        """Score the average on the validation images and keep the best weights so far."""
+        """Score the averaged model on the validation images, and keep it if it is the best yet."""
         assert self.job.score is not None
         candidate = self.checkpoint()
         score = self.job.score(candidate)
@@ -185,7 +185,7 @@ class Trainer:
         return Checkpoint(tensors=tensors, settings=settings).to_bytes()
 
     def restore(self, data: bytes) -> None:
-        """Load a saved `state`; raises UsageError if it is damaged or of another network."""
+        """Load a saved `state`; raises UsageError if it is damaged or from another network."""
         saved = Checkpoint.from_bytes(data, source="training state")
         load_weights(self.net, saved.part("net."))
         load_weights(self.ema, saved.part("ema."))
@@ -194,7 +194,7 @@ class Trainer:
         for name, tensor in saved.part("adam.").items():
             number, _, entry = name.partition(".")
             if entry != "step":
-                # The fused step walks memory: moments must lie in it as their parameter does.
+                # The fused step needs moments in the same memory layout as their parameter.
                 tensor = torch.empty_like(parameters[int(number)]).copy_(tensor)
             adam.setdefault(int(number), {})[entry] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
@@ -215,13 +215,13 @@ class Trainer:
 def fit_network(
     objective: Objective, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
 ) -> Fit:
-    """Train a network on a pool, from scratch or on from job.initial.
+    """Train a network on a pool, from scratch or starting from job.initial.
 
     Args:
-        objective: What the network is and what it learns.
+        objective: The family of the network.
         images: (N, C, H, W) uint8 or float32.
         labels: (N,) int64 in [0, job.num_classes) for a conditional model; others ignore them.
-        job: Settings, seed and device; where state and progress go.
+        job: Settings, seed and device, and where state and progress go.
 
     Raises:
         UsageError: The model is conditional and the labels or job.num_classes do not fit.
@@ -242,7 +242,7 @@ def fit_network(
 
 
 def train_to_the_end(trainer: Trainer, num_images: int) -> None:
-    """Take the steps that are left; every REPORT_STEPS, look at the loss, report and save."""
+    """Take the remaining steps; every REPORT_STEPS, check the loss, report and save."""
     job = trainer.job
     started = saved = time.perf_counter()
     seconds_before = trainer.seconds

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Machines out of namespaces: each has its own processes, network, /tmp, /dev/shm and sshd, and this
-# machine's files below a layer of its own that is gone with it. As root:
+# Emulates machines with namespaces. Each has separate processes, network, /tmp, /dev/shm and sshd,
+# and sees this machine's files below an overlay layer that is deleted with it. Run as root:
 #
-#   machines.sh check      say what is missing for that; exit 1 if anything is
-#   machines.sh start N    boot the machines 1 ... N; machine I has the address NET.(FIRST + I - 1)
-#   machines.sh cut I      power loss: no process ends in order, no connection is closed
-#   machines.sh stop       end all of them, and remove what they left
+#   machines.sh check      print what is missing; exit 1 if anything is
+#   machines.sh start N    boot machines 1 ... N; machine I has the address NET.(FIRST + I - 1)
+#   machines.sh cut I      cut the power: no process shuts down, no connection is closed
+#   machines.sh stop       stop all machines and remove their leftovers
 #
-# FOLDER holds their layers, key and logs; SHARED is a folder that all see at the same path. A space
-# of processes each is a must: `ray stop` ends every process of Ray that it sees.
+# FOLDER holds their layers, key and logs; SHARED is a folder that all see at the same path. Each
+# machine needs a PID namespace, because `ray stop` ends every process of Ray that it sees.
 set -euo pipefail
 
 [ "${1:-}" = check ] || FOLDER=${FOLDER:?a folder for the layers}
@@ -27,7 +27,7 @@ check() {
     PATH=$PATH:/usr/sbin command -v $name > /dev/null || { echo "there is no $name" && return 1; }
   done
   pip show -q uv || { echo "pip must have uv, as the machines ask it" && return 1; }
-  # A machine sees this one's root file system, and has a /tmp of its own.
+  # A machine sees this one's root file system, except for /tmp.
   for folder in /var/tmp "${UV_CACHE_DIR:-$HOME/.cache}" "$(command -v uv)" "$(command -v pip)"; do
     [[ $(realpath "$folder") != /tmp/* && $(stat -L -c %d "$folder") = $(stat -c %d /) ]] ||
       { echo "$folder must lie on the root file system, outside of /tmp" && return 1; }
@@ -69,7 +69,7 @@ boot() { # boot I: inside the new namespaces, the last command is the machine's 
   install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
   hostname "cluster-$1"
   chroot "$root" ssh-keygen -A > /dev/null
-  # Namespaces keep the nice value of who started them, so the machines do not push others aside.
+  # Namespaces inherit the caller's nice value, so the machines do not slow down other processes.
   exec chroot "$root" /usr/sbin/sshd -D -e -o PermitRootLogin=prohibit-password \
     -o PasswordAuthentication=no -o StrictModes=no -o UsePAM=no -o PidFile=none -o PrintMotd=no
 }
@@ -83,7 +83,7 @@ start_one() {
   ip -n "$space" addr add "$(address "$i")/$PREFIX" dev eth0
   ip -n "$space" link set lo up
   ip -n "$space" link set eth0 up
-  # Ray finds a machine's address by its way to the internet, which leads no further than here.
+  # Ray derives a machine's address from its route to the internet, which ends at this machine.
   ip -n "$space" route add default via $NET.1
   ip -n "$space" route add unreachable 169.254.0.0/16
   setsid ip netns exec "$space" unshare --mount --propagation private --pid --fork --uts --ipc \
@@ -104,7 +104,7 @@ await_ssh() {
 
 start() {
   mkdir -p "$FOLDER" "$SHARED"
-  # An overlay's upper layer must not lie in its lower one, which is this machine's own /.
+  # An overlay's upper layer must not lie in its lower one, which is this machine's /.
   mountpoint -q "$FOLDER/machines" || {
     mkdir -p "$FOLDER/machines"
     mount -t tmpfs -o size=6g tmpfs "$FOLDER/machines"
@@ -120,10 +120,10 @@ start() {
   for i in $(seq "$1"); do await_ssh "$i"; done
 }
 
-cut() { # the cable first: the processes' end must send nothing
+cut() { # cut the network first, so that the dying processes send nothing
   ip link set "csweep$1" down
   kill -9 "$(cat "$FOLDER/machines/$1/pid")"
-  rm "$FOLDER/machines/$1/pid" # the number may be another's by the time of `stop`
+  rm "$FOLDER/machines/$1/pid" # another process may have this ID by the time of `stop`
   ip netns del "csweep$1"
 }
 
@@ -134,7 +134,8 @@ stop() {
   done
   sleep 1
   for space in $(ip netns list | awk '/^csweep/ { print $1 }'); do ip netns del "$space"; done
-  # A space goes with its last process, and its cable after that: what a new one would collide with.
+  # A namespace outlives its name until its last process ends, and its link would collide with a new
+  # one, so the links are deleted too.
   for space in $(ip -o link | grep -o 'csweep[0-9]*@' | tr -d @); do ip link del "$space" || true; done
   ip link del $BRIDGE 2> /dev/null || true
   umount -l "$FOLDER/machines" 2> /dev/null || true

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# `ray up` of cluster.yaml's own commands over SSH onto three machines, a sweep as a job, a machine's
-# power cut in the middle, and the same models in the end as without all that. As root, by hand:
+# Runs `ray up` with cluster.yaml's commands over SSH on three emulated machines, submits a sweep as a
+# job, cuts a machine's power in the middle, and checks that the models equal those of an undisturbed
+# run. Run by hand, as root:
 #
 #   bash tests/cluster/run.sh              the machine is lost without a notice
-#   NOTICE=1 bash tests/cluster/run.sh     its metadata service gives a spot notice before, and the
+#   NOTICE=1 bash tests/cluster/run.sh     its metadata service gives a spot notice first, and the
 #                                          loss must not count as a failure
-#   KEEP=1 bash tests/cluster/run.sh       the undisturbed run of before is good enough
+#   KEEP=1 bash tests/cluster/run.sh       reuse the undisturbed run of the previous call
 #
-# Needs iproute2, openssh-server, rsync, curl and uv, 4 GB of memory, and the internet or uv's cache;
-# about ten minutes. Prints a line PASS or FAIL for each fact; exit 0 if all pass.
+# Needs iproute2, openssh-server, rsync, curl and uv, 4 GB of memory, and the internet or uv's cache.
+# Takes about ten minutes. Prints PASS or FAIL for each check; exits with 0 if all pass.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 source tests/cluster/shared.sh
@@ -24,7 +25,7 @@ clean() {
   [ -z "$tunnel" ] || kill "$tunnel" 2> /dev/null || true
   "$MACHINES" stop || true
 }
-# A pattern in brackets does not match the words of the shell that looks for it.
+# A pattern with brackets does not match the command line of the shell that runs pgrep.
 runs() { on "$1" "pgrep -f $2 > /dev/null"; }
 have_joined() { on $HEAD "ray status" 2> /dev/null | tee "$LOG/status" | grep -q "/2.0 CPU"; }
 is_drained() { on "${WORKERS[0]}" "grep -q drained: /tmp/ray/watch-spot.log"; }

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# `ray up` of cluster.yaml with Ray's own AWS provider: the account is a moto server, its instances
-# are machines out of namespaces. From no worker to one, one terminated and its power cut, another
-# requested in its place, the same models in the end, and no worker again. As root; needs what
-# run.sh needs, and ten minutes more for the file's own time until idle machines go.
+# Runs `ray up` on cluster.yaml with Ray's AWS provider. The account is a moto server, and its
+# instances are machines emulated with namespaces. Starts one worker from none, terminates it and
+# cuts its power, and checks that a replacement is requested, that the models equal those of an
+# undisturbed run, and that no worker remains. Run as root; needs what run.sh needs, and ten minutes
+# more for the idle timeout in cluster.yaml.
 #
 #   bash tests/cluster/run_aws.sh
-#   KEEP=1 bash tests/cluster/run_aws.sh   the undisturbed run of before is good enough
-#   IDLE_MINUTES=1 ...                     idle machines go after a minute
+#   KEEP=1 bash tests/cluster/run_aws.sh   reuse the undisturbed run of the previous call
+#   IDLE_MINUTES=1 ...                     idle machines are terminated after a minute
 #
-# Not shown by it: what EC2 refuses. moto knows no quotas, and lets every role do everything.
+# It does not show what EC2 would refuse: moto has no quotas, and lets every role do everything.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 source tests/cluster/shared.sh
 
-# moto gives out the addresses of its first subnet, 172.31.0.0/20, from .4 on.
+# moto assigns the addresses of its first subnet, 172.31.0.0/20, from .4 on.
 export NET=172.31.0 FIRST=4 PREFIX=20
 export AWS_ENDPOINT_URL=http://172.31.0.1:5555 AWS_DEFAULT_REGION=us-west-2
 export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing
@@ -28,7 +29,7 @@ clean() {
   "$MACHINES" stop || true
 }
 
-aws() { # aws EXPRESSION: printed, of the running instances that are workers
+aws() { # aws EXPRESSION: print a Python expression of ec2, found (all instances) and workers
   python - "$1" << 'PYTHON'
 import sys
 import boto3

@@ -1,7 +1,7 @@
-# What run.sh and run_aws.sh share; to be sourced from the repository's root. BASE holds everything.
+# Functions shared by run.sh and run_aws.sh; source it in the repository's root. BASE holds all files.
 
 BASE=${BASE:-/var/tmp/collapse-sweep-cluster} # on the file system of /, which machines see
-PATIENCE=${PATIENCE:-1800}                    # seconds for the whole
+PATIENCE=${PATIENCE:-1800}                    # seconds for the whole run
 LOG=$BASE/log
 mkdir -p "$LOG"
 MACHINES=tests/cluster/machines.sh
@@ -13,7 +13,7 @@ tunnel=
 
 export FOLDER=$BASE/cluster SHARED=$BASE/shared VENV=$BASE/venv
 export UV_PROJECT_ENVIRONMENT=$VENV UV_CACHE_DIR=${UV_CACHE_DIR:-$HOME/.cache/uv}
-# Nothing of the caller's own Ray, SSH or token files is read or written.
+# The caller's Ray, SSH and token files are neither read nor written.
 export HOME=$BASE/home RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1
 unset RAY_ADDRESS VIRTUAL_ENV
 
@@ -22,11 +22,11 @@ pass() { say "PASS $*"; }
 fail() { say "FAIL $*" && failed=1; }
 give_up() { say "FAIL $*" && exit 1; }
 
-on() { # on ADDRESS COMMAND: in a login shell, as Ray does it
+on() { # on ADDRESS COMMAND: run it in a login shell, as Ray does
   ssh -i "$FOLDER/key" "${REMOTE[@]}" -o ConnectTimeout=10 "root@$1" "bash --login -c -i 'source ~/.bashrc; $2'" 2>> "$LOG/on"
 }
 
-await() { # await WHAT SECONDS COMMAND...: until the command succeeds, asked every so many seconds
+await() { # await WHAT SECONDS COMMAND...: retry the command every SECONDS until it succeeds
   local what=$1 pause=$2
   shift 2
   until "$@"; do
@@ -35,7 +35,7 @@ await() { # await WHAT SECONDS COMMAND...: until the command succeeds, asked eve
   done
 }
 
-prepare() { # an empty folder, the environment, a token
+prepare() { # empty the folders, install the environment, generate a token
   exec 9> "$BASE/lock"
   flock -n 9 || give_up "no other run is at work in $BASE"
   trap clean EXIT
@@ -55,14 +55,14 @@ open_tunnel() { # open_tunnel HEAD
   sleep 2
 }
 
-submit() { # submit OPTIONS...: the sweep, as a job
+submit() { # submit OPTIONS...: submit the sweep as a job
   ray job submit --address $JOBS --no-wait --submission-id sweep -- sweep run "$@" \
     --address auto --store "$SHARED/store" --out /root/runs/sweep > "$LOG/submit" 2>&1 ||
     give_up "the job is taken (see $LOG/submit)"
   pass "the job is taken"
 }
 
-job_has_ended() { # asked, not followed: following can hang after a machine was lost
+job_has_ended() { # polls the status, because following the job can hang after a machine is lost
   ray job status --address $JOBS sweep > "$LOG/job-status" 2>&1 || true
   grep -qE "' (succeeded|failed)|was stopped" "$LOG/job-status"
 }
@@ -84,7 +84,7 @@ trains() { # trains I: whether a trial on machine I is in the middle of a traini
 num_models() { find "$SHARED/store/generations" -name record.json 2> /dev/null | wc -l; }
 has_models() { [ "$(num_models)" -ge "$1" ]; }
 
-compare_with_undisturbed() { # compare_with_undisturbed OPTIONS...: the sweep's
+compare_with_undisturbed() { # compare_with_undisturbed OPTIONS...: of the sweep
   [ -n "${KEEP:-}" ] || rm -rf "$BASE/alone"
   mkdir -p "$BASE/alone"
   sweep run "$@" --resources.num-cpus 1 --store "$BASE/alone/store" --out "$BASE/alone/out" \
