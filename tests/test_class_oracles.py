@@ -12,6 +12,7 @@ pool, q those of the new images, c the concentration on class f:
     fresh, mix      chi^2(a p_0 + (1 - a) q || p_0) = (1 - a)^2 chi^2(q || p_0)  (arXiv:2602.16601)
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,8 +63,8 @@ def classes_of(images: np.ndarray) -> np.ndarray:
     return means.round().astype(int)
 
 
-@pytest.fixture
-def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, np.ndarray]]:
+@pytest.fixture(scope="module")
+def fitted() -> Generator[list[tuple[np.ndarray, np.ndarray]]]:
     """The images and classes that the fits are given from now on."""
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     family = FAMILIES["gaussian"]
@@ -75,8 +76,9 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, np.ndarray
         seen.append((images, classes))
         return family.fit(images, labels, job)
 
-    monkeypatch.setitem(FAMILIES, "gaussian", replace(family, fit=look))
-    return seen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, "gaussian", replace(family, fit=look))
+        yield seen
 
 
 def pools_of(path: Path, fitted: list, settings: dict[str, Any], *, seed: int = 0) -> Pools:
@@ -146,10 +148,10 @@ DRAWN = {"pool.labels": "multinomial"}
 SEEDS = range(64)
 
 
-@pytest.fixture
-def replaced(tmp_path, fitted) -> list[Pools]:
+@pytest.fixture(scope="module")
+def replaced(tmp_path_factory, fitted) -> list[Pools]:
     """Three generations of 40 images, which only the seed tells apart."""
-    path = write_classes(tmp_path / "classes.npz", [10] * K)
+    path = write_classes(tmp_path_factory.mktemp("replaced") / "classes.npz", [10] * K)
     rule = {"pool.rule": "replace", "pool.alpha": None, "generations": 3}
     return [pools_of(path, fitted, {**DRAWN, **rule}, seed=seed) for seed in SEEDS]
 

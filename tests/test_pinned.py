@@ -203,6 +203,7 @@ def test_an_evaluation_has_nothing_to_measure(folder):
     assert "nothing to measure" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_new_run_has_the_same_keys(files, keys, tmp_path):
     """A run of null in an empty folder publishes the same paths; its numbers may differ."""
     unpack({}, tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from running_sweep import Running, finished_nodes, results, saved_steps, wait_for, write_sweep
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 KILLED_AT_STEP = 100
 """Of 400, in V_2."""
@@ -55,10 +55,10 @@ def terminate(run: Running, key: str) -> None:
 
 WAYS = [
     kill_everything,
-    pytest.param(kill_driver, marks=pytest.mark.slow),
-    pytest.param(kill_worker, marks=pytest.mark.slow),
-    pytest.param(interrupt, marks=pytest.mark.slow),
-    pytest.param(terminate, marks=pytest.mark.slow),
+    kill_driver,
+    kill_worker,
+    interrupt,
+    terminate,
 ]
 
 

@@ -158,6 +158,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, list[set[in
     )
 
 
+@pytest.mark.slow
 def test_each_trial_sees_a_gpu_of_its_own(four):
     """4 trials on 4 GPUs at once have 4 different CUDA_VISIBLE_DEVICES."""
     run, _ = four
@@ -167,6 +168,7 @@ def test_each_trial_sees_a_gpu_of_its_own(four):
     assert len({r["pid"] for r in results}) == 4
 
 
+@pytest.mark.slow
 def test_trials_work_on_different_models_at_once(four):
     """All four were seen to hold claims on different models at the same moment."""
     run, seen = four
