@@ -237,13 +237,7 @@ def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> S
         raise UsageError(f"--store must have two slashes in a URL, got {str(place)!r}")
     if "://" not in str(place):
         return Store(Folder(Path(place).absolute()), lease_seconds=resources.lease_seconds)
-    folder = resources.cache_dir
-    bucket = open_bucket(
-        str(place),
-        cache_root=Path(folder).expanduser().absolute() if folder else None,
-        cache_gigabytes=resources.cache_gigabytes,
-    )
-    return Store(bucket, lease_seconds=resources.lease_seconds)
+    return Store(open_bucket(str(place), resources), lease_seconds=resources.lease_seconds)
 
 
 def seal(data: bytes) -> bytes:
