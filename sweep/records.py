@@ -271,17 +271,13 @@ def parse_json(text: bytes, source: object) -> Json:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecordError(_damaged(source, error)) from None
+        raise RecordError(
+            f"{source} must be a whole JSON file, got a damaged one ({error}); "
+            "delete it and run the same sweep command again"
+        ) from None
     if not isinstance(data, dict):
         raise RecordError(f"{source} must hold a JSON object, got {type(data).__name__}")
     return data
-
-
-def _damaged(source: object, error: Exception) -> str:
-    return (
-        f"{source} must be a whole JSON file, got a damaged one ({error}); "
-        "delete it and run the same sweep command again"
-    )
 
 
 def write_json(path: Path, data: Json) -> None:
@@ -304,13 +300,18 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(temporary, parts)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file that survives a power failure; until then, a reader may see a part of it."""
+    with path.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_sweep(out: Path) -> SweepRecord:

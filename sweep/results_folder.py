@@ -40,7 +40,7 @@ from sweep.records import (
     write_bytes,
 )
 from sweep.store.bucket import QUESTIONS
-from sweep.store.folder import check_folder
+from sweep.store.folder import Folder
 from sweep.store.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
@@ -69,7 +69,7 @@ def check_out(out: Path) -> None:
     Raises:
         UsageError: It is a file, contains something other than a sweep, or is not writable.
     """
-    check_folder(out, "--out")
+    Folder(out).check("--out")
     if out.is_dir() and not (out / "sweep.json").exists():
         foreign = [path.name for path in out.iterdir() if path.name not in OURS]
         if foreign:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from model.errors import MissingFileError, OneLineError, UsageError
-from sweep.records import write_bytes
+from sweep.records import write_bytes, write_durably
 
 T = TypeVar("T")
 
@@ -262,11 +262,11 @@ class Folder:
             try:
                 staging.mkdir(parents=True)
                 for path, content in {**files, record: data}.items():
-                    _write_durably(staging / Path(path).name, content)
+                    write_durably(staging / Path(path).name, [content])
                 _sync_folder(staging)
                 return self._rename(staging, record)
             except FileNotFoundError:  # the process that was first has deleted our scratch
-                if self._is_published(record):
+                if self.read(record):
                     return False
                 raise
             finally:
@@ -285,7 +285,15 @@ class Folder:
 
     def now(self) -> float:
         """Unix time by the clock that stamps the files (on NFS, the server's)."""
-        return file_system_time(self.root)
+        probe = self.root / f".clock.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            with probe.open("xb") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return time.time()  # the folder is read-only
+        finally:
+            with suppress(OSError):
+                probe.unlink()
 
     def free_bytes(self) -> int | None:
         """Free space in bytes."""
@@ -295,11 +303,16 @@ class Folder:
 
     def check(self, option: str) -> None:
         """Raise UsageError, naming the option, unless the folder is writable or can be created."""
-        check_folder(self.root, option)
-
-    def _is_published(self, record: str) -> bool:
-        found = self.find(record)
-        return found is not None and found.size > 0
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not there.is_dir():
+            raise UsageError(
+                f"{option} must be a folder, got the file {there}; choose another name"
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{option} must be in a folder that can be written, got {self}; "
+                "choose another folder"
+            )
 
     def _rename(self, staging: Path, record: str) -> bool:
         target = (self.root / record).parent
@@ -310,7 +323,7 @@ class Folder:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
-                if self._is_published(record):
+                if self.read(record):
                     return False
                 self.withdraw(record)  # without a record: left by a crash, or foreign files
             else:
@@ -331,30 +344,6 @@ class Folder:
             return write(place)
 
 
-def check_folder(path: Path, option: str) -> None:
-    """Raise UsageError, naming the option, unless a folder is writable or can be created."""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    if not there.is_dir():
-        raise UsageError(f"{option} must be a folder, got the file {there}; choose another name")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"{option} must be in a folder that can be written, got {path}; choose another folder"
-        )
-
-
-def file_system_time(folder: Path) -> float:
-    """Unix time by the clock that stamps the folder's files (on NFS, the server's)."""
-    probe = folder / f".clock.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with probe.open("xb") as file:
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return time.time()  # the folder is read-only
-    finally:
-        with suppress(OSError):
-            probe.unlink()
-
-
 def is_unfinished(name: str) -> bool:
     """Whether a name is that of a file being written, or left by a process that died writing."""
     return re.fullmatch(r"\..*\.tmp", name) is not None
@@ -364,7 +353,7 @@ def _create(place: Path, data: bytes) -> bool:
     """Write a complete file durably unless it exists; False if another process was first."""
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        _write_durably(temporary, data)
+        write_durably(temporary, [data])
         try:
             os.link(temporary, place)
         except FileExistsError:
@@ -374,13 +363,6 @@ def _create(place: Path, data: bytes) -> bool:
         return True
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:
