@@ -58,9 +58,13 @@ class Record:
         except TypeError as error:
             raise RecordError(f"{source} must be a {cls.__name__}: {error}") from None
 
+    def to_bytes(self) -> bytes:
+        """The record as the content of its file."""
+        return dump_json(asdict(self))
+
     def save(self, path: Path) -> None:
-        """Write the record atomically."""
-        write_json(path, asdict(self))
+        """Write the record atomically: a reader sees the old file or the new one, never a part."""
+        write_bytes(path, self.to_bytes())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,11 +282,6 @@ def parse_json(text: bytes, source: object) -> Json:
     if not isinstance(data, dict):
         raise RecordError(f"{source} must hold a JSON object, got {type(data).__name__}")
     return data
-
-
-def write_json(path: Path, data: Json) -> None:
-    """Write a JSON object atomically: a reader sees the old file or the new one, never a part."""
-    write_bytes(path, dump_json(data))
 
 
 def dump_json(data: Json) -> bytes:

@@ -94,7 +94,7 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
     """Raise UsageError unless the store has room for the missing models."""
     done = done_keys(store, lineages)
     missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
-    needed, free = planned_bytes(lineages, missing), store.free_bytes()
+    needed, free = planned_bytes(lineages, missing), store.files.free_bytes()
     if free is not None and needed > free:
         raise UsageError(
             f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "

@@ -217,7 +217,7 @@ class Bucket:
             return time.time()
 
     def free_bytes(self) -> int | None:
-        """Free space in bytes; None because a bucket has no limit."""
+        """None, because a bucket has no limit."""
         return None
 
     def check(self, option: str) -> None:

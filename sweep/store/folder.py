@@ -296,7 +296,7 @@ class Folder:
                 probe.unlink()
 
     def free_bytes(self) -> int | None:
-        """Free space in bytes."""
+        """Free space in bytes; None for a bucket."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         with explained(folder):
             return shutil.disk_usage(folder).free
