@@ -12,10 +12,13 @@ Within this project, this module may import only model.errors.
 
 import json
 import os
+import platform
 import tomllib
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -311,6 +314,15 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
+
+
+def versions(*packages: str) -> Json:
+    """Versions of Python, the platform and those of the packages that are installed."""
+    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            facts[package] = version(package)
+    return facts
 
 
 def load_sweep(out: Path) -> SweepRecord:
