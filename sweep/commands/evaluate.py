@@ -49,18 +49,15 @@ def evaluate(
         write_sweep(out, sweep, command)
     errors: dict[str, str] = {}
     if work:
-        from sweep.tune.runner import measure_nodes
+        from sweep.tune.runner import RayRun
 
+        run = RayRun(
+            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
+        )
         try:
             with present(kept, run_key(out, sweep)):
-                errors = measure_nodes(
-                    work,
-                    lineages,
-                    kept,
-                    sweep,
-                    tune_dir=out / "tune",
-                    address=address,
-                    say=lambda line: print(line, file=sys.stderr, flush=True),
+                errors = run.measure(
+                    work, say=lambda line: print(line, file=sys.stderr, flush=True)
                 )
         except KeyboardInterrupt:
             fill(out, lineages, kept)

@@ -113,7 +113,7 @@ def compute(
 ) -> dict[str, str]:
     """Run the trials; on Ctrl-C, print how to resume."""
     from sweep.tensorboard import write_boards
-    from sweep.tune.runner import run_lineages
+    from sweep.tune.runner import RayRun
 
     known = {lineage.id: lineage for lineage in lineages}
 
@@ -123,10 +123,11 @@ def compute(
             fill_part(out, [known[name]], store)
             write_boards(out, [known[name]], store)
 
+    run = RayRun(
+        lineages=lineages, store=store, sweep=sweep, tune_dir=out / "tune", address=address
+    )
     try:
-        return run_lineages(
-            lineages, store, sweep, tune_dir=out / "tune", address=address, show=show
-        )
+        return run.compute(show)
     except KeyboardInterrupt:
         fill(out, lineages, store)
         print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
