@@ -45,6 +45,9 @@ PART_BYTES = 16 * 2**20
 RACES = 10
 """How often a write is retried if another process removes its still empty folder."""
 
+MISSING = (FileNotFoundError, NotADirectoryError)
+"""Raised for a path that does not exist."""
+
 
 class StoreError(OneLineError, OSError):
     """The store failed: it is full, unreachable or denies access. The message is one sentence."""
@@ -177,11 +180,9 @@ class Folder:
 
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
-        with explained(place := self.root / path):
-            try:
-                return place.read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        with explained(place := self.root / path), suppress(*MISSING):
+            return place.read_bytes()
+        return None
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """Read a file in parts, as it may exceed memory; raises FileNotFoundError."""
@@ -199,27 +200,24 @@ class Folder:
 
     def locate(self, path: str, digest: str) -> Path | None:
         """Path of a file on this machine; None if it is missing or its SHA-256 differs."""
-        try:
-            actual = sha256_of_parts(self.read_parts(path))
-        except FileNotFoundError:
-            return None
-        return self.root / path if actual == digest else None
+        with suppress(FileNotFoundError):
+            if sha256_of_parts(self.read_parts(path)) == digest:
+                return self.root / path
+        return None
 
     def find(self, path: str) -> Entry | None:
         """Size and time of a file, or None if it does not exist."""
-        with explained(place := self.root / path):
-            try:
-                status = place.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        return Entry(path=path, size=status.st_size, modified=status.st_mtime)
+        with explained(place := self.root / path), suppress(*MISSING):
+            status = place.stat()
+            return Entry(path=path, size=status.st_size, modified=status.st_mtime)
+        return None
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Every file below a prefix. The prefix is empty or ends in a slash."""
         with explained(place := self.root / prefix):
             try:
                 entries = list(os.scandir(place))
-            except (FileNotFoundError, NotADirectoryError):
+            except MISSING:
                 return
         for each in entries:
             path = f"{prefix}{each.name}"
@@ -245,7 +243,7 @@ class Folder:
         """Delete files if they exist, and the folders that become empty."""
         for path in paths:
             place = self.root / path
-            with explained(place), suppress(FileNotFoundError, NotADirectoryError):
+            with explained(place), suppress(*MISSING):
                 place.unlink()
             num_emptied = path.count("/") - 1  # the topmost folder stays
             _remove_empty(*list(place.parents)[: max(0, num_emptied)])
