@@ -47,8 +47,8 @@ IMMUTABLE = ("files/", "streams/", "features/", "selections/")
 """Folders whose objects are cached."""
 
 ATTEMPTS = 4
-"""Attempts per request. Within each, the client retries for RETRY_SECONDS, but not if the response
-to a `create` is lost or the content of an object breaks off."""
+"""Attempts per request. Within each, the client retries for RETRY_SECONDS, but does not repeat a
+`create` or `delete` whose response was lost."""
 RETRY_SECONDS = 20.0
 BACKOFF_SECONDS = 2.0
 """Longest pause between the client's retries; short, to renew claims soon after an outage."""
