@@ -71,10 +71,10 @@ class Table(Command):
 
     def _tables(self, frame: "DataFrame") -> str:
         from analysis.reading.columns import resolve_metrics
-        from analysis.tables.build import COMPOSITION, CONTRACTION, build_tables
+        from analysis.tables.build import COMPOSITION, SPECIAL_TABLES, build_tables
         from analysis.tables.render import render_tables
 
-        special = [name for name in self.metric if name in (COMPOSITION, CONTRACTION)]
+        special = [name for name in self.metric if name in SPECIAL_TABLES]
         wanted = [name for name in self.metric if name not in special]
         columns = resolve_metrics(frame, wanted) if wanted or not self.metric else []
         names = [*columns, *(special or ([] if self.metric or self.classes else [COMPOSITION]))]

@@ -8,6 +8,7 @@ import pytest
 from results_folder import write_folder
 
 from analysis.reading.closed_form import has_closed_form
+from analysis.reading.columns import MIXTURE
 from analysis.reading.results import load_results
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.tables.build import CONTRACTION, build_tables
@@ -91,6 +92,14 @@ def test_a_lineage_made_longer_in_another_folder_is_one_lineage(tmp_path) -> Non
         for dirs in ([short, long], [long])
     )
     assert joined == alone
+
+
+def test_the_images_of_all_members_together_have_no_table_of_their_own(tmp_path) -> None:
+    """They are no model's, so that a table for each member leaves them out."""
+    frame = load_results([write_folder(tmp_path / "a")])
+    frame = pd.concat([frame, frame.assign(member=MIXTURE)], ignore_index=True)
+    tables = build_tables(frame, [CONTRACTION], by=["pool.alpha"], confidence=0.95)
+    assert [table.title for table in tables] == ["contraction, member = 0"]
 
 
 @pytest.mark.parametrize(

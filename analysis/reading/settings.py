@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.columns import CLASS
-from analysis.reading.labels import format_value
+from analysis.reading.labels import format_value, list_settings
 
 SETTING = "setting"
 """Heading of the column of changes, which replaces the axes."""
@@ -40,15 +40,11 @@ class Usual:
 
     def name(self, values: Mapping[str, Any]) -> str:
         """Name a setting by its changes, with full names: `sample.steps = 5`."""
-        return _listed(self.changes({axis: values[axis] for axis in self.axes})) or BASE
+        return list_settings(self.changes({axis: values[axis] for axis in self.axes})) or BASE
 
     def describe(self) -> str:
         """Describe the base: `base: model.family = ddim, sample.steps = 20`."""
-        return f"{BASE}: {_listed(self.values)}"
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{axis} = {format_value(value)}" for axis, value in values.items())
+        return f"{BASE}: {list_settings(self.values)}"
 
 
 def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:

@@ -14,6 +14,9 @@ from scipy import stats
 from analysis.reading.columns import grouped
 from model.errors import UsageError
 
+SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
+"""Columns of a summary, after those of the settings."""
+
 
 def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, int]:
     """Return mean, half-width and size of Student's t interval for the mean of independent values.
@@ -73,8 +76,7 @@ def summarize_seeds(
         mean, half_width, n = t_interval([float(x) for x in numbers], confidence)
         num_diverged = int((part["status"] == "diverged").sum())
         rows.append((*values.values(), mean, half_width, n, num_diverged, len(part)))
-    names = ["mean", "half_width", "n", "num_diverged", "num_lineages"]
-    return pd.DataFrame(rows, columns=pd.Index([*by, "generation", *names]))
+    return pd.DataFrame(rows, columns=pd.Index([*by, *SUMMARY_COLUMNS]))
 
 
 def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]) -> None:
