@@ -103,7 +103,8 @@ class Figure(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Draw the figures."""
-        from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
+        from analysis.figures.kinds import FIGURES, draw_figures
+        from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
         from analysis.reading.results import load_results
         from analysis.statistics.seeds import check_confidence

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.columns import CLASS
-from analysis.reading.labels import format_value, list_settings
+from analysis.reading.labels import describe_setting, file_stem, format_value, list_settings
 
 SETTING = "setting"
 """Heading of the column of changes, which replaces the axes."""
@@ -41,6 +41,14 @@ class Usual:
     def name(self, values: Mapping[str, Any]) -> str:
         """Name a setting by its changes, with full names: `sample.steps = 5`."""
         return list_settings(self.changes({axis: values[axis] for axis in self.axes})) or BASE
+
+    def title(self, values: Mapping[str, Any]) -> str:
+        """Name a setting by its changes in a figure, with short names; empty without changes."""
+        return describe_setting(self.changes(values), self.axes)
+
+    def file_stem(self, first: str, values: Mapping[str, Any]) -> str:
+        """Return a file name without suffix: a first part, and the changes."""
+        return file_stem(first, self.changes(values), self.axes)
 
     def describe(self) -> str:
         """Describe the base: `base: model.family = ddim, sample.steps = 20`."""
