@@ -6,8 +6,9 @@ keeps 1 - 1 / N_{n+1}.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 LEFT, NULL = "std_left", "std_left_null"
@@ -32,31 +33,24 @@ def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
 def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
     """Add the columns to the rows of one lineage and member."""
     part = part.sort_values("generation")
-    first = part.loc[part["generation"] == 1, "pixel_std"]
-    start = float(first.iloc[0]) if len(first) and pd.notna(first.iloc[0]) else math.nan
-    variances = [math.nan] * len(part)
+    left = part["pixel_std"] / part.loc[part["generation"] == 1, "pixel_std"].max()
     whole = part["generation"].tolist() == list(range(1, len(part) + 1))
-    if whole and part["closed_form"].all():
-        variances = list(_null(part["num_images"].tolist(), part["real_share"].tolist()))
-    return part.assign(
-        **{LEFT: part["pixel_std"] / start, NULL: [math.sqrt(variance) for variance in variances]}
+    known = whole and part["closed_form"].all()
+    null = np.sqrt(_kept(part).cumprod(skipna=False)) if known else math.nan
+    return part.assign(**{LEFT: left, NULL: null})
+
+
+def _kept(part: pd.DataFrame) -> pd.Series:
+    """Return the expected share of the variance that each generation's fit keeps; nan if unknown.
+
+    V_1 is the unit, so it keeps all. Later pools are new images only, or the last pool grown.
+    """
+    size = part["num_images"].astype(float)
+    num_new, num_real = size.diff(), size * part["real_share"]
+    is_first = (part["generation"] == 1) & size.notna()
+    is_replaced = (num_real == 0) & (num_new == 0)
+    is_grown = (num_new > 0) & (num_real.diff().abs() <= 0.5)
+    kept = np.select(
+        [is_first, is_replaced, is_grown], [1, 1 - 1 / size, 1 - num_new / size**2], math.nan
     )
-
-
-def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[float]:
-    """Yield the expected variance of each generation over the first's; nan if unknown."""
-    left = 1.0
-    for n, size in enumerate(sizes):
-        if n > 0:
-            left *= _kept(sizes[n - 1], size, real_shares[n - 1], real_shares[n])
-        yield left if not pd.isna(size) else math.nan
-
-
-def _kept(before: float, size: float, real_before: float, real: float) -> float:
-    """Return the expected share of the variance that one more fit keeps."""
-    if any(pd.isna(value) for value in (before, size, real_before, real)):
-        return math.nan
-    if real == 0 and size == before:
-        return 1 - 1 / size
-    grown = size > before and math.isclose(real * size, real_before * before, abs_tol=0.5)
-    return 1 - (size - before) / size**2 if grown else math.nan
+    return pd.Series(kept, part.index)
