@@ -34,8 +34,7 @@ CLASS = "class"
 
 def axis_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a loaded table that are settings (varying or always shown)."""
-    columns = list(frame.columns)
-    return columns[columns.index(RUN_COLUMNS[-1]) + 1 : columns.index(NODE_COLUMNS[0])]
+    return list(frame.loc[:, RUN_COLUMNS[-1] : NODE_COLUMNS[0]].columns[1:-1])
 
 
 def varying_axes(frame: pd.DataFrame) -> list[str]:
@@ -51,8 +50,7 @@ def setting_axes(frame: pd.DataFrame) -> list[str]:
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a loaded table that are metrics, e.g. kid/<extractor>, pixel_std."""
-    columns = list(frame.columns)
-    return columns[columns.index(NODE_COLUMNS[-1]) + 1 : columns.index(METRIC_COLUMNS[0])]
+    return list(frame.loc[:, NODE_COLUMNS[-1] : METRIC_COLUMNS[0]].columns[1:-1])
 
 
 def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -119,11 +119,11 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
     """Name each folder by its last part, or by its path if names clash; drops duplicates."""
-    unique = list({folder.resolve(): folder for folder in dirs}.values())
-    short = [folder.resolve().name for folder in unique]
-    if len(set(short)) == len(short):
-        return dict(zip(short, unique, strict=True))
-    return {folder.as_posix(): folder for folder in unique}
+    unique = {folder.resolve(): folder for folder in dirs}
+    by_name = {path.name: folder for path, folder in unique.items()}
+    if len(by_name) == len(unique):
+        return by_name
+    return {folder.as_posix(): folder for folder in unique.values()}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Json:
@@ -198,24 +198,20 @@ def _measured_rows(
     unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
     diverged = False
     for generation, keys in enumerate(record.nodes or unknown, start=1):
+        where = {"lineage": record.id, "generation": generation}
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
             metrics = _read_metrics(folder, key, record.specs(member) if node else [])
             diverged = diverged or (node is not None and node.status == "diverged")
-            status = _row_status(record, node, diverged=diverged)
-            row = _identity(record, generation, member, key) | {"status": status}
+            status = "diverged" if diverged else _row_status(record, node)
+            known = has_closed_form(record.config, member)
+            row = where | {"member": member, "node": key, "status": status, "closed_form": known}
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
-            status = {"status": "diverged" if diverged else "done"}
-            row = _identity(record, generation, MIXTURE, keys[0]) | status
-            yield row | _metric_sizes(metrics), metrics
-
-
-def _identity(record: LineageRecord, generation: int, member: int | str, key: str | None) -> Json:
-    known = isinstance(member, int) and has_closed_form(record.config, member)
-    where = {"lineage": record.id, "generation": generation, "member": member, "node": key}
-    return where | {"closed_form": known}
+            status = "diverged" if diverged else "done"
+            row = {"member": MIXTURE, "node": keys[0], "status": status, "closed_form": False}
+            yield where | row | _metric_sizes(metrics), metrics
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
@@ -234,9 +230,7 @@ def _by_name(
             yield (name if same else f"{name}{AT}{record.num_images}"), number
 
 
-def _row_status(record: LineageRecord, node: NodeRecord | None, *, diverged: bool) -> str:
-    if diverged:
-        return "diverged"
+def _row_status(record: LineageRecord, node: NodeRecord | None) -> str:
     if node is not None:
         return node.status
     return "missing" if record.status == "done" else record.status

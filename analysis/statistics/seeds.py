@@ -68,7 +68,6 @@ def summarize_seeds(
     Raises:
         UsageError: One seed has two different nodes for the same setting and generation.
     """
-    check_confidence(confidence)
     rows = []
     for values, part in grouped(frame, [*by, "generation"]):
         _check_one_node_per_seed(part, values, by)
