@@ -63,10 +63,10 @@ class Table(Command):
         text = render_tidy(frame) if self.tidy else self._tables(frame)
         if self.out is None:
             sys.stdout.write(text)
-            return 0
-        with writing(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(text, encoding="utf-8")
+        else:
+            with writing(self.out):
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                self.out.write_text(text, encoding="utf-8")
         return 0
 
     def _tables(self, frame: "DataFrame") -> str:
@@ -119,7 +119,7 @@ class Figure(Command):
             image_format=self.format,
             seed=self.seed,
             confidence=self.confidence,
-            note=_print_note,
+            note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
         )
         for path in draw_figures(request, list(FIGURES) if self.kind == "all" else [self.kind]):
             print(path)
@@ -147,10 +147,6 @@ class Check(Command):
             f"{findings.num_files} files match, {len(findings.problems)} problems"
         )
         return 1 if findings.problems else 0
-
-
-def _print_note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
 
 
 PROGRAM = Program(

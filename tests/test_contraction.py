@@ -12,6 +12,7 @@ from analysis.reading.columns import MIXTURE
 from analysis.reading.results import load_results
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.tables.build import CONTRACTION, build_tables
+from model.errors import UsageError
 
 
 def lineage(sizes: list[int], real: list[int], stds: list[float]) -> pd.DataFrame:
@@ -100,6 +101,13 @@ def test_the_images_of_all_members_together_have_no_table_of_their_own(tmp_path)
     frame = pd.concat([frame, frame.assign(member=MIXTURE)], ignore_index=True)
     tables = build_tables(frame, [CONTRACTION], by=["pool.alpha"], confidence=0.95)
     assert [table.title for table in tables] == ["contraction, member = 0"]
+
+
+def test_without_a_measurement_there_is_no_contraction(tmp_path) -> None:
+    """Nor is there one of single classes, which have no deviation of pixels."""
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), pending=((1.0, 0, 1),))
+    with pytest.raises(UsageError, match="pixel_std must have a value for the table contraction"):
+        build_tables(load_results([folder]), [CONTRACTION], by=(), confidence=0.95)
 
 
 @pytest.mark.parametrize(

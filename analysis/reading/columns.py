@@ -73,8 +73,7 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
     choices = [*metrics, *NODE_COLUMNS]
     columns: list[str] = []
     for name in names:
-        matches = [c for c in choices if c == name]
-        matches = matches or [c for c in metrics if c.split("/")[0] == name]
+        matches = [name] if name in choices else [m for m in metrics if m.split("/")[0] == name]
         if not matches:
             check_choice("--metric", name, choices)
         columns += matches

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +30,6 @@ from sweep.records import (
     load_node,
     load_sweep,
 )
-
-T = TypeVar("T")
 
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
@@ -175,8 +173,9 @@ def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each generation and member of a lineage."""
     for row, metrics in _measured_rows(folder, record):
         numbers: dict[str, float] = {}
-        for name, number in _by_name(metrics, lambda m: m.values):
-            numbers.setdefault(name, number)
+        for measured, ending in _with_endings(metrics):
+            for name, number in measured.values.items():
+                numbers.setdefault(name + ending, number)
         yield row, numbers
 
 
@@ -184,9 +183,10 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each class that has metrics."""
     for row, metrics in _measured_rows(folder, record):
         by_class: dict[str, dict[str, float]] = {}
-        for name, values in _by_name(metrics, lambda m: m.classes):
-            for label, number in values.items():
-                by_class.setdefault(label, {}).setdefault(name, number)
+        for measured, ending in _with_endings(metrics):
+            for name, values in measured.classes.items():
+                for label, number in values.items():
+                    by_class.setdefault(label, {}).setdefault(name + ending, number)
         for label, numbers in by_class.items():
             yield {**row, CLASS: label}, numbers
 
@@ -220,14 +220,11 @@ def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[M
     return [record for record in records if record is not None]
 
 
-def _by_name(
-    metrics: list[MetricsRecord], part: Callable[[MetricsRecord], Mapping[str, T]]
-) -> Iterator[tuple[str, T]]:
-    """Yield (column, number); the column is name@n if n images differ from the first record's."""
+def _with_endings(metrics: list[MetricsRecord]) -> Iterator[tuple[MetricsRecord, str]]:
+    """Yield (record, ending of its columns): @n if n images differ from the first record's."""
     for record in metrics:
         same = record.num_images == metrics[0].num_images
-        for name, number in part(record).items():
-            yield (name if same else f"{name}{AT}{record.num_images}"), number
+        yield record, "" if same else f"{AT}{record.num_images}"
 
 
 def _row_status(record: LineageRecord, node: NodeRecord | None) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from model.errors import UsageError
+
 LEFT, NULL = "std_left", "std_left_null"
 """Columns: pixel_std of V_n divided by that of V_1, as measured and by the closed form."""
 
@@ -22,12 +24,20 @@ def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     or only new images.
 
     Args:
-        frame: Rows of models, each once.
+        frame: Rows of models, each once; at least one.
         by: Columns that identify a lineage and member. The run is not among them, because a lineage
             that was extended in another folder has rows of both folders.
+
+    Raises:
+        UsageError: The table has no pixel_std.
     """
+    if "pixel_std" not in frame:
+        raise UsageError(
+            "pixel_std must have a value for the table contraction, got none; "
+            "finish a generation first, or omit --classes"
+        )
     parts = [_of_lineage(part) for _, part in frame.groupby(list(by), dropna=False)]
-    return pd.concat(parts).sort_index() if parts else frame.assign(**{LEFT: [], NULL: []})
+    return pd.concat(parts).sort_index()
 
 
 def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:

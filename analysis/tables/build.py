@@ -142,13 +142,12 @@ def _describe_measurement(frame: pd.DataFrame, metric: str) -> str:
 
 def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the settings of the rows, and those that split a metric into several tables."""
-    varying = varying_axes(frame)
     if not by:
         return setting_axes(frame), []
     choices = [*axis_columns(frame), "seed", "member"]
     for name in by:
         check_choice("--by", name, choices)
-    return list(dict.fromkeys(by)), [axis for axis in varying if axis not in by]
+    return list(dict.fromkeys(by)), [axis for axis in varying_axes(frame) if axis not in by]
 
 
 def _metric_table(part: Part, metric: str) -> Table:
