@@ -122,6 +122,10 @@ def test_without_a_measurement_there_is_no_contraction(tmp_path) -> None:
             {"pool": {"rule": "grow"}, "ensemble": {"members": ["data=own", "train.steps=9"]}},
             [True, False],
         ),
+        (
+            {"pool": {"rule": "grow"}, "ensemble": {"members": ["model.conditional=True", ""]}},
+            [False, False],
+        ),
     ],
 )
 def test_the_closed_form_is_that_of_pools_whose_images_one_gaussian_made(settings, claimed) -> None:
