@@ -131,8 +131,8 @@ def _draw_figure(
             _draw_seeds(axes, part, metric, encoding.look(values))
     lines = list(grouped(summary, by))
     for index, (values, part) in enumerate(lines):
-        beside = 0.36 * (index / len(lines) - 0.5) if bars else None
-        _draw_mean(axes, part, encoding.look(values), beside)
+        shift = 0.36 * (index / len(lines) - 0.5) if bars else None
+        _draw_mean(axes, part, encoding.look(values), shift)
     cut = _limit(axes, frame, metric, summary)
     _mark_diverged(axes, frame, by, encoding)
     _label(axes, frame, metric, split, ["a band is cut off"] if cut else [])
@@ -178,13 +178,13 @@ def _draw_seeds(axes: Axes, part: pd.DataFrame, metric: str, look: tuple[str, st
 
 
 def _draw_mean(
-    axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], beside: float | None
+    axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], shift: float | None
 ) -> None:
-    """Draw means with a band, or with error bars shifted by `beside` if it is given."""
+    """Draw means with a band, or with error bars moved by `shift` if it is given."""
     colour, marker, dashes = look
     x, mean, half = part["generation"], part["mean"], part["half_width"]
-    if beside is not None:
-        x = x.astype(float) + beside
+    if shift is not None:
+        x = x.astype(float) + shift
         axes.errorbar(x, mean, half.fillna(0), color=colour, fmt="none", lw=0.8, alpha=0.6)
         axes.plot(x, mean, dashes, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.5)
         return

@@ -113,9 +113,8 @@ def grouped(
         yield {}, frame
         return
     groups = frame.groupby(list(by), dropna=False, sort=False)
-    parts = [(tuple(cast("tuple", values)), part) for values, part in groups]
-    for values, part in sorted(parts, key=lambda item: sort_key(item[0])):
-        yield dict(zip(by, values, strict=True)), part
+    for values, part in sorted(groups, key=lambda group: sort_key(cast("tuple", group[0]))):
+        yield dict(zip(by, cast("tuple", values), strict=True)), part
 
 
 def sort_key(values: Iterable[Any]) -> tuple:

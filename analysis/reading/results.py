@@ -164,8 +164,9 @@ def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[J
 
 def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
     """Whether all data sets are known to hold the same images, even if read from other paths."""
-    cards = {(folder, record.dataset) for _, folder, record in lineages}
-    prints = {card.fingerprint if (card := load_card(*place)) else None for place in cards}
+    datasets = {(folder, record.dataset) for _, folder, record in lineages}
+    cards = [load_card(folder, key) for folder, key in datasets]
+    prints = {card.fingerprint if card else None for card in cards}
     return len(prints) == 1 and None not in prints
 
 

@@ -70,8 +70,8 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
         return None
     values: dict[str, Any] = {}
     for axis in varying:
-        counts = settings[axis].value_counts()
-        if len(counts) == 1 or counts.iloc[0] > counts.iloc[1]:
-            is_usual = frame[axis].map(format_value) == counts.index[0]
+        most_common = settings[axis].mode()
+        if len(most_common) == 1:
+            is_usual = frame[axis].map(format_value) == most_common[0]
             values[axis] = frame.loc[is_usual, axis].iloc[0]
     return Usual(axes=tuple(varying), values=values) if len(values) >= len(varying) - 1 else None

@@ -82,9 +82,9 @@ def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]
     twice = part[part.duplicated(["seed"], keep=False)]
     if len(twice):
         runs = ", ".join(sorted(set(twice["run"])))
-        place = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
+        setting = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
         raise UsageError(
-            f"{place} must have one V{values['generation']} for each seed, got two nodes of seed "
+            f"{setting} must have one V{values['generation']} for each seed, got two nodes of seed "
             f"{twice['seed'].iloc[0]} ({runs}); they differ in more than settings, e.g. in the "
             "data or the version of the code; show the runs separately"
         )

@@ -64,10 +64,8 @@ def _escape_latex(text: str) -> str:
 
 
 def _to_long_csv(tables: Sequence[Table]) -> str:
-    summaries = [table.summary for table in tables if len(table.summary)]
-    if not summaries:
-        return ""
-    return render_tidy(pd.concat([s.astype(object) for s in summaries], ignore_index=True))
+    summaries = [table.summary.astype(object) for table in tables]
+    return render_tidy(pd.concat(summaries, ignore_index=True)) if summaries else ""
 
 
 TABLE_FORMATS = {"md": _to_markdown, "csv": _to_long_csv, "latex": _to_latex}
