@@ -61,7 +61,7 @@ def draw_grids(request: FigureRequest) -> list[Path]:
     axes = setting_axes(models)
     plain = Usual(axes=tuple(axes), values={})
     usual = find_usual(models, axes) or plain
-    lineages = _choose_lineages(request, models, usual)
+    lineages = list(_choose_lineages(request, models, usual))
     pages = _make_pages(lineages, usual, request.note)
     if len({stem for stem, _, _ in pages}) < len(pages):  # the changes are ambiguous
         pages = _make_pages(lineages, plain, request.note)
@@ -101,30 +101,28 @@ class Lineage:
         return Block(label=label, tiles=None, instead=words.get(row["status"], "not computed yet"))
 
 
-def _choose_lineages(request: FigureRequest, models: pd.DataFrame, usual: Usual) -> list[Lineage]:
-    """Return the lineage of each setting that has the requested seed."""
+def _choose_lineages(
+    request: FigureRequest, models: pd.DataFrame, usual: Usual
+) -> Iterator[Lineage]:
+    """Yield the lineage of each setting that has the requested seed."""
     seeds, seed = sorted(models["seed"].dropna().unique()), request.seed
     if seed is not None and seed not in seeds:
         raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
     folders = run_names(request.dirs)
     records = {(run, rec.id): rec for run, path in folders.items() for rec in load_lineages(path)}
-    lineages = []
     for values, part in grouped(models, setting_axes(models)):
         rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
         if rows.empty:
             request.note(f"{_plainly(usual, values)} has no seed {seed} and is left out")
             continue
         run, name = rows[["run", "lineage"]].iloc[0]
-        lineages.append(
-            Lineage(
-                values=values,
-                rows=rows,
-                record=records[run, name],
-                folder=folders[run],
-                folders=folders.values(),
-            )
+        yield Lineage(
+            values=values,
+            rows=rows,
+            record=records[run, name],
+            folder=folders[run],
+            folders=folders.values(),
         )
-    return lineages
 
 
 def read_tiles(path: Path, size: int) -> np.ndarray:
