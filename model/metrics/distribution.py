@@ -8,7 +8,7 @@ import numpy as np
 
 from model.config import MetricsConfig
 from model.errors import UsageError
-from model.metrics.bootstrap import bootstrap
+from model.metrics.bootstrap import with_error
 from model.metrics.comparison import Comparison, Numbers
 from model.metrics.distances import (
     estimate_mmd2,
@@ -65,37 +65,29 @@ def compute_subset_kid(
     return {"kid": float(np.mean(estimates)), "kid_se": float(deviation / np.sqrt(num_subsets))}
 
 
-def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
+def compute_fid(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Frechet distance of Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
 
     Returns:
         fid and, with metrics.bootstrap, fid_se: its standard deviation over resamples of both sets.
         Repeated images in a resample increase the distance itself, so only its deviation is used.
     """
-    samples = comparison.generated, comparison.real.reference
 
     def distance(x: np.ndarray, y: np.ndarray) -> float:
         return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
 
-    values: Numbers = {"fid": distance(*samples)}
-    if config.bootstrap:
-        values["fid_se"] = bootstrap(distance, *samples, num_resamples=config.bootstrap)
-    return values
+    samples = comparison.generated, comparison.real.reference
+    return with_error("fid", distance, *samples, num_resamples=config.bootstrap)
 
 
-def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
+def compute_vendi(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Effective number of distinct generated images (see vendi_score), without a reference.
 
     Returns:
         vendi and, with metrics.bootstrap, vendi_se: its standard deviation over resamples of the
         images. vendi grows with the number of images, so compare only equal numbers of images.
     """
-    values: Numbers = {"vendi": vendi_score(comparison.generated)}
-    if config.bootstrap:
-        values["vendi_se"] = bootstrap(
-            vendi_score, comparison.generated, num_resamples=config.bootstrap
-        )
-    return values
+    return with_error("vendi", vendi_score, comparison.generated, num_resamples=config.bootstrap)
 
 
 def vendi_score(features: np.ndarray) -> float:
