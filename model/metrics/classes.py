@@ -72,7 +72,6 @@ def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
         class_kid (C,), worst_class_kid and mean_class_kid over the classes that have a number (nan
         if none has), num_classes_measured, and probe_accuracy if the probe is used.
     """
-    del config
     C = len(comparison.real.class_names)
     labels, reference_labels, numbers = _classify(comparison)
     by_class = np.full(C, np.nan)
