@@ -223,6 +223,16 @@ def check_images(images: np.ndarray) -> None:
         raise UsageError(f"images must be uint8 or float32, got {images.dtype}")
 
 
+def check_finite_features(name: str, features: np.ndarray) -> None:
+    """Raise UsageError if features are nan or infinite, as those of a diverged model are."""
+    num_bad = features.size - np.isfinite(features).sum()
+    if num_bad:
+        raise UsageError(
+            f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
+            "did the model diverge?"
+        )
+
+
 def build_pixels(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
     """The pixels themselves, at the images' original size and in any range."""
     return lambda images: images.flatten(start_dim=1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from model.config import FilterConfig, MetricsConfig
 from model.errors import UsageError, check_at_least, check_choice
-from model.features.extractors import check_extractor
+from model.features.extractors import check_extractor, check_finite_features
 from model.features.neighbours import nearest_kth, nearest_two
 from model.features.probe import check_labels
 from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
@@ -156,12 +156,7 @@ def _check_features(name: str, features: np.ndarray) -> None:
     """Raise UsageError unless features are a finite (N >= 1, D >= 1) matrix."""
     if features.ndim != 2 or 0 in features.shape:
         raise UsageError(f"{name} features must be (N, D) without a zero, got {features.shape}")
-    num_bad = features.size - int(np.isfinite(features).sum())
-    if num_bad:
-        raise UsageError(
-            f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
-            "did the model diverge?"
-        )
+    check_finite_features(name, features)
 
 
 def keep_first(candidates: Candidates) -> Selection:

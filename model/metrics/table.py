@@ -15,6 +15,7 @@ from model.config import MetricsConfig
 from model.errors import UsageError, check_choice
 from model.features.extractors import (
     check_extractor,
+    check_finite_features,
     check_images,
     extract_features,
     extractor_label,
@@ -112,7 +113,7 @@ def check_needs(config: MetricsConfig, available: set[str]) -> None:
     }
     for name in config.names:
         for part in METRICS[name].needs:
-            if part not in available and part in reasons:
+            if part not in available:
                 raise UsageError(
                     f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
                 )
@@ -325,12 +326,7 @@ def check_features(comparison: Comparison) -> None:
             raise UsageError(
                 f"{name} features must be (N, D) with N at least 2, got {features.shape}"
             )
-        finite = np.isfinite(features)
-        if not finite.all():
-            raise UsageError(
-                f"{name} features must be finite, got {finite.size - finite.sum()} nan or inf of "
-                f"{finite.size}; did the model diverge?"
-            )
+        check_finite_features(name, features)
         if features.shape[1] != D:
             raise UsageError(
                 f"{name} features must have the reference's {D} dimensions, got "
