@@ -19,17 +19,8 @@ import numpy as np
 
 from model.config import MetricsConfig
 from model.errors import MissingFileError, UsageError, check_choice, reading
+from model.features import vision_transformers as vit
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
-from model.features.vision_transformers import (
-    CLIP_MEAN,
-    CLIP_STD,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    VIT_SIZE,
-    load_clip,
-    load_dinov2,
-    standardise,
-)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -291,12 +282,14 @@ def prepare_inception(images: "Tensor", resolution: int) -> "Tensor":
 
 def prepare_dinov2(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 224, 224), standardised for ImageNet; ignores `resolution`."""
-    return standardise(resize_colour(images, VIT_SIZE), IMAGENET_MEAN, std=IMAGENET_STD)
+    return vit.standardise(
+        resize_colour(images, vit.VIT_SIZE), vit.IMAGENET_MEAN, std=vit.IMAGENET_STD
+    )
 
 
 def prepare_clip(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 224, 224), standardised for CLIP; ignores `resolution`."""
-    return standardise(resize_colour(images, VIT_SIZE), CLIP_MEAN, std=CLIP_STD)
+    return vit.standardise(resize_colour(images, vit.VIT_SIZE), vit.CLIP_MEAN, std=vit.CLIP_STD)
 
 
 def keep_images(images: "Tensor", resolution: int) -> "Tensor":
@@ -358,9 +351,11 @@ EXTRACTORS: dict[str, Extractor] = {
         published_sha256=INCEPTION_SHA256,
     ),
     "dinov2": Extractor(
-        prepare=prepare_dinov2, build=load_dinov2, num_features=384, weights="folder"
+        prepare=prepare_dinov2, build=vit.load_dinov2, num_features=384, weights="folder"
     ),
-    "clip": Extractor(prepare=prepare_clip, build=load_clip, num_features=512, weights="folder"),
+    "clip": Extractor(
+        prepare=prepare_clip, build=vit.load_clip, num_features=512, weights="folder"
+    ),
     "pixels": Extractor(prepare=keep_images, build=build_pixels, has_network=False),
     "random-conv": Extractor(
         prepare=resize_colour, build=build_random_conv, num_features=64, resizes=True
