@@ -3,6 +3,7 @@
 Every other exception is a bug of this program, and a command shows its traceback.
 """
 
+import hashlib
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -76,6 +77,13 @@ def check_finite(field: str, value: float, minimum: float, *, above: bool = Fals
     if not (isfinite(value) and (value > minimum if above else value >= minimum)):
         rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
         raise UsageError(f"{field} must {rule}, got {value!r}")
+
+
+def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
+    """Raise UsageError unless `sha256` is the digest of `data`."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
 
 
 def one_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from model.config import MetricsConfig
 from model.family_facts import model_size
-from model.features.extractors import extractor_label, find_extractor
+from model.features.extractors import EXTRACTORS, extractor_label
 from model.filters.table import feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
@@ -89,7 +89,7 @@ def block_bytes(
 
 def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:
     """Return the bytes of the float32 features of one image."""
-    return 4 * (find_extractor(config.extractor).num_features or math.prod(lineage.card.shape))
+    return 4 * (EXTRACTORS[config.extractor].num_features or math.prod(lineage.card.shape))
 
 
 def real_features_bytes(lineages: list[PlannedLineage]) -> int:
