@@ -46,8 +46,8 @@ class Contents:
     channels: int
     labels: np.ndarray | None = None
     """(N,) int64, or None."""
-    class_names: tuple[str, ...] | None = ()
-    """Empty if the data have no labels, None if the names are known only after loading."""
+    class_names: tuple[str, ...] = ()
+    """Empty if the data have no labels, or if the names are known only after loading."""
     unnamed_classes: int = 0
     """Number of classes whose names are known only after loading."""
     parts: np.ndarray | None = None

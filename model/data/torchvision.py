@@ -58,7 +58,7 @@ def describe_torchvision(config: DataConfig) -> Contents:
     return Contents(
         num_images=sum(sizes),
         channels=entry.channels,
-        class_names=None if entry.unnamed_classes else names,
+        class_names=names,
         unnamed_classes=entry.unnamed_classes,
         parts=np.repeat(entry.parts, sizes) if entry.parts else None,
     )
@@ -86,13 +86,13 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
     images = collect_pixels(crops(), described, config)
     names = described.class_names
-    if names is None:
+    if entry.unnamed_classes:
         names = tuple(str(name) for name in readers[0].classes)
         if len(names) != entry.unnamed_classes:
             rule = f"hold the {entry.unnamed_classes} classes of {config.name}"
             raise UsageError(f"{root / entry.folder} must {rule}, got {len(names)}")
     classes = np.array(labels, np.int64) if names else None
-    return images, replace(described, labels=classes, class_names=names)
+    return images, replace(described, labels=classes, class_names=names, unnamed_classes=0)
 
 
 def _attribute_names(config: DataConfig) -> tuple[str, ...]:
