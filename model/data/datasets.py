@@ -8,13 +8,13 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.config import DataConfig
+from model.config import DataConfig, stored_settings
 from model.data import huggingface, own_images, public, torchvision
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
@@ -146,13 +146,7 @@ def dataset_key(config: DataConfig) -> str:
     For the user's own data, the names, sizes and modification times of the files are included.
     """
     loader = _loader(config)
-    settings: dict[str, Any] = {"version": DATASETS_VERSION, **asdict(config)}
-    for field in fields(config):  # a field added later must not change existing keys
-        if (
-            "key_default" in field.metadata
-            and settings[field.name] == field.metadata["key_default"]
-        ):
-            del settings[field.name]
+    settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     root = Path(config.path or "").expanduser()
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
         settings["path"] = str(root.resolve())
