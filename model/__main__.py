@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,7 +27,7 @@ from model.config import (
     TrainConfig,
     restored_model,
 )
-from model.errors import UsageError, check_at_least, check_finite
+from model.errors import UsageError, check_at_least, check_finite, suggestion
 from model.family_facts import check_guidance, check_together
 
 if TYPE_CHECKING:
@@ -349,11 +348,9 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
         return load_reference(data, with_train=with_train)
     if not Path(name).exists():
         own = [kind for kind, loader in DATASETS.items() if loader.files is None]
-        close = get_close_matches(name, own, 1, 0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
             f"--reference must be an existing folder or .npz file, or a data set "
-            f"({', '.join(own)}), got {name!r}{hint}"
+            f"({', '.join(own)}), got {name!r}{suggestion(name, own)}"
         )
     if given:
         warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)

@@ -6,7 +6,6 @@ reordered: it is an error if their shape or type differs from the reference.
 
 import warnings
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from model.data.own_images import (
     scan_folder,
 )
 from model.data.reading import decode_image
-from model.errors import MissingFileError, UsageError
+from model.errors import MissingFileError, UsageError, suggestion
 from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
@@ -256,11 +255,9 @@ def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.nd
     for name in (found.class_names[number] for number in used):
         if name not in names:
             listed = ", ".join(names[:LISTED_CLASSES]) + (", ..." * (len(names) > LISTED_CLASSES))
-            close = get_close_matches(name, names, 1, 0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UsageError(
                 f"classes of {flag} must be among those of the reference ({listed}), "
-                f"got {name!r}{hint}"
+                f"got {name!r}{suggestion(name, names)}"
             )
     numbers = [names.index(name) if name in names else -1 for name in found.class_names]
     return np.asarray(numbers, np.int64)[found.labels]
