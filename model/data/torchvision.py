@@ -33,7 +33,6 @@ from model.data.reading import (
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
 from model.errors import MissingFileError, UsageError, check_choice, one_line
-from model.images import crop_square
 
 PART_NAMES = ("train", "validation", "test")
 
@@ -77,14 +76,14 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     readers = [_open(entry, split, root, config) for split in entry.splits]
     labels: list[int] = []
 
-    def crops() -> Iterator[np.ndarray]:
+    def decoded() -> Iterator[np.ndarray]:
         for reader in readers:
             for i in range(len(reader)):
                 image, label = _read(reader, i, entry, root)
                 labels.append(_attribute(reader, label, config) if not entry.num_classes else label)
-                yield crop_square(image)
+                yield image
 
-    images = collect_pixels(crops(), described, config)
+    images = collect_pixels(decoded(), described, config)
     names = described.class_names
     if entry.unnamed_classes:
         names = tuple(str(name) for name in readers[0].classes)
