@@ -18,17 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from model.commands.command_line import Command, Program
-from model.config import (
-    DataConfig,
-    ImagesOn,
-    MetricsConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    restored_model,
-)
+from model.config import DataConfig, ImagesOn, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_at_least, check_finite, suggestion
-from model.family_facts import check_guidance, check_together
+from model.family_facts import check_together
 
 if TYPE_CHECKING:
     from model.commands.evaluate import Reference
@@ -200,7 +192,6 @@ class Sample(Command):
 
         checkpoint = read_checkpoint(self.checkpoint)
         use_device(self.machine.device, self.machine.threads)
-        check_guidance(restored_model(checkpoint.settings["model"]), self.sample)
         classes = chosen_classes(self.classes, checkpoint)
         check_new(self.out, folder=self.out.suffix not in (".png", ".npz"))
         stream = Stream(
