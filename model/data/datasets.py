@@ -150,13 +150,10 @@ def dataset_key(config: DataConfig) -> str:
     root = Path(config.path or "").expanduser()
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
         settings["path"] = str(root.resolve())
-        stats = [(f.relative_to(root), f.stat()) for f in (loader.files or _no_files)(config)]
+        files = loader.files(config) if loader.files else []
+        stats = [(file.relative_to(root), file.stat()) for file in files]
         settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _no_files(config: DataConfig) -> list[Path]:
-    return []
 
 
 def _loader(config: DataConfig) -> Loader:

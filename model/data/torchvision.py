@@ -6,7 +6,6 @@ its torchvision class. torchvision is imported by the functions that need it.
 
 import contextlib
 import csv
-import json
 import pickle
 import sys
 import tarfile
@@ -119,7 +118,7 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
     folder, way_out = root / entry.folder, "delete it, and leave data.path out to download them"
     try:
         reader = getattr(datasets, entry.reader)(root, **split.arguments, **loader)
-    except (*damage, csv.Error, json.JSONDecodeError, pickle.UnpicklingError) as error:
+    except (*damage, csv.Error, pickle.UnpicklingError) as error:
         raise UsageError(
             f"{folder} must hold the official files of {config.name}, got others "
             f"({one_line(error)}); {way_out}"
