@@ -59,11 +59,16 @@ class Terminated(KeyboardInterrupt):
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:
     """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
     if value not in choices:
-        close = get_close_matches(str(value), choices, 1, 0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
-            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}{hint}"
+            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}"
+            f"{suggestion(str(value), choices)}"
         )
+
+
+def suggestion(word: str, choices: Collection[str]) -> str:
+    """The end of an error's sentence: the choice that is closest to `word`, or nothing."""
+    close = get_close_matches(word, choices, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_at_least(field: str, value: float | None, minimum: int) -> None:

@@ -18,7 +18,7 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     restored_model,
-    stored_model,
+    stored_settings,
 )
 from model.family_facts import FAMILY_FACTS, FamilyFacts, check_conditional, check_guidance
 from model.networks.size import gaussian_size
@@ -311,4 +311,4 @@ def test_guidance_of_a_conditional_network_is_allowed() -> None:
 )
 def test_settings_come_back_from_a_checkpoint_as_they_were(model: ModelConfig) -> None:
     """Through JSON, which knows no tuples."""
-    assert restored_model(json.loads(json.dumps(stored_model(model)))) == model
+    assert restored_model(json.loads(json.dumps(stored_settings(model)))) == model
