@@ -14,7 +14,7 @@ from model.config import SampleConfig
 from model.errors import UsageError, check_finite
 from model.metrics.table import needed
 from model.values import typed
-from sweep.estimate.makespan import longest_chain, makespan, total_seconds
+from sweep.estimate.makespan import longest_chain, makespan
 from sweep.estimate.timings import (
     Kind,
     Machine,
@@ -225,7 +225,7 @@ def table(
 
     chains, rows = chains_of(lineages), []
     for each in estimates:
-        total = total_seconds(each.seconds)
+        total = sum(each.seconds.values())
         for count in slots:
             wall = makespan(chains, each.seconds, num_slots=count)
             machine = each.machine

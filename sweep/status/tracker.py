@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sweep.estimate.costs import Work, estimate, planned_work, samplers
-from sweep.estimate.makespan import longest_chain, total_seconds
+from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import Finished, Place, lineage_status, look_up
 from sweep.planning.keys import stream_key
@@ -210,7 +210,7 @@ class Tracker:
         estimates = [estimate(work, self._timings, each) for each in self._timings.machines]
         if complete := [each for each in estimates if not each.untrained]:
             seconds = max(complete, key=lambda each: each.num_timed).seconds
-            return max(longest_chain(self._chains, seconds), total_seconds(seconds) / num_trials)
+            return max(longest_chain(self._chains, seconds), sum(seconds.values()) / num_trials)
         images = sum(self._tree[key].images_seen * share for key, share in open_shares.items())
         return images / speed if speed else None
 
