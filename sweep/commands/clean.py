@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UsageError
+from sweep.estimate.costs import samplers
 from sweep.estimate.sizes import format_bytes
 from sweep.lineage.datasets import card_finder
+from sweep.planning.keys import store_key
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import LineageRecord, load_lineages
 from sweep.results_folder import read_sweep
@@ -141,14 +143,10 @@ def is_at_work(item: Item, store: Store) -> bool:
 
 def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
     """Return the store keys of every stream that the lineages draw."""
-    from sweep.planning.keys import store_key, stream_key
-
-    keys = set()
-    for lineage in lineages:
-        labels = [None, *range(lineage.card.num_classes)]
-        for node in lineage.nodes:
-            samplers = {node.settings.sample, *(plan.sample for plan in node.all_metrics)}
-            keys |= {
-                store_key(stream_key(node.key, s), label) for s in samplers for label in labels
-            }
-    return keys
+    return {
+        store_key(stream, label)
+        for lineage in lineages
+        for node in lineage.nodes
+        for stream in samplers(node)
+        for label in (None, *range(lineage.card.num_classes))
+    }

@@ -77,7 +77,9 @@ def print_plan(
         f"{sum(n.images_seen for n in missing):,} images, {training_flops(lineages, missing)}"
     )
     print(f"sampling     {sum(n.num_new for n in missing):,} images enter pools")
-    largest = max((n.num_images * image_bytes(x) for x in lineages for n in x.nodes), default=0)
+    largest = max(
+        (n.num_images * image_bytes(x.card) for x in lineages for n in x.nodes), default=0
+    )
     print(
         f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
         f"largest pool {format_bytes(largest)} in memory"

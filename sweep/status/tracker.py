@@ -12,7 +12,6 @@ from sweep.estimate.costs import Work, estimate, planned_work, samplers
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import Finished, Place, lineage_status, look_up
-from sweep.planning.keys import stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
@@ -89,11 +88,7 @@ class Tracker:
         self._tree = unique_nodes(lineage.nodes for lineage in lineages)
         self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
         self._generations = {lineage.id: by_generation(lineage.nodes) for lineage in lineages}
-        self._ours = self._tree.keys() | {
-            stream_key(node.key, sample)
-            for node in self._tree.values()
-            for sample in samplers(node)
-        }
+        self._ours = self._tree.keys() | {s for node in self._tree.values() for s in samplers(node)}
         """Keys that trials of this sweep claim. Other sweeps may share the store."""
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
