@@ -42,7 +42,7 @@ from sweep.estimate.timings import format_seconds  # noqa: E402
 from sweep.finished import done_keys  # noqa: E402
 from sweep.planning.lineages import PlannedLineage  # noqa: E402
 from sweep.planning.schedule import Schedule, chains_of  # noqa: E402
-from sweep.status.display import Display  # noqa: E402
+from sweep.status.display import Screen, progress_screen  # noqa: E402
 from sweep.store.store import Store  # noqa: E402
 from sweep.tune.private_ray import private_folder, set_fresh_token  # noqa: E402
 from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
@@ -91,8 +91,8 @@ class RayRun:
             if side_by_side > 1:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
-            with Display(lineages, self.store) as display:
-                failures = TrialEvents(display, show)
+            with progress_screen(lineages, self.store) as screen:
+                failures = TrialEvents(screen, show)
                 tuner = tune.Tuner(
                     tune.with_resources(
                         functools.partial(run_trial, job=job),
@@ -246,9 +246,9 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
-    def __init__(self, display: Display, show: Callable[[str], None]) -> None:
+    def __init__(self, screen: Screen, show: Callable[[str], None]) -> None:
         self.errors: dict[str, str] = {}
-        self._display, self._show = display, show
+        self._screen, self._show = screen, show
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class TrialEvents(tune.Callback):
         which = f"V_{result['generation']}"
         if result.get("member") is not None:
             which += f", member {result['member']},"
-        self._display.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
+        self._screen.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
         self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -275,4 +275,4 @@ class TrialEvents(tune.Callback):
         self.errors[lineage] = lines[-1] if lines else "unknown error"
         # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in its own.
         log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
-        self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")
+        self._screen.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")
