@@ -14,7 +14,6 @@ from sweep.config import (
     check_setting,
     checked_grids,
     flatten,
-    get_value,
     parse_setting,
     to_json,
     unknown,
@@ -87,13 +86,13 @@ def split_values(text: str) -> list[str]:
 
 def axis_value(base: LineageConfig, name: str, word: str) -> Any:
     """Parse one value of an axis, with the setting's type; raises UsageError."""
-    check_setting(base, name)
-    if not isinstance(get_value(base, name), tuple):
-        return parse_setting(base, name, word)
+    value = parse_setting(base, name, word)
+    if not isinstance(value, tuple):
+        return value
     if not (word.startswith("[") and word.endswith("]")):
         hint = f"write --axis '{name}=[A,B],[C]'"
         raise UsageError(f"{name} must have each of its lists in brackets, got {word!r}; {hint}")
-    return list(parse_setting(base, name, word))
+    return list(value)
 
 
 def load_sweep_file(path: Path) -> SweepConfig:
