@@ -23,6 +23,7 @@ from sweep.records import WEIGHTS
 from sweep.results_folder import fill, read_sweep, write_sweep
 from sweep.status.drivers import present, run_key
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import write_boards
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that may differ within a results folder, because the column names tell them apart."""
@@ -65,8 +66,6 @@ def evaluate(
             raise
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
-    from sweep.tensorboard import write_boards
-
     with writing(out):
         fill(out, lineages, kept)
         write_boards(out, lineages, kept)
@@ -113,19 +112,17 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     """
     finished = look_up(store, lineages)
     done = {key for key, record in finished.nodes.items() if record.status == "done"}
+    known = set(finished.metrics)
     missing: dict[tuple[str, int], None] = {}
-    counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         for members in by_generation(lineage.nodes):
             if not all(node.key in done for node in members):
                 break
             for node, plan in [(each, plan) for each in members for plan in each.all_metrics]:
-                place = node.key, plan.spec
-                if place in counted or place in finished.metrics:
-                    continue
-                check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
-                counted.add(place)
-                missing[lineage.id, node.generation] = None
+                if (node.key, plan.spec) not in known:
+                    known.add((node.key, plan.spec))
+                    check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
+                    missing[lineage.id, node.generation] = None
     return list(missing)
 
 

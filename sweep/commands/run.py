@@ -18,6 +18,7 @@ from sweep.results_folder import check_out, extend, fill, fill_part, write_sweep
 from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import write_boards
 from sweep.tune.resources import check_machine
 
 
@@ -41,7 +42,7 @@ def execute(
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept))
+    lineages = prepare(sweep, expected, kept)
     with writing(out):
         write_sweep(out, sweep if address is None else without_capacity(sweep), command)
         if kept.place != str(out):
@@ -55,8 +56,6 @@ def execute(
             records = fill(out, lineages, kept, errors=errors)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
-    from sweep.tensorboard import write_boards
-
     with writing(out):
         write_boards(out, lineages, kept)
     return conclude(out, records)
@@ -83,6 +82,18 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
     precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"
     train = replace(sweep.base.train, precision=precision)
     return replace(sweep, base=replace(sweep.base, train=train))
+
+
+def prepare(
+    sweep: SweepConfig, expected: list[PlannedLineage], store: Store
+) -> list[PlannedLineage]:
+    """Prepare the data sets of a plan, and return the plan; it is made again if it changes.
+
+    Keys contain the fingerprints of the data, which are unknown until the data are prepared.
+    """
+    cards = {lineage.card.key: (lineage.card, lineage.config.data) for lineage in expected}
+    is_known = [prepare_dataset(data, store) == card for card, data in cards.values()]
+    return expected if all(is_known) else plan_sweep(sweep, card_finder(store))
 
 
 def without_capacity(sweep: SweepConfig) -> SweepConfig:
@@ -112,7 +123,6 @@ def compute(
     command: str,
 ) -> dict[str, str]:
     """Run the trials; on Ctrl-C, print how to resume."""
-    from sweep.tensorboard import write_boards
     from sweep.tune.runner import RayRun
 
     known = {lineage.id: lineage for lineage in lineages}
