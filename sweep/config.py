@@ -6,7 +6,7 @@ Flags, files, axes, columns and keys are all derived from these frozen dataclass
 import itertools
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from operator import attrgetter
@@ -241,6 +241,15 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(group, {})
         inner[name] = value
     return nested
+
+
+def unique(items: Iterable[T]) -> list[T]:
+    """The items without repetitions, in order; they need not be hashable."""
+    kept: list[T] = []
+    for item in items:
+        if item not in kept:
+            kept.append(item)
+    return kept
 
 
 def key_defaults(config: Any, prefix: str = "") -> dict[str, Any]:

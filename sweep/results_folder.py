@@ -21,6 +21,7 @@ from sweep.config import (
     flatten,
     restored,
     to_json,
+    unique,
     updated,
 )
 from sweep.finished import lineage_status, look_up
@@ -82,8 +83,7 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
             f"use another --out, or --axis {name}=... to add points beside the old ones"
         )
     generations = max(old.base.generations, sweep.base.generations)
-    grids = list(old.grids)
-    grids += [grid for grid in sweep.grids if dict(grid) not in [dict(g) for g in grids]]
+    grids = unique((*old.grids, *sweep.grids))
     base = replace(old.base, generations=generations)
     return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
 

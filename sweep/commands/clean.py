@@ -1,7 +1,6 @@
 """`sweep clean`: deletes what no lineage of a sweep needs."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,17 +69,13 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         if in_vain(item, use, kept, own=own, checkpoints=checkpoints, force=force)
         and not is_at_work(item, kept)
     ]
-    sizes: Counter[str] = Counter()
     for item in chosen:
-        sizes[item.kind] += item.size
         if not (dry_run or is_at_work(item, kept)):  # checked again, in case it was claimed
             kept.delete_item(item)
-    counts = Counter(item.kind for item in chosen)
-    for kind, count in sorted(counts.items()):
-        print(
-            f"{'would delete' if dry_run else 'deleted'}  {count:5,} {MEANINGS[kind]}, "
-            f"{format_bytes(sizes[kind])}"
-        )
+    verb = "would delete" if dry_run else "deleted"
+    for kind in sorted({item.kind for item in chosen}):
+        sizes = [item.size for item in chosen if item.kind == kind]
+        print(f"{verb}  {len(sizes):5,} {MEANINGS[kind]}, {format_bytes(sum(sizes))}")
     if not chosen:
         print("nothing to delete")
     waiting = [i for i in items if i.kind == "scratch" and i.key in use.nodes and i not in chosen]

@@ -49,10 +49,9 @@ def print_plan(
         out = out.absolute()
         check_out(out)
         sweep = extend(sweep, out)
-    root = store or out
-    exists = root is not None and ("://" in str(root) or Path(root).exists())
-    kept = open_store(root, sweep.resources) if root is not None and exists else None
-    if kept is not None:
+    root, kept = store or out, None
+    if root is not None and ("://" in str(root) or Path(root).exists()):
+        kept = open_store(root, sweep.resources)
         kept.claims.read()  # raises if the bucket does not exist
     lineages = plan_sweep(sweep, card_finder(kept))
     tree = unique_nodes(lineage.nodes for lineage in lineages)

@@ -1,7 +1,7 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sweep.config import (
     flatten,
     parse_setting,
     to_json,
+    unique,
     unknown,
     updated,
 )
@@ -72,11 +73,7 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     if not equals or not values:
         raise UsageError(f"--axis must be NAME=VALUE,VALUE,..., got {text!r}")
     parsed = [axis_value(sweep.base, name, word.strip()) for word in split_values(values)]
-    unique: list[Mapping[str, list[Any]]] = []
-    for grid in ({**grid, name: parsed} for grid in sweep.grids):
-        if grid not in unique:
-            unique.append(grid)
-    return replace(sweep, grids=tuple(unique))
+    return replace(sweep, grids=tuple(unique({**grid, name: parsed} for grid in sweep.grids)))
 
 
 def split_values(text: str) -> list[str]:
