@@ -11,7 +11,7 @@ from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import METRICS, validate_metrics
-from sweep.commands.run import run_analysis, short_path
+from sweep.commands.run import driving, run_analysis, short_path
 from sweep.config import SweepConfig
 from sweep.finished import look_up
 from sweep.lineage.datasets import card_finder
@@ -21,7 +21,6 @@ from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
 from sweep.results_folder import fill, read_sweep, write_sweep
-from sweep.status.drivers import present, run_key
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 
@@ -55,15 +54,8 @@ def evaluate(
         run = RayRun(
             lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
         )
-        try:
-            with present(kept, run_key(out, sweep)):
-                errors = run.measure(
-                    work, say=lambda line: print(line, file=sys.stderr, flush=True)
-                )
-        except KeyboardInterrupt:
-            fill(out, lineages, kept)
-            print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
-            raise
+        with driving(run, out, kept="what was measured is kept", command=command):
+            errors = run.measure(work, say=lambda line: print(line, file=sys.stderr, flush=True))
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
     with writing(out):

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.errors import UsageError, writing
 from sweep.commands.plan import note_idle_settings
@@ -20,6 +22,9 @@ from sweep.status.known_sweeps import note
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 from sweep.tune.resources import check_machine
+
+if TYPE_CHECKING:
+    from sweep.tune.runner import RayRun
 
 
 def execute(
@@ -48,10 +53,15 @@ def execute(
         if kept.place != str(out):
             note(kept, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, kept)
-    errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
-        with present(kept, run_key(out, sweep)):
-            errors = compute(sweep, lineages, kept, out, address=address, command=command)
+        from sweep.tune.runner import RayRun
+
+        run = RayRun(
+            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
+        )
+        by_id = {lineage.id: lineage for lineage in lineages}
+        with driving(run, out, kept="finished models are kept", command=command):
+            errors = run.compute(lambda name: show_lineage(by_id[name], kept, out))
         with writing(out):
             records = fill(out, lineages, kept, errors=errors)
     else:
@@ -113,35 +123,23 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
         )
 
 
-def compute(
-    sweep: SweepConfig,
-    lineages: list[PlannedLineage],
-    store: Store,
-    out: Path,
-    *,
-    address: str | None,
-    command: str,
-) -> dict[str, str]:
-    """Run the trials; on Ctrl-C, print how to resume."""
-    from sweep.tune.runner import RayRun
+@contextmanager
+def driving(run: "RayRun", out: Path, *, kept: str, command: str) -> Generator[None]:
+    """Be a driver of a sweep; on Ctrl-C, fill the results folder and print how to resume."""
+    with present(run.store, run_key(out, run.sweep)):
+        try:
+            yield
+        except KeyboardInterrupt:
+            fill(out, run.lineages, run.store)
+            print(f"\nstopped; {kept}. To resume:\n  {command}", file=sys.stderr)
+            raise
 
-    known = {lineage.id: lineage for lineage in lineages}
 
-    def show(name: str) -> None:
-        """Update a lineage in the results folder and in TensorBoard."""
-        with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-            fill_part(out, [known[name]], store)
-            write_boards(out, [known[name]], store)
-
-    run = RayRun(
-        lineages=lineages, store=store, sweep=sweep, tune_dir=out / "tune", address=address
-    )
-    try:
-        return run.compute(show)
-    except KeyboardInterrupt:
-        fill(out, lineages, store)
-        print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
-        raise
+def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
+    """Update a lineage in the results folder and in TensorBoard."""
+    with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
+        fill_part(out, [lineage], store)
+        write_boards(out, [lineage], store)
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
