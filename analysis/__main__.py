@@ -63,18 +63,18 @@ class Table(Command):
         text = render_tidy(frame) if self.tidy else self._tables(frame)
         if self.out is None:
             sys.stdout.write(text)
-            return 0
-        with writing(self.out):
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(text, encoding="utf-8")
+        else:
+            with writing(self.out):
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                self.out.write_text(text, encoding="utf-8")
         return 0
 
     def _tables(self, frame: "DataFrame") -> str:
         from analysis.reading.columns import resolve_metrics
-        from analysis.tables.build import COMPOSITION, CONTRACTION, build_tables
+        from analysis.tables.build import COMPOSITION, SPECIAL_TABLES, build_tables
         from analysis.tables.render import render_tables
 
-        special = [name for name in self.metric if name in (COMPOSITION, CONTRACTION)]
+        special = [name for name in self.metric if name in SPECIAL_TABLES]
         wanted = [name for name in self.metric if name not in special]
         columns = resolve_metrics(frame, wanted) if wanted or not self.metric else []
         names = [*columns, *(special or ([] if self.metric or self.classes else [COMPOSITION]))]
@@ -103,7 +103,8 @@ class Figure(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Draw the figures."""
-        from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
+        from analysis.figures.kinds import FIGURES, draw_figures
+        from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
         from analysis.reading.results import load_results
         from analysis.statistics.seeds import check_confidence
@@ -118,7 +119,7 @@ class Figure(Command):
             image_format=self.format,
             seed=self.seed,
             confidence=self.confidence,
-            note=_print_note,
+            note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
         )
         for path in draw_figures(request, list(FIGURES) if self.kind == "all" else [self.kind]):
             print(path)
@@ -146,10 +147,6 @@ class Check(Command):
             f"{findings.num_files} files match, {len(findings.problems)} problems"
         )
         return 1 if findings.problems else 0
-
-
-def _print_note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
 
 
 PROGRAM = Program(

@@ -49,6 +49,7 @@ from faulty_proxy import FaultyProxy
 from running_sweep import Running, digest, results, run_sweep, write_sweep
 from s3_server import Server, running_server
 
+from sweep.config import ResourcesConfig
 from sweep.store.bucket import Bucket, open_bucket
 from sweep.store.folder import sha256
 
@@ -124,7 +125,7 @@ def set_up(
         round_.environment = server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}
         round_.proxy = proxy
         os.environ.update(server.environment)
-        round_.bucket = open_bucket(url)
+        round_.bucket = open_bucket(url, ResourcesConfig())
     elif index % 4 == 3:
         round_.kinds = ON_CLUSTER
         round_.cluster = start_cluster()

@@ -78,7 +78,7 @@ def measure_regions(num_seeds: int) -> list[dict]:
             for config in METRICS:
                 real = extract_real(RealImages(reference=reference, train=train), config)
                 head = {"crops": layout, "extractor": extractor_label(config), "seed": seed}
-                nearest = float(real.train_distances()[:, 0].mean())
+                nearest = float(real.train_distances(None)[:, 0].mean())
                 for name, images in sets.items():
                     values = measure(compare_images(images, real, config), config).values
                     numbers = {key.split("/")[0]: value for key, value in values.items()}

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
+from sweep.config import LineageConfig, SweepConfig, unflatten, updated
 from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.planning.lineages import plan_sweep
 from sweep.store.store import Store, open_store
@@ -110,14 +110,10 @@ def calibrate(seconds: float, cpus: int) -> int:
 
 def make_sweep(trials: int, steps: int, cpus: int) -> SweepConfig:
     """A sweep of `trials` seeds, each of one model trained for `steps` steps."""
-    base = LineageConfig()
-    data: dict = {}
-    for name, value in (SETTINGS | {"train.steps": steps}).items():
-        data = merge(data, nest(name, value))
     sweep = SweepConfig(
         name="overhead",
         description="",
-        base=updated(base, data),
+        base=updated(LineageConfig(), unflatten(SETTINGS | {"train.steps": steps})),
         grids=({"seed": list(range(trials))},),
     )
     return replace(sweep, resources=replace(sweep.resources, num_cpus=cpus))
@@ -130,8 +126,7 @@ def with_ray(trials: int, steps: int, cpus: int) -> Times:
     file = root / "overhead.json"
     settings = {f"base.{name}": value for name, value in SETTINGS.items()}
     data: dict = {"name": "overhead", "grids": [{"seed": list(range(trials))}]}
-    for name, value in (settings | {"base.train.steps": steps}).items():
-        data = merge(data, nest(name, value))
+    data |= unflatten(settings | {"base.train.steps": steps})
     file.write_text(json.dumps(data | {"resources": {"num_cpus": cpus, "device": "cpu"}}))
     store = open_store(root / "out")
     command = [sys.executable, "-P", "-m", "sweep", "run", str(file), "--out", str(root / "out")]

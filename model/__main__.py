@@ -12,32 +12,21 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from model.commands.command_line import Command, Program
-from model.config import (
-    DataConfig,
-    ImagesOn,
-    MetricsConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    restored_model,
-)
-from model.errors import UsageError, check_finite
-from model.family_facts import check_guidance, check_together
+from model.config import DataConfig, ImagesOn, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.errors import UsageError, check_at_least, check_finite, suggestion
+from model.family_facts import check_together
 
 if TYPE_CHECKING:
-    from model.checkpoint import Checkpoint
     from model.commands.evaluate import Reference
-    from model.commands.train import Length
+    from model.commands.files import StateFile
     from model.data.datasets import Dataset
-    from model.job import Progress
-    from model.streams import Stream
+    from model.job import Progress, TrainingJob
 
 PROGRESS_SECONDS = 5.0
 """Seconds between two lines of progress."""
@@ -53,8 +42,7 @@ class Machine:
     """Number of torch threads; only runs with the same number are bit-identical."""
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise UsageError(f"--threads must be at least 1, got {self.threads}")
+        check_at_least("--threads", self.threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +73,17 @@ class Train(Command):
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
             raise UsageError(f"--out must end in .safetensors, got {str(self.out)!r}")
-        _check_seed(self.seed)
+        check_at_least("--seed", self.seed, 0)
         check_finite("--checkpoint-seconds", self.checkpoint_seconds, 0)
         check_together(self.data, self.model, self.train)
 
     def run(self, args: Sequence[str]) -> int:
         """Train and write the file; returns 1 if the model diverged."""
         from model.commands.files import check_new, write_file
-        from model.commands.train import Training, check_labelled, plan_length, use_device
+        from model.commands.train import check_labelled, fit_dataset, use_device
         from model.data.datasets import load_dataset
         from model.job import Diverged
+        from model.training.length import training_length
 
         use_device(self.machine.device, self.machine.threads)
         check_new(self.out)
@@ -104,25 +93,16 @@ class Train(Command):
                 f"data must leave at least 2 images to train on, got {len(data.train)}"
             )
         check_labelled(self.model, data)
-        length = plan_length(
-            len(data.train), self.model, self.train, image_size=self.data.image_size
+        size = len(data.train)
+        num_steps, images_seen = training_length(
+            size, self.model, self.train, first_pool=size, image_size=self.data.image_size
         )
-        training = Training(
-            data=self.data,
-            model=self.model,
-            train=self.train,
-            seed=self.seed,
-            device=self.machine.device,
-            threads=self.machine.threads,
-            checkpoint_seconds=self.checkpoint_seconds,
-            images_on=self.images_on,
-        )
-        state = training.state_file(self.out.with_name(self.out.name + ".training"), data)
+        state = self.state_file(data)
         if state.load() is not None:
             print(f"resuming from {state.path}", file=sys.stderr)
-        print_length(data, length)
+        print_length(data, self.train, num_steps=num_steps, images_seen=images_seen)
         try:
-            fit = training.fit(data, state, ProgressLines())
+            fit = fit_dataset(data, self.job(num_steps, state))
         except KeyboardInterrupt:
             outcome = "resume" if state.path.exists() else "start over (nothing was saved yet)"
             print(f"\nstopped; run the same command again to {outcome}", file=sys.stderr)
@@ -138,6 +118,35 @@ class Train(Command):
             print(f"final loss      {fit.final_loss:.4f} (mean of the last tenth of the steps)")
         print(f"written         {self.out} ({len(weights) / 1e6:.3g} MB)")
         return 0
+
+    def state_file(self, data: "Dataset") -> "StateFile":
+        """The state file of the training; its settings are those that affect the result."""
+        from model.commands.files import StateFile
+
+        settings = {
+            f"{part}.{name}": value
+            for part in ("data", "model", "train")
+            for name, value in asdict(getattr(self, part)).items()
+        }
+        own = {"seed": self.seed, **asdict(self.machine), "data.fingerprint": data.fingerprint}
+        return StateFile(self.out.with_name(self.out.name + ".training"), settings | own)
+
+    def job(self, num_steps: int, state: "StateFile") -> "TrainingJob":
+        """The training, which resumes from `state`."""
+        from model.commands.train import first_seed
+        from model.job import TrainingJob
+
+        return TrainingJob(
+            model=self.model,
+            train=self.train,
+            num_steps=num_steps,
+            seed=first_seed(self.seed),
+            device=self.machine.device,
+            images_on=self.images_on,
+            scratch=state,
+            checkpoint_seconds=self.checkpoint_seconds,
+            progress=ProgressLines(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,28 +178,34 @@ class Sample(Command):
             raise UsageError(
                 f"--out must be a folder, a .png or an .npz file, got {str(self.out)!r}"
             )
-        if self.num_images < 1:
-            raise UsageError(f"--num-images must be at least 1, got {self.num_images}")
-        _check_seed(self.seed)
+        check_at_least("--num-images", self.num_images, 1)
+        check_at_least("--seed", self.seed, 0)
 
     def run(self, args: Sequence[str]) -> int:
         """Write a folder, a sheet or an .npz file; returns 1 if sampling diverged."""
         from model.commands.files import check_new
-        from model.commands.sample import write_images
-        from model.commands.train import chosen_classes, read_checkpoint, use_device
+        from model.commands.sample import write_classes, write_images
+        from model.commands.train import chosen_classes, first_seed, read_checkpoint, use_device
         from model.job import Diverged
+        from model.randomness import Purpose
+        from model.streams import Stream
 
         checkpoint = read_checkpoint(self.checkpoint)
         use_device(self.machine.device, self.machine.threads)
-        check_guidance(restored_model(checkpoint.settings["model"]), self.sample)
         classes = chosen_classes(self.classes, checkpoint)
         check_new(self.out, folder=self.out.suffix not in (".png", ".npz"))
+        stream = Stream(
+            checkpoint=checkpoint,
+            config=self.sample,
+            seed=first_seed(self.seed),
+            purpose=Purpose.SAMPLE,
+            device=self.machine.device,
+        )
         try:
             if classes:
-                sample_classes(self, checkpoint, classes)
+                write_classes(self.out, stream, classes, self.num_images)
             else:
-                parts = stream_of(self, checkpoint).images(self.num_images)
-                write_images(self.out, parts, bounded=checkpoint.settings["bounded"])
+                write_images(self.out, stream, self.num_images)
         except Diverged as error:
             print(f"diverged: {error}", file=sys.stderr)
             return 1
@@ -254,24 +269,21 @@ class Evaluate(Command):
         return 0
 
 
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UsageError(f"--seed must be at least 0, got {seed}")
-
-
-def print_length(data: "Dataset", length: "Length") -> None:
+def print_length(data: "Dataset", train: TrainConfig, *, num_steps: int, images_seen: int) -> None:
     """Print the size of the data and the length of the training."""
+    from model.training.length import ema_init_left
+
     C, H, W = data.shape
     print(
         f"data            {data.name}, {H}x{W}x{C} {data.images.dtype}: {len(data.train):,} train, "
         f"{len(data.reference):,} reference, {len(data.validation):,} validation images"
     )
-    if length.num_steps is not None:
-        print(f"steps           {length.num_steps:,}")
-    print(f"images seen     {length.images_seen:,}")
-    print(f"views           {length.views_per_image:.1f} per image")
-    if length.ema_init_left is not None:
-        print(f"EMA start left  {length.ema_init_left:.1%}")
+    if num_steps:
+        print(f"steps           {num_steps:,}")
+    print(f"images seen     {images_seen:,}")
+    print(f"views           {images_seen / len(data.train):.1f} per image")
+    if num_steps:
+        print(f"EMA start left  {ema_init_left(num_steps, train):.1%}")
     sys.stdout.flush()
 
 
@@ -292,35 +304,6 @@ class ProgressLines:
             f"{progress.images_per_second:,.0f} images/s",
             file=sys.stderr,
         )
-
-
-def stream_of(options: Sample, checkpoint: "Checkpoint") -> "Stream":
-    """The stream whose first images the options request."""
-    from model.commands.train import first_seed
-    from model.randomness import Purpose
-    from model.streams import Stream
-
-    return Stream(
-        checkpoint=checkpoint,
-        config=options.sample,
-        seed=first_seed(options.seed),
-        purpose=Purpose.SAMPLE,
-        device=options.machine.device,
-    )
-
-
-def sample_classes(options: Sample, checkpoint: "Checkpoint", classes: list[int]) -> None:
-    """Draw a conditional model's classes in turn and write the images; may raise Diverged."""
-    from model.commands.sample import check_class_folders, check_range, write_class_images
-    from model.commands.train import class_names_of
-    from model.streams import labels_in_turn
-
-    names = class_names_of(checkpoint)
-    check_range(options.out, bounded=checkpoint.settings["bounded"])
-    check_class_folders(options.out, [names[label] for label in classes])
-    labels = labels_in_turn(classes, options.num_images)
-    images = stream_of(options, checkpoint).labelled(labels)
-    write_class_images(options.out, images, labels, names)
 
 
 def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
@@ -356,11 +339,9 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
         return load_reference(data, with_train=with_train)
     if not Path(name).exists():
         own = [kind for kind, loader in DATASETS.items() if loader.files is None]
-        close = get_close_matches(name, own, 1, 0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
             f"--reference must be an existing folder or .npz file, or a data set "
-            f"({', '.join(own)}), got {name!r}{hint}"
+            f"({', '.join(own)}), got {name!r}{suggestion(name, own)}"
         )
     if given:
         warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)

@@ -57,7 +57,7 @@ def validation_score(
         except Diverged:
             return float("nan")
         measured = measure(compare_images(drawn, real, metrics, device=device), metrics)
-        values = measured.values
-        return next((v for k, v in values.items() if k.startswith("kid/")), float("nan"))
+        kids = (value for name, value in measured.values.items() if name.startswith("kid/"))
+        return next(kids, float("nan"))
 
     return score

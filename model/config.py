@@ -9,6 +9,7 @@ A field's metadata may contain
     in_key       False for a field that cannot change a number (logging, memory).
 """
 
+import functools
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -128,25 +129,29 @@ class ModelConfig:
             check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
 
 
-def stored_model(config: ModelConfig) -> dict[str, Any]:
-    """The settings as a checkpoint stores them: without those at their `key_default`.
+@functools.cache
+def frozen_defaults(kind: Any) -> dict[str, Any]:
+    """The `key_default` of each setting of a dataclass that has one."""
+    known = fields(kind)
+    return {f.name: f.metadata["key_default"] for f in known if "key_default" in f.metadata}
 
-    A checkpoint that does not use a new setting thus has the same bytes as before it existed.
+
+def stored_settings(config: Any) -> dict[str, Any]:
+    """The settings of a dataclass, without those at their `key_default`.
+
+    A key or checkpoint that does not use a new setting thus has the same bytes as before it
+    existed.
     """
     values = asdict(config)
-    for f in fields(config):
-        if "key_default" in f.metadata and values[f.name] == f.metadata["key_default"]:
-            del values[f.name]
+    for name, value in frozen_defaults(type(config)).items():
+        if values[name] == value:
+            del values[name]
     return values
 
 
 def restored_model(stored: dict[str, Any]) -> ModelConfig:
-    """The inverse of `stored_model`: a setting that was left out has its `key_default`."""
-    known = fields(ModelConfig)
-    values: dict[str, Any] = {
-        f.name: f.metadata["key_default"] for f in known if "key_default" in f.metadata
-    }
-    values |= stored
+    """The inverse of `stored_settings`: a setting that was left out has its `key_default`."""
+    values = frozen_defaults(ModelConfig) | stored
     values["widths"] = tuple(values["widths"])
     return ModelConfig(**values)
 

@@ -3,6 +3,7 @@
 Every other exception is a bug of this program, and a command shows its traceback.
 """
 
+import hashlib
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -58,11 +59,16 @@ class Terminated(KeyboardInterrupt):
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:
     """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
     if value not in choices:
-        close = get_close_matches(str(value), choices, 1, 0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UsageError(
-            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}{hint}"
+            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}"
+            f"{suggestion(str(value), choices)}"
         )
+
+
+def suggestion(word: str, choices: Collection[str]) -> str:
+    """The end of an error's sentence: the choice that is closest to `word`, or nothing."""
+    close = get_close_matches(word, choices, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_at_least(field: str, value: float | None, minimum: int) -> None:
@@ -76,6 +82,13 @@ def check_finite(field: str, value: float, minimum: float, *, above: bool = Fals
     if not (isfinite(value) and (value > minimum if above else value >= minimum)):
         rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
         raise UsageError(f"{field} must {rule}, got {value!r}")
+
+
+def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
+    """Raise UsageError unless `sha256` is the digest of `data`."""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
 
 
 def one_line(error: Exception) -> str:

@@ -96,13 +96,13 @@ def empty_classes(checkpoint: Checkpoint) -> list[int]:
     return [k for k in range(num_classes) if f"ema.mean.{k}" not in checkpoint.tensors]
 
 
-def check_classes(checkpoint: Checkpoint, asked: np.ndarray | None) -> None:
+def check_classes(checkpoint: Checkpoint, classes: np.ndarray | None) -> None:
     """Raise Diverged, naming the class, if a class to be drawn had no images.
 
     The pool of a lineage can lose a class. Like a loss that is not finite, this is a result.
     """
     empty = empty_classes(checkpoint)
-    for label in [] if asked is None else np.unique(asked).tolist():
+    for label in [] if classes is None else np.unique(classes).tolist():
         if label in empty:
             names = checkpoint.settings["class_names"]
             called = f"{label} ({names[label]!r})" if names else str(label)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from model.checkpoint import Checkpoint
-from model.config import ImagesOn, ModelConfig, TrainConfig, stored_model
+from model.config import ImagesOn, ModelConfig, TrainConfig, stored_settings
 from model.errors import UsageError
 from model.family_facts import check_conditional
 from model.randomness import Seed
@@ -98,7 +98,7 @@ def checkpoint_settings(
     """
     settings = {
         "family": job.model.family,
-        "model": stored_model(job.model),
+        "model": stored_settings(job.model),
         "shape": list(shape),
         "dtype": dtype,
         "bounded": job.bounded,

@@ -170,7 +170,7 @@ class Status(Command):
             print_sweeps(self.store)
             return 0
         if self.watch is not None:
-            from sweep.status.watching import watch
+            from sweep.status.display import watch
 
             return watch(self.directory, store=self.store, period=self.watch)
         from sweep.status.report import print_status

@@ -6,9 +6,10 @@ Flags, files, axes, columns and keys are all derived from these frozen dataclass
 import itertools
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from model.config import (
@@ -191,45 +192,19 @@ class SweepConfig:
         """
         seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
         axes = self.axes()
+        for axis in axes:
+            check_setting(self.base, axis)
         base = updated(self.base, to_json(self.base))  # gives 1 and 1.0 the same key
         for grid in self.grids:
             for values in itertools.product(*grid.values()):
-                nested: dict[str, Any] = {}
-                for axis, value in zip(grid, values, strict=True):
-                    nested = merge(nested, nest(axis, value))
-                config = updated(base, nested)
-                point = {axis: get_value(config, axis) for axis in axes}
+                config = updated(base, unflatten(dict(zip(grid, values, strict=True))))
+                point = {axis: attrgetter(axis)(config) for axis in axes}
                 seen.setdefault(repr(config), (point, config))
         return list(seen.values())
 
     def axes(self) -> list[str]:
         """Every dotted axis of every grid, in the order of first mention."""
         return list(dict.fromkeys(axis for grid in self.grids for axis in grid))
-
-
-def nest(dotted: str, value: object) -> dict[str, Any]:
-    """Convert `a.b` and a value to {a: {b: value}}."""
-    *outer, last = dotted.split(".")
-    nested: dict[str, Any] = {last: value}
-    for name in reversed(outer):
-        nested = {name: nested}
-    return nested
-
-
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two nested mappings; values of the second take precedence."""
-    merged = dict(first)
-    for name, value in second.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = merge(merged[name], value) if both else value
-    return merged
-
-
-def get_value(config: object, dotted: str) -> Any:
-    """The value of a dotted setting."""
-    for name in dotted.split("."):
-        config = getattr(config, name)
-    return config
 
 
 def check_setting(config: object, dotted: str) -> None:
@@ -242,10 +217,9 @@ def check_setting(config: object, dotted: str) -> None:
 def parse_setting(config: object, dotted: str, word: str) -> Any:
     """Parse a word as the value of a dotted setting; raises UsageError if either is invalid."""
     check_setting(config, dotted)
-    *groups, last = dotted.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    return parse_word(word, typing.get_type_hints(type(config))[last], dotted)
+    group, _, name = dotted.rpartition(".")
+    owner = attrgetter(group)(config) if group else config
+    return parse_word(word, typing.get_type_hints(type(owner))[name], dotted)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -255,6 +229,27 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested mapping with these dotted names and values, which `flatten` inverts."""
+    nested: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *groups, name = dotted.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return nested
+
+
+def unique(items: Iterable[T]) -> list[T]:
+    """The items without repetitions, in order; they need not be hashable."""
+    kept: list[T] = []
+    for item in items:
+        if item not in kept:
+            kept.append(item)
+    return kept
 
 
 def key_defaults(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -306,10 +301,7 @@ def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
     Raises:
         UsageError: As in `updated`.
     """
-    frozen: dict[str, Any] = {}
-    for name, value in key_defaults(config).items():
-        frozen = merge(frozen, nest(name, value))
-    return updated(updated(config, frozen, prefix), data, prefix)
+    return updated(updated(config, unflatten(key_defaults(config)), prefix), data, prefix)
 
 
 def checked_grids(grids: object) -> tuple[Grid, ...]:

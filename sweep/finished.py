@@ -1,23 +1,20 @@
 """Looks up the finished models and metrics of a sweep, with concurrent requests to the store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from sweep.config import (
-    key_defaults,
-    to_json,
-)
+from sweep.config import key_defaults, to_json
 from sweep.planning.lineages import PlannedLineage, by_generation
-from sweep.records import (
-    LineageRecord,
-    MetricsRecord,
-    NodeRecord,
-)
+from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 Place = tuple[str, str]
 """A node's key and a metric specification."""
@@ -46,30 +43,33 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
         StoreError: The store cannot be read.
     """
     done = sorted(done_keys(store, lineages))
-    places = {
-        (node.key, plan.spec): None
+    # A node may have been withdrawn since it was listed.
+    nodes = read_all(done, store.nodes.read, missing=FileNotFoundError)
+    measurable = dict.fromkeys(
+        (node.key, plan.spec)
         for lineage in lineages
         for node in lineage.nodes
+        if node.key in nodes
         for plan in node.all_metrics
-    }
+    )
+    # A run will measure again what is damaged.
+    metrics = read_all(measurable, lambda key: store.read_metrics(*key), missing=CorruptError)
+    return Finished(nodes=nodes, metrics=metrics)
 
-    def record(key: str) -> NodeRecord | None:
-        with suppress(FileNotFoundError):  # withdrawn since it was listed
-            return store.nodes.read(key)
-        return None
 
-    def numbers(place: Place) -> MetricsRecord | None:
-        with suppress(CorruptError):  # a run will measure it again
-            return store.read_metrics(*place)
+def read_all(
+    keys: Collection[K], read: Callable[[K], V | None], *, missing: type[Exception]
+) -> dict[K, V]:
+    """What `read` returns for each key, without the keys for which it returns None or raises."""
+
+    def attempt(key: K) -> V | None:
+        with suppress(missing):
+            return read(key)
         return None
 
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        records = zip(done, pool.map(record, done), strict=True)
-        nodes = {key: value for key, value in records if value is not None}
-        measurable = [place for place in places if place[0] in nodes]
-        measured = zip(measurable, pool.map(numbers, measurable), strict=True)
-        metrics = {place: value for place, value in measured if value is not None}
-    return Finished(nodes=nodes, metrics=metrics)
+        values = zip(keys, pool.map(attempt, keys), strict=True)
+        return {key: value for key, value in values if value is not None}
 
 
 def lineage_status(

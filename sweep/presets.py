@@ -253,8 +253,7 @@ def larger_data() -> Preset:
 
 def mitigation() -> Preset:
     """What helps: lower alpha, a fixed real share, a diverse filter, three models, guidance?"""
-    base = replace(small(conditional=True, steps=1500))
-    return base, over_seeds(
+    return small(conditional=True, steps=1500), over_seeds(
         {"pool.alpha": [0.5, 1.0]},
         {"pool.rule": ["mix"]},
         {"filter.name": ["farthest-point"], "filter.candidates": [FILTERED]},

@@ -12,10 +12,13 @@ Within this project, this module may import only model.errors.
 
 import json
 import os
+import platform
 import tomllib
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,9 +61,13 @@ class Record:
         except TypeError as error:
             raise RecordError(f"{source} must be a {cls.__name__}: {error}") from None
 
+    def to_bytes(self) -> bytes:
+        """The record as the content of its file."""
+        return dump_json(asdict(self))
+
     def save(self, path: Path) -> None:
-        """Write the record atomically."""
-        write_json(path, asdict(self))
+        """Write the record atomically: a reader sees the old file or the new one, never a part."""
+        write_bytes(path, self.to_bytes())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,22 +278,13 @@ def parse_json(text: bytes, source: object) -> Json:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecordError(_damaged(source, error)) from None
+        raise RecordError(
+            f"{source} must be a whole JSON file, got a damaged one ({error}); "
+            "delete it and run the same sweep command again"
+        ) from None
     if not isinstance(data, dict):
         raise RecordError(f"{source} must hold a JSON object, got {type(data).__name__}")
     return data
-
-
-def _damaged(source: object, error: Exception) -> str:
-    return (
-        f"{source} must be a whole JSON file, got a damaged one ({error}); "
-        "delete it and run the same sweep command again"
-    )
-
-
-def write_json(path: Path, data: Json) -> None:
-    """Write a JSON object atomically: a reader sees the old file or the new one, never a part."""
-    write_bytes(path, dump_json(data))
 
 
 def dump_json(data: Json) -> bytes:
@@ -304,13 +302,27 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(temporary, parts)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file that survives a power failure; until then, a reader may see a part of it."""
+    with path.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def versions(*packages: str) -> Json:
+    """Versions of Python, the platform and those of the packages that are installed."""
+    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            facts[package] = version(package)
+    return facts
 
 
 def load_sweep(out: Path) -> SweepRecord:

@@ -3,13 +3,10 @@
 Everything written here follows from sweep.json and the store, so repeating it at any time is safe.
 """
 
-import contextlib
-import platform
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from sweep.config import (
     flatten,
     restored,
     to_json,
+    unique,
     updated,
 )
 from sweep.finished import lineage_status, look_up
@@ -37,29 +35,18 @@ from sweep.records import (
     load_lineages,
     load_sweep,
     node_dir,
+    versions,
     write_bytes,
 )
 from sweep.store.bucket import QUESTIONS
-from sweep.store.folder import check_folder
+from sweep.store.folder import Folder
+from sweep.store.inventory import FOLDERS
 from sweep.store.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """Files of a node that analysis reads, in addition to record.json and metrics/."""
 
-OURS = (
-    "claims",
-    "datasets",
-    "features",
-    "figures",
-    "generations",
-    "lineages",
-    "selections",
-    "streams",
-    "sweeps",
-    "tensorboard",
-    "tune",
-    "work",
-)
+OURS = (*FOLDERS, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
 """What a results folder may contain if its sweep.json is deleted or not yet written."""
 
 
@@ -69,7 +56,7 @@ def check_out(out: Path) -> None:
     Raises:
         UsageError: It is a file, contains something other than a sweep, or is not writable.
     """
-    check_folder(out, "--out")
+    Folder(out).check("--out")
     if out.is_dir() and not (out / "sweep.json").exists():
         foreign = [path.name for path in out.iterdir() if path.name not in OURS]
         if foreign:
@@ -89,25 +76,16 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     if not (out / "sweep.json").exists():
         return sweep
     old = read_sweep(out)
-    changed = differing(old, sweep)
-    if changed:
+    if changed := differing(old, sweep):
         name, before, now = changed
         raise UsageError(
             f"{name} must be {before!r} as in {out / 'sweep.json'}, got {now!r}; "
             f"use another --out, or --axis {name}=... to add points beside the old ones"
         )
     generations = max(old.base.generations, sweep.base.generations)
-    grids = list(old.grids)
-    grids += [grid for grid in sweep.grids if dict(grid) not in [dict(g) for g in grids]]
+    grids = unique((*old.grids, *sweep.grids))
     base = replace(old.base, generations=generations)
-    return replace(
-        sweep,
-        name=old.name,
-        description=old.description,
-        base=base,
-        grids=tuple(grids),
-        evaluations=old.evaluations,
-    )
+    return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
 
 
 def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:
@@ -175,58 +153,40 @@ def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
         base=to_json(sweep.base),
         grids=[dict(grid) for grid in sweep.grids],
         resources=to_json(sweep.resources),
-        environment=environment(),
+        environment=versions("collapse-sweep", "torch", "numpy", "ray") | git_commit(),
         commands=commands if command in commands else [*commands, command],
         evaluations=[to_json(metrics) for metrics in sweep.evaluations],
     ).save(out / "sweep.json")
 
 
-def environment() -> Json:
-    """Versions and platform of a run."""
-    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("collapse-sweep", "torch", "numpy", "ray"):
-        with contextlib.suppress(PackageNotFoundError):
-            facts[package] = version(package)
-    commit = git_commit()
-    return facts | ({"git_commit": commit} if commit else {})
-
-
-def git_commit() -> str | None:
-    """Commit of this project's source tree; None if it is not installed from a git checkout."""
+def git_commit() -> Json:
+    """Commit of this project's source tree; empty if it is not installed from a git checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
-        return None
+        return {}
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return {}
+    return {"git_commit": answer.stdout.strip()}
 
 
 def fill(
-    out: Path,
-    lineages: list[PlannedLineage],
-    store: Store,
-    *,
-    errors: Mapping[str, str] | None = None,
+    out: Path, lineages: list[PlannedLineage], store: Store, *, errors: Mapping[str, str] = {}
 ) -> list[LineageRecord]:
     """Fill the folder from the store, and delete records of lineages outside the sweep.
 
     `lineages` are all lineages of the sweep. Other arguments and the result are as in fill_part.
     """
     records = fill_part(out, lineages, store, errors=errors)
-    stale = {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}
-    for name in stale:
+    for name in {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}:
         (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
     return records
 
 
 def fill_part(
-    out: Path,
-    lineages: list[PlannedLineage],
-    store: Store,
-    *,
-    errors: Mapping[str, str] | None = None,
+    out: Path, lineages: list[PlannedLineage], store: Store, *, errors: Mapping[str, str] = {}
 ) -> list[LineageRecord]:
     """Write each lineage's record; if the store is elsewhere, copy what analysis needs from it.
 
@@ -242,7 +202,7 @@ def fill_part(
     records = []
     finished = look_up(store, lineages)
     for lineage in lineages:
-        record = lineage_status(lineage, finished, error=(errors or {}).get(lineage.id))
+        record = lineage_status(lineage, finished, error=errors.get(lineage.id))
         path = out / "lineages" / f"{lineage.id}.json"
         if not path.exists() or LineageRecord.load(path) != record:
             record.save(path)

@@ -21,8 +21,8 @@ from sweep.records import NodeRecord
 from sweep.store.arrays import read_arrays
 from sweep.store.store import Store
 
-AddFunction = Callable[[int, Any], None]
-"""Adds an event, given a step and a Summary.Value of tensorboard."""
+AddFunction = Callable[[int, dict[str, Any]], None]
+"""Adds an event, given a step and the fields of tensorboard's Summary.Value."""
 
 
 def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
@@ -81,8 +81,7 @@ class Board:
             if "preview.png" in record.files:
                 add_preview(add, generation, self.store.nodes.read_file(record.key, "preview.png"))
             if generation == 1:
-                for value in hparams(self.lineage):
-                    add(0, value)
+                add_hparams(add, self.lineage)
 
     def write_numbers(self, node: NodePlan, spec: str, *, beside: str) -> None:
         """Write the metrics of a further specification of a model or its mixture.
@@ -111,70 +110,56 @@ class Board:
     def writing(self, suffix: str) -> Generator[AddFunction]:
         """Yield a function that adds values to a new event file, which appears at the end."""
         from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+        from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        work = self.folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
-        writer = EventFileWriter(str(work), filename_suffix=suffix)
+        unfinished = self.folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
+        writer = EventFileWriter(str(unfinished), filename_suffix=suffix)
         now = time.time()
         yield lambda step, value: writer.add_event(
-            Event(wall_time=now, step=step, summary=summary(value))
+            Event(wall_time=now, step=step, summary=Summary(value=[Summary.Value(**value)]))
         )
         writer.close()
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in work.iterdir():
+        for path in unfinished.iterdir():
             path.replace(self.folder / path.name)
-        work.rmdir()
-
-
-def summary(value: Any) -> Any:
-    """A Summary with one value."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
-
-    return Summary(value=[value])
+        unfinished.rmdir()
 
 
 def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
     """Add numbers at a generation; names without a group go to `pixels`."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
-
     for name, value in numbers.items():
         tag = name if "/" in name else f"pixels/{name}"
-        add(generation, Summary.Value(tag=tag, simple_value=float(value)))
+        add(generation, {"tag": tag, "simple_value": float(value)})
 
 
 def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
     """Add the training curves of a curves.npz."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
-
     curves = read_arrays(data, "curves.npz")
     steps = curves.pop("step", np.empty(0))
     for name, values in curves.items():
         for step, value in zip(steps, values, strict=True):
             tag = f"curve_{name}/V{generation}"
-            add(int(step), Summary.Value(tag=tag, simple_value=float(value)))
+            add(int(step), {"tag": tag, "simple_value": float(value)})
 
 
 def add_preview(add: AddFunction, generation: int, png: bytes) -> None:
     """Add a preview.png."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
-
     width, height = png_size(png)
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-    add(generation, Summary.Value(tag="samples/same_noise", image=image))
+    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": png}
+    add(generation, {"tag": "samples/same_noise", "image": image})
 
 
-def hparams(lineage: PlannedLineage) -> list:
-    """The lineage's axis values for TensorBoard's HPARAMS tab."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+def add_hparams(add: AddFunction, lineage: PlannedLineage) -> None:
+    """Add the lineage's axis values for TensorBoard's HPARAMS tab."""
     from tensorboard.plugins.hparams import summary_v2
 
-    settings = dict(flatten(lineage.axes))
     settings = {
         name: value if isinstance(value, (bool, int, float, str)) else str(value)
-        for name, value in settings.items()
+        for name, value in flatten(lineage.axes)
     }
-    protobuf = summary_v2.hparams_pb(settings, trial_id=lineage.id)
-    return [Summary.Value(tag=v.tag, metadata=v.metadata, tensor=v.tensor) for v in protobuf.value]
+    for value in summary_v2.hparams_pb(settings, trial_id=lineage.id).value:
+        add(0, {"tag": value.tag, "metadata": value.metadata, "tensor": value.tensor})
 
 
 def png_size(png: bytes) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from model.config import FilterConfig
-from model.filters.table import Selection, select
+from model.filters.candidates import Candidates, Selection
+from model.filters.table import select
 
 
 def draw(num_images: int, dimensions: int = 3, *, seed: int = 0) -> np.ndarray:
@@ -36,16 +37,17 @@ def keep(
     if real is None:
         real, real_labels = draw_real()
     return select(
-        name,
-        candidates,
-        count,
-        real,
-        real_labels=real_labels,
-        labels=labels,
-        num_classes=2,
-        class_names=class_names,
-        rng=np.random.default_rng(seed),
-        config=FilterConfig(name=name, **settings),
+        Candidates(
+            features=candidates,
+            keep=count,
+            real=real,
+            real_labels=real_labels,
+            labels=labels,
+            num_classes=2,
+            class_names=class_names,
+            rng=np.random.default_rng(seed),
+            config=FilterConfig(name=name, **settings),
+        )
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from bucket_store import bucket_of, elsewhere, memory_bucket, new_store, open_here
 from test_store import CARD, FILES, KEY, RECORD, flip_bit, node_file
 
-from sweep.store.bucket import Bucket, open_bucket
+from sweep.store.bucket import Bucket
 from sweep.store.folder import StoreError
 from sweep.store.store import Store, open_store
 
@@ -40,7 +40,7 @@ def test_a_missing_bucket_is_one_sentence(remote, tmp_path):
     with pytest.raises(StoreError, match="no such bucket; create it first"):
         missing.nodes.publish(KEY, FILES, RECORD)
     with pytest.raises(ValueError, match=r"--store: .*no such bucket"):
-        open_bucket("s3://no-such-bucket/x").check("--store")
+        missing.check()
 
 
 @on_a_server

@@ -61,9 +61,9 @@ def test_the_real_side_is_computed_once(part):
 
 def test_distances_to_training_images_are_found_once_for_each_number_of_them():
     real = two_sets()[0].real
-    assert real.train_distances() is real.train_distances()
+    assert real.train_distances(None) is real.train_distances(None)
     assert real.train_distances(5) is real.train_distances(5)
-    assert (real.train_distances(5) >= real.train_distances()).all()
+    assert (real.train_distances(5) >= real.train_distances(None)).all()
 
 
 def test_radii_are_found_once_per_number_of_neighbours():

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 from dataclasses import FrozenInstanceError, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from model.config import (
     SampleConfig,
     TrainConfig,
     restored_model,
-    stored_model,
+    stored_settings,
 )
 from model.family_facts import FAMILY_FACTS, FamilyFacts, check_conditional, check_guidance
 from model.networks.size import gaussian_size
@@ -29,10 +30,8 @@ from sweep.config import (
     ResourcesConfig,
     SweepConfig,
     flatten,
-    get_value,
-    merge,
-    nest,
     to_json,
+    unflatten,
     updated,
 )
 from sweep.presets import PRESETS, preset_of
@@ -121,7 +120,7 @@ def test_settings_cannot_be_changed_in_place(kind) -> None:
 def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str) -> None:
     """The nearest name, or all of them."""
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
-        updated(LineageConfig(), nest(dotted, 1))
+        updated(LineageConfig(), unflatten({dotted: 1}))
     assert str(error.value) == message
 
 
@@ -153,7 +152,7 @@ def test_an_unknown_setting_is_an_error_with_a_way_out(dotted: str, message: str
 def test_a_value_that_is_not_allowed_names_its_setting(dotted, value, message) -> None:
     """Of a wrong type, out of range, or at odds with another setting."""
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared)
-        updated(LineageConfig(), nest(dotted, value))
+        updated(LineageConfig(), unflatten({dotted: value}))
     assert message in str(error.value)
 
 
@@ -172,7 +171,7 @@ def test_no_number_may_be_nan_infinite_or_beyond_a_float(dotted: str, value: flo
     A whole number may have 400 digits, as a seed does no harm with them.
     """
     with pytest.raises(ValueError, match=dotted.split(".")[0]):
-        updated(make_lineage(), nest(dotted, value))
+        updated(make_lineage(), unflatten({dotted: value}))
 
 
 @pytest.mark.parametrize("dotted", ["checkpoint_seconds", "lease_seconds", "max_concurrent"])
@@ -194,17 +193,9 @@ def test_none_as_a_word_unsets_what_may_be_unset() -> None:
     assert make_lineage({"pool.alpha": "None"}).pool.alpha is None
 
 
-def test_merging_keeps_what_the_second_does_not_name() -> None:
-    """Nested, name by name."""
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
-
-
 def test_nesting_inverts_flattening() -> None:
     """For every setting of a lineage."""
-    nested: dict = {}
-    for dotted, value in LEAVES.items():
-        nested = merge(nested, nest(dotted, value))
-    assert nested == to_json(make_lineage())
+    assert unflatten(LEAVES) == to_json(make_lineage())
 
 
 def test_a_sweep_is_the_union_of_its_grids_without_repeats() -> None:
@@ -245,10 +236,17 @@ def test_a_grid_is_checked_point_by_point() -> None:
         make_sweep(({"pool.alpha": [1.0, -1]},)).points()
 
 
+def test_an_axis_is_a_setting() -> None:
+    """Neither a name within a setting nor a group of settings."""
+    for axis in ("seed.alpha", "train"):
+        with pytest.raises(ValueError, match=rf"^{axis} is not a setting"):
+            make_sweep(({"seed": [1], axis: [1]},)).points()
+
+
 @pytest.mark.parametrize("name", EXTENDABLE)
 def test_what_may_be_extended_is_a_setting(name: str) -> None:
     """A misspelt name would allow nothing."""
-    assert not is_dataclass(get_value(make_lineage(), name))
+    assert not is_dataclass(attrgetter(name)(make_lineage()))
 
 
 # Classes
@@ -275,7 +273,7 @@ def test_whether_a_family_can_be_conditional_is_checked_with_the_other_settings(
     with pytest.raises(
         ValueError, match=r"^model\.family must be one of ddim, flow, edm, vae, unet2d, gaussian"
     ):
-        updated(LineageConfig(), nest("model", {"family": "other", "conditional": True}))
+        updated(LineageConfig(), unflatten({"model": {"family": "other", "conditional": True}}))
 
 
 @pytest.mark.parametrize(
@@ -311,4 +309,4 @@ def test_guidance_of_a_conditional_network_is_allowed() -> None:
 )
 def test_settings_come_back_from_a_checkpoint_as_they_were(model: ModelConfig) -> None:
     """Through JSON, which knows no tuples."""
-    assert restored_model(json.loads(json.dumps(stored_model(model)))) == model
+    assert restored_model(json.loads(json.dumps(stored_settings(model)))) == model

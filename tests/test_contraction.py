@@ -8,9 +8,11 @@ import pytest
 from results_folder import write_folder
 
 from analysis.reading.closed_form import has_closed_form
+from analysis.reading.columns import MIXTURE
 from analysis.reading.results import load_results
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.tables.build import CONTRACTION, build_tables
+from model.errors import UsageError
 
 
 def lineage(sizes: list[int], real: list[int], stds: list[float]) -> pd.DataFrame:
@@ -93,6 +95,21 @@ def test_a_lineage_made_longer_in_another_folder_is_one_lineage(tmp_path) -> Non
     assert joined == alone
 
 
+def test_the_images_of_all_members_together_have_no_table_of_their_own(tmp_path) -> None:
+    """They are no model's, so that a table for each member leaves them out."""
+    frame = load_results([write_folder(tmp_path / "a")])
+    frame = pd.concat([frame, frame.assign(member=MIXTURE)], ignore_index=True)
+    tables = build_tables(frame, [CONTRACTION], by=["pool.alpha"], confidence=0.95)
+    assert [table.title for table in tables] == ["contraction, member = 0"]
+
+
+def test_without_a_measurement_there_is_no_contraction(tmp_path) -> None:
+    """Nor is there one of single classes, which have no deviation of pixels."""
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), pending=((1.0, 0, 1),))
+    with pytest.raises(UsageError, match="pixel_std must have a value for the table contraction"):
+        build_tables(load_results([folder]), [CONTRACTION], by=(), confidence=0.95)
+
+
 @pytest.mark.parametrize(
     ("settings", "claimed"),
     [
@@ -104,6 +121,10 @@ def test_a_lineage_made_longer_in_another_folder_is_one_lineage(tmp_path) -> Non
         (
             {"pool": {"rule": "grow"}, "ensemble": {"members": ["data=own", "train.steps=9"]}},
             [True, False],
+        ),
+        (
+            {"pool": {"rule": "grow"}, "ensemble": {"members": ["model.conditional=True", ""]}},
+            [False, False],
         ),
     ],
 )

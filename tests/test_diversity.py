@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.metrics.diversity import vendi_score
+from model.metrics.distribution import vendi_score
 
 
 @pytest.mark.parametrize("num_kinds", [1, 2, 5, 8])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from figure_requests import figure_request
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_run, make_sweep, numbers_of, plan_in
 
-from analysis.figures.grids import draw_grids
+from analysis.figures.kinds import draw_figures
 from analysis.reading.columns import MIXTURE
 from analysis.reading.integrity import inspect_folder
 from analysis.reading.results import load_results
@@ -159,8 +160,7 @@ def test_a_mixture_has_no_pool_and_no_preview_of_its_own(out: Path, tmp_path: Pa
     table = load_results([out])
     (composition,) = build_tables(table, [COMPOSITION], by=[], confidence=0.95)
     assert [row[0] for row in composition.rows] == ["0", "1", "2"]
-    settings = {"folder": tmp_path, "image_format": "png", "seed": None, "note": print}
-    names = [path.name for path in draw_grids(table, [out], **settings)]
+    names = [path.name for path in draw_figures(figure_request([out], tmp_path), ["grids"])]
     assert "grid-member-0.png" in names
     assert not any(MIXTURE in name for name in names)
 

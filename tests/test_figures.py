@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from figure_requests import figure_request
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
@@ -20,7 +21,7 @@ from analysis.figures.grids import (
     read_tiles,
     tile_side,
 )
-from analysis.figures.kinds import FIGURES, FigureRequest, draw_figures
+from analysis.figures.kinds import FIGURES, draw_figures
 from analysis.figures.style import styled
 from analysis.reading.labels import file_stem
 from analysis.reading.results import load_results
@@ -31,14 +32,12 @@ SIDE = tile_side(IMAGE_SIZE)
 def draw(tmp_path, folder, kind, *, metrics=("kid/pixels",), image_format="png", seed=None):
     """Draw one kind and return the paths' names and the notes."""
     notes = []
-    request = FigureRequest(
-        dirs=[folder],
-        frame=load_results([folder]),
-        folder=tmp_path / "figures",
+    request = figure_request(
+        [folder],
+        tmp_path / "figures",
         metrics=metrics,
         image_format=image_format,
         seed=seed,
-        confidence=0.95,
         note=notes.append,
     )
     paths = draw_figures(request, [kind])
@@ -67,16 +66,7 @@ def test_curves_are_one_file_for_each_metric(tmp_path):
 def test_a_third_setting_makes_a_file_for_each_of_its_values(tmp_path):
     first = write_folder(tmp_path / "a", epochs=(40, 80), settings={"sample": {"steps": 5}})
     second = write_folder(tmp_path / "b", epochs=(40, 80), settings={"sample": {"steps": 20}})
-    request = FigureRequest(
-        dirs=[first, second],
-        frame=load_results([first, second]),
-        folder=tmp_path,
-        metrics=["kid/pixels"],
-        image_format="png",
-        seed=None,
-        confidence=0.95,
-        note=print,
-    )
+    request = figure_request([first, second], tmp_path)
     names = [path.name for path in draw_figures(request, ["curves"])]
     assert names == ["curves-kid-pixels-steps-5.png", "curves-kid-pixels-steps-20.png"]
 

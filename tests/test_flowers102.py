@@ -55,8 +55,8 @@ def test_flowers102_is_described_by_its_official_sizes() -> None:
     """8189 images of 102 classes; the paper's script trains on 6551 and judges by 1638."""
     config = DataConfig(name="flowers102", image_size=64, split="keras_80_20")
     description = describe(config)
-    assert description.num_images == 1020 + 1020 + 6149 == 8189
-    assert (description.num_train, description.num_reference) == (6551, 1638)
+    assert len(description.images) == 1020 + 1020 + 6149 == 8189
+    assert (len(description.train), len(description.reference)) == (6551, 1638)
     assert (description.num_classes, description.shape) == (102, (3, 64, 64))
 
 

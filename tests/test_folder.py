@@ -12,7 +12,7 @@ from sweep.config import SweepConfig
 from sweep.finished import lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage
 from sweep.presets import preset_of
-from sweep.records import RecordError, load_lineages, load_sweep, read_json, write_json
+from sweep.records import RecordError, dump_json, load_lineages, load_sweep, read_json
 from sweep.results_folder import check_out, complete, extend, fill, read_sweep, write_sweep
 from sweep.store.store import Store, open_store
 
@@ -305,7 +305,7 @@ def test_a_setting_newer_than_sweep_json_is_as_it_was_before(tmp_path: Path) -> 
     out = written(tmp_path)
     data = read_json(out / "sweep.json")
     del data["base"]["train"]["adam_eps_form"]
-    write_json(out / "sweep.json", data)
+    (out / "sweep.json").write_bytes(dump_json(data))
     assert read_sweep(out).base.train.adam_eps_form == "torch"
 
 

@@ -70,10 +70,11 @@ def test_the_description_is_what_loading_gives(tmp_path: Path) -> None:
     config = replace(saved(classed([0, 1] * 5), tmp_path), split="stratified")
     description, dataset = describe(config), load_dataset(config)
     assert description.shape == dataset.shape
-    assert (description.num_train, description.num_reference) == (8, 2)
+    assert (len(description.train), len(description.reference)) == (8, 2)
     assert (len(dataset.train), len(dataset.reference)) == (8, 2)
     assert description.class_names == dataset.class_names
-    assert description.train_class_counts == dataset.class_counts(dataset.train) == (4, 4)
+    assert description.class_counts(description.train) == (4, 4)
+    assert dataset.class_counts(dataset.train) == (4, 4)
 
 
 def test_splits_of_a_saved_dictionary_are_the_official_ones(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_splits_of_a_saved_dictionary_are_the_official_ones(tmp_path: Path) -> N
     assert sorted(dataset.train) == [0, 1, 2]
     assert sorted(dataset.reference) == [3, 4]
     np.testing.assert_array_equal(dataset.images[0, :, 0], noise(6, 8, 3)[0, 1:7].T)
-    assert describe(config).num_reference == 2
+    assert len(describe(config).reference) == 2
 
 
 def test_a_split_of_another_name_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -9,7 +10,7 @@ from tiny_sweep import CARD, make_lineage
 
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.family_facts import FAMILY_FACTS
-from sweep.config import LineageConfig, get_value
+from sweep.config import LineageConfig
 from sweep.planning.keys import canonical, digest, node_inputs, stream_key
 from sweep.planning.lineages import NodePlan, plan_lineage
 
@@ -159,7 +160,7 @@ def test_metrics_and_length_are_in_no_nodes_key(dotted: str) -> None:
     """A longer lineage begins with the shorter one."""
     value = 5 if dotted == "generations" else "efficientnet-lite0"
     changed = make_lineage({dotted: value})
-    assert get_value(changed, dotted) != get_value(make_lineage(), dotted)
+    assert attrgetter(dotted)(changed) != attrgetter(dotted)(make_lineage())
     assert [n.key for n in nodes(changed)[:2]] == [n.key for n in nodes(make_lineage())]
 
 

@@ -9,11 +9,10 @@ import scipy.linalg
 from model.config import MetricsConfig
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.distances import estimate_mmd2
+from model.metrics.distribution import compute_fid, compute_kid
 from model.metrics.table import (
     METRICS,
     RealImages,
-    compute_fid,
-    compute_kid,
     evaluate_images,
     measure,
     validate_metrics,

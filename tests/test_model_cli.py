@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from sheets import untile
 
-from model.__main__ import PROGRAM
+from model.__main__ import PROGRAM, Train
 from model.checkpoint import Checkpoint
-from model.commands.train import Training
+from model.commands.train import fit_dataset
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import load_dataset
 from model.data.reading import decode_image
@@ -69,13 +69,11 @@ def interrupt(path: Path, **changes: object) -> None:
         if progress.step == 40:
             raise KeyboardInterrupt
 
-    training = Training(
-        data=DATA, model=MODEL, train=TRAIN, seed=0, device="cpu", threads=1, checkpoint_seconds=0
-    )
-    training = replace(training, **changes)
-    data = load_dataset(DATA)
+    train, data = replace(TRAIN, **changes), load_dataset(DATA)
+    command = Train(out=path, checkpoint_seconds=0, data=DATA, model=MODEL, train=train)
+    job = command.job(60, command.state_file(data))
     with pytest.raises(KeyboardInterrupt):
-        training.fit(data, training.state_file(state_of(path), data), stop)
+        fit_dataset(data, replace(job, progress=stop))
 
 
 # One generation by hand is the first one of a lineage
@@ -145,7 +143,7 @@ def test_the_same_command_resumes_to_the_same_bits(tmp_path, weights, capsys):
 
 def test_a_training_with_other_settings_is_not_resumed(tmp_path, capsys):
     out = tmp_path / "x.safetensors"
-    interrupt(out, train=replace(TRAIN, lr=2e-3))
+    interrupt(out, lr=2e-3)
     assert run("train", "--out", out, *TRAIN_FLAGS) == 2
     error = capsys.readouterr().err
     assert "train.lr must be 0.002, as in the training to be resumed, got 0.001; delete" in error

@@ -81,10 +81,11 @@ def test_the_description_of_a_folder_is_what_loading_gives(tmp_path: Path) -> No
         save(tmp_path / "ab"[i % 2] / f"{i}.png", noise(5, 5, 3))
     config = replace(folder(tmp_path), split="stratified", reference_fraction=0.4)
     description, dataset = describe(config), load_dataset(config)
-    assert description.num_train == len(dataset.train) == 12 - 5
-    assert description.num_reference == len(dataset.reference) == 5
+    assert len(description.train) == len(dataset.train) == 12 - 5
+    assert len(description.reference) == len(dataset.reference) == 5
     assert description.class_names == dataset.class_names
-    assert description.train_class_counts == dataset.class_counts(dataset.train) == (3, 4)
+    assert description.class_counts(description.train) == (3, 4)
+    assert dataset.class_counts(dataset.train) == (3, 4)
 
 
 def test_images_are_cropped_to_their_centred_square(tmp_path: Path) -> None:
@@ -145,9 +146,9 @@ def test_train_val_and_test_folders_are_official_splits(
     config = replace(split_tree(tmp_path, *names), split=split)
     description, dataset = describe(config), load_dataset(config)
     assert (len(dataset.train), len(dataset.reference)) == sizes
-    assert (description.num_train, description.num_reference) == sizes
+    assert (len(description.train), len(description.reference)) == sizes
     assert dataset.class_names == description.class_names == ("a", "b")
-    assert dataset.class_counts(dataset.train) == description.train_class_counts
+    assert dataset.class_counts(dataset.train) == description.class_counts(description.train)
     assert dataset.class_counts(dataset.train) == (sizes[0] // 2, sizes[0] // 2)
 
 

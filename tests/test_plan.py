@@ -1,5 +1,6 @@
 """Facts of plans: the tree that lineages share, what is missing of it, and what does not fit."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,18 @@ import pytest
 from every_family import EVERY_FAMILY
 from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
+from sweep.commands.run import execute
 from sweep.config import SweepConfig
 from sweep.lineage.datasets import expected_card
 from sweep.planning.keys import digest
-from sweep.planning.lineages import NodePlan, plan_lineage, plan_metrics, plan_sweep, unique_nodes
+from sweep.planning.lineages import (
+    NodePlan,
+    PlannedLineage,
+    plan_lineage,
+    plan_metrics,
+    plan_sweep,
+    unique_nodes,
+)
 from sweep.store.store import open_store
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}
@@ -156,6 +165,27 @@ def test_a_data_set_is_described_once_for_all_lineages() -> None:
     asked = []
     plan_sweep(make_sweep((ALPHAS,)), lambda data: asked.append(data) or CARD)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("prepared", "num_plans"), [(True, 1), (False, 2)])
+def test_a_run_plans_once_if_its_data_are_prepared(
+    prepared: bool, num_plans: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second time, because keys contain the fingerprints of the data."""
+    sweep = make_sweep()
+    compute(sweep.base, open_store(tmp_path))
+    if not prepared:
+        shutil.rmtree(tmp_path / "datasets")
+    plans = []
+
+    def counted(*args: Any) -> list[PlannedLineage]:
+        plans.append(plan_sweep(*args))
+        return plans[-1]
+
+    monkeypatch.setattr("sweep.commands.run.plan_sweep", counted)
+    assert execute(sweep, tmp_path, store=None, address=None, command="sweep run tiny") == 0
+    assert len(plans) == num_plans
+    assert [x.id for x in plans[-1]] == [x.id for x in plan_in(sweep, open_store(tmp_path))]
 
 
 def test_auto_precision_is_decided_before_keys_are_made() -> None:

@@ -1,10 +1,13 @@
 """Facts of settings that vary a few at a time: rows, lines and files are named by their changes."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from figure_requests import figure_request
 from results_folder import write_folder
 
-from analysis.figures.curves import draw_curves
+from analysis.figures.kinds import draw_figures
 from analysis.reading.results import load_results
 from analysis.reading.settings import find_usual
 from analysis.tables.build import build_tables
@@ -82,12 +85,12 @@ def test_joined_runs_keep_their_columns(tmp_path) -> None:
     frame = load_results(folders)
     tables = build_tables(frame, ["final_loss"], by=(), confidence=0.95)
     assert {"pool.alpha", "data.name", "data.image_size", "train.lr"} < set(tables[0].header)
-    paths = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="png", confidence=0.95)
+    paths = draw_figures(figure_request(folders, tmp_path), ["curves"])
     assert len(paths) == 2
 
 
 @pytest.fixture
-def frame(tmp_path) -> pd.DataFrame:
+def folders(tmp_path) -> list[Path]:
     """Four folders, each with other settings of alpha 1."""
     changes = ({}, {"sample": {"steps": 5}}, {"train": {"loss": "mse"}}, {"train": {"lr": 1.0}})
     usual = {"sample": {"steps": 20}, "train": {"loss": "mae", "lr": 0.5}}
@@ -96,6 +99,12 @@ def frame(tmp_path) -> pd.DataFrame:
         merged = {name: {**part, **change.get(name, {})} for name, part in usual.items()}
         folder = tmp_path / str(index)
         folders.append(write_folder(folder, alphas=(1.0,), settings=merged))
+    return folders
+
+
+@pytest.fixture
+def frame(folders) -> pd.DataFrame:
+    """Their table."""
     return load_results(folders)
 
 
@@ -122,9 +131,9 @@ def test_axes_that_are_asked_for_have_columns(frame) -> None:
     assert table.header[:3] == by
 
 
-def test_curves_are_in_one_figure(frame, tmp_path) -> None:
+def test_curves_are_in_one_figure(folders, tmp_path) -> None:
     """A line for each change."""
-    paths = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="svg", confidence=0.95)
+    paths = draw_figures(figure_request(folders, tmp_path, image_format="svg"), ["curves"])
     assert [path.name for path in paths] == ["curves-kid-pixels.svg"]
     text = paths[0].read_text()
     assert all(
@@ -144,6 +153,6 @@ def test_a_long_name_is_broken_in_the_legend(tmp_path) -> None:
         write_folder(tmp_path / str(i), alphas=(1.0,), settings={**s, "sample": {"steps": i // 3}})
         for i, s in enumerate((base, longer, wider, other))
     ]
-    frame = load_results(folders)
-    (path,) = draw_curves(frame, "kid/pixels", folder=tmp_path, image_format="svg", confidence=0.95)
+    request = figure_request(folders, tmp_path, image_format="svg")
+    (path,) = draw_figures(request, ["curves"])
     assert "block_depth = 7" in path.read_text()

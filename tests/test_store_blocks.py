@@ -78,7 +78,7 @@ def test_a_truncated_block_is_corrupt_until_it_is_discarded(store, length, tmp_p
 
 
 def test_free_bytes_are_known_before_the_store_exists(tmp_path):
-    assert (open_store(tmp_path / "store").free_bytes() or 0) > 0
+    assert (open_store(tmp_path / "store").files.free_bytes() or 0) > 0
 
 
 def test_the_newest_whole_checkpoint_of_any_owner_is_loaded(store, tmp_path):

@@ -13,7 +13,7 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 from sweep.config import SweepConfig
 from sweep.finished import lineage_status, look_up
 from sweep.planning.lineages import NodePlan
-from sweep.status.tracker import MOST_ASKED, Tracker
+from sweep.status.tracker import MOST_REQUESTS, Tracker
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store
 
@@ -92,7 +92,7 @@ def test_a_look_asks_for_few_of_many(store) -> None:
     for _ in range(3):
         store.calls.clear()
         tracker.look()
-        assert store.calls.total() <= 1 + MOST_ASKED
+        assert store.calls.total() <= 1 + MOST_REQUESTS
         seen += store.calls
     assert len({key for name, key in seen if name == "read_node"}) == 40
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import TrainConfig
+from model.config import ModelConfig, TrainConfig
 from model.training.batches import batch_indices
 from model.training.length import (
     check_last_batch,
@@ -15,6 +15,7 @@ from model.training.length import (
     ema_decay_at,
     ema_init_left,
     steps_per_epoch,
+    training_length,
     training_steps,
 )
 
@@ -184,3 +185,13 @@ def test_one_image_of_one_pixel_is_refused_to_batchnorm():
     check_last_batch(42, kept, widths=(4, 4, 4, 8), image_size=8)
     check_last_batch(41, kept, widths=(4, 8), image_size=8)
     check_last_batch(41, TrainConfig(batch_size=8), widths=(4, 4, 4, 8), image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"), [("ddim", (40 * 15, 38_400)), ("gaussian", (0, 1020))]
+)
+def test_a_family_without_steps_sees_each_image_once(family, expected):
+    """40 epochs of 1020 images in whole batches of 64; the null model has one look at each."""
+    model = ModelConfig(family=family)
+    found = training_length(1020, model, TrainConfig(), first_pool=1020, image_size=8)
+    assert found == expected

@@ -17,7 +17,7 @@ from tiny_sweep import compute, make_sweep, plan_in
 from sweep.__main__ import main
 from sweep.planning.lineages import PlannedLineage
 from sweep.results_folder import fill, write_sweep
-from sweep.status.watching import watch
+from sweep.status.display import watch
 from sweep.store.store import open_store
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.config import LineageConfig, SweepConfig, merge, nest, updated
+from sweep.config import LineageConfig, SweepConfig, unflatten, updated
 from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.lineage.run import Generation, LineageRun
 from sweep.planning.lineages import PlannedLineage, plan_sweep
@@ -44,10 +44,8 @@ NETWORK = {
 
 def make_lineage(changes: Mapping[str, Any] | None = None, **settings: Any) -> LineageConfig:
     """The network's lineage; `changes` are by dotted name, `settings` those that have no dot."""
-    nested = complete(NETWORK)
-    for dotted, value in {**(changes or {}), **settings}.items():
-        nested = merge(nested, nest(dotted, value))
-    return updated(LineageConfig(), nested)
+    network = updated(LineageConfig(), complete(NETWORK))
+    return updated(network, unflatten({**(changes or {}), **settings}))
 
 
 def make_sweep(

@@ -48,7 +48,7 @@ def write_cifar10(root: Path, parts: list[tuple[np.ndarray, list[int]]]) -> None
     """Five batches, of which all but the first are empty, and the test batch."""
     folder = root / "cifar-10-batches-py"
     write_cifar(folder, parts, "labels")
-    names = list(TORCHVISION_SETS["cifar10"].class_names or ())
+    names = list(TORCHVISION_SETS["cifar10"].class_names)
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
 
 
@@ -87,7 +87,7 @@ def write_stl10(root: Path, parts: list[tuple[np.ndarray, list[int]]]) -> None:
         (folder / f"{name}_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
         (folder / f"{name}_y.bin").write_bytes(bytes(label + 1 for label in labels))
     (folder / "unlabeled_X.bin").write_bytes(b"")
-    names = TORCHVISION_SETS["stl10"].class_names or ()
+    names = TORCHVISION_SETS["stl10"].class_names
     (folder / "class_names.txt").write_text("\n".join(names))
 
 
@@ -130,7 +130,7 @@ def write_eurosat(root: Path, parts: list[tuple[np.ndarray, list[int]]]) -> None
     """Ten class folders; those that are not used must not be there."""
     ((images, labels),) = parts
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        name = (TORCHVISION_SETS["eurosat"].class_names or ())[label]
+        name = TORCHVISION_SETS["eurosat"].class_names[label]
         save(root / "eurosat" / "2750" / name / f"{name}_{i}.jpg", image)
 
 

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.figures.style import FAINT, LINE_STYLES, MARKERS, PALETTE, save_figure, styled
+from analysis.figures.request import FigureRequest
+from analysis.figures.style import FAINT, LINE_STYLES, MARKERS, PALETTE
 from analysis.reading.columns import grouped, measured_sizes, setting_axes
 from analysis.reading.labels import (
     describe_seeds,
@@ -61,29 +63,41 @@ class Encoding:
         dash = format_value(values[self.dash_axis]) if self.dash_axis else ""
         return *self.colours[colour], self.dashes[dash]
 
+    def handles(self) -> list[Line2D | Patch]:
+        """Return the legend's entries: one for each colour and for each pattern of dashes."""
+        handles: list[Line2D | Patch] = []
+        names = short_names([axis for axis in (self.colour_axis, self.dash_axis) if axis])
+        if self.colour_axis:
+            name = symbol(names[self.colour_axis])
+            for value, (colour, marker) in self.colours.items():
+                line = Line2D([], [], color=colour, marker=marker, mec="white", mew=0.6)
+                label = value if name == SETTING else f"{name} = {value}"
+                line.set_label(textwrap.fill(label, LEGEND_WIDTH))
+                handles.append(line)
+        if self.dash_axis:
+            name = symbol(names[self.dash_axis])
+            for value, dashes in self.dashes.items():
+                handles.append(Line2D([], [], color=FAINT, ls=dashes, label=f"{name} = {value}"))
+        return handles
 
-def draw_curves(
-    frame: pd.DataFrame, metric: str, *, folder: Path, image_format: str, confidence: float
-) -> list[Path]:
-    """Draw a metric by generation.
+
+def draw_curves(request: FigureRequest) -> list[Path]:
+    """Draw each metric by generation, and return the paths written.
 
     Colour shows pool.alpha and dashes show train.epochs if they vary, or else the first two
     settings that do. Each combination of further settings gets a separate figure. If only a few
     settings change at a time (analysis.reading.settings), each is one line of a single figure.
 
-    Args:
-        frame: A table of analysis.reading.results.load_results.
-        metric: A column of numbers.
-        folder: Folder for the figures.
-        image_format: png, pdf or svg.
-        confidence: Coverage of the shaded t intervals, in (0, 1).
-
-    Returns:
-        The paths written.
-
     Raises:
-        UsageError: The metric has no values, or mixes different numbers of images.
+        UsageError: A metric has no values, or mixes different numbers of images.
     """
+    if not request.metrics:
+        request.note("no curves, because no generation has been measured yet")
+    return [path for metric in request.metrics for path in _draw_metric(request, metric)]
+
+
+def _draw_metric(request: FigureRequest, metric: str) -> list[Path]:
+    frame = request.frame
     if frame[metric].dropna().empty:
         raise UsageError(
             f"{metric} must have a value to be drawn, got none; finish a generation first"
@@ -92,70 +106,60 @@ def draw_curves(
     if (usual := find_usual(frame, axes)) is not None:
         axes = [axis for axis in axes if axis not in usual.axes]
         rows = frame[list(usual.axes)].to_dict("records")
-        names = [describe_setting(usual.changes(row), usual.axes) or BASE for row in rows]
+        names = [usual.title(row) or BASE for row in rows]
         frame, axes = frame.assign(**{SETTING: names}), [SETTING, *axes]
     first = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
-    line_axes, split_axes = first[:2], first[2:]
     paths = []
-    for split, part in grouped(frame, split_axes):
-        if part[metric].dropna().empty:
-            continue
-        stem = file_stem(f"curves-{metric}", split)
-        with styled():
-            figure = _draw_figure(part, metric, line_axes, split, confidence)
-            paths.append(save_figure(figure, folder / f"{stem}.{image_format}"))
+    for split, part in grouped(frame, first[2:]):
+        if not part[metric].dropna().empty:
+            figure = _draw_figure(part, metric, first[:2], split, request.confidence)
+            paths.append(request.save(figure, file_stem(f"curves-{metric}", split)))
     return paths
 
 
 def _draw_figure(
-    frame: pd.DataFrame,
-    metric: str,
-    line_axes: Sequence[str],
-    split: dict[str, Any],
-    confidence: float,
+    frame: pd.DataFrame, metric: str, by: Sequence[str], split: dict[str, Any], confidence: float
 ) -> Figure:
-    encoding = _encode(frame, line_axes)
-    summary = summarize_seeds(frame, metric, by=line_axes, confidence=confidence)
+    """Draw a line for each setting; `by` are the settings of lines, `split` that of the figure."""
+    encoding = _encode(frame, by)
+    summary = summarize_seeds(frame, metric, by=by, confidence=confidence)
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     bars = encoding.is_crowded or frame["generation"].nunique() == 1
     if not bars:
-        for values, part in grouped(frame, line_axes):
+        for values, part in grouped(frame, by):
             _draw_seeds(axes, part, metric, encoding.look(values))
-    lines = list(grouped(summary, line_axes))
+    lines = list(grouped(summary, by))
     for index, (values, part) in enumerate(lines):
-        beside = 0.36 * (index / len(lines) - 0.5) if bars else None
-        _draw_mean(axes, part, encoding.look(values), beside)
+        shift = 0.36 * (index / len(lines) - 0.5) if bars else None
+        _draw_mean(axes, part, encoding.look(values), shift)
     cut = _limit(axes, frame, metric, summary)
-    _mark_diverged(axes, frame, line_axes, encoding)
+    _mark_diverged(axes, frame, by, encoding)
     _label(axes, frame, metric, split, ["a band is cut off"] if cut else [])
-    handles = _legend_handles(frame, summary, encoding, confidence, bars=bars)
+    handles = encoding.handles()
+    if (summary["n"] > 1).any():
+        handles += _interval_handles(confidence, bars=bars)
+    if (frame["status"] == "diverged").any():
+        handles.append(Line2D([], [], color=FAINT, marker="x", mew=1.6, ls="", label="diverged"))
     num_lines = sum(1.4 + str(handle.get_label()).count("\n") for handle in handles)
     figure.set_figheight(max(SIZE[1], LINE_INCHES * num_lines))
-    figure.legend(
-        handles=handles,
-        loc="outside right upper",
-        handlelength=2.4,
-        labelspacing=0.45,
-    )
+    figure.legend(handles=handles, loc="outside right upper", handlelength=2.4, labelspacing=0.45)
     return figure
 
 
-def _encode(frame: pd.DataFrame, line_axes: Sequence[str]) -> Encoding:
-    colour_axis, dash_axis = [*line_axes, None, None][:2]
+def _encode(frame: pd.DataFrame, by: Sequence[str]) -> Encoding:
+    colour_axis, dash_axis = [*by, None, None][:2]
     if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # there are more colours than dashes
         colour_axis, dash_axis = dash_axis, colour_axis
-    colours = _values(frame, colour_axis)
+    colours, dashes = _values(frame, colour_axis), _values(frame, dash_axis)
     many = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
     shades = [matplotlib.colors.to_hex(many(i)) for i in range(len(colours))]
-    palette = PALETTE if len(colours) <= len(PALETTE) else shades
-    looks = [(palette[i], MARKERS[i % len(MARKERS)]) for i in range(len(colours))]
-    dashes = _values(frame, dash_axis)
+    looks = zip(PALETTE if len(colours) <= len(PALETTE) else shades, cycle(MARKERS), strict=False)
     return Encoding(
         colour_axis=colour_axis,
         dash_axis=dash_axis,
-        colours=dict(zip(colours, looks, strict=True)),
-        dashes={value: LINE_STYLES[i % len(LINE_STYLES)] for i, value in enumerate(dashes)},
+        colours=dict(zip(colours, looks, strict=False)),
+        dashes=dict(zip(dashes, cycle(LINE_STYLES), strict=False)),
     )
 
 
@@ -174,13 +178,13 @@ def _draw_seeds(axes: Axes, part: pd.DataFrame, metric: str, look: tuple[str, st
 
 
 def _draw_mean(
-    axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], beside: float | None
+    axes: Axes, part: pd.DataFrame, look: tuple[str, str, str], shift: float | None
 ) -> None:
-    """Draw means with a band, or with error bars shifted by `beside` if it is given."""
+    """Draw means with a band, or with error bars moved by `shift` if it is given."""
     colour, marker, dashes = look
     x, mean, half = part["generation"], part["mean"], part["half_width"]
-    if beside is not None:
-        x = x.astype(float) + beside
+    if shift is not None:
+        x = x.astype(float) + shift
         axes.errorbar(x, mean, half.fillna(0), color=colour, fmt="none", lw=0.8, alpha=0.6)
         axes.plot(x, mean, dashes, color=colour, marker=marker, ms=4, lw=1, mec="white", mew=0.5)
         return
@@ -205,27 +209,15 @@ def _limit(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) 
     return band_low < bottom or band_high > top
 
 
-def _mark_diverged(
-    axes: Axes, frame: pd.DataFrame, line_axes: Sequence[str], encoding: Encoding
-) -> None:
+def _mark_diverged(axes: Axes, frame: pd.DataFrame, by: Sequence[str], encoding: Encoding) -> None:
     """Draw a cross at the top, above the generation in which a lineage diverged."""
-    lineages = frame[frame["status"] == "diverged"].groupby([*line_axes, "seed"], dropna=False)
-    firsts = [part.loc[part["generation"].idxmin()] for _, part in lineages]
-    places: dict[int, int] = {}
-    for row in firsts:
-        generation = int(row["generation"])
-        step = places.get(generation, 0)
-        places[generation] = step + 1
-        axes.plot(
-            generation + 0.05 * step,
-            0.97,
-            "x",
-            color=encoding.look(dict(row))[0],
-            mew=1.6,
-            ms=6,
-            transform=axes.get_xaxis_transform(),
-            zorder=5,
-        )
+    lineages = frame[frame["status"] == "diverged"].groupby([*by, "seed"], dropna=False)
+    firsts = lineages["generation"].min().reset_index()
+    firsts["x"] = firsts["generation"] + 0.05 * firsts.groupby("generation").cumcount()
+    top = axes.get_xaxis_transform()
+    for row in firsts.to_dict("records"):
+        colour, _, _ = encoding.look(row)
+        axes.plot(row["x"], 0.97, "x", color=colour, mew=1.6, ms=6, transform=top, zorder=5)
 
 
 def _label(
@@ -243,34 +235,9 @@ def _label(
     axes.set_title(title, loc="left", color=FAINT, fontsize=8)
 
 
-def _legend_handles(
-    frame: pd.DataFrame,
-    summary: pd.DataFrame,
-    encoding: Encoding,
-    confidence: float,
-    *,
-    bars: bool,
-) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = []
-    names = short_names([a for a in (encoding.colour_axis, encoding.dash_axis) if a])
-    if encoding.colour_axis:
-        name = symbol(names[encoding.colour_axis])
-        for value, (colour, marker) in encoding.colours.items():
-            line = Line2D([], [], color=colour, marker=marker, mec="white", mew=0.6)
-            label = value if name == SETTING else f"{name} = {value}"
-            line.set_label(textwrap.fill(label, LEGEND_WIDTH))
-            handles.append(line)
-    if encoding.dash_axis:
-        name = symbol(names[encoding.dash_axis])
-        for value, dashes in encoding.dashes.items():
-            handles.append(Line2D([], [], color=FAINT, ls=dashes, label=f"{name} = {value}"))
-    if (summary["n"] > 1).any():
-        label = f"{100 * confidence:g}% t interval"
-        if bars:
-            handles.append(Line2D([], [], color=FAINT, ls="", marker="|", ms=9, label=label))
-        else:
-            handles.append(Line2D([], [], color=FAINT, lw=0.6, label="one seed"))
-            handles.append(Patch(color=FAINT, alpha=0.2, lw=0, label=label))
-    if (frame["status"] == "diverged").any():
-        handles.append(Line2D([], [], color=FAINT, marker="x", mew=1.6, ls="", label="diverged"))
-    return handles
+def _interval_handles(confidence: float, *, bars: bool) -> list[Line2D | Patch]:
+    label = f"{100 * confidence:g}% t interval"
+    if bars:
+        return [Line2D([], [], color=FAINT, ls="", marker="|", ms=9, label=label)]
+    seed = Line2D([], [], color=FAINT, lw=0.6, label="one seed")
+    return [seed, Patch(color=FAINT, alpha=0.2, lw=0, label=label)]

@@ -7,8 +7,8 @@ Positions and sizes are whole pixels, so that every pixel of an image is a squar
 
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.style import DPI, FAINT, save_figure, styled
-from analysis.reading.columns import MIXTURE, grouped, setting_axes
-from analysis.reading.labels import describe_setting, file_stem
+from analysis.figures.request import FigureRequest
+from analysis.figures.style import DPI, FAINT
+from analysis.reading.columns import MIXTURE, grouped, setting_axes, sort_key
 from analysis.reading.results import run_names
 from analysis.reading.settings import BASE, Usual, find_usual
 from model.errors import UsageError, reading
-from sweep.records import LineageRecord, load_card, load_lineages
+from sweep.records import LineageRecord, load_card, load_lineages, node_dir
 
 ROWS, COLUMNS = 3, 6
 TILE_SIDE = 96
@@ -45,89 +45,27 @@ class Block:
     instead: str = ""
 
 
-def draw_grids(
-    frame: pd.DataFrame,
-    dirs: Sequence[Path],
-    *,
-    folder: Path,
-    image_format: str,
-    seed: int | None,
-    note: Callable[[str], None],
-) -> list[Path]:
+Page = tuple[str, str, list[Block]]
+"""File stem, title and blocks of a figure."""
+Note = Callable[[str], None]
+"""Receives a sentence about a figure that cannot be drawn."""
+
+
+def draw_grids(request: FigureRequest) -> list[Path]:
     """Draw the real images, V_1, and V_2 ... V_G of every setting, for one seed.
-
-    Args:
-        frame: The table of analysis.reading.results.load_results for the same `dirs`.
-        dirs: Results folders.
-        folder: Folder for the figures.
-        image_format: png, pdf or svg.
-        seed: Seed of the lineages shown; None takes each setting's lowest.
-        note: Called with a sentence for each figure that cannot be drawn.
-
-    Returns:
-        The paths written.
 
     Raises:
         UsageError: No lineage has the seed, or a preview does not fit the image size.
     """
-    seeds = sorted(frame["seed"].dropna().unique())
-    if seed is not None and seed not in seeds:
-        raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
-    runs = run_names(dirs)
-    records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
-    chosen = []
-    models = frame[frame["member"] != MIXTURE]
+    models = request.frame[request.frame["member"] != MIXTURE]
     axes = setting_axes(models)
-    names = Names(axes=axes, usual=find_usual(models, axes))
-    for values, part in grouped(models, axes):
-        rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
-        if rows.empty:
-            note(f"{names.plainly(values)} has no seed {seed} and is left out")
-            continue
-        chosen.append(Lineage(values=values, rows=rows, records=records, runs=runs))
-    kinds = (_real_pages, _first_pages, _setting_pages)
-    pages = [page for kind in kinds for page in kind(chosen, names, note)]
+    plain = Usual(axes=tuple(axes), values={})
+    usual = find_usual(models, axes) or plain
+    lineages = list(_choose_lineages(request, models, usual))
+    pages = _make_pages(lineages, usual, request.note)
     if len({stem for stem, _, _ in pages}) < len(pages):  # the changes are ambiguous
-        pages = [page for kind in kinds for page in kind(chosen, replace(names, usual=None), note)]
-    paths = []
-    with styled():
-        for stem, title, blocks in pages:
-            path = folder / f"{stem}.{image_format}"
-            paths.append(save_figure(draw_blocks(blocks, title=title), path))
-    return paths
-
-
-Page = tuple[str, str, list[Block]]
-"""File stem, title and blocks of a figure."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Names:
-    """Names figures by the settings that they show."""
-
-    axes: Sequence[str]
-    usual: Usual | None
-
-    def told(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values to mention in a name."""
-        return dict(values) if self.usual is None else self.usual.changes(values)
-
-    def words(self, values: Mapping[str, Any]) -> str:
-        """Describe values for a title; empty if all are usual."""
-        return describe_setting(self.told(values), self.axes)
-
-    def plainly(self, values: Mapping[str, Any]) -> str:
-        """Describe values as plain text."""
-        return self.words(values).replace(r"$\alpha$", "alpha") or self.whole
-
-    def stem(self, first: str, values: Mapping[str, Any]) -> str:
-        """Return a file name without suffix."""
-        return file_stem(first, self.told(values), self.axes)
-
-    @property
-    def whole(self) -> str:
-        """Name of values that are all usual."""
-        return "the sweep" if self.usual is None else BASE
+        pages = _make_pages(lineages, plain, request.note)
+    return [request.save(draw_blocks(blocks, title=title), stem) for stem, title, blocks in pages]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,37 +74,55 @@ class Lineage:
 
     values: dict[str, Any]
     rows: pd.DataFrame
-    records: Mapping[tuple[str, str], LineageRecord]
-    runs: Mapping[str, Path]
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """(run, id) of the lineage record of the rows."""
-        first = self.rows.iloc[0]
-        return first["run"], first["lineage"]
-
-    @property
-    def image_size(self) -> int:
-        """Side of an image in pixels."""
-        return int(self.records[self.place].config["data"]["image_size"])
+    record: LineageRecord
+    folder: Path
+    """Results folder of the record."""
+    folders: Collection[Path]
+    """All results folders, which may hold its nodes."""
 
     @property
     def dataset(self) -> Path:
         """Folder of the data set."""
-        return self.runs[self.place[0]] / "datasets" / self.records[self.place].dataset
+        return self.folder / "datasets" / self.record.dataset
+
+    def read_tiles(self, path: Path) -> np.ndarray:
+        """Cut the first images from a preview (see the function of this name)."""
+        return read_tiles(path, int(self.record.config["data"]["image_size"]))
 
     def block(self, generation: int) -> Block:
         """Return the images of V_generation, or a block that says why there are none."""
         label = f"$V_{{{generation}}}$"
-        rows = self.rows[self.rows["generation"] == generation]
-        status = rows["status"].iloc[0]
-        key = rows["node"].iloc[0]
-        places = [path / "generations" / str(key) / "preview.png" for path in self.runs.values()]
-        for place in places:
-            if place.exists():
-                return Block(label=label, tiles=read_tiles(place, self.image_size))
+        row = self.rows[self.rows["generation"] == generation].iloc[0]
+        for folder in self.folders:
+            path = node_dir(folder, str(row["node"])) / "preview.png"
+            if path.exists():
+                return Block(label=label, tiles=self.read_tiles(path))
         words = {"done": "no preview", "missing": "not copied", "diverged": "diverged"}
-        return Block(label=label, tiles=None, instead=words.get(status, "not computed yet"))
+        return Block(label=label, tiles=None, instead=words.get(row["status"], "not computed yet"))
+
+
+def _choose_lineages(
+    request: FigureRequest, models: pd.DataFrame, usual: Usual
+) -> Iterator[Lineage]:
+    """Yield the lineage of each setting that has the requested seed."""
+    seeds, seed = sorted(models["seed"].dropna().unique()), request.seed
+    if seed is not None and seed not in seeds:
+        raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
+    folders = run_names(request.dirs)
+    records = {(run, rec.id): rec for run, path in folders.items() for rec in load_lineages(path)}
+    for values, part in grouped(models, setting_axes(models)):
+        rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
+        if rows.empty:
+            request.note(f"{_plainly(usual, values)} has no seed {seed} and is left out")
+            continue
+        run, name = rows[["run", "lineage"]].iloc[0]
+        yield Lineage(
+            values=values,
+            rows=rows,
+            record=records[run, name],
+            folder=folders[run],
+            folders=folders.values(),
+        )
 
 
 def read_tiles(path: Path, size: int) -> np.ndarray:
@@ -190,14 +146,13 @@ def read_tiles(path: Path, size: int) -> np.ndarray:
         raise UsageError(
             f"{path} must be an intact PNG file, got a damaged one ({error})"
         ) from None
-    if sheet.ndim == 2:
-        sheet = np.repeat(sheet[:, :, None], 3, axis=2)
     H, W = sheet.shape[:2]
     if H % size or W % size:
         raise UsageError(
             f"{path} must have sides that are multiples of data.image_size={size}, got {W} x {H}"
         )
-    pixels = np.rint(255 * sheet[:, :, :3]).astype(np.uint8)
+    colours = np.broadcast_to(np.atleast_3d(sheet)[:, :, :3], (H, W, 3))
+    pixels = np.rint(255 * colours).astype(np.uint8)
     tiles = pixels.reshape(H // size, size, W // size, size, 3).swapaxes(1, 2)
     return tiles.reshape(-1, size, size, 3)[: ROWS * COLUMNS]
 
@@ -260,53 +215,45 @@ def lay_out(tiles: np.ndarray, side: int) -> np.ndarray:
     return canvas
 
 
-def _real_pages(
-    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
-) -> list[Page]:
-    pages = []
-    for values, group in _share(lineages, lambda lineage: lineage.dataset):
-        folder = group[0].dataset
-        if not (folder / "preview.png").exists():
-            note(f"no figure of the real images, because {folder / 'preview.png'} does not exist")
+def _make_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> list[Page]:
+    makers = (_real_pages, _first_pages, _setting_pages)
+    return [page for make in makers for page in make(lineages, usual, note)]
+
+
+def _real_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterator[Page]:
+    for values, (first, *_) in _share(lineages, lambda lineage: lineage.dataset):
+        path = first.dataset / "preview.png"
+        if not path.exists():
+            note(f"no figure of the real images, because {path} does not exist")
             continue
-        card = load_card(group[0].runs[group[0].place[0]], folder.name)
-        tiles = read_tiles(folder / "preview.png", group[0].image_size)
-        title = _title("Real images" + (f" ({card.name})" if card else ""), names.words(values))
-        pages.append((names.stem("grid-real", values), title, [Block(label="real", tiles=tiles)]))
-    return pages
+        card = load_card(first.folder, first.record.dataset)
+        title = _title("Real images" + (f" ({card.name})" if card else ""), usual.title(values))
+        block = Block(label="real", tiles=first.read_tiles(path))
+        yield usual.file_stem("grid-real", values), title, [block]
 
 
-def _first_pages(
-    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
-) -> list[Page]:
-    pages = []
-    for values, group in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
-        block = group[0].block(1)
+def _first_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterator[Page]:
+    for values, (first, *_) in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
+        block = first.block(1)
         if block.tiles is None:
-            note(f"no figure of V1 of {names.plainly(values)}: {block.instead}")
+            note(f"no figure of V1 of {_plainly(usual, values)}: {block.instead}")
             continue
-        first = "First generation, trained on real images"
-        title = _title(first, names.words(values), _seed(group[0]))
-        pages.append((names.stem("grid-v1", values), title, [block]))
-    return pages
+        words = "First generation, trained on real images"
+        title = _title(words, usual.title(values), _seed(first))
+        yield usual.file_stem("grid-v1", values), title, [block]
 
 
-def _setting_pages(
-    lineages: Sequence[Lineage], names: Names, note: Callable[[str], None]
-) -> list[Page]:
-    pages = []
+def _setting_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterator[Page]:
     for lineage in lineages:
         later = sorted(n for n in set(lineage.rows["generation"]) if n > 1)
         blocks = [lineage.block(n) for n in later]
-        if not any(block.tiles is not None for block in blocks):
-            note(f"{names.plainly(lineage.values)} has no generation after V1 and is left out")
+        if all(block.tiles is None for block in blocks):
+            note(f"{_plainly(usual, lineage.values)} has no generation after V1 and is left out")
             continue
-        words = names.words(lineage.values)
-        base = "" if words or names.usual is None else BASE
-        stem = names.stem("grid", lineage.values) + (f"-{base}" if base else "")
-        title = _title(words or base, _seed(lineage), "same noise in every generation")
-        pages.append((stem, title, blocks))
-    return pages
+        words = usual.title(lineage.values)
+        base = "" if words or not usual.values else BASE
+        stem = usual.file_stem("grid", lineage.values) + (f"-{base}" if base else "")
+        yield stem, _title(words or base, _seed(lineage), "same noise in every generation"), blocks
 
 
 def _seed(lineage: Lineage) -> str:
@@ -314,25 +261,23 @@ def _seed(lineage: Lineage) -> str:
 
 
 def _title(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
+    return ", ".join(filter(None, parts))
+
+
+def _plainly(usual: Usual, values: Mapping[str, Any]) -> str:
+    """Name a setting as plain text."""
+    words = usual.title(values).replace(r"$\alpha$", "alpha")
+    return words or (BASE if usual.values else "the sweep")
 
 
 def _share(
     lineages: Sequence[Lineage], key: Callable[[Lineage], Any]
-) -> list[tuple[dict[str, Any], list[Lineage]]]:
-    """Group lineages by a key, and name each group by the settings its lineages share."""
+) -> Iterator[tuple[dict[str, Any], list[Lineage]]]:
+    """Group lineages by a key, and name each of several groups by the settings that it shares."""
     groups: dict[Any, list[Lineage]] = {}
     for lineage in lineages:
         groups.setdefault(key(lineage), []).append(lineage)
-    if len(groups) < 2:
-        return [({}, group) for group in groups.values()]
-    shared = []
     for group in groups.values():
-        first = group[0].values
-        same = {a: v for a, v in first.items() if all(_equal(g.values[a], v) for g in group)}
-        shared.append((same, group))
-    return shared
-
-
-def _equal(first: Any, second: Any) -> bool:
-    return first == second or (first != first and second != second)
+        axes = group[0].values if len(groups) > 1 else {}
+        settings = {axis: {sort_key([lineage.values[axis]]) for lineage in group} for axis in axes}
+        yield {axis: axes[axis] for axis in axes if len(settings[axis]) == 1}, group

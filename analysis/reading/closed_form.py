@@ -6,9 +6,13 @@ The closed form is in analysis.statistics.contraction.
 from collections.abc import Mapping
 from typing import Any
 
+from model.values import parse_word
+
 GROWN = ("grow", "replace", "accumulate", "mix")
 """Pool rules whose next pool, always or at first, is the last pool plus new images, or only new
 images. Rule fresh starts with pools of the same sizes and shares, but of different images."""
+
+CONDITIONAL = "model.conditional"
 
 
 def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
@@ -23,13 +27,12 @@ def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     """
     ensemble = config.get("ensemble", {})
     default = ensemble.get("data", "all")
-    words = [
-        dict(word.split("=", 1) for word in text.split()) for text in ensemble.get("members", ())
-    ]
-    data = [own.get("data", default) for own in words] or [default] * ensemble.get("size", 1)
+    texts = ensemble.get("members") or [""] * ensemble.get("size", 1)
+    members = [dict(word.split("=", 1) for word in text.split()) for text in texts]
+    data = [own.get("data", default) for own in members]
     alike = data[member] == "own" or set(data) == {"all"}
-    conditional = config.get("model", {}).get("conditional", False)
-    has_classes = conditional or any(
-        own.get("model.conditional", "").lower() == "true" for own in words
+    words = [own.get(CONDITIONAL, "false") for own in members]
+    has_classes = config.get("model", {}).get("conditional", False) or any(
+        parse_word(word, bool, CONDITIONAL) for word in words
     )
     return alike and not has_classes and config.get("pool", {}).get("rule") in GROWN

@@ -34,8 +34,7 @@ CLASS = "class"
 
 def axis_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a loaded table that are settings (varying or always shown)."""
-    columns = list(frame.columns)
-    return columns[columns.index(RUN_COLUMNS[-1]) + 1 : columns.index(NODE_COLUMNS[0])]
+    return list(frame.loc[:, RUN_COLUMNS[-1] : NODE_COLUMNS[0]].columns[1:-1])
 
 
 def varying_axes(frame: pd.DataFrame) -> list[str]:
@@ -51,8 +50,7 @@ def setting_axes(frame: pd.DataFrame) -> list[str]:
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a loaded table that are metrics, e.g. kid/<extractor>, pixel_std."""
-    columns = list(frame.columns)
-    return columns[columns.index(NODE_COLUMNS[-1]) + 1 : columns.index(METRIC_COLUMNS[0])]
+    return list(frame.loc[:, NODE_COLUMNS[-1] : METRIC_COLUMNS[0]].columns[1:-1])
 
 
 def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -75,8 +73,7 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
     choices = [*metrics, *NODE_COLUMNS]
     columns: list[str] = []
     for name in names:
-        matches = [c for c in choices if c == name]
-        matches = matches or [c for c in metrics if c.split("/")[0] == name]
+        matches = [name] if name in choices else [m for m in metrics if m.split("/")[0] == name]
         if not matches:
             check_choice("--metric", name, choices)
         columns += matches
@@ -116,9 +113,8 @@ def grouped(
         yield {}, frame
         return
     groups = frame.groupby(list(by), dropna=False, sort=False)
-    parts = [(tuple(cast("tuple", values)), part) for values, part in groups]
-    for values, part in sorted(parts, key=lambda item: sort_key(item[0])):
-        yield dict(zip(by, values, strict=True)), part
+    for values, part in sorted(groups, key=lambda group: sort_key(cast("tuple", group[0]))):
+        yield dict(zip(by, cast("tuple", values), strict=True)), part
 
 
 def sort_key(values: Iterable[Any]) -> tuple:

@@ -1,14 +1,15 @@
 """Checks that a results folder is complete: file hashes, and nodes and metrics of lineages."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import UsageError, reading
+from model.errors import OneLineError, UsageError, reading
 from sweep.records import (
     LineageRecord,
     NodeRecord,
-    RecordError,
     load_card,
     load_lineages,
     load_metrics,
@@ -28,9 +29,9 @@ class Findings:
     num_nodes: int
     num_files: int
     """Number of files whose contents match their record."""
-    not_copied: list[str] = field(default_factory=list)
+    not_copied: list[str]
     """Missing weights, which are not a problem, because copies may leave them out."""
-    problems: list[str] = field(default_factory=list)
+    problems: list[str]
     """Sentences that each name a file or lineage; empty if the folder is complete."""
 
 
@@ -52,23 +53,26 @@ def inspect_folder(out: Path) -> Findings:
     not_copied: list[str] = []
     num_files = 0
     nodes: dict[str, NodeRecord] = {}
-    folders = sorted(path for path in (out / "generations").glob("*") if path.is_dir())
-    for folder in folders:
-        try:
-            record = NodeRecord.load(folder / "record.json")
-        except RecordError as error:
-            problems.append(str(error))
-            continue
-        nodes[folder.name] = record
-        if record.key != folder.name:
-            problems.append(
-                f"{folder / 'record.json'} must hold key {folder.name}, got {record.key}"
-            )
-        for name, digest in sorted(record.files.items()):
-            num_files += _check_file(folder / name, digest, problems, not_copied)
+    for folder in sorted(path for path in (out / "generations").glob("*") if path.is_dir()):
+        with _listing(problems):
+            record = nodes[folder.name] = NodeRecord.load(folder / "record.json")
+            if record.key != folder.name:
+                problems.append(
+                    f"{folder / 'record.json'} must hold key {folder.name}, got {record.key}"
+                )
+            for name, digest in sorted(record.files.items()):
+                path = folder / name
+                if path.suffix == WEIGHTS_SUFFIX and not path.exists():
+                    not_copied.append(str(path))
+                    continue
+                with _listing(problems):
+                    _check_file(path, digest)
+                    num_files += 1
     for lineage in lineages:
-        problems += _check_lineage(out, lineage, nodes)
-    problems += _check_datasets(out, lineages)
+        _check_lineage(out, lineage, nodes, problems)
+    for key in sorted({lineage.dataset for lineage in lineages if lineage.num_done}):
+        with _listing(problems):
+            _check_dataset(out, key)
     return Findings(
         num_lineages=len(lineages),
         num_nodes=len(nodes),
@@ -78,27 +82,28 @@ def inspect_folder(out: Path) -> Findings:
     )
 
 
-def _check_file(path: Path, digest: str, problems: list[str], not_copied: list[str]) -> bool:
-    """Add a file's problem to a list; return whether the file matches its record."""
-    if not path.exists():
-        if path.suffix == WEIGHTS_SUFFIX:
-            not_copied.append(str(path))
-        else:
-            problems.append(f"{path} must exist, got no such file; copy it, or run the sweep again")
-        return False
+@contextmanager
+def _listing(problems: list[str]) -> Generator[None]:
+    """Add a user's error to a list of problems; the rest of the with-block is skipped."""
     try:
-        with reading(path), path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except UsageError as error:
+        yield
+    except OneLineError as error:
         problems.append(str(error))
-        return False
+
+
+def _check_file(path: Path, digest: str) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} must exist, got no such file; copy it, or run the sweep again")
+    with reading(path), path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != digest:
-        problems.append(f"{path} must have SHA-256 {digest[:12]}..., got {actual[:12]}...")
-    return actual == digest
+        raise UsageError(f"{path} must have SHA-256 {digest[:12]}..., got {actual[:12]}...")
 
 
-def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecord]) -> list[str]:
-    problems = []
+def _check_lineage(
+    out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecord], problems: list[str]
+) -> None:
+    """Add the problems of a lineage's finished generations to a list."""
     if lineage.num_done > len(lineage.nodes):
         problems.append(
             f"lineage {lineage.id} must name the nodes of its {lineage.num_done} finished "
@@ -106,40 +111,30 @@ def _check_lineage(out: Path, lineage: LineageRecord, nodes: dict[str, NodeRecor
         )
     for generation, keys in enumerate(lineage.nodes[: lineage.num_done], start=1):
         for member, key in enumerate(keys):
-            place = f"V{generation} of lineage {lineage.id}"
+            node = f"V{generation} of lineage {lineage.id}"
             if key not in nodes:
-                problems.append(f"{place} must be in {node_dir(out, key)}, got no complete node")
+                problems.append(f"{node} must be in {node_dir(out, key)}, got no complete node")
             elif nodes[key].status == "done":
                 for spec in lineage.all_specs(generation, member):
-                    problems += _check_metrics(out, key, spec, place)
-    return problems
+                    with _listing(problems):
+                        _check_metrics(out, key, spec, node)
 
 
-def _check_metrics(out: Path, key: str, spec: str, place: str) -> list[str]:
-    try:
-        metrics = load_metrics(out, key, spec)
-    except RecordError as error:
-        return [str(error)]
-    if metrics is None:
+def _check_metrics(out: Path, key: str, spec: str, node: str) -> None:
+    if load_metrics(out, key, spec) is None:
         path = node_dir(out, key) / "metrics" / f"{spec}.json"
-        return [f"the metrics of {place} must be in {path}, got no such file; run sweep evaluate"]
-    return []
+        raise UsageError(
+            f"the metrics of {node} must be in {path}, got no such file; run sweep evaluate"
+        )
 
 
-def _check_datasets(out: Path, lineages: list[LineageRecord]) -> list[str]:
-    """Check the cards and previews of the data sets of lineages with finished generations."""
-    problems = []
-    for key in sorted({lineage.dataset for lineage in lineages if lineage.num_done}):
-        try:
-            card = load_card(out, key)
-        except RecordError as error:
-            problems.append(str(error))
-            continue
-        folder = out / "datasets" / key
-        if card is None:
-            problems.append(f"{folder / 'card.json'} must exist, got no such file")
-        elif not (folder / "preview.png").exists():
-            problems.append(f"{folder / 'preview.png'} must exist, got no such file")
-        elif "preview.png" in card.files:
-            _check_file(folder / "preview.png", card.files["preview.png"], problems, [])
-    return problems
+def _check_dataset(out: Path, key: str) -> None:
+    """Check the card and the preview of a data set."""
+    folder = out / "datasets" / key
+    card = load_card(out, key)
+    if card is None:
+        raise UsageError(f"{folder / 'card.json'} must exist, got no such file")
+    if not (folder / "preview.png").exists():
+        raise UsageError(f"{folder / 'preview.png'} must exist, got no such file")
+    if "preview.png" in card.files:
+        _check_file(folder / "preview.png", card.files["preview.png"])

@@ -32,6 +32,11 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
+def list_settings(values: Mapping[str, Any]) -> str:
+    """Format settings with full names: `model.family = ddim, sample.steps = 20`."""
+    return ", ".join(f"{axis} = {format_value(value)}" for axis, value in values.items())
+
+
 def short_names(axes: Sequence[str]) -> dict[str, str]:
     """Name each dotted axis by its last part, or in full if two axes share it."""
     last = [axis.rsplit(".", 1)[-1] for axis in axes]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +30,6 @@ from sweep.records import (
     load_node,
     load_sweep,
 )
-
-T = TypeVar("T")
 
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
@@ -119,11 +117,11 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
     """Name each folder by its last part, or by its path if names clash; drops duplicates."""
-    unique = list({folder.resolve(): folder for folder in dirs}.values())
-    short = [folder.resolve().name for folder in unique]
-    if len(set(short)) == len(short):
-        return dict(zip(short, unique, strict=True))
-    return {folder.as_posix(): folder for folder in unique}
+    unique = {folder.resolve(): folder for folder in dirs}
+    by_name = {path.name: folder for path, folder in unique.items()}
+    if len(by_name) == len(unique):
+        return by_name
+    return {folder.as_posix(): folder for folder in unique.values()}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Json:
@@ -166,8 +164,9 @@ def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[J
 
 def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
     """Whether all data sets are known to hold the same images, even if read from other paths."""
-    cards = {(folder, record.dataset) for _, folder, record in lineages}
-    prints = {card.fingerprint if (card := load_card(*place)) else None for place in cards}
+    datasets = {(folder, record.dataset) for _, folder, record in lineages}
+    cards = [load_card(folder, key) for folder, key in datasets]
+    prints = {card.fingerprint if card else None for card in cards}
     return len(prints) == 1 and None not in prints
 
 
@@ -175,8 +174,9 @@ def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each generation and member of a lineage."""
     for row, metrics in _measured_rows(folder, record):
         numbers: dict[str, float] = {}
-        for name, number in _by_name(metrics, lambda m: m.values):
-            numbers.setdefault(name, number)
+        for measured, ending in _with_endings(metrics):
+            for name, number in measured.values.items():
+                numbers.setdefault(name + ending, number)
         yield row, numbers
 
 
@@ -184,9 +184,10 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each class that has metrics."""
     for row, metrics in _measured_rows(folder, record):
         by_class: dict[str, dict[str, float]] = {}
-        for name, values in _by_name(metrics, lambda m: m.classes):
-            for label, number in values.items():
-                by_class.setdefault(label, {}).setdefault(name, number)
+        for measured, ending in _with_endings(metrics):
+            for name, values in measured.classes.items():
+                for label, number in values.items():
+                    by_class.setdefault(label, {}).setdefault(name + ending, number)
         for label, numbers in by_class.items():
             yield {**row, CLASS: label}, numbers
 
@@ -198,24 +199,20 @@ def _measured_rows(
     unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
     diverged = False
     for generation, keys in enumerate(record.nodes or unknown, start=1):
+        where = {"lineage": record.id, "generation": generation}
         for member, key in enumerate(keys):
             node = load_node(folder, key) if key else None
             metrics = _read_metrics(folder, key, record.specs(member) if node else [])
             diverged = diverged or (node is not None and node.status == "diverged")
-            status = _row_status(record, node, diverged=diverged)
-            row = _identity(record, generation, member, key) | {"status": status}
+            status = "diverged" if diverged else _row_status(record, node)
+            known = has_closed_form(record.config, member)
+            row = where | {"member": member, "node": key, "status": status, "closed_form": known}
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
-            status = {"status": "diverged" if diverged else "done"}
-            row = _identity(record, generation, MIXTURE, keys[0]) | status
-            yield row | _metric_sizes(metrics), metrics
-
-
-def _identity(record: LineageRecord, generation: int, member: int | str, key: str | None) -> Json:
-    known = isinstance(member, int) and has_closed_form(record.config, member)
-    where = {"lineage": record.id, "generation": generation, "member": member, "node": key}
-    return where | {"closed_form": known}
+            status = "diverged" if diverged else "done"
+            row = {"member": MIXTURE, "node": keys[0], "status": status, "closed_form": False}
+            yield where | row | _metric_sizes(metrics), metrics
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
@@ -224,19 +221,14 @@ def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[M
     return [record for record in records if record is not None]
 
 
-def _by_name(
-    metrics: list[MetricsRecord], part: Callable[[MetricsRecord], Mapping[str, T]]
-) -> Iterator[tuple[str, T]]:
-    """Yield (column, number); the column is name@n if n images differ from the first record's."""
+def _with_endings(metrics: list[MetricsRecord]) -> Iterator[tuple[MetricsRecord, str]]:
+    """Yield (record, ending of its columns): @n if n images differ from the first record's."""
     for record in metrics:
         same = record.num_images == metrics[0].num_images
-        for name, number in part(record).items():
-            yield (name if same else f"{name}{AT}{record.num_images}"), number
+        yield record, "" if same else f"{AT}{record.num_images}"
 
 
-def _row_status(record: LineageRecord, node: NodeRecord | None, *, diverged: bool) -> str:
-    if diverged:
-        return "diverged"
+def _row_status(record: LineageRecord, node: NodeRecord | None) -> str:
     if node is not None:
         return node.status
     return "missing" if record.status == "done" else record.status

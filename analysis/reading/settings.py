@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.columns import CLASS
-from analysis.reading.labels import format_value
+from analysis.reading.labels import describe_setting, file_stem, format_value, list_settings
 
 SETTING = "setting"
 """Heading of the column of changes, which replaces the axes."""
@@ -40,15 +40,19 @@ class Usual:
 
     def name(self, values: Mapping[str, Any]) -> str:
         """Name a setting by its changes, with full names: `sample.steps = 5`."""
-        return _listed(self.changes({axis: values[axis] for axis in self.axes})) or BASE
+        return list_settings(self.changes({axis: values[axis] for axis in self.axes})) or BASE
+
+    def title(self, values: Mapping[str, Any]) -> str:
+        """Name a setting by its changes in a figure, with short names; empty without changes."""
+        return describe_setting(self.changes(values), self.axes)
+
+    def file_stem(self, first: str, values: Mapping[str, Any]) -> str:
+        """Return a file name without suffix: a first part, and the changes."""
+        return file_stem(first, self.changes(values), self.axes)
 
     def describe(self) -> str:
         """Describe the base: `base: model.family = ddim, sample.steps = 20`."""
-        return f"{BASE}: {_listed(self.values)}"
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{axis} = {format_value(value)}" for axis, value in values.items())
+        return f"{BASE}: {list_settings(self.values)}"
 
 
 def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
@@ -66,8 +70,8 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
         return None
     values: dict[str, Any] = {}
     for axis in varying:
-        counts = settings[axis].value_counts()
-        if len(counts) == 1 or counts.iloc[0] > counts.iloc[1]:
-            is_usual = frame[axis].map(format_value) == counts.index[0]
+        most_common = settings[axis].mode()
+        if len(most_common) == 1:
+            is_usual = frame[axis].map(format_value) == most_common[0]
             values[axis] = frame.loc[is_usual, axis].iloc[0]
     return Usual(axes=tuple(varying), values=values) if len(values) >= len(varying) - 1 else None

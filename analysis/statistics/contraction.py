@@ -6,9 +6,12 @@ keeps 1 - 1 / N_{n+1}.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+
+from model.errors import UsageError
 
 LEFT, NULL = "std_left", "std_left_null"
 """Columns: pixel_std of V_n divided by that of V_1, as measured and by the closed form."""
@@ -21,42 +24,43 @@ def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     or only new images.
 
     Args:
-        frame: Rows of models, each once.
+        frame: Rows of models, each once; at least one.
         by: Columns that identify a lineage and member. The run is not among them, because a lineage
             that was extended in another folder has rows of both folders.
+
+    Raises:
+        UsageError: The table has no pixel_std.
     """
+    if "pixel_std" not in frame:
+        raise UsageError(
+            "pixel_std must have a value for the table contraction, got none; "
+            "finish a generation first, or omit --classes"
+        )
     parts = [_of_lineage(part) for _, part in frame.groupby(list(by), dropna=False)]
-    return pd.concat(parts).sort_index() if parts else frame.assign(**{LEFT: [], NULL: []})
+    return pd.concat(parts).sort_index()
 
 
 def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
     """Add the columns to the rows of one lineage and member."""
     part = part.sort_values("generation")
-    first = part.loc[part["generation"] == 1, "pixel_std"]
-    start = float(first.iloc[0]) if len(first) and pd.notna(first.iloc[0]) else math.nan
-    variances = [math.nan] * len(part)
+    left = part["pixel_std"] / part.loc[part["generation"] == 1, "pixel_std"].max()
     whole = part["generation"].tolist() == list(range(1, len(part) + 1))
-    if whole and part["closed_form"].all():
-        variances = list(_null(part["num_images"].tolist(), part["real_share"].tolist()))
-    return part.assign(
-        **{LEFT: part["pixel_std"] / start, NULL: [math.sqrt(variance) for variance in variances]}
+    known = whole and part["closed_form"].all()
+    null = np.sqrt(_kept(part).cumprod(skipna=False)) if known else math.nan
+    return part.assign(**{LEFT: left, NULL: null})
+
+
+def _kept(part: pd.DataFrame) -> pd.Series:
+    """Return the expected share of the variance that each generation's fit keeps; nan if unknown.
+
+    V_1 is the unit, so it keeps all. Later pools are new images only, or the last pool grown.
+    """
+    size = part["num_images"].astype(float)
+    num_new, num_real = size.diff(), size * part["real_share"]
+    is_first = (part["generation"] == 1) & size.notna()
+    is_replaced = (num_real == 0) & (num_new == 0)
+    is_grown = (num_new > 0) & (num_real.diff().abs() <= 0.5)
+    kept = np.select(
+        [is_first, is_replaced, is_grown], [1, 1 - 1 / size, 1 - num_new / size**2], math.nan
     )
-
-
-def _null(sizes: Sequence[float], real_shares: Sequence[float]) -> Iterator[float]:
-    """Yield the expected variance of each generation over the first's; nan if unknown."""
-    left = 1.0
-    for n, size in enumerate(sizes):
-        if n > 0:
-            left *= _kept(sizes[n - 1], size, real_shares[n - 1], real_shares[n])
-        yield left if not pd.isna(size) else math.nan
-
-
-def _kept(before: float, size: float, real_before: float, real: float) -> float:
-    """Return the expected share of the variance that one more fit keeps."""
-    if any(pd.isna(value) for value in (before, size, real_before, real)):
-        return math.nan
-    if real == 0 and size == before:
-        return 1 - 1 / size
-    grown = size > before and math.isclose(real * size, real_before * before, abs_tol=0.5)
-    return 1 - (size - before) / size**2 if grown else math.nan
+    return pd.Series(kept, part.index)

@@ -14,6 +14,9 @@ from scipy import stats
 from analysis.reading.columns import grouped
 from model.errors import UsageError
 
+SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
+"""Columns of a summary, after those of the settings."""
+
 
 def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, int]:
     """Return mean, half-width and size of Student's t interval for the mean of independent values.
@@ -65,7 +68,6 @@ def summarize_seeds(
     Raises:
         UsageError: One seed has two different nodes for the same setting and generation.
     """
-    check_confidence(confidence)
     rows = []
     for values, part in grouped(frame, [*by, "generation"]):
         _check_one_node_per_seed(part, values, by)
@@ -73,17 +75,16 @@ def summarize_seeds(
         mean, half_width, n = t_interval([float(x) for x in numbers], confidence)
         num_diverged = int((part["status"] == "diverged").sum())
         rows.append((*values.values(), mean, half_width, n, num_diverged, len(part)))
-    names = ["mean", "half_width", "n", "num_diverged", "num_lineages"]
-    return pd.DataFrame(rows, columns=pd.Index([*by, "generation", *names]))
+    return pd.DataFrame(rows, columns=pd.Index([*by, *SUMMARY_COLUMNS]))
 
 
 def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]) -> None:
     twice = part[part.duplicated(["seed"], keep=False)]
     if len(twice):
         runs = ", ".join(sorted(set(twice["run"])))
-        place = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
+        setting = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"
         raise UsageError(
-            f"{place} must have one V{values['generation']} for each seed, got two nodes of seed "
+            f"{setting} must have one V{values['generation']} for each seed, got two nodes of seed "
             f"{twice['seed'].iloc[0]} ({runs}); they differ in more than settings, e.g. in the "
             "data or the version of the code; show the runs separately"
         )

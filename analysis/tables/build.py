@@ -4,8 +4,8 @@ Rows are settings, and columns are generations.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -19,10 +19,10 @@ from analysis.reading.columns import (
     setting_axes,
     varying_axes,
 )
-from analysis.reading.labels import describe_seeds, format_value, name_extractor
+from analysis.reading.labels import describe_seeds, format_value, list_settings, name_extractor
 from analysis.reading.settings import BASE, SETTING, Usual, find_usual
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
-from analysis.statistics.seeds import summarize_seeds
+from analysis.statistics.seeds import SUMMARY_COLUMNS, summarize_seeds
 from analysis.tables.render import Table
 from model.errors import check_choice
 
@@ -31,7 +31,57 @@ COMPOSITION = "composition"
 CONTRACTION = "contraction"
 """Name of the table of the samples' standard deviation and the closed form of estimation noise."""
 
-SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """The rows of the tidy table that become one table of results."""
+
+    frame: pd.DataFrame
+    by: list[str]
+    """Settings of the rows of the table of results."""
+    split: dict[str, Any]
+    """Settings of the whole table, which its title names."""
+    confidence: float
+    """Coverage of the intervals over seeds, in (0, 1)."""
+
+    def summarize(self, column: str) -> pd.DataFrame:
+        """Summarise a column over seeds."""
+        return summarize_seeds(self.frame, column, by=self.by, confidence=self.confidence)
+
+    def table(
+        self, name: str, texts: list[str], caption: list[str], summaries: dict[str, pd.DataFrame]
+    ) -> Table:
+        """Arrange one text per setting and generation in rows and columns.
+
+        Args:
+            name: Start of the title.
+            texts: One for each row of the summaries.
+            caption: Parts of the caption, some of which may be empty.
+            summaries: The numbers of the table: column -> its summary.
+        """
+        summary = next(iter(summaries.values()))
+        generations = sorted(set(summary["generation"]))
+        rows = []
+        for values, part in grouped(summary.assign(text=texts), self.by):
+            cells = dict(zip(part["generation"], part["text"], strict=True))
+            labels = [format_value(value) for value in values.values()]
+            rows.append(labels + [cells.get(generation, "-") for generation in generations])
+        sentence = "; ".join(filter(None, caption)) + "."
+        return Table(
+            title=", ".join(filter(None, [name, list_settings(self.split)])),
+            header=[*self.by, *(f"V{generation}" for generation in generations)],
+            rows=rows,
+            caption=sentence[0].upper() + sentence[1:],
+            summary=pd.concat([self._label(numbers, c) for c, numbers in summaries.items()]),
+        )
+
+    def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """Add columns to a summary, so that it can be concatenated with those of other tables."""
+        labelled = summary.assign(**self.split, metric=metric, confidence=self.confidence)
+        sizes = measured_sizes(self.frame, metric) or (pd.NA, pd.NA)
+        labelled["num_generated"], labelled["num_reference"] = sizes
+        first = ["metric", *self.by, *self.split, *SUMMARY_COLUMNS]
+        return labelled[[*first, "num_generated", "num_reference", "confidence"]]
 
 
 def build_tables(
@@ -57,15 +107,12 @@ def build_tables(
     usual = None if by else find_usual(frame, rows_by)
     tables: list[Table] = []
     for name in names:
-        for split, part in grouped(frame, split_by):
-            if name == CONTRACTION:
-                same = [*axis_columns(frame), "seed", "member"]
-                pools = with_contraction(part[part["member"] != MIXTURE], by=same)
-                tables.append(_contraction_table(pools, name, rows_by, split, confidence))
-            elif name != COMPOSITION:
-                tables.append(_metric_table(part, name, rows_by, split, confidence))
-            elif len(pools := part[part["member"] != MIXTURE]):
-                tables.append(_composition_table(pools, name, rows_by, split, confidence))
+        build = SPECIAL_TABLES.get(name, _metric_table)
+        rows = frame[frame["member"] != MIXTURE] if name in SPECIAL_TABLES else frame
+        for split, group in grouped(rows, split_by):
+            if not group.empty:
+                part = Part(frame=group, by=rows_by, split=split, confidence=confidence)
+                tables.append(build(part, name))
     return tables if usual is None else [_name_rows(t, rows_by, usual) for t in tables]
 
 
@@ -84,7 +131,8 @@ def format_interval(mean: float, half_width: float, n: int) -> str:
     return f"{mean:.{places}f} +- {half_width:.{places}f} ({n})"
 
 
-def _describe_measurement(metric: str, sizes: tuple[int, int] | None) -> str:
+def _describe_measurement(frame: pd.DataFrame, metric: str) -> str:
+    sizes = measured_sizes(frame, metric)
     if sizes is None:
         return ""
     extractor = name_extractor(metric)
@@ -94,51 +142,38 @@ def _describe_measurement(metric: str, sizes: tuple[int, int] | None) -> str:
 
 def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the settings of the rows, and those that split a metric into several tables."""
-    varying = varying_axes(frame)
     if not by:
         return setting_axes(frame), []
     choices = [*axis_columns(frame), "seed", "member"]
     for name in by:
         check_choice("--by", name, choices)
-    return list(dict.fromkeys(by)), [axis for axis in varying if axis not in by]
+    return list(dict.fromkeys(by)), [axis for axis in varying_axes(frame) if axis not in by]
 
 
-def _metric_table(
-    frame: pd.DataFrame, metric: str, by: list[str], split: dict[str, Any], confidence: float
-) -> Table:
-    sizes = measured_sizes(frame, metric)
-    summary = summarize_seeds(frame, metric, by=by, confidence=confidence)
+def _metric_table(part: Part, metric: str) -> Table:
+    caption = [_describe_measurement(part.frame, metric)]
+    summary = part.summarize(metric)
     texts = [_format_cell(row) for row in summary.to_dict("records")]
-    caption = [_describe_measurement(metric, sizes), _describe_cells(summary, confidence)]
-    caption += [_describe_lineages(frame)]
+    caption += [_describe_cells(summary, part.confidence), _describe_lineages(part.frame)]
     caption += ["means exclude diverged lineages"] if summary["num_diverged"].any() else []
-    caption += _find_warnings(frame, metric)
-    numbers = _label_summary(summary, metric, split, sizes, confidence)
-    return _pivot(_title(metric, split), by, summary, texts, caption, numbers)
+    caption += _find_warnings(part.frame, metric)
+    return part.table(metric, texts, caption, {metric: summary})
 
 
-def _composition_table(
-    frame: pd.DataFrame, name: str, by: list[str], split: dict[str, Any], confidence: float
-) -> Table:
-    sizes = summarize_seeds(frame, "num_images", by=by, confidence=confidence)
-    shares = summarize_seeds(frame, "real_share", by=by, confidence=confidence)
-    texts = [_format_pool(part) for _, part in grouped(frame, [*by, "generation"])]
+def _composition_table(part: Part, name: str) -> Table:
+    texts = [_format_pool(pools) for _, pools in grouped(part.frame, [*part.by, "generation"])]
     caption = [
         "images in pool D_n, on which V_n was trained, and the share of real images among them",
-        _describe_lineages(frame),
+        _describe_lineages(part.frame),
     ]
-    numbers = [
-        _label_summary(sizes, "num_images", split, None, confidence),
-        _label_summary(shares, "real_share", split, None, confidence),
-    ]
-    return _pivot(_title(name, split), by, sizes, texts, caption, pd.concat(numbers))
+    summaries = {column: part.summarize(column) for column in ("num_images", "real_share")}
+    return part.table(name, texts, caption, summaries)
 
 
-def _contraction_table(
-    frame: pd.DataFrame, name: str, by: list[str], split: dict[str, Any], confidence: float
-) -> Table:
-    left = summarize_seeds(frame, LEFT, by=by, confidence=confidence)
-    null = summarize_seeds(frame, NULL, by=by, confidence=confidence)
+def _contraction_table(part: Part, name: str) -> Table:
+    lineage = [*axis_columns(part.frame), "seed", "member"]
+    part = replace(part, frame=with_contraction(part.frame, by=lineage))
+    left, null = part.summarize(LEFT), part.summarize(NULL)
     texts = [
         _format_cell(row) + (f"; {mean:.5g}" if mean == mean else "")
         for row, mean in zip(left.to_dict("records"), null["mean"], strict=True)
@@ -147,35 +182,10 @@ def _contraction_table(
         "standard deviation of pixels over images, of V_n's samples divided by V_1's; after the "
         "semicolon, the expectation under estimation noise only (Gaussian fits), if known, which "
         "ignores the clipping of samples to the range of pixels that affects Gaussian fits most",
-        _describe_cells(left, confidence),
-        _describe_lineages(frame),
+        _describe_cells(left, part.confidence),
+        _describe_lineages(part.frame),
     ]
-    numbers = [
-        _label_summary(left, LEFT, split, None, confidence),
-        _label_summary(null, NULL, split, None, confidence),
-    ]
-    return _pivot(_title(name, split), by, left, texts, caption, pd.concat(numbers))
-
-
-def _pivot(
-    title: str,
-    by: list[str],
-    summary: pd.DataFrame,
-    texts: list[str],
-    caption: list[str],
-    numbers: pd.DataFrame,
-) -> Table:
-    """Arrange one text per setting and generation in rows and columns."""
-    generations = sorted(set(summary["generation"]))
-    rows = []
-    for values, part in grouped(summary.assign(text=texts), by):
-        cells = dict(zip(part["generation"], part["text"], strict=True))
-        labels = [format_value(value) for value in values.values()]
-        rows.append(labels + [cells.get(generation, "-") for generation in generations])
-    header = [*by, *(f"V{generation}" for generation in generations)]
-    sentence = "; ".join(part for part in caption if part) + "."
-    caption_text = sentence[0].upper() + sentence[1:]
-    return Table(title=title, header=header, rows=rows, caption=caption_text, summary=numbers)
+    return part.table(name, texts, caption, {LEFT: left, NULL: null})
 
 
 def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
@@ -191,10 +201,6 @@ def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
         rows=sorted(rows, key=lambda row: row[0] != BASE),
         caption=f"{table.caption[:-1]}; {usual.describe()}.",
     )
-
-
-def _title(name: str, split: dict[str, Any]) -> str:
-    return ", ".join([name, *(f"{axis} = {format_value(value)}" for axis, value in split.items())])
 
 
 def _format_cell(row: dict[Any, Any]) -> str:
@@ -224,7 +230,7 @@ def _describe_cells(summary: pd.DataFrame, confidence: float) -> str:
 
 def _describe_lineages(frame: pd.DataFrame) -> str:
     """Describe seeds, runs, and the number of lineages that are not complete."""
-    runs = list(dict.fromkeys(frame["run"]))
+    runs = frame["run"].unique()
     words = [describe_seeds(frame), f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
     lineages = [set(part["status"]) for _, part in grouped(frame, ["run", "lineage"])]
     for status in ("diverged", "failed", "running", "pending", "missing"):
@@ -242,18 +248,8 @@ def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:
     return [f"warning: {text}" for text in sorted(of_metric)]
 
 
-def _label_summary(
-    summary: pd.DataFrame,
-    metric: str,
-    split: dict[str, Any],
-    sizes: tuple[int, int] | None,
-    confidence: float,
-) -> pd.DataFrame:
-    """Add columns to a summary, so that it can be concatenated with those of other tables."""
-    labelled = summary.assign(**split, metric=metric, confidence=confidence)
-    labelled["num_generated"], labelled["num_reference"] = sizes or (pd.NA, pd.NA)
-    axes = [c for c in labelled if c not in (*SUMMARY_COLUMNS, "metric", *_SIZE_COLUMNS)]
-    return labelled[["metric", *axes, *SUMMARY_COLUMNS, *_SIZE_COLUMNS]]
-
-
-_SIZE_COLUMNS = ("num_generated", "num_reference", "confidence")
+SPECIAL_TABLES: dict[str, Callable[[Part, str], Table]] = {
+    COMPOSITION: _composition_table,
+    CONTRACTION: _contraction_table,
+}
+"""Tables of several columns of the models, by name; all other names are columns of numbers."""

@@ -1,6 +1,5 @@
 """Renders tables as text: Markdown, csv and LaTeX. TABLE_FORMATS lists the formats."""
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ def render_tables(tables: Sequence[Table], style: str) -> str:
 
 def render_tidy(frame: pd.DataFrame) -> str:
     """Render the whole tidy table as csv: one line per lineage, generation and member."""
-    return _to_csv(frame)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _to_markdown(tables: Sequence[Table]) -> str:
@@ -65,16 +64,8 @@ def _escape_latex(text: str) -> str:
 
 
 def _to_long_csv(tables: Sequence[Table]) -> str:
-    summaries = [table.summary for table in tables if len(table.summary)]
-    if not summaries:
-        return ""
-    return _to_csv(pd.concat([s.astype(object) for s in summaries], ignore_index=True))
-
-
-def _to_csv(frame: pd.DataFrame) -> str:
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
+    summaries = [table.summary.astype(object) for table in tables]
+    return render_tidy(pd.concat(summaries, ignore_index=True)) if summaries else ""
 
 
 TABLE_FORMATS = {"md": _to_markdown, "csv": _to_long_csv, "latex": _to_latex}

@@ -6,7 +6,6 @@ reordered: it is an error if their shape or type differs from the reference.
 
 import warnings
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from model.data.own_images import (
     scan_folder,
 )
 from model.data.reading import decode_image
-from model.errors import MissingFileError, UsageError
+from model.errors import MissingFileError, UsageError, suggestion
 from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
@@ -239,31 +238,29 @@ def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tu
     return tuple(str(number) for number in range(max(numbers, default=-1) + 1))
 
 
-def match_labels(found: ImageSet, names: tuple[str, ...], *, flag: str) -> np.ndarray | None:
+def match_labels(images: ImageSet, names: tuple[str, ...], *, flag: str) -> np.ndarray | None:
     """A set's labels as (N,) int64 indices into the class names `names`; None if it has none.
 
     Raises:
         UsageError: A class with images is not among `names`.
     """
-    if found.labels is None:
+    if images.labels is None:
         return None
-    used = np.unique(found.labels).tolist()
-    if not found.class_names:
+    used = np.unique(images.labels).tolist()
+    if not images.class_names:
         if used[-1] >= len(names):
             rule = f"be below the number of the reference's classes ({len(names)})"
             raise UsageError(f"labels of {flag} must {rule}, got {used[-1]}")
-        return found.labels
-    for name in (found.class_names[number] for number in used):
+        return images.labels
+    for name in (images.class_names[number] for number in used):
         if name not in names:
             listed = ", ".join(names[:LISTED_CLASSES]) + (", ..." * (len(names) > LISTED_CLASSES))
-            close = get_close_matches(name, names, 1, 0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UsageError(
                 f"classes of {flag} must be among those of the reference ({listed}), "
-                f"got {name!r}{hint}"
+                f"got {name!r}{suggestion(name, names)}"
             )
-    numbers = [names.index(name) if name in names else -1 for name in found.class_names]
-    return np.asarray(numbers, np.int64)[found.labels]
+    numbers = [names.index(name) if name in names else -1 for name in images.class_names]
+    return np.asarray(numbers, np.int64)[images.labels]
 
 
 def first_images(count: int, num_images: int, labels: np.ndarray | None = None) -> np.ndarray:
@@ -279,40 +276,41 @@ def first_images(count: int, num_images: int, labels: np.ndarray | None = None) 
     """
     if labels is None:
         return np.arange(count)
-    place = np.empty(num_images)  # position of an image within its class, in (0, 1)
+    position = np.empty(num_images)  # of an image within its class, in (0, 1)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.sort(np.argsort(place, kind="stable")[:count])
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(position, kind="stable")[:count])
 
 
-def table_lines(found: Evaluation, class_names: tuple[str, ...] = ()) -> list[str]:
+def table_lines(measured: Evaluation, class_names: tuple[str, ...] = ()) -> list[str]:
     """Lines of a table of metrics and standard errors, then of one by class if there is any.
 
     Args:
-        found: The metrics.
+        measured: The metrics.
         class_names: Classes in the order of their rows.
     """
-    lines = columns(value_rows(found))
-    if by_class := class_rows(found, class_names):
+    lines = columns(value_rows(measured))
+    if by_class := class_rows(measured, class_names):
         lines += ["", *columns(by_class)]
     return lines
 
 
-def value_rows(found: Evaluation) -> list[list[str]]:
+def value_rows(measured: Evaluation) -> list[list[str]]:
     """A header, and a row per number; `<metric>_se` is a column, or a row without its metric."""
     rows = [["metric", "value", "se", "images", "reference"]]
-    if found.num_train:
+    if measured.num_train:
         rows[0].append("train")
-    for key, value in found.values.items():
+    for key, value in measured.values.items():
         metric, slash, label = key.partition("/")
-        if metric.endswith("_se") and f"{metric[:-3]}{slash}{label}" in found.values:
+        if metric.endswith("_se") and f"{metric[:-3]}{slash}{label}" in measured.values:
             continue
-        error = found.values.get(f"{metric}_se{slash}{label}")
+        error = measured.values.get(f"{metric}_se{slash}{label}")
         numbers = [f"{value:.5g}", "-" if error is None else f"{error:.2g}"]
-        rows.append([key, *numbers, f"{found.num_images:,}", f"{found.num_reference:,}"])
-        if found.num_train:
-            rows[-1].append(f"{found.num_train:,}" if label and not without_train(metric) else "-")
+        rows.append([key, *numbers, f"{measured.num_images:,}", f"{measured.num_reference:,}"])
+        if measured.num_train:
+            trained = label and not without_train(metric)
+            rows[-1].append(f"{measured.num_train:,}" if trained else "-")
     return rows
 
 
@@ -321,12 +319,12 @@ def without_train(metric: str) -> bool:
     return metric in METRICS and "train" not in METRICS[metric].needs
 
 
-def class_rows(found: Evaluation, class_names: tuple[str, ...]) -> list[list[str]]:
+def class_rows(measured: Evaluation, class_names: tuple[str, ...]) -> list[list[str]]:
     """A header, and a row for each class that has numbers; empty if no class has any."""
-    keys = [key for key, numbers in found.classes.items() if numbers]
+    keys = [key for key, numbers in measured.classes.items() if numbers]
     rows = []
     for name in class_names:
-        numbers = [found.classes[key].get(name) for key in keys]
+        numbers = [measured.classes[key].get(name) for key in keys]
         if any(number is not None for number in numbers):
             rows.append([name, *("-" if n is None else f"{n:.5g}" for n in numbers)])
     return [["class", *keys], *rows] if rows else []

@@ -5,41 +5,82 @@ Images of chosen classes go into class folders, into rows of the sheet, or get a
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from model.commands.files import write_file, write_folder
+from model.commands.train import class_names_of
 from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
+from model.streams import Stream, labels_in_turn
 
 PNG_NAME = "{:06d}.png"
 """File name of image i in a folder of images."""
 
 
-def write_images(out: Path, parts: Iterable[np.ndarray], *, bounded: bool) -> None:
-    """Write images: a sheet for .png, exact pixels for .npz, otherwise a folder of PNGs.
+def write_images(out: Path, stream: Stream, num_images: int) -> None:
+    """Write images of an unconditional model; those of a folder are written as they are drawn.
 
     Args:
-        out: Must not exist, or be an empty folder.
-        parts: Batches of (N, C, H, W) uint8 or float32 images, generated while they are written.
-        bounded: Whether pixels are confined to [0, 1] (in unit scale), which PNGs require.
+        out: A sheet if it ends in .png, exact pixels if in .npz, otherwise a folder of PNGs. Must
+            not exist, or be an empty folder.
+        stream: The images.
+        num_images: Number of images.
 
     Raises:
         UsageError: PNGs were requested for images without a fixed range.
+        Diverged: As the stream.
     """
+    check_range(out, bounded=stream.checkpoint.settings["bounded"])
+    parts = stream.images(num_images)
     if out.suffix == ".npz":
-        file = io.BytesIO()
-        np.savez(file, images=np.concatenate(list(parts)))
-        write_file(out, file.getvalue())
-        return
-    check_range(out, bounded=bounded)
-    if out.suffix == ".png":
+        write_npz(out, images=np.concatenate(list(parts)))
+    elif out.suffix == ".png":
         write_file(out, sheet(np.concatenate(list(parts))))
     else:
         pictures = (image for images in parts for image in images)
         write_folder(out, ((PNG_NAME.format(i), png(image)) for i, image in enumerate(pictures)))
+
+
+def write_classes(out: Path, stream: Stream, classes: Sequence[int], num_images: int) -> None:
+    """Draw classes in turn and write them: rows of a sheet, labels in an .npz, or class folders.
+
+    Args:
+        out: As for write_images.
+        stream: The images of a conditional model.
+        classes: The classes to draw.
+        num_images: Number of images of all classes together.
+
+    Raises:
+        UsageError: As write_images, or a class's name is not a valid name of a folder.
+        Diverged: As the stream.
+    """
+    names = class_names_of(stream.checkpoint)
+    check_range(out, bounded=stream.checkpoint.settings["bounded"])
+    check_class_folders(out, [names[label] for label in classes])
+    labels = labels_in_turn(classes, num_images)
+    images = stream.labelled(labels)
+    by_class = {label: images[labels == label] for label in dict.fromkeys(labels.tolist())}
+    if out.suffix == ".npz":
+        write_npz(out, images=images, labels=labels, class_names=np.array(names, np.str_))
+    elif out.suffix == ".png":
+        write_file(out, class_sheet(list(by_class.values())))
+    else:
+        files = (
+            (f"{names[label]}/{PNG_NAME.format(number)}", png(image))
+            for label, members in by_class.items()
+            for number, image in enumerate(members)
+        )
+        write_folder(out, files)
+
+
+def write_npz(out: Path, **arrays: np.ndarray) -> None:
+    """Write arrays to an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+    write_file(out, file.getvalue())
 
 
 def check_range(out: Path, *, bounded: bool) -> None:
@@ -61,35 +102,6 @@ def check_class_folders(out: Path, names: Sequence[str]) -> None:
                 f"class names must be valid folder names for this --out, got {name!r}; "
                 "let --out end in .npz"
             )
-
-
-def write_class_images(
-    out: Path, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
-) -> None:
-    """Write images of chosen classes: rows of a sheet, labels in an .npz, or class folders.
-
-    Args:
-        out: Must not exist, or be an empty folder.
-        images: (N, C, H, W) uint8 or float32.
-        labels: (N,) int64, the class of each.
-        class_names: Names of all classes.
-    """
-    if out.suffix == ".npz":
-        file = io.BytesIO()
-        np.savez(file, images=images, labels=labels, class_names=np.array(class_names, np.str_))
-        write_file(out, file.getvalue())
-        return
-    classes = list(dict.fromkeys(labels.tolist()))
-    by_class = {label: images[labels == label] for label in classes}
-    if out.suffix == ".png":
-        write_file(out, class_sheet([by_class[label] for label in classes]))
-        return
-    files = (
-        (f"{class_names[label]}/{PNG_NAME.format(number)}", png(image))
-        for label in classes
-        for number, image in enumerate(by_class[label])
-    )
-    write_folder(out, files)
 
 
 def class_sheet(rows: Sequence[np.ndarray]) -> bytes:

@@ -3,31 +3,20 @@
 A model trained in this way equals V_1 of a lineage with the same settings and seed.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
-from model.commands.files import StateFile
-from model.config import (
-    DataConfig,
-    ImagesOn,
-    MetricsConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from model.config import MetricsConfig, ModelConfig, SampleConfig
 from model.data.datasets import Dataset
 from model.errors import MissingFileError, UsageError, check_choice, reading
 from model.families import FAMILIES, family_of
-from model.family_facts import facts_of
-from model.job import Fit, Progress, TrainingJob
+from model.job import Fit, TrainingJob
 from model.randomness import Seed
-from model.training.length import check_last_batch, count_images, ema_init_left, training_steps
 
 CHECKPOINT_SETTINGS = {"family", "model", "shape", "dtype", "bounded", "precision"}
 
@@ -37,103 +26,41 @@ def first_seed(seed: int) -> Seed:
     return (seed, 1, 0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Length:
-    """Length of a training."""
+def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
+    """Train on the training images of a data set.
 
-    num_steps: int | None
-    """None if the family is not trained in steps."""
-    images_seen: int
-    views_per_image: float
-    ema_init_left: float | None
-    """Share of the initial weights that remains in the EMA at the end; None like num_steps."""
+    Args:
+        data: The images, their classes, and the validation images for train.select=best_kid.
+        job: The training; what it knows of the classes, the range of pixels and the score is set
+            here.
 
-
-def plan_length(
-    num_images: int, model: ModelConfig, train: TrainConfig, *, image_size: int
-) -> Length:
-    """The length of a training on `num_images`; raises UsageError if there are too few."""
-    if not facts_of(model.family).iterative:
-        return Length(
-            num_steps=None, images_seen=num_images, views_per_image=1.0, ema_init_left=None
-        )
-    num_steps = training_steps(num_images, train, first_pool=num_images)
-    check_last_batch(num_images, train, widths=model.widths, image_size=image_size)
-    images_seen = count_images(num_images, train, num_steps)
-    return Length(
-        num_steps=num_steps,
-        images_seen=images_seen,
-        views_per_image=images_seen / num_images,
-        ema_init_left=ema_init_left(num_steps, train),
+    Raises:
+        UsageError: The settings do not fit the data, or the saved state belongs to other settings.
+        Diverged: The loss is not finite.
+    """
+    labels = data.labels if job.model.conditional else None
+    train_labels, validation_labels = (
+        None if labels is None else labels[part] for part in (data.train, data.validation)
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
-    """A model to train on the training images of a data set."""
-
-    data: DataConfig
-    model: ModelConfig
-    train: TrainConfig
-    seed: int
-    device: str
-    threads: int
-    checkpoint_seconds: float
-    images_on: ImagesOn = "auto"
-
-    def state_file(self, path: Path, data: Dataset) -> StateFile:
-        """The state file of the training; its settings are those that affect the result."""
-        settings = {
-            f"{part}.{name}": value
-            for part in ("data", "model", "train")
-            for name, value in asdict(getattr(self, part)).items()
-        }
-        own = {name: getattr(self, name) for name in ("seed", "device", "threads")}
-        return StateFile(path, settings | own | {"data.fingerprint": data.fingerprint})
-
-    def fit(self, data: Dataset, state: StateFile, progress: Callable[[Progress], None]) -> Fit:
-        """Train, resuming from `state`.
-
-        Raises:
-            UsageError: The settings do not fit the data, or the state belongs to other settings.
-            Diverged: The loss is not finite.
-        """
-        state.load()  # raises if the state has other settings, whatever the family
-        images = data.images[data.train]
-        check_labelled(self.model, data)
-        length = plan_length(len(images), self.model, self.train, image_size=self.data.image_size)
-        score = None
-        if self.train.select == "best_kid":
-            # The default sampler and extractor of a lineage.
-            score = validation_score(
-                data.images[data.validation],
-                SampleConfig(),
-                MetricsConfig(),
-                seed=first_seed(self.seed),
-                labels=self.labels(data, data.validation),
-                device=self.device,
-            )
-        job = TrainingJob(
-            model=self.model,
-            train=self.train,
-            num_steps=length.num_steps or 0,
-            seed=first_seed(self.seed),
-            num_classes=len(data.class_names),
-            class_names=data.class_names,
-            bounded=data.bounded,
-            device=self.device,
-            images_on=self.images_on,
-            score=score,
-            scratch=state,
-            checkpoint_seconds=self.checkpoint_seconds,
-            progress=progress,
+    score = None
+    if job.train.select == "best_kid":
+        # The default sampler and extractor of a lineage.
+        score = validation_score(
+            data.images[data.validation],
+            SampleConfig(),
+            MetricsConfig(),
+            seed=job.seed,
+            labels=validation_labels,
+            device=job.device,
         )
-        labels = self.labels(data, data.train)
-        return family_of(self.model.family).fit(images, labels, job)
-
-    def labels(self, data: Dataset, indices: np.ndarray) -> np.ndarray | None:
-        """(N,) int64 classes of the images at `indices`; None for an unconditional model."""
-        return data.labels[indices] if self.model.conditional and data.labels is not None else None
+    job = replace(
+        job,
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        bounded=data.bounded,
+        score=score,
+    )
+    return family_of(job.model.family).fit(data.images[data.train], train_labels, job)
 
 
 def check_labelled(model: ModelConfig, data: Dataset) -> None:

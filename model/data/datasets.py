@@ -8,13 +8,13 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.config import DataConfig
+from model.config import DataConfig, stored_settings
 from model.data import huggingface, own_images, public, torchvision
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
@@ -38,7 +38,7 @@ class Dataset:
     labels: np.ndarray | None
     """(N,) int64 classes, or None."""
     class_names: tuple[str, ...]
-    """Empty if the data have no labels."""
+    """Empty if the data have no labels, or if the names are known only after loading."""
     train: np.ndarray
     """int64 indices of the training images, in the order of a seeded permutation."""
     reference: np.ndarray
@@ -47,11 +47,18 @@ class Dataset:
     """int64 indices of the images that may select a checkpoint."""
     bounded: bool
     """Whether pixels are confined to [0, 1] (in unit scale); False for float32 from npz."""
+    unnamed_classes: int = 0
+    """Number of classes whose names are known only after loading; 0 for loaded data."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of an image."""
         return self.images.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """0 if the data have no labels."""
+        return self.unnamed_classes or len(self.class_names)
 
     @property
     def fingerprint(self) -> str:
@@ -71,30 +78,10 @@ class Dataset:
 
     def class_counts(self, indices: np.ndarray) -> tuple[int, ...] | None:
         """Images of each class among `indices`, or None if the data have no labels."""
-        return _class_counts(self.labels, indices, self.class_names)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Description:
-    """What is known about a data set without loading it."""
-
-    name: str
-    num_images: int
-    shape: tuple[int, int, int]
-    """(C, H, W)."""
-    dtype: str
-    """uint8 or float32."""
-    bounded: bool
-    class_names: tuple[str, ...] | None
-    """Empty if the data have no labels, None if the names are known only after loading."""
-    num_classes: int
-    """0 if the data have no labels."""
-    num_train: int
-    num_reference: int
-    num_validation: int
-    train_class_counts: tuple[int, ...] | None
-    reference_class_counts: tuple[int, ...] | None
-    """None if the data have no labels, or if the counts are known only after loading."""
+        if self.labels is None:
+            return None
+        counts = np.bincount(self.labels[indices], minlength=len(self.class_names))
+        return tuple(counts.tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,43 +108,35 @@ def load_dataset(config: DataConfig) -> Dataset:
         FileNotFoundError: data.path does not exist, or the data cannot be downloaded.
     """
     images, contents = _loader(config).load(config)
-    splits = split_images(config, len(images), labels=contents.labels, parts=contents.parts)
-    return Dataset(
-        name=config.name,
-        images=images,
-        labels=contents.labels,
-        class_names=contents.class_names or (),
-        train=splits.train,
-        reference=splits.reference,
-        validation=splits.validation,
-        bounded=contents.bounded,
-    )
+    return _split(config, images, contents)
 
 
-def describe(config: DataConfig) -> Description:
-    """Describe what load_dataset would return, without loading pixels, torch or sklearn.
+def describe(config: DataConfig) -> Dataset:
+    """What load_dataset would return, without loading pixels, torch or sklearn.
+
+    Its images are zeros that take no memory. Its labels may have another order, so that only their
+    counts are right, or be None if they are known only after loading.
 
     Raises:
         UsageError, FileNotFoundError: As load_dataset, for what is known without pixels.
     """
     contents = _loader(config).describe(config)
-    N = contents.num_images
-    splits = split_images(config, N, labels=contents.labels, parts=contents.parts)
-    return Description(
+    shape = (contents.num_images, contents.channels, config.image_size, config.image_size)
+    return _split(config, np.broadcast_to(np.zeros((), config.dtype), shape), contents)
+
+
+def _split(config: DataConfig, images: np.ndarray, contents: Contents) -> Dataset:
+    splits = split_images(config, len(images), labels=contents.labels, parts=contents.parts)
+    return Dataset(
         name=config.name,
-        num_images=N,
-        shape=(contents.channels, config.image_size, config.image_size),
-        dtype=config.dtype,
-        bounded=contents.bounded,
+        images=images,
+        labels=contents.labels,
         class_names=contents.class_names,
-        num_classes=contents.unnamed_classes or len(contents.class_names or ()),
-        num_train=len(splits.train),
-        num_reference=len(splits.reference),
-        num_validation=len(splits.validation),
-        train_class_counts=_class_counts(contents.labels, splits.train, contents.class_names),
-        reference_class_counts=_class_counts(
-            contents.labels, splits.reference, contents.class_names
-        ),
+        train=splits.train,
+        reference=splits.reference,
+        validation=splits.validation,
+        bounded=contents.bounded,
+        unnamed_classes=contents.unnamed_classes,
     )
 
 
@@ -167,32 +146,14 @@ def dataset_key(config: DataConfig) -> str:
     For the user's own data, the names, sizes and modification times of the files are included.
     """
     loader = _loader(config)
-    settings: dict[str, Any] = {"version": DATASETS_VERSION, **asdict(config)}
-    for field in fields(config):  # a field added later must not change existing keys
-        if (
-            "key_default" in field.metadata
-            and settings[field.name] == field.metadata["key_default"]
-        ):
-            del settings[field.name]
+    settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     root = Path(config.path or "").expanduser()
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
         settings["path"] = str(root.resolve())
-        stats = [(f.relative_to(root), f.stat()) for f in (loader.files or _no_files)(config)]
+        files = loader.files(config) if loader.files else []
+        stats = [(file.relative_to(root), file.stat()) for file in files]
         settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _no_files(config: DataConfig) -> list[Path]:
-    return []
-
-
-def _class_counts(
-    labels: np.ndarray | None, indices: np.ndarray, class_names: tuple[str, ...] | None
-) -> tuple[int, ...] | None:
-    if labels is None or class_names is None:
-        return None
-    counts = np.bincount(labels[indices], minlength=len(class_names))
-    return tuple(int(count) for count in counts)
 
 
 def _loader(config: DataConfig) -> Loader:

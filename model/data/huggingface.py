@@ -16,7 +16,6 @@ from model.config import DataConfig
 from model.data.reading import Contents, collect_pixels, decode_image, need_package
 from model.data.splits import SPLIT_NAMES, check_split
 from model.errors import MissingFileError, UsageError, one_line
-from model.images import crop_square
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -55,13 +54,13 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     source = _open(config)
     contents = _contents(source, config)
 
-    def crops() -> Iterator[np.ndarray]:
+    def images() -> Iterator[np.ndarray]:
         for name in source.splits:
             for i, row in enumerate(_encoded(source, name)):
                 what = f"image {i} (from 0) of {config.path} {name}".rstrip()
-                yield crop_square(_decode(row[source.image], what, contents.channels))
+                yield _decode(row[source.image], what, contents.channels)
 
-    return collect_pixels(crops(), contents, config), contents
+    return collect_pixels(images(), contents, config), contents
 
 
 def huggingface_files(config: DataConfig) -> list[Path]:

@@ -4,10 +4,8 @@ Training and evaluation share scan_folder, folder_channels, read_npz_head and re
 other functions build data sets from them.
 """
 
-import contextlib
 import warnings
 import zipfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +22,13 @@ from model.data.reading import (
 )
 from model.data.splits import SPLIT_NAMES, TRAIN, check_split
 from model.errors import MissingFileError, UsageError
-from model.images import crop_square
 
 IMAGE_SUFFIXES = (
     *(".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Lower-case suffixes of the files of a folder that are read as images."""
+
+WHOLE_NPZ = "a whole .npz file without pickled objects"
 
 
 class ImageFolder(NamedTuple):
@@ -158,7 +157,7 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
     folder = _scan(config)
     contents = _folder_contents(folder, config)
-    images = (crop_square(decode_image(file, contents.channels)) for file in folder.files)
+    images = (decode_image(file, contents.channels) for file in folder.files)
     return collect_pixels(images, contents, config), contents
 
 
@@ -204,7 +203,7 @@ def read_npz_head(path: Path) -> NpzHead:
     Raises:
         UsageError: The file is damaged, or its arrays are not valid images and classes.
     """
-    with _open_npz(path) as file:
+    with decoding(path, WHOLE_NPZ), zipfile.ZipFile(path) as file:
         names = [name.removesuffix(".npy") for name in file.namelist()]
         header = _array_header(file, "images") if "images" in names else None
         arrays = {name: _array(file, name) for name in ("labels", "class_names") if name in names}
@@ -224,7 +223,7 @@ def read_npz_head(path: Path) -> NpzHead:
 
 def read_npz_images(path: Path) -> np.ndarray:
     """Read the (N, C, H, W) images of an .npz file that read_npz_head accepts; checks for nan."""
-    with _open_npz(path) as file:
+    with decoding(path, WHOLE_NPZ), zipfile.ZipFile(path) as file:
         images = _array(file, "images")
     images = np.ascontiguousarray(_channels_first(images, path))
     if images.dtype != np.uint8:
@@ -232,12 +231,6 @@ def read_npz_images(path: Path) -> np.ndarray:
         if broken:
             raise UsageError(f"{path} must hold no image with nan or inf, got {broken}")
     return images
-
-
-@contextlib.contextmanager
-def _open_npz(path: Path) -> Generator[zipfile.ZipFile]:
-    with decoding(path, "a whole .npz file without pickled objects"), zipfile.ZipFile(path) as file:
-        yield file
 
 
 def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:

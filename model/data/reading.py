@@ -20,7 +20,7 @@ import numpy as np
 
 from model.config import DataConfig
 from model.errors import OneLineError, UsageError, one_line
-from model.images import resize_image
+from model.images import crop_square, resize_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,8 +46,8 @@ class Contents:
     channels: int
     labels: np.ndarray | None = None
     """(N,) int64, or None."""
-    class_names: tuple[str, ...] | None = ()
-    """Empty if the data have no labels, None if the names are known only after loading."""
+    class_names: tuple[str, ...] = ()
+    """Empty if the data have no labels, or if the names are known only after loading."""
     unnamed_classes: int = 0
     """Number of classes whose names are known only after loading."""
     parts: np.ndarray | None = None
@@ -59,11 +59,16 @@ class Contents:
 def collect_pixels(
     images: Iterable[np.ndarray], contents: Contents, config: DataConfig
 ) -> np.ndarray:
-    """Resize square (H, W, C) uint8 images into one (N, C, S, S) array of data.dtype."""
+    """Crop (H, W, C) uint8 images to their centred squares and resize these.
+
+    Returns:
+        (N, C, S, S) of data.dtype.
+    """
     size = config.image_size
     pixels = np.empty((contents.num_images, contents.channels, size, size), config.dtype)
     for i, image in enumerate(images):
-        pixels[i] = resize_image(image, size, mode=config.resize, dtype=config.dtype)
+        square = crop_square(image)
+        pixels[i] = resize_image(square, size, mode=config.resize, dtype=config.dtype)
     return pixels
 
 

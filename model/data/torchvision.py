@@ -6,7 +6,6 @@ its torchvision class. torchvision is imported by the functions that need it.
 
 import contextlib
 import csv
-import json
 import pickle
 import sys
 import tarfile
@@ -14,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from model.data.reading import (
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
 from model.errors import MissingFileError, UsageError, check_choice, one_line
-from model.images import crop_square
 
 PART_NAMES = ("train", "validation", "test")
 
@@ -52,13 +51,14 @@ def describe_torchvision(config: DataConfig) -> Contents:
         check_choice("data.attribute", config.attribute, CELEBA_ATTRIBUTES)
     if config.path is not None:
         _given_root(entry, config)
-    names = _attribute_names(config) if entry.num_classes == 0 else entry.class_names
+    names = entry.class_names if entry.num_classes else _attribute_names(config)
+    sizes = [split.num_images for split in entry.splits]
     return Contents(
-        num_images=sum(split.num_images for split in entry.splits),
+        num_images=sum(sizes),
         channels=entry.channels,
         class_names=names,
-        unnamed_classes=entry.num_classes,
-        parts=_parts(entry),
+        unnamed_classes=entry.unnamed_classes,
+        parts=np.repeat(entry.parts, sizes) if entry.parts else None,
     )
 
 
@@ -75,28 +75,22 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     readers = [_open(entry, split, root, config) for split in entry.splits]
     labels: list[int] = []
 
-    def crops() -> Iterator[np.ndarray]:
+    def decoded() -> Iterator[np.ndarray]:
         for reader in readers:
             for i in range(len(reader)):
                 image, label = _read(reader, i, entry, root)
                 labels.append(_attribute(reader, label, config) if not entry.num_classes else label)
-                yield crop_square(image)
+                yield image
 
-    images = collect_pixels(crops(), described, config)
+    images = collect_pixels(decoded(), described, config)
     names = described.class_names
-    if names is None:
+    if entry.unnamed_classes:
         names = tuple(str(name) for name in readers[0].classes)
-        if len(names) != entry.num_classes:
-            rule = f"hold the {entry.num_classes} classes of {config.name}"
+        if len(names) != entry.unnamed_classes:
+            rule = f"hold the {entry.unnamed_classes} classes of {config.name}"
             raise UsageError(f"{root / entry.folder} must {rule}, got {len(names)}")
     classes = np.array(labels, np.int64) if names else None
-    return images, replace(described, labels=classes, class_names=names)
-
-
-def _parts(entry: TorchvisionSet) -> np.ndarray | None:
-    if not entry.parts:
-        return None
-    return np.repeat(entry.parts, [split.num_images for split in entry.splits])
+    return images, replace(described, labels=classes, class_names=names, unnamed_classes=0)
 
 
 def _attribute_names(config: DataConfig) -> tuple[str, ...]:
@@ -119,12 +113,12 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
     """
     from torchvision import datasets
 
-    loader = {"loader": _read_rgb} if entry.takes_loader else {}
+    loader = {"loader": partial(decode_image, channels=3)} if entry.takes_loader else {}
     damage = (OSError, RuntimeError, ValueError, LookupError, EOFError)
     folder, way_out = root / entry.folder, "delete it, and leave data.path out to download them"
     try:
         reader = getattr(datasets, entry.reader)(root, **split.arguments, **loader)
-    except (*damage, csv.Error, json.JSONDecodeError, pickle.UnpicklingError) as error:
+    except (*damage, csv.Error, pickle.UnpicklingError) as error:
         raise UsageError(
             f"{folder} must hold the official files of {config.name}, got others "
             f"({one_line(error)}); {way_out}"
@@ -143,10 +137,6 @@ def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.nd
     with decoding(f"image {i} (from 0) of {root / entry.folder}", "a readable image"):
         picture, label = reader[i]
         return to_pixels(picture, entry.channels), label
-
-
-def _read_rgb(path: Any) -> np.ndarray:
-    return decode_image(path, 3)
 
 
 def _given_root(entry: TorchvisionSet, config: DataConfig) -> Path:

@@ -47,15 +47,18 @@ class TorchvisionSet:
     files: tuple[str, ...]
     """Files and folders that must be in `folder`."""
     splits: tuple[Split, ...]
-    num_classes: int
-    """0 if the classes depend on data.attribute."""
-    size: tuple[int, int] | None = None
-    """Height and width of its images; None if they differ."""
     channels: int = 3
-    class_names: tuple[str, ...] | None = None
-    """None if the names are known only from the files or from torchvision."""
+    class_names: tuple[str, ...] = ()
+    """Empty if the names are known only from the files, or the classes depend on data.attribute."""
+    unnamed_classes: int = 0
+    """Number of classes whose names are known only from the files."""
     takes_loader: bool = False
     """Whether its torchvision class takes a function that reads an image file."""
+
+    @property
+    def num_classes(self) -> int:
+        """0 if the classes depend on data.attribute."""
+        return len(self.class_names) or self.unnamed_classes
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -93,8 +96,6 @@ def _mnist(reader: str, class_names: tuple[str, ...]) -> TorchvisionSet:
         folder=f"{reader}/raw",
         files=IDX_FILES,
         splits=_train_test(BY_FLAG, 60_000, 10_000),
-        num_classes=10,
-        size=(28, 28),
         channels=1,
         class_names=class_names,
     )
@@ -106,7 +107,7 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="flowers-102",
         files=("jpg", "imagelabels.mat", "setid.mat"),
         splits=_train_validation_test("val", 1020, 1020, 6149),
-        num_classes=102,
+        unnamed_classes=102,
         takes_loader=True,
     ),
     "cifar10": TorchvisionSet(
@@ -114,8 +115,6 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="cifar-10-batches-py",
         files=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
         splits=_train_test(BY_FLAG, 50_000, 10_000),
-        num_classes=10,
-        size=(32, 32),
         class_names=words("airplane automobile bird cat deer dog frog horse ship truck"),
     ),
     "cifar100": TorchvisionSet(
@@ -123,8 +122,7 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="cifar-100-python",
         files=("train", "test", "meta"),
         splits=_train_test(BY_FLAG, 50_000, 10_000),
-        num_classes=100,
-        size=(32, 32),
+        unnamed_classes=100,
     ),
     "mnist": _mnist("MNIST", DIGIT_NAMES),
     "fashion-mnist": _mnist(
@@ -139,8 +137,6 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         reader="SVHN",
         files=("train_32x32.mat", "test_32x32.mat"),
         splits=_train_test(BY_NAME, 73_257, 26_032),
-        num_classes=10,
-        size=(32, 32),
         class_names=DIGIT_NAMES,
     ),
     "stl10": TorchvisionSet(
@@ -148,8 +144,6 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="stl10_binary",
         files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"),
         splits=_train_test(BY_NAME, 5_000, 8_000),
-        num_classes=10,
-        size=(96, 96),
         class_names=words("airplane bird car cat deer dog horse monkey ship truck"),
     ),
     "celeba": TorchvisionSet(
@@ -160,15 +154,13 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
             *("list_bbox_celeba.txt", "list_landmarks_align_celeba.txt", "list_eval_partition.txt"),
         ),
         splits=_train_validation_test("valid", 162_770, 19_867, 19_962),
-        num_classes=0,
-        size=(218, 178),
     ),
     "food101": TorchvisionSet(
         reader="Food101",
         folder="food-101",
         files=("meta", "images"),
         splits=_train_test(BY_NAME, 75_750, 25_250),
-        num_classes=101,
+        unnamed_classes=101,
         takes_loader=True,
     ),
     "eurosat": TorchvisionSet(
@@ -176,8 +168,6 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="eurosat",
         files=("2750",),
         splits=(Split(TRAIN, {}, 27_000),),
-        num_classes=10,
-        size=(64, 64),
         class_names=words(
             "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop "
             "Residential River SeaLake"
@@ -189,14 +179,13 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         folder="oxford-iiit-pet",
         files=("images", "annotations"),
         splits=_train_test(({"split": "trainval"}, {"split": "test"}), 3_680, 3_669),
-        num_classes=37,
+        unnamed_classes=37,
     ),
     "gtsrb": TorchvisionSet(
         reader="GTSRB",
         folder="gtsrb",
         files=("GTSRB", "GT-final_test.csv"),
         splits=_train_test(BY_NAME, 26_640, 12_630),
-        num_classes=43,
         class_names=tuple(str(number) for number in range(43)),
     ),
 }

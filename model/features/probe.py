@@ -95,7 +95,12 @@ def fit_probe(
     from scipy.linalg import solve
     from sklearn.covariance import ledoit_wolf
 
-    _check_fit(features, labels, num_classes, class_names, way_out)
+    num_images = len(features)
+    check_labels("labels", labels, num_images=num_images, num_classes=num_classes)
+    counts = np.bincount(labels, minlength=num_classes)
+    check_counts(
+        counts, num_images=num_images, num_classes=num_classes, names=class_names, way_out=way_out
+    )
     x = features.astype(np.float64)
     mean, scale = x.mean(axis=0), x.std(axis=0)
     varies = scale > CONSTANT * np.abs(mean)
@@ -111,25 +116,6 @@ def fit_probe(
         weights[varies] = solve(covariance, means.T, assume_a="pos")
     offsets = np.log(member.mean(axis=0)) - (means.T * weights[varies]).sum(axis=0) / 2
     return Probe(mean=mean, scale=scale, weights=weights, offsets=offsets)
-
-
-def _check_fit(
-    features: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    class_names: Sequence[str],
-    way_out: str,
-) -> None:
-    """Raise UsageError unless a probe can be fitted; the error names the classes if known."""
-    check_labels("labels", labels, num_images=len(features), num_classes=num_classes)
-    counts = np.bincount(labels, minlength=num_classes)
-    check_counts(
-        counts,
-        num_images=len(features),
-        num_classes=num_classes,
-        names=class_names,
-        way_out=way_out,
-    )
 
 
 def check_counts(

@@ -51,7 +51,6 @@ def load_dinov2(
         UsageError: transformers is not installed, or the folder's model is another or damaged.
         MissingFileError: The cache does not hold the model.
     """
-    del sha256
     network = load_pretrained("dinov2", "Dinov2Model", model=DINOV2_MODEL, weights=weights)
     network = network.to(device)
     return lambda images: network(pixel_values=images).last_hidden_state[:, 0]
@@ -67,7 +66,6 @@ def load_clip(
     Returns:
         A function of (B, 3, 224, 224) float32 standardised images to (B, 512) features.
     """
-    del sha256
     architecture = "CLIPVisionModelWithProjection"
     network: Any = load_pretrained("clip", architecture, model=CLIP_MODEL, weights=weights)
     if network.config.image_size != VIT_SIZE:

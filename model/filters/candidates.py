@@ -23,17 +23,26 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """What a filter chooses from and may use; the fields are the arguments of `select`."""
+    """What a filter chooses from and may use."""
 
     features: np.ndarray
+    """(K, D) features in the order of generation; (K, 0) if the filter needs none."""
     keep: int
+    """Number of candidates to keep, m."""
     real: np.ndarray
+    """(M, D) features of real training images; (0, 0) if the filter needs none."""
     real_labels: np.ndarray | None
+    """(M,) integer classes, if the filter needs them."""
     labels: np.ndarray | None
+    """(K,) integer classes requested from the model; None if none were requested."""
     num_classes: int
+    """C; 0 without classes."""
     class_names: Sequence[str]
+    """C names; needed for filter.reward_class."""
     rng: np.random.Generator
+    """Source of random numbers."""
     config: FilterConfig
+    """The filter's settings."""
 
 
 def lowest(numbers: np.ndarray, keep: int) -> np.ndarray:

@@ -14,9 +14,7 @@ def keep_confident(candidates: Candidates) -> Selection:
     none was requested. The highest are kept; log odds rank probabilities that round to 1.
     """
     probe = _fit_probe(candidates)
-    classes = candidates.labels
-    if classes is None:
-        classes = probe.predict(candidates.features)
+    classes = _own_classes(candidates, probe)
     odds = probe.log_odds(candidates.features, classes)
     scores = _probability(probe, candidates.features, classes)
     return Selection(indices=lowest(-odds, candidates.keep), scores=scores)
@@ -73,9 +71,13 @@ def _rewarded_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
     if name is not None:
         number = list(candidates.class_names).index(name)
         return np.full(len(candidates.features), number)
-    if candidates.labels is not None:
-        return candidates.labels
-    return probe.predict(candidates.features)
+    return _own_classes(candidates, probe)
+
+
+def _own_classes(candidates: Candidates, probe: Probe) -> np.ndarray:
+    """(K,) int64 requested class of each candidate, or the most probable one if none was."""
+    labels = candidates.labels
+    return probe.predict(candidates.features) if labels is None else labels
 
 
 def _fit_probe(candidates: Candidates) -> Probe:

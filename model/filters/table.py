@@ -13,7 +13,7 @@ import numpy as np
 
 from model.config import FilterConfig, MetricsConfig
 from model.errors import UsageError, check_at_least, check_choice
-from model.features.extractors import check_extractor
+from model.features.extractors import check_extractor, check_finite_features
 from model.features.neighbours import nearest_kth, nearest_two
 from model.features.probe import check_labels
 from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
@@ -111,91 +111,52 @@ def check_reward_class(config: FilterConfig, class_names: Sequence[str]) -> None
         check_choice("filter.reward_class", config.reward_class, class_names)
 
 
-def select(
-    name: str,
-    candidates: np.ndarray,
-    keep: int,
-    real: np.ndarray,
-    *,
-    real_labels: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-    num_classes: int = 0,
-    class_names: Sequence[str] = (),
-    rng: np.random.Generator,
-    config: FilterConfig,
-) -> Selection:
-    """Keep some of the candidates with the filter called `name`.
+def select(candidates: Candidates) -> Selection:
+    """Keep some of the candidates with the filter of their settings.
 
     Equal input gives an equal selection; ties go to the lower index. Only random and reward draw
     random numbers. Images of a conditional model are filtered class by class, one call per class.
 
-    Args:
-        name: filter.name, as in `config`.
-        candidates: (K, D) features in the order of generation; (K, 0) if the filter needs none.
-        keep: Number of candidates to keep, m.
-        real: (M, D) features of real training images; (0, 0) if the filter needs none.
-        real_labels: (M,) integer classes, if the filter needs them.
-        labels: (K,) integer classes requested from the model; None if none were requested.
-        num_classes: C; 0 without classes.
-        class_names: C names; needed for filter.reward_class.
-        rng: Source of random numbers.
-        config: The filter's settings.
-
     Raises:
-        UsageError: The name is unknown, there are fewer candidates than are to be kept, too few
-            pass, features are not finite or differ in shape, or no probe can learn the classes.
+        UsageError: There are fewer candidates than are to be kept, too few pass, features are not
+            finite or differ in shape, or no probe can learn the classes.
     """
-    check_choice("filter.name", name, FILTERS)
-    assert name == config.name
-    num_images = len(candidates)
+    features, real, config = candidates.features, candidates.real, candidates.config
+    num_images, keep = len(features), candidates.keep
     check_at_least("keep", keep, 0)
     if keep > num_images:
         raise UsageError(f"keep must be at most the {num_images} candidates, got {keep}; {MORE}")
     if keep == 0:
         return Selection(indices=np.zeros(0, np.int64), scores=np.zeros(num_images))
-    entry = FILTERS[name]
+    entry = FILTERS[config.name]
     if entry.needs_features:
-        _check_features("candidates", candidates)
+        _check_features("candidates", features)
     if entry.needs_real:
         _check_features("real", real)
-        if real.shape[1] != candidates.shape[1]:
+        if real.shape[1] != features.shape[1]:
             raise UsageError(
-                f"real features must have the candidates' {candidates.shape[1]} dimensions, "
+                f"real features must have the candidates' {features.shape[1]} dimensions, "
                 f"got {real.shape[1]}"
             )
     if entry.needs_labels:
-        if real_labels is None:
+        if candidates.real_labels is None:
             raise UsageError(
-                f"real_labels must be given with filter.name={name}, got None; {OTHER}"
+                f"real_labels must be given with filter.name={config.name}, got None; {OTHER}"
             )
-        check_reward_class(config, class_names)
-    if entry.needs_labels and labels is not None:
-        check_labels("labels", labels, num_images=num_images, num_classes=num_classes)
-    return entry.select(
-        Candidates(
-            features=candidates,
-            keep=keep,
-            real=real,
-            real_labels=real_labels,
-            labels=labels,
-            num_classes=num_classes,
-            class_names=class_names,
-            rng=rng,
-            config=config,
-        )
-    )
+        check_reward_class(config, candidates.class_names)
+        if candidates.labels is not None:
+            num_classes = candidates.num_classes
+            check_labels(
+                "labels", candidates.labels, num_images=num_images, num_classes=num_classes
+            )
+    return entry.select(candidates)
 
 
 def _check_features(name: str, features: np.ndarray) -> None:
     """Raise UsageError unless features are a finite (N >= 1, D >= 1) matrix."""
     if features.ndim != 2 or 0 in features.shape:
         raise UsageError(f"{name} features must be (N, D) without a zero, got {features.shape}")
-    num_bad = features.size - int(np.isfinite(features).sum())
-    if num_bad:
-        raise UsageError(
-            f"{name} features must be finite, got {num_bad} nan or inf of {features.size}; "
-            "did the model diverge?"
-        )
+    check_finite_features(name, features)
 
 
 def keep_first(candidates: Candidates) -> Selection:

@@ -27,16 +27,23 @@ def bootstrap(statistic: Callable[..., float], *samples: np.ndarray, num_resampl
     return float(np.std(values, ddof=1))
 
 
-def average(name: str, per_image: np.ndarray, *, num_resamples: int) -> dict[str, float]:
-    """The mean of one number per image and, with resamples, its standard error `<name>_se`.
+def with_error(
+    name: str, statistic: Callable[..., float], *samples: np.ndarray, num_resamples: int
+) -> dict[str, float]:
+    """A statistic of samples and, with resamples, its standard error `<name>_se` (bootstrap).
 
     Args:
-        name: Name of the mean.
-        per_image: (N,) numbers or bool.
+        name: Name of the statistic.
+        statistic: A function of as many arrays as there are samples.
+        samples: Arrays of one row per image.
         num_resamples: 0 for no standard error.
     """
-    per_image = per_image.astype(np.float64)
-    values = {name: float(per_image.mean())}
+    values = {name: float(statistic(*samples))}
     if num_resamples:
-        values[f"{name}_se"] = bootstrap(np.mean, per_image, num_resamples=num_resamples)
+        values[f"{name}_se"] = bootstrap(statistic, *samples, num_resamples=num_resamples)
     return values
+
+
+def average(name: str, per_image: np.ndarray, *, num_resamples: int) -> dict[str, float]:
+    """The mean of one number (or bool) per image, (N,), as with_error returns it."""
+    return with_error(name, np.mean, per_image.astype(np.float64), num_resamples=num_resamples)

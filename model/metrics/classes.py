@@ -11,7 +11,7 @@ from model.config import MetricsConfig
 from model.features.neighbours import find_neighbours, squared_radii
 from model.features.probe import accuracy, check_labels, class_accuracy, fit_probe
 from model.features.products import centre_features, pair_features
-from model.metrics.bootstrap import average, bootstrap
+from model.metrics.bootstrap import average, with_error
 from model.metrics.comparison import Comparison, Numbers
 from model.metrics.distances import estimate_mmd2
 
@@ -43,22 +43,20 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
     predicted = real.probe.predict(comparison.generated)
     share, held_out, prior = (_shares(x, C) for x in (predicted, on_reference, reference_labels))
     seen = share[share > 0]
-    numbers: Numbers = {
+    return {
         "probe_accuracy": accuracy(on_reference, reference_labels),
-        "class_tv": _total_variation(share, prior),
+        **with_error(
+            "class_tv",
+            lambda drawn: _total_variation(_shares(drawn, C), prior),
+            np.sort(predicted),
+            num_resamples=config.bootstrap,
+        ),
         "class_tv_held_out": _total_variation(held_out, prior),
         "class_entropy": float(seen @ np.log(1 / seen)),
         "lost_classes": float(np.sum(share == 0)),
         "class_share": share,
         "probe_recall": class_accuracy(on_reference, reference_labels, num_classes=C),
     }
-    if config.bootstrap > 0:
-        numbers["class_tv_se"] = bootstrap(
-            lambda drawn: _total_variation(_shares(drawn, C), prior),
-            np.sort(predicted),
-            num_resamples=config.bootstrap,
-        )
-    return numbers
 
 
 def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
@@ -74,7 +72,6 @@ def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
         class_kid (C,), worst_class_kid and mean_class_kid over the classes that have a number (nan
         if none has), num_classes_measured, and probe_accuracy if the probe is used.
     """
-    del config
     C = len(comparison.real.class_names)
     labels, reference_labels, numbers = _classify(comparison)
     by_class = np.full(C, np.nan)
@@ -128,12 +125,12 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
     predicted = real.probe.predict(comparison.generated)
-    numbers: Numbers = {
+    right = np.sort(predicted == generated_labels)  # so that the order of images has no effect
+    return {
         "probe_accuracy": accuracy(real.probed_reference, reference_labels),
         "class_accuracy": class_accuracy(predicted, generated_labels, num_classes=C),
+        **average("conditional_accuracy", right, num_resamples=config.bootstrap),
     }
-    right = predicted == generated_labels
-    return numbers | _average("conditional_accuracy", right, config.bootstrap)
 
 
 def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
@@ -159,8 +156,11 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     if len(requested) > 1:
         probe = fit_probe(comparison.generated, labels, num_classes=len(requested))
         predicted = requested[probe.predict(real.reference)]
-    numbers = _average("cas", predicted == reference_labels, config.bootstrap)
-    numbers["class_cas"] = class_accuracy(predicted, reference_labels, num_classes=C)
+    right = np.sort(predicted == reference_labels)  # so that the order of images has no effect
+    numbers: Numbers = {
+        **average("cas", right, num_resamples=config.bootstrap),
+        "class_cas": class_accuracy(predicted, reference_labels, num_classes=C),
+    }
     if real.train is not None and real.train_labels is not None:
         numbers["cas_real"] = accuracy(real.probed_reference, reference_labels)
     return numbers
@@ -207,8 +207,3 @@ def _shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def _total_variation(shares: np.ndarray, prior: np.ndarray) -> float:
     """Total variation between two (C,) histograms."""
     return float(np.abs(shares - prior).sum() / 2)
-
-
-def _average(name: str, right: np.ndarray, num_resamples: int) -> Numbers:
-    """Mean and standard error of (N,) bool, sorted so that the order of images has no effect."""
-    return {**average(name, np.sort(right), num_resamples=num_resamples)}

@@ -1,11 +1,13 @@
 """What a metric compares: the features of generated images and of real images.
 
 Intermediate results that several metrics need are computed once and kept here. Those that depend
-only on the real images are shared by all generated sets that are compared with them.
+only on the real images are shared by all generated sets that are compared with them. No cached
+function refers to its object, so that large products are freed as soon as the object is dropped.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -48,29 +50,20 @@ class RealFeatures:
         """Statistics of the reference for KID."""
         return reference_statistics(self.centred)
 
-    def squared_radii(self, nearest_k: int) -> np.ndarray:
-        """(M,) squared radii of the reference's neighbourhoods, cached by `nearest_k`."""
-        if nearest_k not in self._radii:
-            self._radii[nearest_k] = squared_radii(self.centred.within, nearest_k)
-        return self._radii[nearest_k]
+    @cached_property
+    def squared_radii(self) -> Callable[[int], np.ndarray]:
+        """(M,) squared radii of the reference's neighbourhoods, by `nearest_k`."""
+        return cache(partial(squared_radii, self.centred.within))
 
     @cached_property
-    def _radii(self) -> dict[int, np.ndarray]:
-        return {}
-
-    def train_distances(self, num_seen: int | None = None) -> np.ndarray:
+    def train_distances(self) -> Callable[[int | None], np.ndarray]:
         """(M, 2) distances of the reference to its nearest two training images (nearest_two).
 
-        Uses all training images or the first `num_seen`; cached by `num_seen`.
+        To the first `num_seen` training images, or to all for None.
         """
-        assert self.train is not None
-        if num_seen not in self._train_distances:
-            self._train_distances[num_seen] = nearest_two(self.reference, self.train[:num_seen])
-        return self._train_distances[num_seen]
-
-    @cached_property
-    def _train_distances(self) -> dict[int | None, np.ndarray]:
-        return {}
+        reference, train = self.reference, self.train
+        assert train is not None
+        return cache(lambda num_seen: nearest_two(reference, train[:num_seen]))
 
     @cached_property
     def probe(self) -> Probe:
@@ -110,16 +103,14 @@ class Comparison:
         """The products of generated and reference features."""
         return pair_features(self.generated, self.real.centred)
 
-    def neighbours(self, nearest_k: int) -> Neighbours:
-        """Which images lie in which neighbourhoods, cached by `nearest_k`."""
-        if nearest_k not in self._neighbours:
-            self._neighbours[nearest_k] = find_neighbours(
-                self.pairs,
-                squared_radii(self.pairs.within_generated, nearest_k),
-                reference_radii=self.real.squared_radii(nearest_k),
-            )
-        return self._neighbours[nearest_k]
-
     @cached_property
-    def _neighbours(self) -> dict[int, Neighbours]:
-        return {}
+    def neighbours(self) -> Callable[[int], Neighbours]:
+        """Which images lie in which neighbourhoods, by `nearest_k`."""
+        pairs, reference_radii = self.pairs, self.real.squared_radii
+        return cache(
+            lambda nearest_k: find_neighbours(
+                pairs,
+                squared_radii(pairs.within_generated, nearest_k),
+                reference_radii=reference_radii(nearest_k),
+            )
+        )

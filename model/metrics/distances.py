@@ -40,33 +40,31 @@ class KernelStatistics:
     """Unbiased variance of the doubly centred kernel; None for fewer than four images."""
 
 
-class PolynomialKernel:
-    """k(a, b) - k(c, c) with k(a, b) = (a.b / D + 1)^3, from products of features minus c."""
+def kernel_blocks(products: Products, centre: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield (rows, (R, M) values of the kernel in these rows) of (N, M) products.
 
-    def __init__(self, centre: np.ndarray) -> None:
-        self.centre = centre
-        self.at_centre = (centre @ centre / len(centre) + 1) ** 3
-
-    def blocks(self, products: Products) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, (R, M) values of these rows) of (N, M) products."""
-        # a.b = (a - c).(b - c) + (a - c).c + (b - c).c + c.c
-        from_left = products.left @ self.centre + self.centre @ self.centre
-        from_right = products.right @ self.centre
-        for rows, block in products.blocks():
-            k = block + from_right
-            k += from_left[rows, None]
-            k /= len(self.centre)
-            k += 1
-            k *= k * k
-            k -= self.at_centre
-            yield rows, k
+    The values are k(a, b) - k(c, c) with k(a, b) = (a.b / D + 1)^3, from products of features
+    minus the centre c, (D,).
+    """
+    at_centre = (centre @ centre / len(centre) + 1) ** 3
+    # a.b = (a - c).(b - c) + (a - c).c + (b - c).c + c.c
+    from_left = products.left @ centre + centre @ centre
+    from_right = products.right @ centre
+    for rows, block in products.blocks():
+        k = block + from_right
+        k += from_left[rows, None]
+        k /= len(centre)
+        k += 1
+        k *= k * k
+        k -= at_centre
+        yield rows, k
 
 
-def kernel_statistics(kernel: PolynomialKernel, products: Products) -> KernelStatistics:
-    """Statistics of the kernel from the products within one set of N images."""
+def kernel_statistics(products: Products, centre: np.ndarray) -> KernelStatistics:
+    """Statistics of the kernel from the products within one set of N images (kernel_blocks)."""
     N = len(products.left)
     row_sums, squares = np.empty(N), 0.0
-    for rows, k in kernel.blocks(products):
+    for rows, k in kernel_blocks(products, centre):
         k[np.arange(len(k)), np.arange(rows.start, rows.stop)] = 0
         row_sums[rows] = k.sum(axis=1)
         squares += float(np.vdot(k, k))
@@ -91,7 +89,7 @@ def estimate_mmd2(generated: np.ndarray, reference: np.ndarray) -> tuple[float, 
 
 def reference_statistics(reference: Centred) -> KernelStatistics:
     """Statistics of the kernel within a reference, for estimate_paired_mmd2."""
-    return kernel_statistics(PolynomialKernel(reference.centre), reference.within)
+    return kernel_statistics(reference.within, reference.centre)
 
 
 def estimate_paired_mmd2(pairs: Pairs, yy: KernelStatistics) -> tuple[float, float | None]:
@@ -114,10 +112,10 @@ def estimate_paired_mmd2(pairs: Pairs, yy: KernelStatistics) -> tuple[float, flo
         The estimate, and its variance (None if a set has fewer than four images).
     """
     m, n = len(pairs.generated), len(pairs.reference.features)
-    kernel = PolynomialKernel(pairs.reference.centre)
-    xx = kernel_statistics(kernel, pairs.within_generated)
+    centre = pairs.reference.centre
+    xx = kernel_statistics(pairs.within_generated, centre)
     to_y, to_x, squares = np.empty(m), np.zeros(n), 0.0
-    for rows, k in kernel.blocks(pairs.across):
+    for rows, k in kernel_blocks(pairs.across, centre):
         to_y[rows] = k.mean(axis=1)
         to_x += k.sum(axis=0) / m
         squares += float(np.vdot(k, k))

@@ -8,7 +8,7 @@ import numpy as np
 
 from model.config import MetricsConfig
 from model.errors import UsageError
-from model.metrics.bootstrap import bootstrap
+from model.metrics.bootstrap import with_error
 from model.metrics.comparison import Comparison, Numbers
 from model.metrics.distances import (
     estimate_mmd2,
@@ -16,7 +16,6 @@ from model.metrics.distances import (
     frechet_distance,
     gaussian_statistics,
 )
-from model.metrics.diversity import vendi_score
 
 KID_SUBSET_PURPOSE = 0x6B6964
 """Seed of the KID subsets (`kid` in ASCII), fixed so that every evaluation draws the same ones."""
@@ -66,34 +65,51 @@ def compute_subset_kid(
     return {"kid": float(np.mean(estimates)), "kid_se": float(deviation / np.sqrt(num_subsets))}
 
 
-def compute_fid(comparison: Comparison, config: MetricsConfig) -> Numbers:
+def compute_fid(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Frechet distance of Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
 
     Returns:
         fid and, with metrics.bootstrap, fid_se: its standard deviation over resamples of both sets.
         Repeated images in a resample increase the distance itself, so only its deviation is used.
     """
-    samples = comparison.generated, comparison.real.reference
 
     def distance(x: np.ndarray, y: np.ndarray) -> float:
         return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
 
-    values: Numbers = {"fid": distance(*samples)}
-    if config.bootstrap:
-        values["fid_se"] = bootstrap(distance, *samples, num_resamples=config.bootstrap)
-    return values
+    samples = comparison.generated, comparison.real.reference
+    return with_error("fid", distance, *samples, num_resamples=config.bootstrap)
 
 
-def compute_vendi(comparison: Comparison, config: MetricsConfig) -> Numbers:
+def compute_vendi(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Effective number of distinct generated images (see vendi_score), without a reference.
 
     Returns:
         vendi and, with metrics.bootstrap, vendi_se: its standard deviation over resamples of the
         images. vendi grows with the number of images, so compare only equal numbers of images.
     """
-    values: Numbers = {"vendi": vendi_score(comparison.generated)}
-    if config.bootstrap:
-        values["vendi_se"] = bootstrap(
-            vendi_score, comparison.generated, num_resamples=config.bootstrap
-        )
-    return values
+    return with_error("vendi", vendi_score, comparison.generated, num_resamples=config.bootstrap)
+
+
+def vendi_score(features: np.ndarray) -> float:
+    """Effective number of distinct images (Friedman and Dieng, arXiv:2210.02410, equation 2).
+
+    The exponential of the entropy of the eigenvalues of K / N, where K holds the cosine
+    similarities of all pairs: 1 for N images of one direction, N for N orthogonal ones. The order
+    is q = 1. K and the matrix of second moments have the same nonzero eigenvalues; those of the
+    smaller matrix are computed.
+
+    Args:
+        features: (N, D) of any float type. Rows of zeros have no direction: they count as equal to
+            each other and orthogonal to all other rows.
+    """
+    x = features.astype(np.float64)
+    # Scale by the largest number first, so that no square overflows or underflows.
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    zero = largest == 0
+    x /= np.where(zero, 1, largest)
+    x /= np.where(zero, 1, np.linalg.norm(x, axis=1, keepdims=True))
+    x = np.concatenate([x, zero], axis=1)
+    kernel = x @ x.T if len(x) <= x.shape[1] else x.T @ x
+    shares = np.linalg.eigvalsh(kernel / len(x))
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -15,28 +15,15 @@ from model.config import MetricsConfig
 from model.errors import UsageError, check_choice
 from model.features.extractors import (
     check_extractor,
+    check_finite_features,
     check_images,
     extract_features,
     extractor_label,
 )
 from model.features.probe import check_counts
-from model.metrics.classes import (
-    compute_cas,
-    compute_class_kid,
-    compute_class_recall,
-    compute_classes,
-    compute_conditional_accuracy,
-)
+from model.metrics import classes, distribution, memorization, precision_recall
 from model.metrics.comparison import Comparison, RealFeatures
-from model.metrics.distribution import compute_fid, compute_kid, compute_vendi
-from model.metrics.memorization import CLOSEST_SHARE, compute_memorization
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
-from model.metrics.precision_recall import (
-    compute_coverage,
-    compute_density,
-    compute_precision,
-    compute_recall,
-)
 
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
 """Parts of RealFeatures that a probe and its accuracy on held-out images require."""
@@ -112,7 +99,7 @@ def check_needs(config: MetricsConfig, available: set[str]) -> None:
     }
     for name in config.names:
         for part in METRICS[name].needs:
-            if part not in available and part in reasons:
+            if part not in available:
                 raise UsageError(
                     f"metrics.names must not have {name!r} without {reasons[part]}; leave it out"
                 )
@@ -268,20 +255,20 @@ def measure(
     check_needs(config, present(comparison) | present(real))
     label = extractor_label(config)
     values: dict[str, float] = dict(pixels or {})
-    classes: dict[str, dict[str, float]] = {}
+    by_class: dict[str, dict[str, float]] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for name in config.names:
             for key, number in METRICS[name].compute(comparison, config).items():
                 if isinstance(number, np.ndarray):
-                    by_class = zip(real.class_names, number.tolist(), strict=True)
-                    classes[f"{key}/{label}"] = {c: x for c, x in by_class if np.isfinite(x)}
+                    pairs = zip(real.class_names, number.tolist(), strict=True)
+                    by_class[f"{key}/{label}"] = {c: x for c, x in pairs if np.isfinite(x)}
                 else:
                     values[f"{key}/{label}"] = float(number)
     # Finite images with huge values (a diverging lineage of float data) can overflow a kernel.
     overflown = [key for key, value in values.items() if not np.isfinite(value)]
     return Evaluation(
         values={key: value for key, value in values.items() if key not in overflown},
-        classes=classes,
+        classes=by_class,
         warnings=list_warnings(comparison, config)
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
         num_images=len(comparison.generated),
@@ -296,6 +283,7 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
     num_dimensions = comparison.generated.shape[1]
     num_reference = len(comparison.real.reference)
     num_images = min(len(comparison.generated), num_reference)
+    closest = memorization.CLOSEST_SHARE
     warnings = []
     if "fid" in config.names and num_images <= num_dimensions:
         warnings.append(
@@ -304,11 +292,11 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
         )
     if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
         warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
-    if "memorization" in config.names and (num_reference + 1) * CLOSEST_SHARE < 1:
+    if "memorization" in config.names and (num_reference + 1) * closest < 1:
         warnings.append(
-            f"near_copies/{label} should have at least {round(1 / CLOSEST_SHARE) - 1} reference "
+            f"near_copies/{label} should have at least {round(1 / closest) - 1} reference "
             f"images, got {num_reference}: fresh images give {1 / (num_reference + 1):.3g}, "
-            f"not {CLOSEST_SHARE:g}"
+            f"not {closest:g}"
         )
     return warnings
 
@@ -325,12 +313,7 @@ def check_features(comparison: Comparison) -> None:
             raise UsageError(
                 f"{name} features must be (N, D) with N at least 2, got {features.shape}"
             )
-        finite = np.isfinite(features)
-        if not finite.all():
-            raise UsageError(
-                f"{name} features must be finite, got {finite.size - finite.sum()} nan or inf of "
-                f"{finite.size}; did the model diverge?"
-            )
+        check_finite_features(name, features)
         if features.shape[1] != D:
             raise UsageError(
                 f"{name} features must have the reference's {D} dimensions, got "
@@ -339,41 +322,45 @@ def check_features(comparison: Comparison) -> None:
 
 
 METRICS: dict[str, Metric] = {
-    "kid": Metric(compute=compute_kid),
-    "fid": Metric(compute=compute_fid),
-    "precision": Metric(compute=compute_precision),
-    "recall": Metric(compute=compute_recall),
-    "density": Metric(compute=compute_density),
-    "coverage": Metric(compute=compute_coverage),
-    "vendi": Metric(compute=compute_vendi),
+    "kid": Metric(compute=distribution.compute_kid),
+    "fid": Metric(compute=distribution.compute_fid),
+    "precision": Metric(compute=precision_recall.compute_precision),
+    "recall": Metric(compute=precision_recall.compute_recall),
+    "density": Metric(compute=precision_recall.compute_density),
+    "coverage": Metric(compute=precision_recall.compute_coverage),
+    "vendi": Metric(compute=distribution.compute_vendi),
     "memorization": Metric(
-        compute=compute_memorization, needs=("train",), shown=("memorized", "copying_z")
+        compute=memorization.compute_memorization,
+        needs=("train",),
+        shown=("memorized", "copying_z"),
     ),
     "classes": Metric(
-        compute=compute_classes,
+        compute=classes.compute_classes,
         needs=PROBE_NEEDS,
         probe="always",
         shown=("class_tv", "probe_accuracy"),
     ),
     "class_kid": Metric(
-        compute=compute_class_kid,
+        compute=classes.compute_class_kid,
         needs=PROBE_NEEDS,
         probe="unasked",
         shown=("worst_class_kid",),
     ),
     "class_recall": Metric(
-        compute=compute_class_recall,
+        compute=classes.compute_class_recall,
         needs=PROBE_NEEDS,
         probe="unasked",
         shown=("worst_class_recall",),
     ),
     "conditional_accuracy": Metric(
-        compute=compute_conditional_accuracy,
+        compute=classes.compute_conditional_accuracy,
         needs=(*PROBE_NEEDS, "generated_labels"),
         probe="always",
     ),
     "cas": Metric(
-        compute=compute_cas, needs=("generated_labels", "reference_labels"), probe="with_train"
+        compute=classes.compute_cas,
+        needs=("generated_labels", "reference_labels"),
+        probe="with_train",
     ),
 }
 """Metrics by their names in metrics.names. To add one, write a function and add it here."""

@@ -118,9 +118,7 @@ def heun_sample(
     """
 
     def derivative(noisy: Tensor, sigma: float) -> Tensor:
-        images = denoise(noisy, torch.full_like(noisy[:, :1, :1, :1], sigma))
-        if bounds is not None:
-            images = clip_images(images, bounds)
+        images = clip_images(denoise(noisy, torch.full_like(noisy[:, :1, :1, :1], sigma)), bounds)
         return (noisy - images) / sigma  # equation 1 with sigma(t) = t, s(t) = 1, and equation 3
 
     levels = noise_levels(steps, data)

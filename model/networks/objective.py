@@ -136,12 +136,6 @@ def absolute_error(error: Tensor) -> Tensor:
     return error.detach().abs().mean(dim=(1, 2, 3), keepdim=True)
 
 
-def mean_loss(error: Tensor, train: TrainConfig) -> Tensor:
-    """The loss that curves record: the mean over all elements, without gradients."""
-    per_image = absolute_error(error) if train.loss == "mae" else error.detach().square()
-    return per_image.mean()
-
-
 def step_loss(error: Tensor, image_error: Tensor, train: TrainConfig) -> StepLoss:
     """The loss and the recorded curves of a prediction.
 
@@ -150,10 +144,16 @@ def step_loss(error: Tensor, image_error: Tensor, train: TrainConfig) -> StepLos
         image_error: (B, 1, 1, 1) mean absolute errors of the implied image estimates.
         train: Kind and reduction of the loss.
     """
-    curves = mean_loss(error, train), image_error.mean()
-    return StepLoss(loss=error_loss(error, train), curves=curves)
+    # Curves record the mean over all elements, whatever the reduction.
+    recorded = absolute_error(error) if train.loss == "mae" else error.detach().square()
+    return StepLoss(loss=error_loss(error, train), curves=(recorded.mean(), image_error.mean()))
 
 
-def clip_images(images: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
-    """Clip pixels to `bounds`, the lowest and highest value, which broadcast over the images."""
+def clip_images(images: Tensor, bounds: Bounds) -> Tensor:
+    """Clip pixels to `bounds`, the lowest and highest value, which broadcast over the images.
+
+    Without bounds the images are returned unchanged.
+    """
+    if bounds is None:
+        return images
     return torch.minimum(torch.maximum(images, bounds[0]), bounds[1])

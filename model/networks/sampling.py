@@ -22,15 +22,13 @@ def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]
     return checkpoint.shape if config.stochasticity == 0 else (config.steps, *checkpoint.shape)
 
 
-def load_net(
-    objective: Objective, checkpoint: Checkpoint, *, averaged: bool = True, device: str = "cpu"
-) -> nn.Module:
-    """Load a checkpoint's network in evaluation mode, with averaged or raw weights."""
+def load_net(objective: Objective, checkpoint: Checkpoint, *, device: str = "cpu") -> nn.Module:
+    """Load a checkpoint's network in evaluation mode, with averaged weights."""
     config = restored_model(checkpoint.settings["model"])
     num_classes = checkpoint.settings["num_classes"] if config.conditional else 0
     unused = torch.Generator().manual_seed(0)
     net = objective.new_network(checkpoint.shape, config, unused, num_classes)
-    load_weights(net, checkpoint.part("ema." if averaged else "raw."))
+    load_weights(net, checkpoint.part("ema."))
     return to_device(net, device).eval().requires_grad_(False)
 
 

@@ -48,7 +48,7 @@ def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
 def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
     """A vector for each class and, last, for "no class"; None if there are no classes.
 
-    The caller draws the weights.
+    `draw_weights` draws the weights.
     """
     return nn.utils.skip_init(nn.Embedding, num_classes + 1, dim) if num_classes else None
 
@@ -109,11 +109,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(residual_blocks(level, config) for level in up)
         skip = config.stem_width if config.stem_skip else 0
         self.head = convolution(config.widths[0] + skip, shape[0], 1)
+        self.class_embedding = class_table(num_classes, config.embedding_dim)
         draw_weights(self, config.init, generator)
         set_zero(self.head)
-        self.class_embedding = class_table(num_classes, config.embedding_dim)
-        if self.class_embedding is not None:  # drawn after all other weights
-            nn.init.normal_(self.class_embedding.weight, generator=generator)
 
     def embed(self, variance: Tensor, labels: Tensor | None) -> Tensor:
         """Embed (B, 1, 1, 1) variances and (B,) int64 labels as (B, channels, 1, 1)."""
@@ -157,7 +155,10 @@ class UNet(nn.Module):
 
 
 def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
-    """Draw all weights by Keras' rule (Glorot uniform weights, zero biases) or torch's."""
+    """Draw all weights by Keras' rule (Glorot uniform weights, zero biases) or torch's.
+
+    Vectors of classes are standard normal and drawn after all other weights.
+    """
     for module in net.modules():
         if not isinstance(module, (nn.Conv2d, nn.Linear)):
             continue
@@ -172,6 +173,9 @@ def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
         else:
             bound = 1 / math.sqrt(module.weight[0].numel())
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+    for module in net.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, generator=generator)
 
 
 def set_zero(layer: nn.Module) -> None:

@@ -73,11 +73,8 @@ def new_diffusers_unet(
     draw_weights(network, config.init, generator)
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, generator=generator)
-        elif not isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.reset_parameters()  # ones and zeros
+        elif not isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
             # Layers that another version of diffusers adds would stay uninitialised.
             assert not list(module.parameters(recurse=False)), type(module)
     set_zero(network.conv_out)

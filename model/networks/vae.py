@@ -119,9 +119,6 @@ class Autoencoder(nn.Module):
             self.register_buffer("log_scale", fixed, persistent=False)
         draw_weights(self, config.init, generator)
         set_zero(self.decoder.head)
-        for table in (self.encoder.classes, self.decoder.classes):
-            if table is not None:
-                nn.init.normal_(table.weight, generator=generator)
 
     def forward(
         self, images: Tensor, noise: Tensor, labels: Tensor | None = None

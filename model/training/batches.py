@@ -64,18 +64,18 @@ class Images:
             images_on: Where to keep the images; `place_of` decides if it is auto.
         """
         self.device = device
-        self.place = place_of(images.nbytes, device) if images_on == "auto" else images_on
-        if self.place == "device":
+        self._images: np.ndarray | Tensor = images
+        if images_on == "auto":
+            images_on = place_of(images.nbytes, device)
+        if images_on == "device":
             # torch needs a writable array, and a memory map is read-only.
-            self._on_device = torch.from_numpy(np.require(images, None, ["C", "W"])).to(device)
-        else:
-            self._on_host = images
+            self._images = torch.from_numpy(np.require(images, None, ["C", "W"])).to(device)
 
     def gather(self, indices: np.ndarray) -> Tensor:
         """Gather images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
-        if self.place == "device":
-            return self._on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
-        batch = torch.from_numpy(self._on_host[indices])
+        if isinstance(self._images, Tensor):
+            return self._images[torch.from_numpy(indices).to(self.device, non_blocking=True)]
+        batch = torch.from_numpy(self._images[indices])
         if self.device.type != "cuda":
             return batch.to(self.device)
         # Only a copy from pinned memory overlaps with the device's work.

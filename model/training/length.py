@@ -5,8 +5,26 @@ This is arithmetic on settings, so a plan does not import torch.
 
 import math
 
-from model.config import TrainConfig
+from model.config import ModelConfig, TrainConfig
 from model.errors import UsageError
+from model.family_facts import FAMILY_FACTS
+
+
+def training_length(
+    num_images: int, model: ModelConfig, train: TrainConfig, *, first_pool: int, image_size: int
+) -> tuple[int, int]:
+    """Steps of a training on a pool of `num_images`, and the training images that they see.
+
+    A model that is not trained in steps has 0 and sees each image once.
+
+    Raises:
+        UsageError: As in training_steps and check_last_batch.
+    """
+    if not FAMILY_FACTS[model.family].iterative:
+        return 0, num_images
+    num_steps = training_steps(num_images, train, first_pool=first_pool)
+    check_last_batch(num_images, train, widths=model.widths, image_size=image_size)
+    return num_steps, count_images(num_images, train, num_steps)
 
 
 def steps_per_epoch(num_images: int, train: TrainConfig) -> int:

@@ -17,14 +17,7 @@ from model.checkpoint import Checkpoint, prefixed
 from model.config import TrainConfig
 from model.errors import UsageError
 from model.images import channel_statistics, to_unit
-from model.job import (
-    Diverged,
-    Fit,
-    Progress,
-    TrainingJob,
-    checkpoint_settings,
-    training_labels,
-)
+from model.job import Diverged, Fit, Progress, TrainingJob, checkpoint_settings, training_labels
 from model.networks.conditioning import drop_labels
 from model.networks.objective import Call, Objective, make_call
 from model.networks.unet import load_weights, to_device

@@ -1,14 +1,15 @@
 """`sweep clean`: deletes what no lineage of a sweep needs."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UsageError
+from sweep.estimate.costs import samplers
 from sweep.estimate.sizes import format_bytes
 from sweep.lineage.datasets import card_finder
+from sweep.planning.keys import store_key
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import LineageRecord, load_lineages
 from sweep.results_folder import read_sweep
@@ -68,17 +69,13 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         if in_vain(item, use, kept, own=own, checkpoints=checkpoints, force=force)
         and not is_at_work(item, kept)
     ]
-    sizes: Counter[str] = Counter()
     for item in chosen:
-        sizes[item.kind] += item.size
         if not (dry_run or is_at_work(item, kept)):  # checked again, in case it was claimed
             kept.delete_item(item)
-    counts = Counter(item.kind for item in chosen)
-    for kind, count in sorted(counts.items()):
-        print(
-            f"{'would delete' if dry_run else 'deleted'}  {count:5,} {MEANINGS[kind]}, "
-            f"{format_bytes(sizes[kind])}"
-        )
+    verb = "would delete" if dry_run else "deleted"
+    for kind in sorted({item.kind for item in chosen}):
+        sizes = [item.size for item in chosen if item.kind == kind]
+        print(f"{verb}  {len(sizes):5,} {MEANINGS[kind]}, {format_bytes(sum(sizes))}")
     if not chosen:
         print("nothing to delete")
     waiting = [i for i in items if i.kind == "scratch" and i.key in use.nodes and i not in chosen]
@@ -141,14 +138,10 @@ def is_at_work(item: Item, store: Store) -> bool:
 
 def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
     """Return the store keys of every stream that the lineages draw."""
-    from sweep.planning.keys import store_key, stream_key
-
-    keys = set()
-    for lineage in lineages:
-        labels = [None, *range(lineage.card.num_classes)]
-        for node in lineage.nodes:
-            samplers = {node.settings.sample, *(plan.sample for plan in node.all_metrics)}
-            keys |= {
-                store_key(stream_key(node.key, s), label) for s in samplers for label in labels
-            }
-    return keys
+    return {
+        store_key(stream, label)
+        for lineage in lineages
+        for node in lineage.nodes
+        for stream in samplers(node)
+        for label in (None, *range(lineage.card.num_classes))
+    }

@@ -11,7 +11,7 @@ from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import METRICS, validate_metrics
-from sweep.commands.run import run_analysis, short_path
+from sweep.commands.run import driving, run_analysis, short_path
 from sweep.config import SweepConfig
 from sweep.finished import look_up
 from sweep.lineage.datasets import card_finder
@@ -21,8 +21,8 @@ from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
 from sweep.results_folder import fill, read_sweep, write_sweep
-from sweep.status.drivers import present, run_key
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import write_boards
 
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that may differ within a results folder, because the column names tell them apart."""
@@ -49,27 +49,15 @@ def evaluate(
         write_sweep(out, sweep, command)
     errors: dict[str, str] = {}
     if work:
-        from sweep.tune.runner import measure_nodes
+        from sweep.tune.runner import RayRun
 
-        try:
-            with present(kept, run_key(out, sweep)):
-                errors = measure_nodes(
-                    work,
-                    lineages,
-                    kept,
-                    sweep,
-                    tune_dir=out / "tune",
-                    address=address,
-                    say=lambda line: print(line, file=sys.stderr, flush=True),
-                )
-        except KeyboardInterrupt:
-            fill(out, lineages, kept)
-            print(f"\nstopped; what was measured is kept. To resume:\n  {command}", file=sys.stderr)
-            raise
+        run = RayRun(
+            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
+        )
+        with driving(run, out, kept="what was measured is kept", command=command):
+            errors = run.measure(work, say=lambda line: print(line, file=sys.stderr, flush=True))
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
-    from sweep.tensorboard import write_boards
-
     with writing(out):
         fill(out, lineages, kept)
         write_boards(out, lineages, kept)
@@ -116,19 +104,17 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     """
     finished = look_up(store, lineages)
     done = {key for key, record in finished.nodes.items() if record.status == "done"}
+    known = set(finished.metrics)
     missing: dict[tuple[str, int], None] = {}
-    counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         for members in by_generation(lineage.nodes):
             if not all(node.key in done for node in members):
                 break
             for node, plan in [(each, plan) for each in members for plan in each.all_metrics]:
-                place = node.key, plan.spec
-                if place in counted or place in finished.metrics:
-                    continue
-                check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
-                counted.add(place)
-                missing[lineage.id, node.generation] = None
+                if (node.key, plan.spec) not in known:
+                    known.add((node.key, plan.spec))
+                    check_measurable(lineage, node, store, drawn=is_drawn(plan.images, store))
+                    missing[lineage.id, node.generation] = None
     return list(missing)
 
 

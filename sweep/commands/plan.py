@@ -49,10 +49,9 @@ def print_plan(
         out = out.absolute()
         check_out(out)
         sweep = extend(sweep, out)
-    root = store or out
-    exists = root is not None and ("://" in str(root) or Path(root).exists())
-    kept = open_store(root, sweep.resources) if root is not None and exists else None
-    if kept is not None:
+    root, kept = store or out, None
+    if root is not None and ("://" in str(root) or Path(root).exists()):
+        kept = open_store(root, sweep.resources)
         kept.claims.read()  # raises if the bucket does not exist
     lineages = plan_sweep(sweep, card_finder(kept))
     tree = unique_nodes(lineage.nodes for lineage in lineages)
@@ -77,7 +76,9 @@ def print_plan(
         f"{sum(n.images_seen for n in missing):,} images, {training_flops(lineages, missing)}"
     )
     print(f"sampling     {sum(n.num_new for n in missing):,} images enter pools")
-    largest = max((n.num_images * image_bytes(x) for x in lineages for n in x.nodes), default=0)
+    largest = max(
+        (n.num_images * image_bytes(x.card) for x in lineages for n in x.nodes), default=0
+    )
     print(
         f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
         f"largest pool {format_bytes(largest)} in memory"

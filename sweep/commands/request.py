@@ -1,7 +1,7 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from sweep.config import (
     check_setting,
     checked_grids,
     flatten,
-    get_value,
     parse_setting,
     to_json,
+    unique,
     unknown,
     updated,
 )
@@ -73,11 +73,7 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     if not equals or not values:
         raise UsageError(f"--axis must be NAME=VALUE,VALUE,..., got {text!r}")
     parsed = [axis_value(sweep.base, name, word.strip()) for word in split_values(values)]
-    unique: list[Mapping[str, list[Any]]] = []
-    for grid in ({**grid, name: parsed} for grid in sweep.grids):
-        if grid not in unique:
-            unique.append(grid)
-    return replace(sweep, grids=tuple(unique))
+    return replace(sweep, grids=tuple(unique({**grid, name: parsed} for grid in sweep.grids)))
 
 
 def split_values(text: str) -> list[str]:
@@ -87,13 +83,13 @@ def split_values(text: str) -> list[str]:
 
 def axis_value(base: LineageConfig, name: str, word: str) -> Any:
     """Parse one value of an axis, with the setting's type; raises UsageError."""
-    check_setting(base, name)
-    if not isinstance(get_value(base, name), tuple):
-        return parse_setting(base, name, word)
+    value = parse_setting(base, name, word)
+    if not isinstance(value, tuple):
+        return value
     if not (word.startswith("[") and word.endswith("]")):
         hint = f"write --axis '{name}=[A,B],[C]'"
         raise UsageError(f"{name} must have each of its lists in brackets, got {word!r}; {hint}")
-    return list(parse_setting(base, name, word))
+    return list(value)
 
 
 def load_sweep_file(path: Path) -> SweepConfig:

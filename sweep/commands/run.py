@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.errors import UsageError, writing
 from sweep.commands.plan import note_idle_settings
@@ -18,7 +20,11 @@ from sweep.results_folder import check_out, extend, fill, fill_part, write_sweep
 from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.store.store import Store, open_store
+from sweep.tensorboard import write_boards
 from sweep.tune.resources import check_machine
+
+if TYPE_CHECKING:
+    from sweep.tune.runner import RayRun
 
 
 def execute(
@@ -41,22 +47,25 @@ def execute(
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lineages = plan_sweep(sweep, lambda data: prepare_dataset(data, kept))
+    lineages = prepare(sweep, expected, kept)
     with writing(out):
         write_sweep(out, sweep if address is None else without_capacity(sweep), command)
         if kept.place != str(out):
             note(kept, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, kept)
-    errors: dict[str, str] = {}
     if any(record.status in ("pending", "running") for record in records):
-        with present(kept, run_key(out, sweep)):
-            errors = compute(sweep, lineages, kept, out, address=address, command=command)
+        from sweep.tune.runner import RayRun
+
+        run = RayRun(
+            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
+        )
+        by_id = {lineage.id: lineage for lineage in lineages}
+        with driving(run, out, kept="finished models are kept", command=command):
+            errors = run.compute(lambda name: show_lineage(by_id[name], kept, out))
         with writing(out):
             records = fill(out, lineages, kept, errors=errors)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
-    from sweep.tensorboard import write_boards
-
     with writing(out):
         write_boards(out, lineages, kept)
     return conclude(out, records)
@@ -85,6 +94,18 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
     return replace(sweep, base=replace(sweep.base, train=train))
 
 
+def prepare(
+    sweep: SweepConfig, expected: list[PlannedLineage], store: Store
+) -> list[PlannedLineage]:
+    """Prepare the data sets of a plan, and return the plan; it is made again if it changes.
+
+    Keys contain the fingerprints of the data, which are unknown until the data are prepared.
+    """
+    cards = {lineage.card.key: (lineage.card, lineage.config.data) for lineage in expected}
+    is_known = [prepare_dataset(data, store) == card for card, data in cards.values()]
+    return expected if all(is_known) else plan_sweep(sweep, card_finder(store))
+
+
 def without_capacity(sweep: SweepConfig) -> SweepConfig:
     """Return the sweep without its CPU and GPU counts, which describe the cluster of one run."""
     return replace(sweep, resources=replace(sweep.resources, num_cpus=None, num_gpus=None))
@@ -94,7 +115,7 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
     """Raise UsageError unless the store has room for the missing models."""
     done = done_keys(store, lineages)
     missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
-    needed, free = planned_bytes(lineages, missing), store.free_bytes()
+    needed, free = planned_bytes(lineages, missing), store.files.free_bytes()
     if free is not None and needed > free:
         raise UsageError(
             f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
@@ -102,35 +123,23 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
         )
 
 
-def compute(
-    sweep: SweepConfig,
-    lineages: list[PlannedLineage],
-    store: Store,
-    out: Path,
-    *,
-    address: str | None,
-    command: str,
-) -> dict[str, str]:
-    """Run the trials; on Ctrl-C, print how to resume."""
-    from sweep.tensorboard import write_boards
-    from sweep.tune.runner import run_lineages
+@contextmanager
+def driving(run: "RayRun", out: Path, *, kept: str, command: str) -> Generator[None]:
+    """Be a driver of a sweep; on Ctrl-C, fill the results folder and print how to resume."""
+    with present(run.store, run_key(out, run.sweep)):
+        try:
+            yield
+        except KeyboardInterrupt:
+            fill(out, run.lineages, run.store)
+            print(f"\nstopped; {kept}. To resume:\n  {command}", file=sys.stderr)
+            raise
 
-    known = {lineage.id: lineage for lineage in lineages}
 
-    def show(name: str) -> None:
-        """Update a lineage in the results folder and in TensorBoard."""
-        with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-            fill_part(out, [known[name]], store)
-            write_boards(out, [known[name]], store)
-
-    try:
-        return run_lineages(
-            lineages, store, sweep, tune_dir=out / "tune", address=address, show=show
-        )
-    except KeyboardInterrupt:
-        fill(out, lineages, store)
-        print(f"\nstopped; finished models are kept. To resume:\n  {command}", file=sys.stderr)
-        raise
+def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
+    """Update a lineage in the results folder and in TensorBoard."""
+    with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
+        fill_part(out, [lineage], store)
+        write_boards(out, [lineage], store)
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:

@@ -5,6 +5,7 @@ measurement. Excluded are the start of processes, images that only a filter look
 measurements of finished models, and lost spot machines.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from model.config import SampleConfig
 from model.errors import UsageError, check_finite
 from model.metrics.table import needed
 from model.values import typed
-from sweep.estimate.makespan import longest_chain, makespan, total_seconds
+from sweep.estimate.makespan import longest_chain, makespan
 from sweep.estimate.timings import (
     Kind,
     Machine,
@@ -119,35 +120,33 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     Streams are drawn in whole blocks, up to the largest number that any lineage needs. If a
     classifier selects images of a class, only the images it keeps are counted.
     """
-    wanted = set(missing)
-    work: dict[str, Work] = {key: {} for key in wanted}
+    work: dict[str, Work] = {key: defaultdict(float) for key in missing}
     owners: dict[str, tuple[str, Kind]] = {}
     rows: dict[tuple[str, int | None], int] = {}
     measured: set[tuple[str, str]] = set()
     for lineage in lineages:
         shape = lineage.card.shape
         for node in lineage.nodes:
-            pools = [node.new, *(plan.images for plan in node.all_metrics)]
-            for place, count in [item for pool in pools for item in streams_of(pool).items()]:
-                images = blocks_of(place[1], count) * block_size(place[1])
-                rows[place] = max(images, rows.get(place, 0))
-            if node.key not in wanted:
+            for pool in (node.new, *(plan.images for plan in node.all_metrics)):
+                for place, count in streams_of(pool).items():
+                    images = blocks_of(place[1], count) * block_size(place[1])
+                    rows[place] = max(images, rows.get(place, 0))
+            if node.key not in work:
                 continue
             own = work[node.key]
             own[train_kind(node.inputs, shape)] = node.images_seen
-            for sample in samplers(node):
-                kind = draw_kind(node.inputs, shape, canonical(sample))
-                owners[stream_key(node.key, sample)] = node.key, kind
+            for stream, sample in samplers(node).items():
+                owners[stream] = node.key, draw_kind(node.inputs, shape, canonical(sample))
             preview = draw_kind(node.inputs, shape, canonical(node.settings.sample))
             own.setdefault(preview, SAMPLE_BATCH)
             for plan in node.all_metrics:
                 if (node.key, plan.spec) not in measured:
                     measured.add((node.key, plan.spec))
-                    add(own, measure_of(plan, lineage.card), 1)
+                    own[measure_of(plan, lineage.card)] += 1
     for (stream, _), images in rows.items():
         if stream in owners:
             key, kind = owners[stream]
-            add(work[key], kind, images)
+            work[key][kind] += images
     return work
 
 
@@ -166,9 +165,10 @@ def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Fini
             )
 
 
-def samplers(node: NodePlan) -> list[SampleConfig]:
-    """Return the samplers of a node's streams, for the pool and for the metrics."""
-    return [node.settings.sample, *(plan.sample for plan in node.metrics)]
+def samplers(node: NodePlan) -> dict[str, SampleConfig]:
+    """Return the samplers of a node's streams, for the pool and for the metrics, by stream key."""
+    measured = {stream_key(node.key, plan.sample): plan.sample for plan in node.metrics}
+    return {node.stream: node.settings.sample, **measured}
 
 
 def measure_of(plan: MetricsPlan, card: DatasetCard) -> Kind:
@@ -176,11 +176,6 @@ def measure_of(plan: MetricsPlan, card: DatasetCard) -> Kind:
     num_train = card.num_train if "train" in needed(plan.config) else 0
     sizes = {"num_reference": card.num_reference, "num_train": num_train}
     return measure_kind(plan.inputs, card.shape, **sizes)
-
-
-def add(work: Work, kind: Kind, amount: float) -> None:
-    """Add an amount of a kind of work."""
-    work[kind] = work.get(kind, 0.0) + amount
 
 
 def cost_lines(
@@ -225,7 +220,7 @@ def table(
 
     chains, rows = chains_of(lineages), []
     for each in estimates:
-        total = total_seconds(each.seconds)
+        total = sum(each.seconds.values())
         for count in slots:
             wall = makespan(chains, each.seconds, num_slots=count)
             machine = each.machine
@@ -261,16 +256,15 @@ def notes(
     lines = []
     networks = {node.key: network_of(node) for node in missing}
     for each in estimates:
-        where = f"on {each.machine.device} with {each.machine.num_threads} threads"
-        where = where.removesuffix("s") if each.machine.num_threads == 1 else where
+        count = each.machine.num_threads
+        where = f"on {each.machine.device} with {count} thread{'' if count == 1 else 's'}"
         if each.untrained:
             kinds = sorted({networks[key] for key in each.untrained})
             lines.append(
                 f"no estimate {where}: {len(each.untrained)} of {len(missing)} models have no "
                 f"timing there ({'; '.join(kinds)})"
             )
-            continue
-        if each.untimed:
+        elif each.untimed:
             words = {"draw": "drawing images", "measure": "measuring"}
             what = " and ".join(words[activity] for activity in each.untimed)
             lines.append(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from model.config import MetricsConfig
 from model.family_facts import model_size
-from model.features.extractors import extractor_label, find_extractor
+from model.features.extractors import EXTRACTORS, extractor_label
 from model.filters.table import feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
@@ -18,10 +18,8 @@ from sweep.records import DatasetCard
 BLIND = (RANDOM, "random")
 """Selections that need no features."""
 
-
 SMALL_FILES = 15_000
 """Bytes of a node's records, curves and file headers."""
-
 
 TRAIN_PASSES = 3
 """Passes per training step: the forward pass, and two for the gradients of inputs and weights."""
@@ -29,12 +27,14 @@ TRAIN_PASSES = 3
 
 def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> str:
     """Return the operations of the nodes' training, formatted."""
-    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
-    flops = 0.0
-    for node in nodes:
-        size = node_size(node, owner[node.key].card)
-        flops += TRAIN_PASSES * size.flops * node.images_seen
+    cards = cards_of(lineages)
+    flops = sum(TRAIN_PASSES * node_size(n, cards[n.key]).flops * n.images_seen for n in nodes)
     return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
+
+
+def cards_of(lineages: Iterable[PlannedLineage]) -> dict[str, DatasetCard]:
+    """Return the card of each node's data set, by node key."""
+    return {node.key: lineage.card for lineage in lineages for node in lineage.nodes}
 
 
 def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
@@ -43,10 +43,9 @@ def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
     return model_size(node.settings.model, (C, H, W), node.num_images, card.num_classes)
 
 
-def image_bytes(lineage: PlannedLineage) -> int:
+def image_bytes(card: DatasetCard) -> int:
     """Return the bytes of one image in memory."""
-    C, H, W = lineage.card.shape
-    return C * H * W * (1 if lineage.card.dtype == "uint8" else 4)
+    return math.prod(card.shape) * (1 if card.dtype == "uint8" else 4)
 
 
 def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
@@ -55,41 +54,39 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
     If a classifier selects images of a class, only the images needed are counted, because the
     number drawn to find them is not known.
     """
-    owner = {node.key: lineage for lineage in lineages for node in lineage.nodes}
-    total = 0
+    if not nodes:
+        return 0
+    cards = cards_of(lineages)
+    sizes = [node_size(node, cards[node.key]) for node in nodes]
+    total = sum(size.checkpoint_bytes for size in sizes)
+    total += sum(64 * image_bytes(cards[node.key]) + SMALL_FILES for node in nodes)
     blocks: dict[tuple[str, int | None, str], int] = {}
     for node in nodes:
-        lineage = owner[node.key]
-        total += node_size(node, lineage.card).checkpoint_bytes
-        total += 64 * image_bytes(lineage) + SMALL_FILES
-        for place, count in block_bytes(node, lineage):
+        for place, count in block_bytes(node, cards[node.key]):
             blocks[place] = max(count, blocks.get(place, 0))
-    total += sum(blocks.values())
-    if nodes:
-        total += real_features_bytes(lineages)
-    running = max((node_size(node, owner[node.key].card).state_bytes for node in nodes), default=0)
-    return total + (2 * running if nodes else 0)
+    checkpoints = 2 * max(size.state_bytes for size in sizes)
+    return total + sum(blocks.values()) + real_features_bytes(lineages) + checkpoints
 
 
 def block_bytes(
-    node: NodePlan, lineage: PlannedLineage
+    node: NodePlan, card: DatasetCard
 ) -> Iterator[tuple[tuple[str, int | None, str], int]]:
     """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
     judge = feature_settings(node.settings.filter)
     pools = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
     for pool, measured in pools:
         looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
-        sizes = {"": image_bytes(lineage)}
+        sizes = {"": image_bytes(card)}
         for config in (*measured, *([judge] if looked else [])):
-            sizes[extractor_label(config)] = feature_bytes(config, lineage)
+            sizes[extractor_label(config)] = feature_bytes(config, card)
         for (stream, label), count in streams_of(pool).items():
             rows = blocks_of(label, count) * block_size(label)
             yield from (((stream, label, name), rows * each) for name, each in sizes.items())
 
 
-def feature_bytes(config: MetricsConfig, lineage: PlannedLineage) -> int:
+def feature_bytes(config: MetricsConfig, card: DatasetCard) -> int:
     """Return the bytes of the float32 features of one image."""
-    return 4 * (find_extractor(config.extractor).num_features or math.prod(lineage.card.shape))
+    return 4 * (EXTRACTORS[config.extractor].num_features or math.prod(card.shape))
 
 
 def real_features_bytes(lineages: list[PlannedLineage]) -> int:
@@ -98,7 +95,7 @@ def real_features_bytes(lineages: list[PlannedLineage]) -> int:
     for lineage in lineages:
         card = lineage.card
         for plan in lineage.nodes[0].metrics:
-            each, label = feature_bytes(plan.config, lineage), extractor_label(plan.config)
+            each, label = feature_bytes(plan.config, card), extractor_label(plan.config)
             counts[card.key, "reference", label] = card.num_reference * each
             if "train" in needed(plan.config):
                 counts[card.key, "train", label] = card.num_train * each

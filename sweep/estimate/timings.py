@@ -111,10 +111,7 @@ class Timings:
             kind = draw_kind(inputs, shape, record.spec["sample"])
             self.add(machine, kind, record.num_drawn, seconds=record.draw_seconds)
         kind = measure_kind(
-            record.spec,
-            shape,
-            num_reference=record.num_reference,
-            num_train=record.num_train,
+            record.spec, shape, num_reference=record.num_reference, num_train=record.num_train
         )
         self.add(machine, kind, 1, seconds=record.seconds - record.draw_seconds)
 
@@ -154,53 +151,34 @@ def read_timings(root: Path, timings: Timings) -> None:
         UsageError: `root` is not such a folder, or holds no finished model.
         RecordError: A file in it is damaged.
     """
-    folders = sorted((root / "generations").glob("*/"))
-    shapes = _shapes(root)
-    found = False
-    for folder in folders:
-        if not (folder / "record.json").exists():
-            continue
-        inputs = read_json(folder / "config.json")
+    cards = [read_json(path) for path in sorted(root.glob("datasets/*/card.json"))]
+    shapes = {card["fingerprint"]: tuple(card["shape"]) for card in cards}
+    num_models = 0
+    for path in sorted(root.glob("generations/*/record.json")):
+        inputs = read_json(path.with_name("config.json"))
         shape = _shape_of(inputs, shapes)
-        if shape is None:
-            continue
-        found = True
-        timings.add_node(
-            NodeRecord.load(folder / "record.json"),
-            inputs,
-            shape=shape,
-            metrics=[MetricsRecord.load(p) for p in sorted(folder.glob("metrics/*.json"))],
-        )
-    if not found:
+        if shape is not None:
+            num_models += 1
+            metrics = [MetricsRecord.load(p) for p in sorted(path.parent.glob("metrics/*.json"))]
+            timings.add_node(NodeRecord.load(path), inputs, shape=shape, metrics=metrics)
+    if not num_models:
         raise UsageError(
             f"--timings must name a results folder or store with finished models, got {root}; "
             "run a short sweep on that machine and pass its --out"
         )
 
 
-def _shapes(root: Path) -> dict[str, tuple[int, ...]]:
-    """Return the image shape of each data set in a folder, by fingerprint."""
-    cards = [read_json(path) for path in sorted(root.glob("datasets/*/card.json"))]
-    return {card["fingerprint"]: tuple(card["shape"]) for card in cards}
-
-
 def _shape_of(inputs: Json, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the shape of the real images in a node's pool, or the only shape in the folder."""
-    candidates = {shapes[name] for name in _sources(inputs["recipe"]) if name in shapes}
+    """Return the shape of the real images in a node's pool, or the only shape in the folder.
+
+    Args:
+        inputs: The node's config.json. Its recipe names real images by their fingerprint.
+        shapes: Image shape of each data set in the folder, by fingerprint.
+    """
+    recipe = json.dumps(inputs["recipe"])
+    candidates = {shape for name, shape in shapes.items() if json.dumps(name) in recipe}
     candidates = candidates or set(shapes.values())
     return candidates.pop() if len(candidates) == 1 else None
-
-
-def _sources(recipe: Any) -> Iterable[str]:
-    """Yield every string in a recipe, including the fingerprints of its real images."""
-    if isinstance(recipe, str):
-        yield recipe
-    elif isinstance(recipe, Mapping):
-        for value in recipe.values():
-            yield from _sources(value)
-    elif isinstance(recipe, list):
-        for value in recipe:
-            yield from _sources(value)
 
 
 def format_seconds(seconds: float) -> str:

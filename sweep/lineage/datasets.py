@@ -7,6 +7,7 @@ original files nor the network.
 import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,22 +42,26 @@ def expected_card(config: DataConfig) -> DatasetCard:
     Raises:
         ValueError, FileNotFoundError: The settings do not fit, or data.path is missing.
     """
-    known = describe(config)
+    card = _card(dataset_key(config), describe(config))
+    return replace(card, train_labels=labels_of_counts(card.train_class_counts))
+
+
+def _card(key: str, data: Dataset) -> DatasetCard:
+    """A card without what only the pixels and the order of the labels tell."""
     return DatasetCard(
-        key=dataset_key(config),
+        key=key,
         fingerprint=None,
-        name=known.name,
-        shape=list(known.shape),
-        dtype=known.dtype,
-        class_names=list(known.class_names or ()),
-        num_classes=known.num_classes,
-        num_train=known.num_train,
-        num_reference=known.num_reference,
-        num_validation=known.num_validation,
-        train_class_counts=list(known.train_class_counts or ()),
-        train_labels=labels_of_counts(known.train_class_counts or ()),
-        reference_class_counts=list(known.reference_class_counts or ()),
-        bounded=known.bounded,
+        name=data.name,
+        shape=list(data.shape),
+        dtype=str(data.images.dtype),
+        class_names=list(data.class_names),
+        num_classes=data.num_classes,
+        num_train=len(data.train),
+        num_reference=len(data.reference),
+        num_validation=len(data.validation),
+        train_class_counts=list(data.class_counts(data.train) or ()),
+        reference_class_counts=list(data.class_counts(data.reference) or ()),
+        bounded=data.bounded,
     )
 
 
@@ -87,22 +92,11 @@ def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
     if not store.datasets.has(key):
         data = load_dataset(config)
         reference = data.images[data.reference if len(data.reference) else data.train]
-        card = DatasetCard(
-            key=key,
+        card = replace(
+            _card(key, data),
             fingerprint=data.fingerprint,
-            name=data.name,
-            shape=list(data.shape),
-            dtype=str(data.images.dtype),
-            class_names=list(data.class_names),
-            num_classes=len(data.class_names),
-            num_train=len(data.train),
-            num_reference=len(data.reference),
-            num_validation=len(data.validation),
-            train_class_counts=list(data.class_counts(data.train) or ()),
             train_labels=[] if data.labels is None else data.labels[data.train].tolist(),
-            reference_class_counts=list(data.class_counts(data.reference) or ()),
             pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
-            bounded=data.bounded,
         )
         indices = {name: getattr(data, name) for name in INDICES}
         labels = {} if data.labels is None else {"labels": data.labels}

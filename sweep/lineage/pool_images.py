@@ -13,6 +13,7 @@ from model.config import FilterConfig, MetricsConfig
 from model.data.datasets import Dataset
 from model.errors import UsageError
 from model.features.probe import Probe, fit_probe
+from model.filters.candidates import Candidates
 from model.filters.table import FILTERS, select
 from model.job import Diverged
 from model.randomness import Purpose, generator
@@ -168,28 +169,28 @@ class Sources:
         config = filter_config(by)
         entry = FILTERS[config.name]
         real = pool_from_recipe(by["real"])
-        candidates, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
+        features, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
         if entry.needs_features:
-            candidates = self.features(selected.of, self.judge(selected))
+            features = self.features(selected.of, self.judge(selected))
         known = self.known_labels(real)
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
             if selected.label is not None and not entry.needs_labels:
                 real_features = real_features[known == selected.label]  # compare within the class
         labels = None if selected.label is None else np.full(count, selected.label, np.int64)
+        candidates = Candidates(
+            features=features,
+            keep=selected.keep,
+            real=real_features,
+            real_labels=known if entry.needs_labels else None,
+            labels=labels,
+            num_classes=self.card.num_classes,
+            class_names=self.card.class_names,
+            rng=generator(tuple(by["seed"]), Purpose.POOL),
+            config=config,
+        )
         try:
-            selection = select(
-                config.name,
-                candidates,
-                selected.keep,
-                real_features,
-                real_labels=known if entry.needs_labels else None,
-                labels=labels,
-                num_classes=self.card.num_classes,
-                class_names=self.card.class_names,
-                rng=generator(tuple(by["seed"]), Purpose.POOL),
-                config=config,
-            )
+            selection = select(candidates)
         except UsageError as error:
             if config.name not in MAY_LACK:
                 raise

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
 from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
-from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json
+from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json, versions
 from sweep.store.arrays import dump_arrays
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -340,7 +339,7 @@ class LineageRun:
             precision=fit.checkpoint.settings.get("precision", settings.train.precision),
             weights_sha256=fit.checkpoint.digest("ema."),
             files={},
-            environment=environment(),
+            environment=versions("collapse-sweep", "numpy") | numerics(),
         )
 
     def rows(self, node: NodePlan) -> Rows:
@@ -378,13 +377,7 @@ def device_name(device: str) -> str:
     return f"cpu ({platform.machine()})"
 
 
-def environment() -> Json:
-    """Versions and platform of a computation; results are bit-identical only if these match."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-        "collapse-sweep": version("collapse-sweep"),
-        "platform": platform.platform(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
+def numerics() -> Json:
+    """What results also depend on: they are bit-identical only if this and the versions match."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "cpu_capability": capability}

@@ -5,13 +5,14 @@ pool, the family and training settings, the seed, the generation and the member.
 and names are not part of any key.
 """
 
+import functools
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
-from model.config import ModelConfig, SampleConfig, TrainConfig
+from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS
 
@@ -26,16 +27,13 @@ def canonical(config: Any) -> dict[str, Any]:
     Old keys stay valid because a field added later has metadata {"key_default": the value that
     matches the earlier behaviour}. A field that changes no result has {"in_key": False}.
     """
-    kept: dict[str, Any] = {}
-    values = asdict(config)
-    for f in fields(config):
-        value = values[f.name]
-        if not f.metadata.get("in_key", True):
-            continue
-        if "key_default" in f.metadata and value == f.metadata["key_default"]:
-            continue
-        kept[f.name] = value
-    return kept
+    ignored = _ignored(type(config))
+    return {name: v for name, v in stored_settings(config).items() if name not in ignored}
+
+
+@functools.cache
+def _ignored(kind: Any) -> set[str]:
+    return {f.name for f in fields(kind) if not f.metadata.get("in_key", True)}
 
 
 def digest(data: Any) -> str:

@@ -14,11 +14,7 @@ from model.family_facts import FAMILY_FACTS, check_package
 from model.features.extractors import weights_digest
 from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
-from model.training.length import (
-    check_last_batch,
-    count_images,
-    training_steps,
-)
+from model.training.length import training_length
 from sweep.config import LineageConfig, SweepConfig
 from sweep.planning.checks import check_entering, check_judges
 from sweep.planning.keys import canonical, digest, node_inputs, stream_key
@@ -217,19 +213,18 @@ def plan_node(
             f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
             "use more data, a larger pool.alpha or another ensemble.data"
         )
-    iterative = FAMILY_FACTS[config.model.family].iterative
-    if not iterative and config.train.start != "scratch":
+    if config.train.start != "scratch" and not FAMILY_FACTS[config.model.family].iterative:
         raise UsageError(
             f"train.start must be scratch with model.family={config.model.family}, which is fitted "
             f"in one step, got {config.train.start!r}"
         )
-    num_steps, images_seen = 0, size
-    if iterative:
-        num_steps = training_steps(size, config.train, first_pool=pool_size(first))
-        images_seen = count_images(size, config.train, num_steps)
-        check_last_batch(
-            size, config.train, widths=config.model.widths, image_size=config.data.image_size
-        )
+    num_steps, images_seen = training_length(
+        size,
+        config.model,
+        config.train,
+        first_pool=pool_size(first),
+        image_size=config.data.image_size,
+    )
     continued = parent if config.train.start == "continue" else ""
     inputs = node_inputs(
         recipe=pool_recipe(pool),

@@ -4,14 +4,14 @@ Without ensemble settings, a generation is one model that sees the whole pool.
 """
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_choice, check_finite
 from model.values import parse_word
-from sweep.config import LineageConfig, MemberData, merge, nest, parse_setting, updated
+from sweep.config import LineageConfig, MemberData, parse_setting, unflatten, updated
 
 OWN = ("share", "data")
 """Names in ensemble.members that are not settings of a lineage."""
@@ -77,7 +77,7 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     """Parse one string of ensemble.members."""
     where = f"ensemble.members[{number}]"
     own = {"share": "1", "data": config.ensemble.data}
-    changes: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in text.split():
         name, equals, value = word.partition("=")
         if not equals:
@@ -86,16 +86,15 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
             own[name] = value
             continue
         if not name.startswith(tuple(f"{group}." for group in GROUPS)):
-            settings = f"{', '.join(OWN)} or a setting of {', '.join(GROUPS)}"
-            raise UsageError(f"{where} must set {settings}, got {word!r}")
-        changes = merge(changes, nest(name, parse_setting(config, name, value)))
+            names = f"{', '.join(OWN)} or a setting of {', '.join(GROUPS)}"
+            raise UsageError(f"{where} must set {names}, got {word!r}")
+        settings[name] = parse_setting(config, name, value)
     share = parse_word(own["share"], float, f"{where} share")
     check_finite(f"{where} share", share, 0)
     check_choice(f"{where} data", own["data"], typing.get_args(MemberData))
-    train = changes.get("train")
-    if isinstance(train, Mapping) and "epochs" not in train and {"steps", "images"} & set(train):
-        changes = merge(changes, {"train": {"epochs": None}})
-    changed = updated(config, changes)
+    if settings.keys() & {"train.steps", "train.images"}:
+        settings.setdefault("train.epochs", None)
+    changed = updated(config, unflatten(settings))
     return Member(
         **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
     )

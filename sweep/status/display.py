@@ -1,17 +1,25 @@
-"""Progress display of a running sweep: models done, what each trial does, and the time left.
+"""Progress of a sweep on a screen: while it runs, and in `sweep status --watch` until it ends.
 
-The display is redrawn in place on a terminal, and printed as plain lines otherwise.
+The lines are redrawn in place on a terminal, and printed one below the other elsewhere.
 """
 
+import shlex
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import Self
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
 
+from model.errors import check_finite
 from sweep.estimate.timings import format_seconds
 from sweep.planning.lineages import PlannedLineage
+from sweep.records import load_lineages, load_sweep
+from sweep.status.report import print_lineages, track
 from sweep.status.tracker import Tracker
+from sweep.store.folder import StoreError
 from sweep.store.store import Store
 
 REDRAW_SECONDS = 1.0
@@ -19,79 +27,128 @@ PLAIN_SECONDS = 30.0
 """Seconds between progress lines without a terminal."""
 
 
+@dataclass(slots=True)
 class Screen:
     """Lines that replace the previous ones on a terminal, and are printed one by one elsewhere."""
 
-    def __init__(self, *, stderr: bool) -> None:
-        self._stream = sys.stderr if stderr else sys.stdout
-        self._live = None
-        if self._stream.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=stderr), auto_refresh=False, transient=True)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether lines are replaced."""
-        return self._live is not None
-
-    def __enter__(self) -> Self:
-        """Start the display."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Clear what was drawn."""
-        if self._live is not None:
-            self._live.stop()
+    stream: TextIO
+    live: Any = None
+    """The display of rich that replaces lines; None without a terminal."""
+    _news: object = None
+    _news_time: float = float("-inf")
 
     def draw(self, text: str) -> None:
         """Replace the previous lines, or print new ones."""
-        if self._live is None:
-            print(text, file=self._stream, flush=True)
+        if self.live is None:
+            print(text, file=self.stream, flush=True)
         else:
             from rich.text import Text
 
-            self._live.update(Text(text), refresh=True)
+            self.live.update(Text(text), refresh=True)
+
+    def draw_news(self, text: str, *, news: object) -> None:
+        """Draw lines; without a terminal, only if `news` changes or after PLAIN_SECONDS."""
+        now = time.monotonic()
+        if self.live is not None:
+            self.draw(text)
+        elif news != self._news or now - self._news_time >= PLAIN_SECONDS:
+            self._news, self._news_time = news, now
+            self.draw(f"[{time.strftime('%H:%M:%S')}] {text}")
 
     def say(self, line: str) -> None:
         """Print a permanent line."""
-        if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False)
+        if self.live is None:
+            print(line, file=self.stream, flush=True)
         else:
-            print(line, file=self._stream, flush=True)
+            self.live.console.print(line, markup=False, highlight=False)
 
 
-class Display:
-    """Context manager that shows a sweep's progress while it runs."""
+@contextmanager
+def opened_screen(*, stderr: bool) -> Generator[Screen]:
+    """Open a screen on stdout or stderr; what was drawn on a terminal is cleared at the end."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not stream.isatty():
+        yield Screen(stream)
+        return
+    from rich.console import Console
+    from rich.live import Live
 
-    def __init__(self, lineages: list[PlannedLineage], store: Store) -> None:
-        self._tracker = Tracker(lineages, store)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True)
-        self._screen = Screen(stderr=True)
-        self.say = self._screen.say
+    with Live(console=Console(stderr=stderr), auto_refresh=False, transient=True) as live:
+        yield Screen(stream, live)
 
-    def __enter__(self) -> Self:
-        """Start the display."""
-        self._screen.__enter__()
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop the display and clear the terminal."""
-        self._stop.set()
-        self._thread.join(timeout=5)
-        self._screen.__exit__()
+@contextmanager
+def progress_screen(lineages: list[PlannedLineage], store: Store) -> Generator[Screen]:
+    """Show a sweep's progress while it runs here; yields the screen, for permanent lines."""
+    tracker, done = Tracker(lineages, store), threading.Event()
+    with opened_screen(stderr=True) as screen:
+        thread = threading.Thread(target=_keep_drawing, args=(screen, tracker, done), daemon=True)
+        thread.start()
+        try:
+            yield screen
+        finally:
+            done.set()
+            thread.join(timeout=5)
 
-    def _show(self) -> None:
-        started = time.monotonic()
-        period = REDRAW_SECONDS if self._screen.is_live else PLAIN_SECONDS
-        while not self._stop.wait(period):
-            with suppress(OSError, ValueError):  # a display must not end a sweep
-                snapshot = self._tracker.look()
-                elapsed = format_seconds(time.monotonic() - started)
-                lines = [f"[{elapsed}] {snapshot.summary()}", *map("  {}".format, snapshot.lines())]
-                self._screen.draw("\n".join(lines))
+
+def _keep_drawing(screen: Screen, tracker: Tracker, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(PLAIN_SECONDS if screen.live is None else REDRAW_SECONDS):
+        with suppress(OSError, ValueError):  # a display must not end a sweep
+            snapshot = tracker.look()
+            elapsed = format_seconds(time.monotonic() - started)
+            screen.draw("\n  ".join([f"[{elapsed}] {snapshot.summary()}", *snapshot.lines()]))
+
+
+def watch(out: Path, *, store: str | None, period: float) -> int:
+    """Show a sweep until it is finished; returns 0, or 1 if lineages failed or diverged.
+
+    Args:
+        out: Results folder of the sweep.
+        store: Store of its models, if that is not `out`.
+        period: Seconds between looks.
+
+    Raises:
+        UsageError: `period` is less than 0.1 s, or `out` is not a results folder.
+        KeyboardInterrupt: Ctrl-C. The sweep itself continues.
+    """
+    check_finite("--watch", period, 0.1)
+    load_sweep(out)  # its error is clearer than that of stat below
+    planned = 0
+    with opened_screen(stderr=False) as screen:
+        while True:
+            if planned != (changed := (out / "sweep.json").stat().st_mtime_ns):
+                planned = changed  # first look, or sweep.json was extended
+                followed = track(out, store=store)
+                tracker = followed.tracker
+            try:
+                snapshot, drivers = tracker.look(), followed.drivers()
+            except StoreError as error:  # the store may be reachable again at the next look
+                screen.draw_news(f"cannot read the store: {error}", news=str(error))
+            else:
+                dead = not (snapshot.at_work or drivers)
+                if is_finished(out, tracker, dead=dead):
+                    break
+                ended = f"{snapshot.num_ended} of {len(tracker.lineages)} lineages ended"
+                lines = [f"{followed.name}: {ended}, {snapshot.summary()}"]
+                lines += resuming(out) if dead else snapshot.lines()
+                news = (snapshot.num_ended, snapshot.num_done, dead)
+                screen.draw_news("\n  ".join(lines), news=news)
+            time.sleep(period)
+    records = print_lineages(followed, snapshot, out=out)
+    return 1 if any(record.status != "done" for record in records) else 0
+
+
+def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
+    """Whether every lineage is done or diverged, or has failed and nothing runs any more."""
+    open_ones = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
+    if not open_ones or not dead:
+        return not open_ones
+    return open_ones <= {record.id for record in load_lineages(out) if record.status == "failed"}
+
+
+def resuming(out: Path) -> list[str]:
+    """Return the line for a sweep that is not running, with the command that resumes it."""
+    commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
+    command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
+    return [f"not running; resume with: {command}"]

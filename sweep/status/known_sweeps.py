@@ -4,20 +4,17 @@ The settings of a run are noted under a hash of their contents. So machines that
 of a sweep never write the same note, and readers join the parts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from model.errors import OneLineError
-from sweep.config import ResourcesConfig
+from sweep.config import ResourcesConfig, unique
 from sweep.records import SweepRecord, dump_json
 from sweep.results_folder import sweep_from_record
 from sweep.status.report import follow
 from sweep.store.folder import sha256
 from sweep.store.store import Store, existing_store
-
-T = TypeVar("T")
 
 NAME_DIGITS = 8
 """Digits of the hash that tells the notes of one sweep apart."""
@@ -66,9 +63,9 @@ def joined(records: Sequence[SweepRecord]) -> SweepRecord:
     longest = max(records, key=lambda record: record.base.get("generations", 0))
     return replace(
         longest,
-        grids=_once(grid for record in records for grid in record.grids),
-        evaluations=_once(metrics for record in records for metrics in record.evaluations),
-        commands=_once(command for record in records for command in record.commands),
+        grids=unique(grid for record in records for grid in record.grids),
+        evaluations=unique(metrics for record in records for metrics in record.evaluations),
+        commands=unique(command for record in records for command in record.commands),
     )
 
 
@@ -82,11 +79,3 @@ def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
         "or to fill a results folder:",
         *(f"  {command}" for command in record.commands if command.startswith("sweep run")),
     ]
-
-
-def _once(items: Iterable[T]) -> list[T]:
-    unique: list[T] = []
-    for item in items:
-        if item not in unique:
-            unique.append(item)
-    return unique

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.config import SweepConfig
+from sweep.finished import lineage_status
 from sweep.lineage.datasets import card_finder
 from sweep.planning.lineages import plan_sweep
 from sweep.records import LineageRecord, load_lineages
-from sweep.results_folder import lineage_status, read_sweep
+from sweep.results_folder import read_sweep
 from sweep.status.drivers import run_key, running
 from sweep.status.tracker import Snapshot, Tracker
 from sweep.store.claims import ClaimInfo
@@ -22,7 +23,7 @@ def print_status(out: Path, *, store: str | None) -> None:
     """
     followed = track(out, store=store)
     snapshot = followed.tracker.look()
-    print_lineages(followed.name, followed.tracker, snapshot, out=out)
+    print_lineages(followed, snapshot, out=out)
     if lines := snapshot.lines():
         print("\nrunning now:")
         print("\n".join(f"  {line}" for line in lines))
@@ -55,13 +56,12 @@ def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
     return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
 
-def print_lineages(
-    name: str, tracker: Tracker, snapshot: Snapshot, *, out: Path
-) -> list[LineageRecord]:
+def print_lineages(followed: Followed, snapshot: Snapshot, *, out: Path) -> list[LineageRecord]:
     """Print the status of each lineage, and return their records."""
     from tabulate import tabulate
 
     errors = {record.id: record.error for record in load_lineages(out) if record.error}
+    tracker = followed.tracker
     records = [
         lineage_status(lineage, tracker.finished, error=errors.get(lineage.id))
         for lineage in tracker.lineages
@@ -70,6 +70,6 @@ def print_lineages(
         [each.id, each.status, f"{each.num_done} of {len(each.nodes)}", each.error or ""]
         for each in records
     ]
-    print(f"{name}: {snapshot.summary()}\n")
+    print(f"{followed.name}: {snapshot.summary()}\n")
     print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))
     return records

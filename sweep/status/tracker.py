@@ -4,23 +4,22 @@ Finished models stay finished, so each look requests only what may be new since 
 keeps both `sweep run` and `sweep status` in another terminal fast if the store is far away.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from sweep.estimate.costs import Work, estimate, planned_work, samplers
-from sweep.estimate.makespan import longest_chain, total_seconds
+from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import Finished, Place, lineage_status, look_up
-from sweep.planning.keys import stream_key
-from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, unique_nodes
+from sweep.planning.lineages import PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
-MOST_ASKED = 16
+MOST_REQUESTS = 16
 """Most models and metrics that a look requests; the first look requests everything."""
 
 
@@ -89,18 +88,14 @@ class Tracker:
         self._tree = unique_nodes(lineage.nodes for lineage in lineages)
         self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
         self._generations = {lineage.id: by_generation(lineage.nodes) for lineage in lineages}
-        self._ours = self._tree.keys() | {
-            stream_key(node.key, sample)
-            for node in self._tree.values()
-            for sample in samplers(node)
-        }
+        self._ours = self._tree.keys() | {s for node in self._tree.values() for s in samplers(node)}
         """Keys that trials of this sweep claim. Other sweeps may share the store."""
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
         self._timings = Timings()
         self.finished = Finished()
         """Finished models and metrics that are known so far."""
-        self._asked: dict[Place, int] = {}
+        self._requested: dict[Place, int] = {}
         """Number of the look that last requested a place without success."""
         self._num_looks = 0
         self._claimed: set[str] = set()
@@ -108,59 +103,56 @@ class Tracker:
         """Lineages that are done or diverged, by id."""
 
     def look(self) -> Snapshot:
-        """Request what may be new: all claims in one call, and up to MOST_ASKED places.
+        """Request what may be new: all claims in one call, and up to MOST_REQUESTS places.
 
         The first look requests everything.
         """
         claims = {k: v for k, v in self._store.claims.read().items() if k in self._ours}
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
-        budget = MOST_ASKED if self._num_looks else 0
+        budget = MOST_REQUESTS if self._num_looks else 0
         if not self._num_looks:
             self._keep(look_up(self._store, self.lineages))
         self._num_looks += 1
-        while budget and (due := self._due(live, released)):
-            for place in due[:budget]:
-                self._ask(place)
-            budget -= len(due[:budget])
-        for lineage in self.lineages:
-            if lineage.id not in self.ended:
-                record = lineage_status(lineage, self.finished, error=None)
-                if record.status in ("done", "diverged"):
-                    self.ended[lineage.id] = record
+        while budget and (due := self._due(live, released)[:budget]):
+            for place in due:
+                self._request(place)
+            budget -= len(due)
+        for lineage in self._open_lineages():
+            record = lineage_status(lineage, self.finished, error=None)
+            if record.status in ("done", "diverged"):
+                self.ended[lineage.id] = record
         # A dead claim on a finished model was left by a process that died before releasing it.
         done = self.finished.nodes
         return self._snapshot({k: v for k, v in claims.items() if v.live or k not in done})
 
+    def _open_lineages(self) -> list[PlannedLineage]:
+        return [lineage for lineage in self.lineages if lineage.id not in self.ended]
+
     def _due(self, live: set[str], released: set[str]) -> list[Place]:
         """Return places that may be new and were not requested in this look, likeliest first."""
-        places = {place for lineage in self.lineages for place in self._next_places(lineage)}
-        places = {p for p in places if self._asked.get(p) != self._num_looks}
+        places = {place for each in self._open_lineages() for place in self._next_places(each)}
+        places = {p for p in places if self._requested.get(p) != self._num_looks}
         # A model that is being trained is not in the store. Metrics have no claims.
         places = {p for p in places if p[1] or p[0] not in live}
-        return sorted(places, key=lambda p: (p[0] not in released, self._asked.get(p, 0), p))
+        return sorted(places, key=lambda p: (p[0] not in released, self._requested.get(p, 0), p))
 
-    def _next_places(self, lineage: PlannedLineage) -> Iterator[Place]:
-        """Yield the models of a lineage's first missing generation, and its first missing metrics.
+    def _next_places(self, lineage: PlannedLineage) -> list[Place]:
+        """Return the models of a lineage's first missing generation, and its first missing metrics.
 
         The specification in the place of a model is empty.
         """
-        if lineage.id in self.ended:
-            return
-        measured = True
+        models: list[Place] = []
+        metrics: list[Place] = []
         for members in self._generations[lineage.id]:
-            lacking = [node.key for node in members if node.key not in self.finished.nodes]
-            if lacking:
-                yield from ((key, "") for key in lacking)
-                return
-            if any(self.finished.nodes[node.key].status == "diverged" for node in members):
-                return
-            for place in places_of(members):
-                if measured and place not in self.finished.metrics:
-                    measured = False
-                    yield place
+            models = [(node.key, "") for node in members if node.key not in self.finished.nodes]
+            if models or any(self.finished.nodes[n.key].status == "diverged" for n in members):
+                break
+            places = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+            metrics += [place for place in places if place not in self.finished.metrics]
+        return models + metrics[:1]
 
-    def _ask(self, place: Place) -> None:
+    def _request(self, place: Place) -> None:
         key, spec = place
         if not spec:
             with suppress(FileNotFoundError):
@@ -170,7 +162,7 @@ class Tracker:
                 record = self._store.read_metrics(key, spec)
                 if record is not None:
                     self._keep(Finished(metrics={place: record}))
-        self._asked[place] = self._num_looks
+        self._requested[place] = self._num_looks
 
     def _keep(self, new: Finished) -> None:
         """Keep new records, and add their timings."""
@@ -210,18 +202,13 @@ class Tracker:
         estimates = [estimate(work, self._timings, each) for each in self._timings.machines]
         if complete := [each for each in estimates if not each.untrained]:
             seconds = max(complete, key=lambda each: each.num_timed).seconds
-            return max(longest_chain(self._chains, seconds), total_seconds(seconds) / num_trials)
+            return max(longest_chain(self._chains, seconds), sum(seconds.values()) / num_trials)
         images = sum(self._tree[key].images_seen * share for key, share in open_shares.items())
         return images / speed if speed else None
 
     def _missing(self) -> list[str]:
         """Return the keys of models still to train, excluding those after a diverged one."""
-        wanted = {
-            node.key
-            for lineage in self.lineages
-            if lineage.id not in self.ended
-            for node in lineage.nodes
-        }
+        wanted = {node.key for lineage in self._open_lineages() for node in lineage.nodes}
         return [key for key in self._tree if key in wanted and key not in self.finished.nodes]
 
 
@@ -231,9 +218,3 @@ def remaining(work: Work, open_share: float) -> Work:
         kind: amount * (open_share if kind.activity == "train" else 1)
         for kind, amount in work.items()
     }
-
-
-def places_of(members: Iterable[NodePlan]) -> Iterator[Place]:
-    """Yield the places of a generation's metrics."""
-    for node in members:
-        yield from ((node.key, plan.spec) for plan in node.all_metrics)

@@ -23,12 +23,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from model.errors import MissingFileError, UsageError
-from sweep.store.cache import GIGABYTE, Cache, default_cache
+from sweep.config import ResourcesConfig
+from sweep.store.cache import GIGABYTE, Cache, cache_root
 from sweep.store.folder import (
     PART_BYTES,
     Entry,
@@ -46,7 +47,8 @@ IMMUTABLE = ("files/", "streams/", "features/", "selections/")
 """Folders whose objects are cached."""
 
 ATTEMPTS = 4
-"""Attempts per request; within each, the client retries for RETRY_SECONDS."""
+"""Attempts per request. Within each, the client retries for RETRY_SECONDS, but does not repeat a
+`create` or `delete` whose response was lost."""
 RETRY_SECONDS = 20.0
 BACKOFF_SECONDS = 2.0
 """Longest pause between the client's retries; short, to renew claims soon after an outage."""
@@ -106,24 +108,16 @@ class Bucket:
 
     def read(self, path: str) -> bytes | None:
         """An object's content, or None if it does not exist."""
-
-        def get(store: Any) -> bytes:
-            return bytes(_obstore().get(store, path).bytes())
-
-        return self._ask(path, get, missing=None)
+        return self._ask(path, lambda client: bytes(client.get(path).bytes()), missing=None)
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """Read an object in parts, as it may exceed memory; raises FileNotFoundError."""
-        found = self.find(path)
-        if found is None:
+        entry = self.find(path)
+        if entry is None:
             raise MissingFileError(f"{self}/{path} must exist, got no such object")
-
-        def get(store: Any, start: int) -> bytes:
-            end = min(start + PART_BYTES, found.size)
-            return bytes(_obstore().get_range(store, path, start=start, end=end))
-
-        for start in range(0, found.size, PART_BYTES):
-            yield self._ask(path, partial(get, start=start))
+        for start in range(0, entry.size, PART_BYTES):
+            part = {"start": start, "end": min(start + PART_BYTES, entry.size)}
+            yield self._ask(path, lambda client, part=part: bytes(client.get_range(path, **part)))
 
     def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
         """`accept` applied to an immutable object; None if it is missing or not accepted.
@@ -132,20 +126,20 @@ class Bucket:
         """
         with explained(f"{self}/{path}"):
             cached = self.cache.read(path)
-            found = None if cached is None else accept(cached)
-            if found is None and (data := self.read(path)) is not None:
-                found = accept(data)
-                if found is not None:
+            accepted = None if cached is None else accept(cached)
+            if accepted is None and (data := self.read(path)) is not None:
+                accepted = accept(data)
+                if accepted is not None:
                     self.cache.offer(path, data)
-            return found
+            return accepted
 
     def locate(self, path: str, digest: str) -> Path | None:
         """Path of an object in the cache; None if it is missing or its SHA-256 differs."""
         if self.cache.digest(path) != digest:
-            found = self.find(path)
-            if found is None:
+            entry = self.find(path)
+            if entry is None:
                 return None
-            self.cache.keep(path, self.read_parts(path), size=found.size)
+            self.cache.keep(path, self.read_parts(path), size=entry.size)
             if self.cache.digest(path) != digest:
                 self.cache.drop(path)
                 return None
@@ -153,16 +147,16 @@ class Bucket:
 
     def find(self, path: str) -> Entry | None:
         """Size and time of an object, or None if it does not exist."""
-        return self._ask(path, lambda store: _entry(_obstore().head(store, path)), missing=None)
+        return self._ask(path, lambda client: _entry(client.head(path)), missing=None)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Every object below a prefix. The prefix is empty or ends in a slash."""
-        pages = self._ask(prefix, lambda store: _obstore().list(store, prefix or None).collect())
+        pages = self._ask(prefix, lambda client: client.list(prefix or None).collect())
         yield from map(_entry, pages)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace an object; it becomes visible only when it is complete."""
-        self._ask(path, lambda store: _obstore().put(store, path, data, max_concurrency=UPLOADS))
+        self._ask(path, lambda client: client.put(path, data, max_concurrency=UPLOADS))
         self._keep(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
@@ -173,9 +167,9 @@ class Bucket:
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        def put(store: Any) -> bool:
+        def put(client: Any) -> bool:
             try:
-                _obstore().put(store, path, data, mode="create")
+                client.put(path, data, mode="create")
             except (AlreadyExistsError, PreconditionError):
                 return False
             return True
@@ -189,7 +183,7 @@ class Bucket:
         """Delete objects if they exist."""
         for path in paths:
             self.cache.drop(path)
-            self._ask(path, lambda store, path=path: _obstore().delete(store, path), missing=None)
+            self._ask(path, lambda client, path=path: client.delete(path), missing=None)
 
     def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
         """Publish the files that a record names, then the record; False if another was first.
@@ -223,7 +217,7 @@ class Bucket:
             return time.time()
 
     def free_bytes(self) -> int | None:
-        """Free space in bytes; None because a bucket has no limit."""
+        """None, because a bucket has no limit."""
         return None
 
     def check(self, option: str) -> None:
@@ -257,12 +251,6 @@ class Bucket:
         for attempt in itertools.count(1):
             try:
                 return request(client)
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise StoreError(_no_bucket(self.url)) from None
-                if "missing" in default:
-                    return default["missing"]
-                raise StoreError(f"{place} must exist, got no such object") from None
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StoreError(
                     f"{place} must be readable and writable, got {_reason(error)}; give this "
@@ -270,7 +258,14 @@ class Bucket:
                 ) from None
             except (BaseError, OSError) as error:
                 if "NoSuchBucket" in str(error):
-                    raise StoreError(_no_bucket(self.url)) from None
+                    raise StoreError(
+                        f"{self.url} must be in a bucket that exists, got no such bucket; "
+                        "create it first"
+                    ) from None
+                if isinstance(error, FileNotFoundError):
+                    if "missing" in default:
+                        return default["missing"]
+                    raise StoreError(f"{place} must exist, got no such object") from None
                 if attempt == ATTEMPTS:
                     raise StoreError(
                         f"{place} must be reachable, got {_reason(error)}; check the bucket, its "
@@ -280,10 +275,10 @@ class Bucket:
         raise AssertionError("unreachable")
 
 
-def open_bucket(
-    url: str, *, cache_root: Path | None = None, cache_gigabytes: float = 50.0
-) -> Bucket:
+def open_bucket(url: str, resources: ResourcesConfig) -> Bucket:
     """Open a bucket by URL, with the region and endpoint of this process's environment.
+
+    The resources provide the folder and the size of its cache.
 
     Raises:
         UsageError: The URL is not a bucket URL, or the region is unknown.
@@ -297,9 +292,8 @@ def open_bucket(
             f"{' and more' if more else ''}; "
             f"the schemes are {', '.join(SCHEMES)}"
         )
-    cache = Cache(
-        root=cache_root or default_cache(), limit_bytes=int(cache_gigabytes * GIGABYTE), bucket=url
-    )
+    limit_bytes = int(resources.cache_gigabytes * GIGABYTE)
+    cache = Cache(root=cache_root(resources.cache_dir), limit_bytes=limit_bytes, bucket=url)
     if parts.scheme != "s3":
         return Bucket(url=url, cache=cache)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -347,9 +341,9 @@ def _clock_offset(bucket: Bucket, period: int) -> float:
     path = f"clock/{uuid.uuid4().hex}"
     bucket.write(path, b"")
     before = time.monotonic()
-    found = bucket.find(path)
+    entry = bucket.find(path)
     bucket.delete([path])
-    return (time.time() if found is None else found.modified) - before
+    return (time.time() if entry is None else entry.modified) - before
 
 
 def _profile_credentials(profile: str) -> Any:
@@ -369,25 +363,12 @@ def _profile_credentials(profile: str) -> Any:
         raise StoreError(f"AWS_PROFILE must have credentials, got {profile!r}: {error}") from None
 
 
-def _obstore() -> Any:
-    import obstore
-
-    return obstore
-
-
 def _entry(meta: Mapping[str, Any]) -> Entry:
-    return Entry(
-        path=meta["path"],
-        size=meta["size"],
-        modified=meta["last_modified"].timestamp(),
-    )
+    modified = meta["last_modified"].timestamp()
+    return Entry(path=meta["path"], size=meta["size"], modified=modified)
 
 
 def _reason(error: Exception) -> str:
     """The first line of an error, without the client's debugging details."""
     text = str(error).split("\n", 1)[0].rsplit(" - Server returned ", 1)
     return text[-1].split(": <?xml", 1)[0].strip()[:200]
-
-
-def _no_bucket(url: str) -> str:
-    return f"{url} must be in a bucket that exists, got no such bucket; create it first"

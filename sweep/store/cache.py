@@ -23,8 +23,10 @@ _unseen: dict[Path, float] = {}
 """Bytes that this process has written to each cache since it last measured its size."""
 
 
-def default_cache() -> Path:
-    """$XDG_CACHE_HOME/collapse-sweep, or ~/.cache/collapse-sweep."""
+def cache_root(chosen: str | None) -> Path:
+    """The chosen folder, or else $XDG_CACHE_HOME/collapse-sweep or ~/.cache/collapse-sweep."""
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collapse-sweep"
 
 

@@ -56,16 +56,62 @@ class ClaimLost(StoreError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimInfo:
-    """A claim as others see it."""
+    """A claim as others see it: what its term's file says about the holder."""
 
-    owner: str
-    host: str
-    pid: int
-    age_seconds: float
+    lease_seconds: float
+    age_seconds: float = 0.0
     """Time since the last heartbeat, by the store's clock."""
-    live: bool
-    """Whether the age is within the lease and the process is not known to be dead."""
-    progress: Json
+    owner: str = "unknown"
+    host: str = "unknown"
+    machine: str | None = None
+    """Boot id and process namespace; None if unknown."""
+    pid: int = 0
+    started: str | None = None
+    """Start time of the process, in clock ticks since boot."""
+    progress: Json = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, data: bytes, lease_seconds: float, age_seconds: float = 0.0) -> Self:
+        """Parse a term; invalid bytes give a claim with this lease and an unknown holder."""
+        try:
+            term = json.loads(data)
+            return cls(
+                lease_seconds=float(term["lease_seconds"]),
+                age_seconds=age_seconds,
+                owner=str(term["owner"]),
+                host=str(term["host"]),
+                machine=term["machine"],
+                pid=int(term["pid"]),
+                started=term["started"],
+                progress=dict(term["progress"]),
+            )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return cls(lease_seconds=lease_seconds, age_seconds=age_seconds)
+
+    @property
+    def live(self) -> bool:
+        """Whether the age is within the lease and the process is not known to be dead."""
+        return self.age_seconds <= self.lease_seconds and not self.is_dead()
+
+    def is_dead(self) -> bool:
+        """Whether the holder's process is known to be dead; False if that cannot be known.
+
+        A process is identified by host, boot, process namespace, pid and start time. A reused pid,
+        or the same pid in another container, is therefore not mistaken for the holder.
+        """
+        here = this_process()
+        if self.machine is None or (self.host, self.machine) != (here["host"], here["machine"]):
+            return False
+        try:
+            started = _process_start(self.pid)
+            if started is not None:
+                return started != self.started
+            os.kill(self.pid, 0)  # /proc may hide other users' processes
+        except (ProcessLookupError, OverflowError):
+            return True
+        except OSError:  # no permission to signal it, or no file descriptor left to read /proc
+            return False
+        return True  # not in /proc, or a zombie
 
 
 @dataclass(kw_only=True)
@@ -150,7 +196,7 @@ class Claim:
             data = self.files.read(path)
             raise ClaimLost(
                 f"{self.files}/{path} must be held by {self.owner}, got "
-                f"{Term.parse(data, 0).owner if data else 'no claim'}; "
+                f"{ClaimInfo.parse(data, 0).owner if data else 'no claim'}; "
                 "another process took over after a pause without heartbeats"
             )
 
@@ -222,18 +268,18 @@ class Claims:
         """Every held claim by key, also dead ones; up to LISTING_SECONDS old if listing is slow."""
         if time.monotonic() < self._fresh_until:
             return self._infos
-        terms = sorted(self._terms(), key=lambda term: term[1])
-        highest = {key: (number, entry) for key, number, entry in terms}
-        held = {key: place for key, place in highest.items() if place[1].size}
+        terms = sorted(_terms(self.files, FOLDER), key=lambda term: term[1])
+        highest = {key: (key, number, entry) for key, number, entry in terms}
+        held = [(key, number, entry) for key, number, entry in highest.values() if entry.size]
         now = self.files.now() if held else 0.0
         with ThreadPoolExecutor(QUESTIONS) as pool:
-            contents = list(pool.map(lambda place: self.files.read(place[1].path), held.values()))
+            contents = list(pool.map(lambda term: self.files.read(term[2].path), held))
         infos = {}
-        for (key, (number, entry)), data in zip(held.items(), contents, strict=True):
+        for (key, number, entry), data in zip(held, contents, strict=True):
             if data:  # otherwise it has just been released
-                term = Term.parse(data, self.lease_seconds)
-                self._note(key, number, data, term.lease_seconds)
-                infos[key] = term.info(max(0.0, now - entry.modified))
+                age = max(0.0, now - entry.modified)
+                infos[key] = ClaimInfo.parse(data, self.lease_seconds, age)
+                self._note(key, number, data, infos[key].lease_seconds)
         self._silences = {key: seen for key, seen in list(self._silences.items()) if key in infos}
         is_slow = self.files.is_far or len(terms) > MANY_TERMS
         self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
@@ -242,11 +288,9 @@ class Claims:
 
     def sweep(self, prefix: str) -> None:
         """Delete the free claims on keys with a prefix; nobody may claim these keys again."""
-        for key in {key for key, _, _ in self._terms() if key.startswith(prefix)}:
-            claim = self.take(key)
-            if claim is not None:
-                numbers = _numbers(self.files, key)
-                self.files.delete(_path(key, number) for number in numbers)
+        for key in {key for key, _, _ in _terms(self.files, FOLDER) if key.startswith(prefix)}:
+            if self.take(key) is not None:
+                self.files.delete(_path(key, number) for number in _numbers(self.files, key))
 
     def silences(self) -> Silences:
         """How long each claim has been silent, for another process to inherit."""
@@ -264,9 +308,9 @@ class Claims:
             return False
         if data == FREE:
             return True
-        term = Term.parse(data, self.lease_seconds)
-        silent_seconds = self._note(key, number, data, term.lease_seconds)
-        return term.is_dead() or silent_seconds > term.lease_seconds
+        claim = ClaimInfo.parse(data, self.lease_seconds)
+        silent_seconds = self._note(key, number, data, claim.lease_seconds)
+        return claim.is_dead() or silent_seconds > claim.lease_seconds
 
     def _note(self, key: str, number: int, data: bytes, lease_seconds: float) -> float:
         """Record a look at a term and return the seconds for which it has not changed.
@@ -280,74 +324,6 @@ class Claims:
             seconds = seen.seconds + min(now - seen.seen_at, lease_seconds / BEATS_PER_LEASE)
         self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
         return seconds
-
-    def _terms(self) -> Iterator[tuple[str, int, Entry]]:
-        for entry in self.files.list(FOLDER):
-            if match := TERM.fullmatch(entry.path):
-                yield match[1], int(match[2]), entry
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Term:
-    """What a term's file says about its holder."""
-
-    lease_seconds: float
-    owner: str = "unknown"
-    host: str = "unknown"
-    machine: str | None = None
-    """Boot id and process namespace; None if unknown."""
-    pid: int = 0
-    started: str | None = None
-    """Start time of the process, in clock ticks since boot."""
-    progress: Json = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, data: bytes, lease_seconds: float) -> Self:
-        """Parse a term; invalid bytes give a term with this lease and an unknown holder."""
-        try:
-            term = json.loads(data)
-            return cls(
-                lease_seconds=float(term["lease_seconds"]),
-                owner=str(term["owner"]),
-                host=str(term["host"]),
-                machine=term["machine"],
-                pid=int(term["pid"]),
-                started=term["started"],
-                progress=dict(term["progress"]),
-            )
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            return cls(lease_seconds=lease_seconds)
-
-    def info(self, age_seconds: float) -> ClaimInfo:
-        """The claim as others see it."""
-        return ClaimInfo(
-            owner=self.owner,
-            host=self.host,
-            pid=self.pid,
-            age_seconds=age_seconds,
-            live=age_seconds <= self.lease_seconds and not self.is_dead(),
-            progress=self.progress,
-        )
-
-    def is_dead(self) -> bool:
-        """Whether the holder's process is known to be dead; False if that cannot be known.
-
-        A process is identified by host, boot, process namespace, pid and start time. A reused pid,
-        or the same pid in another container, is therefore not mistaken for the holder.
-        """
-        here = this_process()
-        if self.machine is None or (self.host, self.machine) != (here["host"], here["machine"]):
-            return False
-        try:
-            started = _process_start(self.pid)
-            if started is not None:
-                return started != self.started
-            os.kill(self.pid, 0)  # /proc may hide other users' processes
-        except (ProcessLookupError, OverflowError):
-            return True
-        except OSError:  # no permission to signal it, or no file descriptor left to read /proc
-            return False
-        return True  # not in /proc, or a zombie
 
 
 def this_process() -> Json:
@@ -393,6 +369,11 @@ def _path(key: str, number: int) -> str:
 
 def _numbers(files: Files, key: str) -> list[int]:
     """Numbers of a key's terms."""
-    entries = files.list(f"{FOLDER}{checked_name(key)}/")
-    matches = (TERM.fullmatch(entry.path) for entry in entries)
-    return [int(match[2]) for match in matches if match]
+    return [number for _, number, _ in _terms(files, f"{FOLDER}{checked_name(key)}/")]
+
+
+def _terms(files: Files, folder: str) -> Iterator[tuple[str, int, Entry]]:
+    """Key, number and file of every term in a folder."""
+    for entry in files.list(folder):
+        if match := TERM.fullmatch(entry.path):
+            yield match[1], int(match[2]), entry

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from model.errors import MissingFileError, OneLineError, UsageError
-from sweep.records import write_bytes
+from sweep.records import write_bytes, write_durably
 
 T = TypeVar("T")
 
@@ -44,6 +44,9 @@ PART_BYTES = 16 * 2**20
 """Size of the parts in which large files are read."""
 RACES = 10
 """How often a write is retried if another process removes its still empty folder."""
+
+MISSING = (FileNotFoundError, NotADirectoryError)
+"""Raised for a path that does not exist."""
 
 
 class StoreError(OneLineError, OSError):
@@ -177,11 +180,9 @@ class Folder:
 
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
-        with explained(place := self.root / path):
-            try:
-                return place.read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        with explained(place := self.root / path), suppress(*MISSING):
+            return place.read_bytes()
+        return None
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """Read a file in parts, as it may exceed memory; raises FileNotFoundError."""
@@ -199,27 +200,24 @@ class Folder:
 
     def locate(self, path: str, digest: str) -> Path | None:
         """Path of a file on this machine; None if it is missing or its SHA-256 differs."""
-        try:
-            actual = sha256_of_parts(self.read_parts(path))
-        except FileNotFoundError:
-            return None
-        return self.root / path if actual == digest else None
+        with suppress(FileNotFoundError):
+            if sha256_of_parts(self.read_parts(path)) == digest:
+                return self.root / path
+        return None
 
     def find(self, path: str) -> Entry | None:
         """Size and time of a file, or None if it does not exist."""
-        with explained(place := self.root / path):
-            try:
-                status = place.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        return Entry(path=path, size=status.st_size, modified=status.st_mtime)
+        with explained(place := self.root / path), suppress(*MISSING):
+            status = place.stat()
+            return Entry(path=path, size=status.st_size, modified=status.st_mtime)
+        return None
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Every file below a prefix. The prefix is empty or ends in a slash."""
         with explained(place := self.root / prefix):
             try:
                 entries = list(os.scandir(place))
-            except (FileNotFoundError, NotADirectoryError):
+            except MISSING:
                 return
         for each in entries:
             path = f"{prefix}{each.name}"
@@ -245,7 +243,7 @@ class Folder:
         """Delete files if they exist, and the folders that become empty."""
         for path in paths:
             place = self.root / path
-            with explained(place), suppress(FileNotFoundError, NotADirectoryError):
+            with explained(place), suppress(*MISSING):
                 place.unlink()
             num_emptied = path.count("/") - 1  # the topmost folder stays
             _remove_empty(*list(place.parents)[: max(0, num_emptied)])
@@ -262,11 +260,11 @@ class Folder:
             try:
                 staging.mkdir(parents=True)
                 for path, content in {**files, record: data}.items():
-                    _write_durably(staging / Path(path).name, content)
+                    write_durably(staging / Path(path).name, [content])
                 _sync_folder(staging)
                 return self._rename(staging, record)
             except FileNotFoundError:  # the process that was first has deleted our scratch
-                if self._is_published(record):
+                if self.read(record):
                     return False
                 raise
             finally:
@@ -285,21 +283,34 @@ class Folder:
 
     def now(self) -> float:
         """Unix time by the clock that stamps the files (on NFS, the server's)."""
-        return file_system_time(self.root)
+        probe = self.root / f".clock.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            with probe.open("xb") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return time.time()  # the folder is read-only
+        finally:
+            with suppress(OSError):
+                probe.unlink()
 
     def free_bytes(self) -> int | None:
-        """Free space in bytes."""
+        """Free space in bytes; None for a bucket."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         with explained(folder):
             return shutil.disk_usage(folder).free
 
     def check(self, option: str) -> None:
         """Raise UsageError, naming the option, unless the folder is writable or can be created."""
-        check_folder(self.root, option)
-
-    def _is_published(self, record: str) -> bool:
-        found = self.find(record)
-        return found is not None and found.size > 0
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not there.is_dir():
+            raise UsageError(
+                f"{option} must be a folder, got the file {there}; choose another name"
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{option} must be in a folder that can be written, got {self}; "
+                "choose another folder"
+            )
 
     def _rename(self, staging: Path, record: str) -> bool:
         target = (self.root / record).parent
@@ -310,7 +321,7 @@ class Folder:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
-                if self._is_published(record):
+                if self.read(record):
                     return False
                 self.withdraw(record)  # without a record: left by a crash, or foreign files
             else:
@@ -331,30 +342,6 @@ class Folder:
             return write(place)
 
 
-def check_folder(path: Path, option: str) -> None:
-    """Raise UsageError, naming the option, unless a folder is writable or can be created."""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    if not there.is_dir():
-        raise UsageError(f"{option} must be a folder, got the file {there}; choose another name")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"{option} must be in a folder that can be written, got {path}; choose another folder"
-        )
-
-
-def file_system_time(folder: Path) -> float:
-    """Unix time by the clock that stamps the folder's files (on NFS, the server's)."""
-    probe = folder / f".clock.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with probe.open("xb") as file:
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return time.time()  # the folder is read-only
-    finally:
-        with suppress(OSError):
-            probe.unlink()
-
-
 def is_unfinished(name: str) -> bool:
     """Whether a name is that of a file being written, or left by a process that died writing."""
     return re.fullmatch(r"\..*\.tmp", name) is not None
@@ -364,7 +351,7 @@ def _create(place: Path, data: bytes) -> bool:
     """Write a complete file durably unless it exists; False if another process was first."""
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        _write_durably(temporary, data)
+        write_durably(temporary, [data])
         try:
             os.link(temporary, place)
         except FileExistsError:
@@ -374,13 +361,6 @@ def _create(place: Path, data: bytes) -> bool:
         return True
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

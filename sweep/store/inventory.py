@@ -18,10 +18,11 @@ FOLDERS: dict[str, ItemKind] = {
     "features": "features",
     "selections": "selections",
     "work": "scratch",
-    "metrics": "node",
-    "scratch": "scratch",
 }
-"""Kind of the items in each top-level folder, for stores in folders and in buckets."""
+"""Kind of the items in each top-level folder of a store in a folder."""
+
+ALL_FOLDERS: dict[str, ItemKind] = FOLDERS | {"metrics": "node", "scratch": "scratch"}
+"""Kind of the items in each top-level folder of a store of either kind."""
 
 BY_RECORD: dict[str, ItemKind] = {"nodes": "node", "datasets": "dataset"}
 """Kind of the items in each subfolder of a bucket's records/ and files/."""
@@ -80,7 +81,7 @@ def _place(path: str) -> tuple[ItemKind, str] | None:
         return "damaged", below[0]
     if top == "corrupt":
         return "damaged", below[1]
-    return (FOLDERS[top], below[0]) if top in FOLDERS else None
+    return (ALL_FOLDERS[top], below[0]) if top in ALL_FOLDERS else None
 
 
 def _is_record(entry: Entry) -> bool:

@@ -4,12 +4,12 @@ A key is published if and only if its record exists and is not empty.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from model.errors import MissingFileError, UsageError
-from sweep.records import DatasetCard, NodeRecord, RecordError, dump_json, parse_json
+from sweep.records import DatasetCard, Json, NodeRecord, RecordError, parse_json
 from sweep.store.bucket import Bucket
 from sweep.store.folder import (
     RECORDS,
@@ -43,8 +43,8 @@ class Published(Generic[R]):
         """Whether a key is published."""
         if key in self._known:
             return True
-        found = self.files.find(self.files.record_path(self.kind, key))
-        return found is not None and found.size > 0
+        record = self.files.find(self.files.record_path(self.kind, key))
+        return record is not None and record.size > 0
 
     def done(self, keys: Collection[str]) -> set[str]:
         """The keys that are published; a remote store needs only one listing."""
@@ -121,13 +121,11 @@ class Published(Generic[R]):
             return False
         record = replace(record, files=hashes)
         paths = {name: self.files.file_path(self.kind, key, name, hashes[name]) for name in files}
-        published = self.files.publish(
-            self.files.record_path(self.kind, key),
-            dump_json(asdict(record)),
-            files={paths[name]: data for name, data in files.items()},
-        )
+        uploads = {paths[name]: data for name, data in files.items()}
+        path = self.files.record_path(self.kind, key)
+        published = self.files.publish(path, record.to_bytes(), files=uploads)
         if not published:
-            self._drop_losing(key, set(paths.values()))
+            self._drop_losing(key, set(uploads))
         elif self.files.is_far:
             self._known[key] = record
         return published
@@ -160,10 +158,7 @@ class Published(Generic[R]):
 
     def _parse(self, key: str, data: bytes, place: str) -> R:
         way_out = f"delete {place} and run the same sweep command again"
-        try:
-            fields = parse_json(data, place)
-        except RecordError as error:
-            raise CorruptError(str(error)) from None
+        fields = parse_stored(data, place)
         if "schema" not in fields:
             raise CorruptError(f"{place} must be a record, got one without a schema; {way_out}")
         record = self.record_type.of_json(fields, place)
@@ -192,8 +187,8 @@ class Published(Generic[R]):
             return False
 
     def _damage(self, key: str, path: str) -> CorruptError:
-        found = self.files.find(path)
-        state = "no file" if found is None else f"{found.size} damaged bytes"
+        entry = self.files.find(path)
+        state = "no file" if entry is None else f"{entry.size} damaged bytes"
         return CorruptError(
             f"{self.files}/{path} must have the SHA-256 of its record, got {state}; delete "
             f"{self.files}/{self.files.record_path(self.kind, key)} "
@@ -203,5 +198,13 @@ class Published(Generic[R]):
     def _drop_losing(self, key: str, ours: set[str]) -> None:
         """Delete files that this process uploaded, unless the winner's record names them too."""
         winner = self.read(key).files
-        names = {self.files.file_path(self.kind, key, name, winner[name]) for name in winner}
-        self.files.delete(ours - names)
+        theirs = {self.files.file_path(self.kind, key, name, winner[name]) for name in winner}
+        self.files.delete(ours - theirs)
+
+
+def parse_stored(data: bytes, place: str) -> Json:
+    """Parse a JSON object of a store; raises CorruptError if it is damaged."""
+    try:
+        return parse_json(data, place)
+    except RecordError as error:
+        raise CorruptError(str(error)) from None

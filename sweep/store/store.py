@@ -5,7 +5,6 @@ It is in a folder, which machines may share, or in a bucket. It is cheap to crea
 
 import hashlib
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,21 +12,13 @@ import numpy as np
 
 from model.errors import MissingFileError, UsageError
 from sweep.config import ResourcesConfig
-from sweep.records import (
-    DatasetCard,
-    MetricsRecord,
-    NodeRecord,
-    RecordError,
-    SweepRecord,
-    dump_json,
-    parse_json,
-)
+from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord, parse_json
 from sweep.store.arrays import dump_array, load_array
 from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
 from sweep.store.folder import CorruptError, Entry, Folder, checked_name
 from sweep.store.inventory import Item, items_of
-from sweep.store.published import Files, Published
+from sweep.store.published import Files, Published, parse_stored
 
 Shelf = Literal["streams", "features", "selections"]
 """Blocks of images, blocks of features, and the selections of filters with their scores."""
@@ -67,10 +58,6 @@ class Store:
         """Raise UsageError, naming --store, unless it can be written to."""
         self.files.check("--store")
 
-    def free_bytes(self) -> int | None:
-        """Free space in bytes; None for a bucket, which has no limit."""
-        return self.files.free_bytes()
-
     def items(self) -> list[Item]:
         """Everything in the store, for cleaning up."""
         return items_of(self.files.list(""), self.files.now())
@@ -92,7 +79,7 @@ class Store:
             raise MissingFileError(
                 f"{self.files}/{path} must belong to a done node, got {key!r}; train it first"
             )
-        self.files.write(path, dump_json(asdict(record)))
+        self.files.write(path, record.to_bytes())
 
     def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
         """A node's metrics under one specification, or None if they were not computed.
@@ -102,17 +89,11 @@ class Store:
         """
         path = self.files.metrics_path(key, spec)
         data, place = self.files.read(path), f"{self.files}/{path}"
-        if data is None:
-            return None
-        try:
-            record = parse_json(data, place)
-        except RecordError as error:
-            raise CorruptError(str(error)) from None
-        return MetricsRecord.of_json(record, place)
+        return None if data is None else MetricsRecord.of_json(parse_stored(data, place), place)
 
     def note_sweep(self, name: str, record: SweepRecord) -> None:
         """Store a sweep's settings as a note, replacing an earlier note of this name."""
-        self.files.write(_note_path(name), dump_json(asdict(record)))
+        self.files.write(_note_path(name), record.to_bytes())
 
     def list_sweeps(self) -> list[str]:
         """Names of all notes."""
@@ -170,13 +151,13 @@ class Store:
         array = self.files.read_checked(path, load_array)
         if array is not None:
             return array
-        found = self.files.find(path)
-        if found is None:
+        entry = self.files.find(path)
+        if entry is None:
             raise MissingFileError(
                 f"{self.files}/{path} must exist, got no such block; sample it again"
             )
         raise CorruptError(
-            f"{self.files}/{path} must hold the array that was written, got {found.size} "
+            f"{self.files}/{path} must hold the array that was written, got {entry.size} "
             "damaged bytes; delete it and run the same sweep command again"
         )
 
@@ -237,13 +218,7 @@ def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> S
         raise UsageError(f"--store must have two slashes in a URL, got {str(place)!r}")
     if "://" not in str(place):
         return Store(Folder(Path(place).absolute()), lease_seconds=resources.lease_seconds)
-    folder = resources.cache_dir
-    bucket = open_bucket(
-        str(place),
-        cache_root=Path(folder).expanduser().absolute() if folder else None,
-        cache_gigabytes=resources.cache_gigabytes,
-    )
-    return Store(bucket, lease_seconds=resources.lease_seconds)
+    return Store(open_bucket(str(place), resources), lease_seconds=resources.lease_seconds)
 
 
 def seal(data: bytes) -> bytes:

@@ -51,20 +51,14 @@ def trial_resources(
     return ("cuda" if on_gpu else "cpu"), {"cpu": cpus, "gpu": gpus}
 
 
-def num_at_once(
-    resources: ResourcesConfig,
-    per_trial: dict[str, float],
-    total: dict[str, float],
-    *,
-    num_lineages: int,
-) -> int:
-    """Return the largest number of parallel trials that fit and that the user allows."""
+def num_at_once(per_trial: dict[str, float], total: dict[str, float], *, at_most: int) -> int:
+    """Return how many trials run in parallel: as many as fit, but at least one."""
     fits = [
         math.floor(total.get(name.upper(), 0) / share + 1e-9)
         for name, share in per_trial.items()
         if share > 0
     ]
-    return max(1, min([num_lineages, *fits, math.ceil(resources.max_concurrent or num_lineages)]))
+    return max(1, min([at_most, *fits]))
 
 
 def check_machine(resources: ResourcesConfig) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from sweep.estimate.timings import format_seconds  # noqa: E402
 from sweep.finished import done_keys  # noqa: E402
 from sweep.planning.lineages import PlannedLineage  # noqa: E402
 from sweep.planning.schedule import Schedule, chains_of  # noqa: E402
-from sweep.status.display import Display  # noqa: E402
+from sweep.status.display import Screen, progress_screen  # noqa: E402
 from sweep.store.store import Store  # noqa: E402
 from sweep.tune.private_ray import private_folder, set_fresh_token  # noqa: E402
 from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
@@ -57,148 +57,108 @@ SECRETS = frozenset(
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
 
-def run_lineages(
-    lineages: list[PlannedLineage],
-    store: Store,
-    sweep: SweepConfig,
-    *,
-    tune_dir: Path,
-    address: str | None = None,
-    show: Callable[[str], None],
-) -> dict[str, str]:
-    """Compute the missing models of the lineages in parallel; returns error messages by lineage id.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RayRun:
+    """Lineages of a sweep to be computed or measured with Ray.
 
-    Args:
-        lineages: The lineages to compute.
-        store: The store of nodes, which every machine can read and write.
-        sweep: Holds the resources of a trial, and metrics added to the lineages' own.
-        tune_dir: Folder for Ray Tune's files, and the working directory when Ray starts.
-        address: Address of a running Ray cluster, or None to start Ray here.
-        show: Called with the id of a lineage whenever one of its generations is done.
-
-    Raises:
-        UsageError: A trial needs more CPUs or GPUs than there are.
-        KeyboardInterrupt: Ctrl-C. Everything is stopped before the exception propagates.
+    Each method returns error messages by lineage id. It raises UsageError if a trial needs more
+    CPUs or GPUs than there are. On Ctrl-C everything is stopped before the exception propagates.
     """
-    resources = sweep.resources
-    with started_ray(resources, address, tune_dir) as total:
-        device, per_trial = trial_resources(resources, total)
-        schedule = Schedule(chains_of(lineages), done_keys(store, lineages))
-        job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
-        side_by_side = num_members(resources, per_trial, total, lineages)
-        if side_by_side > 1:
-            job = replace(job, member_resources=per_trial)
-        bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
-        with Display(lineages, store) as display:
-            failures = TrialEvents(display, show)
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    functools.partial(run_trial, job=job),
-                    tune.PlacementGroupFactory([bundle] * side_by_side),
-                ),
-                tune_config=tune.TuneConfig(
-                    search_alg=LineageSearcher(schedule, store),
-                    num_samples=-1,
-                    max_concurrent_trials=num_at_once(
-                        resources,
-                        {name: share * side_by_side for name, share in per_trial.items()},
-                        total,
-                        num_lineages=len(lineages),
+
+    lineages: list[PlannedLineage]
+    store: Store
+    """The store of nodes, which every machine can read and write."""
+    sweep: SweepConfig
+    """Holds the resources of a trial or task, and metrics added to the lineages' own."""
+    tune_dir: Path
+    """Folder for Ray Tune's files, and the working directory when Ray starts."""
+    address: str | None = None
+    """Address of a running Ray cluster, or None to start Ray here."""
+
+    def compute(self, show: Callable[[str], None]) -> dict[str, str]:
+        """Compute the missing models of the lineages in parallel, as Ray Tune trials.
+
+        `show` is called with the id of a lineage whenever one of its generations is done.
+        """
+        resources, lineages = self.sweep.resources, self.lineages
+        with started_ray(resources, self.address, self.tune_dir) as total:
+            device, per_trial = trial_resources(resources, total)
+            schedule = Schedule(chains_of(lineages), done_keys(self.store, lineages))
+            job = self.job(device, per_trial)
+            most_members = max(lineage.num_members for lineage in lineages)
+            at_most = min(resources.parallel_members, most_members)
+            side_by_side = num_at_once(per_trial, total, at_most=at_most)
+            if side_by_side > 1:
+                job = replace(job, member_resources=per_trial)
+            bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
+            with progress_screen(lineages, self.store) as screen:
+                failures = TrialEvents(screen, show)
+                tuner = tune.Tuner(
+                    tune.with_resources(
+                        functools.partial(run_trial, job=job),
+                        tune.PlacementGroupFactory([bundle] * side_by_side),
                     ),
-                ),
-                run_config=tune.RunConfig(
-                    name=time.strftime("run-%Y%m%d-%H%M%S"),
-                    storage_path=str(tune_dir),
-                    failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-                    callbacks=[failures],
-                    verbose=0,
-                ),
+                    tune_config=tune.TuneConfig(
+                        search_alg=LineageSearcher(schedule, self.store),
+                        num_samples=-1,
+                        max_concurrent_trials=num_at_once(
+                            {name: share * side_by_side for name, share in per_trial.items()},
+                            total,
+                            at_most=min(resources.max_concurrent or len(lineages), len(lineages)),
+                        ),
+                    ),
+                    run_config=tune.RunConfig(
+                        name=time.strftime("run-%Y%m%d-%H%M%S"),
+                        storage_path=str(self.tune_dir),
+                        failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                        callbacks=[failures],
+                        verbose=0,
+                    ),
+                )
+                tuner.fit()
+        return failures.errors
+
+    def measure(self, models: list[tuple[str, int]], say: Callable[[str], None]) -> dict[str, str]:
+        """Compute the missing metrics of trained models in parallel, as Ray tasks.
+
+        Args:
+            models: (lineage id, generation) of every model to measure, each model once.
+            say: Called with a line for every model measured.
+        """
+        errors: dict[str, str] = {}
+        resources = self.sweep.resources
+        with started_ray(resources, self.address, self.tune_dir) as total:
+            device, per_trial = trial_resources(resources, total)
+            task = ray.remote(measure_generation).options(
+                num_cpus=per_trial["cpu"],
+                num_gpus=per_trial.get("gpu", 0),
+                max_retries=resources.max_failures,
             )
-            tuner.fit()
-    return failures.errors
+            shared = ray.put(self.job(device, per_trial))
+            running = {task.remote(lineage, n, shared): (lineage, n) for lineage, n in models}
+            for done in range(1, len(models) + 1):
+                (finished,), _ = ray.wait(list(running), num_returns=1)
+                lineage, generation = running.pop(finished)
+                try:
+                    ray.get(finished)
+                    outcome = "measured"
+                except RayError as error:
+                    outcome = str(error).strip().splitlines()[-1]
+                    errors[lineage] = outcome
+                say(f"[{done} of {len(models)}] {lineage}  V_{generation}  {outcome}")
+        return errors
 
-
-def num_members(
-    resources: ResourcesConfig,
-    per_trial: dict[str, float],
-    total: dict[str, float],
-    lineages: list[PlannedLineage],
-) -> int:
-    """Return how many members of a generation train in parallel: the number set, if they fit."""
-    most = max(lineage.num_members for lineage in lineages)
-    fitting = num_at_once(ResourcesConfig(), per_trial, total, num_lineages=most)
-    return min(resources.parallel_members, fitting)
-
-
-def measure_nodes(
-    work: list[tuple[str, int]],
-    lineages: list[PlannedLineage],
-    store: Store,
-    sweep: SweepConfig,
-    *,
-    tune_dir: Path,
-    address: str | None = None,
-    say: Callable[[str], None],
-) -> dict[str, str]:
-    """Compute the missing metrics of trained models in parallel, as Ray tasks.
-
-    Args:
-        work: (lineage id, generation) of every model to measure, each model once.
-        lineages: The lineages of these models.
-        store: The store of nodes, which every machine can read and write.
-        sweep: Holds the resources of a task, and the metrics to take.
-        tune_dir: Working directory when Ray starts.
-        address: Address of a running Ray cluster, or None to start Ray here.
-        say: Called with a line for every model measured.
-
-    Returns:
-        Error messages by lineage id.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C. Everything is stopped before the exception propagates.
-    """
-    errors: dict[str, str] = {}
-    with started_ray(sweep.resources, address, tune_dir) as total:
-        device, per_trial = trial_resources(sweep.resources, total)
-        job = make_job(lineages, store, sweep, device=device, num_cpus=per_trial["cpu"])
-        task = ray.remote(measure_generation).options(
-            num_cpus=per_trial["cpu"],
-            num_gpus=per_trial.get("gpu", 0),
-            max_retries=sweep.resources.max_failures,
+    def job(self, device: str, per_trial: dict[str, float]) -> TrialJob:
+        """Return what every trial or task needs."""
+        return TrialJob(
+            store=self.store,
+            lineages={lineage.id: (lineage.config, lineage.card) for lineage in self.lineages},
+            evaluations=self.sweep.evaluations,
+            device=device,
+            images_on=self.sweep.resources.images_on,
+            num_threads=max(1, math.floor(per_trial["cpu"])),
+            checkpoint_seconds=self.sweep.resources.checkpoint_seconds,
         )
-        shared = ray.put(job)
-        running = {task.remote(lineage, n, shared): (lineage, n) for lineage, n in work}
-        for done in range(1, len(work) + 1):
-            (finished,), _ = ray.wait(list(running), num_returns=1)
-            lineage, generation = running.pop(finished)
-            try:
-                ray.get(finished)
-                said = "measured"
-            except RayError as error:
-                said = str(error).strip().splitlines()[-1]
-                errors[lineage] = said
-            say(f"[{done} of {len(work)}] {lineage}  V_{generation}  {said}")
-    return errors
-
-
-def make_job(
-    lineages: list[PlannedLineage],
-    store: Store,
-    sweep: SweepConfig,
-    *,
-    device: str,
-    num_cpus: float,
-) -> TrialJob:
-    """Return what every trial or task of a sweep needs."""
-    return TrialJob(
-        store=store,
-        lineages={lineage.id: (lineage.config, lineage.card) for lineage in lineages},
-        evaluations=sweep.evaluations,
-        device=device,
-        images_on=sweep.resources.images_on,
-        num_threads=max(1, math.floor(num_cpus)),
-        checkpoint_seconds=sweep.resources.checkpoint_seconds,
-    )
 
 
 @contextlib.contextmanager
@@ -221,7 +181,6 @@ def started_ray(
             "--address must be HOST:PORT or auto, got 'local'; leave it out to start Ray here"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    here = Path.cwd()
     received: list[int] = []
 
     def terminate(number: int, frame: object) -> None:
@@ -229,9 +188,9 @@ def started_ray(
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, terminate)
-    os.chdir(directory)
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.chdir(directory))
             options: dict[str, Any] = {"address": address}
             if address is None:
                 options = stack.enter_context(private_options(resources))
@@ -246,7 +205,6 @@ def started_ray(
             raise Terminated from None  # Ray may have raised KeyboardInterrupt instead
         raise
     finally:
-        os.chdir(here)
         signal.signal(signal.SIGTERM, previous)
 
 
@@ -288,9 +246,9 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
-    def __init__(self, display: Display, show: Callable[[str], None]) -> None:
+    def __init__(self, screen: Screen, show: Callable[[str], None]) -> None:
         self.errors: dict[str, str] = {}
-        self._display, self._show = display, show
+        self._screen, self._show = screen, show
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -306,7 +264,7 @@ class TrialEvents(tune.Callback):
         which = f"V_{result['generation']}"
         if result.get("member") is not None:
             which += f", member {result['member']},"
-        self._display.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
+        self._screen.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
         self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -317,4 +275,4 @@ class TrialEvents(tune.Callback):
         self.errors[lineage] = lines[-1] if lines else "unknown error"
         # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in its own.
         log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
-        self._display.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")
+        self._screen.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")

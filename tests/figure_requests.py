@@ -1,0 +1,23 @@
+"""Requests for figures of results folders, for tests."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.figures.request import FigureRequest
+from analysis.reading.results import load_results
+
+
+def figure_request(dirs: Sequence[Path], folder: Path, **changes: Any) -> FigureRequest:
+    """Return a request for png files of kid and of every setting's lowest seed, with changes."""
+    settings: dict[str, Any] = {
+        "dirs": dirs,
+        "frame": load_results(dirs),
+        "folder": folder,
+        "metrics": ["kid/pixels"],
+        "image_format": "png",
+        "seed": None,
+        "confidence": 0.95,
+        "note": print,
+    }
+    return FigureRequest(**{**settings, **changes})
