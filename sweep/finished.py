@@ -16,7 +16,7 @@ from sweep.store.store import Store
 K = TypeVar("K")
 V = TypeVar("V")
 
-Place = tuple[str, str]
+NodeAndSpec = tuple[str, str]
 """A node's key and a metric specification."""
 
 
@@ -26,7 +26,7 @@ class Finished:
 
     nodes: dict[str, NodeRecord] = field(default_factory=dict)
     """Records by node key."""
-    metrics: dict[Place, MetricsRecord] = field(default_factory=dict)
+    metrics: dict[NodeAndSpec, MetricsRecord] = field(default_factory=dict)
     """Metrics by node key and specification, without missing and damaged ones."""
 
 
@@ -87,8 +87,8 @@ def lineage_status(
             which = f" (member {lost.member})" if len(members) > 1 else ""
             error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
             break
-        plans = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
-        if any(place not in finished.metrics for place in plans):
+        needed = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+        if any(each not in finished.metrics for each in needed):
             break
         num_done += 1
     if num_done == len(generations):

@@ -207,7 +207,7 @@ def fill_part(
         if not path.exists() or LineageRecord.load(path) != record:
             record.save(path)
         records.append(record)
-    if store.place != str(out.absolute()):
+    if store.location != str(out.absolute()):
         for key in sorted({lineage.card.key for lineage in lineages}):
             copy_dataset(out, key, store)
         with ThreadPoolExecutor(QUESTIONS) as pool:

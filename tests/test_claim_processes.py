@@ -50,7 +50,7 @@ def shared(request, tmp_path: Path, monkeypatch) -> tuple[Store, dict[str, str]]
         return open_at(str(tmp_path / "store"), ""), {}
     server = request.getfixturevalue("s3")
     new = new_store(server, tmp_path, monkeypatch)
-    return open_at(new.place, str(tmp_path / "cache")), server.environment
+    return open_at(new.location, str(tmp_path / "cache")), server.environment
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def holder(shared, tmp_path):
     store, environment = shared
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(
-        target=hold, args=(store.place, environment, str(tmp_path / "theirs"), theirs)
+        target=hold, args=(store.location, environment, str(tmp_path / "theirs"), theirs)
     )
     process.start()
     yield process, ours.recv(), ours
@@ -148,7 +148,7 @@ def test_sixteen_claimers_and_crashing_holders_publish_fifty_keys_whole(shared, 
     processes = [
         SPAWN.Process(
             target=work_on,
-            args=(store.place, environment, str(tmp_path / f"c{i}"), 3 * i, i < 4, start),
+            args=(store.location, environment, str(tmp_path / f"c{i}"), 3 * i, i < 4, start),
         )
         for i in range(16)
     ]
@@ -176,7 +176,7 @@ def test_a_bucket_that_was_away_for_longer_than_the_lease_costs_no_claim(s3, tmp
     with FaultyProxy(s3.endpoint) as proxy:
         store = new_store(s3, tmp_path, monkeypatch)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        holder, watcher = (open_here(store.place, tmp_path / name, lease) for name in "ab")
+        holder, watcher = (open_here(store.location, tmp_path / name, lease) for name in "ab")
         with claimed(holder) as claim, Heartbeat(claim, {"step": 3}) as heartbeat:
             for seconds, mode in ((lease, "drop"), (2.5 * lease, "well")):
                 threading.Timer(seconds, setattr, (proxy, "mode", mode)).start()

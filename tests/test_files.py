@@ -164,16 +164,16 @@ def test_a_shortage_is_called_by_its_name_and_never_damage(shortage, read, open_
     READS[read](store)  # imports what it needs
     before = paths(store)
     for path in before:
-        (Path(store.place) / path).chmod(0)
-    (Path(store.place) / "claims" / KEY).chmod(0)
+        (Path(store.location) / path).chmod(0)
+    (Path(store.location) / "claims" / KEY).chmod(0)
     context, message, cause = SHORTAGES[shortage]
     with context(), pytest.raises(StoreError, match=message) as error:
         READS[read](store)
     assert not isinstance(error.value, CorruptError)
     assert isinstance(error.value.__cause__, cause)
     for path in before:
-        (Path(store.place) / path).chmod(0o600)
-    (Path(store.place) / "claims" / KEY).chmod(0o700)
+        (Path(store.location) / path).chmod(0o600)
+    (Path(store.location) / "claims" / KEY).chmod(0o700)
     assert paths(store) == before
     READS[read](store)
 

@@ -21,7 +21,7 @@ VIOLATIONS = {
         "model/data/splits.py",
         "model.checkpoint",
     ),
-    "ray only in sweep.tune": ("sweep/lineage/work.py", "ray"),
+    "ray only in sweep.tune": ("sweep/lineage/progress.py", "ray"),
     "sweep.store needs neither torch nor ray": ("sweep/store/cache.py", "torch"),
     "analysis knows sweep.records, model.errors and model.commands.command_line alone": (
         "analysis/reading/results.py",

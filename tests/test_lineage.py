@@ -104,7 +104,9 @@ def test_a_longer_lineage_computes_what_is_new(store: Store) -> None:
 def test_another_alpha_shares_the_first_model_and_its_samples(store: Store) -> None:
     """Alpha 4 needs 160 images where 20 were drawn: one more block, and the old one as it was."""
     first = compute(make_lineage(), store)
-    before = sorted(path for path in (Path(store.place) / "streams").rglob("*") if path.is_file())
+    before = sorted(
+        path for path in (Path(store.location) / "streams").rglob("*") if path.is_file()
+    )
     stamps = [path.stat().st_mtime_ns for path in before]
     second, said = watched(make_lineage({"pool.alpha": 4.0}), store)
     assert trained(said) == [2]
@@ -121,8 +123,8 @@ def test_samples_do_not_depend_on_which_alpha_came_first(tmp_path: Path) -> None
         for config in order:
             compute(config, store)
         streams = {
-            str(p.relative_to(Path(store.place))): p.read_bytes()
-            for p in (Path(store.place) / "streams").rglob("*.safetensors")
+            str(p.relative_to(Path(store.location))): p.read_bytes()
+            for p in (Path(store.location) / "streams").rglob("*.safetensors")
         }
         found.append((streams, [[numbers_of(g) for g in compute(c, store)] for c in configs]))
     assert found[0] == found[1]
@@ -215,7 +217,7 @@ def test_damaged_numbers_are_measured_again(store: Store) -> None:
     """To the same values."""
     config = make_lineage(generations=1)
     (first,) = compute(config, store)
-    (path,) = Path(store.place).glob("generations/*/metrics/*.json")
+    (path,) = Path(store.location).glob("generations/*/metrics/*.json")
     path.write_bytes(path.read_bytes()[:20])
     assert numbers_of(compute(config, store)[0]) == numbers_of(first)
 
@@ -223,7 +225,7 @@ def test_damaged_numbers_are_measured_again(store: Store) -> None:
 def test_a_finished_lineage_leaves_no_scratch_and_no_claim(store: Store) -> None:
     """States are saved after every 20 steps here."""
     compute(make_lineage({"train.steps": 60}), store, checkpoint_seconds=1e-9)
-    assert list((Path(store.place) / "work").iterdir()) == []
+    assert list((Path(store.location) / "work").iterdir()) == []
 
 
 def test_progress_says_where_the_lineage_stands(store: Store) -> None:

@@ -55,9 +55,9 @@ def interrupted(config, store: Store, number: int) -> list[Json]:
 def snapshot(store: Store) -> dict[str, bytes]:
     """Every file that is no metric's (its seconds differ) and no record's."""
     return {
-        str(path.relative_to(Path(store.place))): path.read_bytes()
+        str(path.relative_to(Path(store.location))): path.read_bytes()
         for folder in ("generations", "streams")
-        for path in (Path(store.place) / folder).rglob("*")
+        for path in (Path(store.location) / folder).rglob("*")
         if path.is_file() and path.name != "record.json" and path.parent.name != "metrics"
     }
 
@@ -90,7 +90,7 @@ def test_a_resumed_lineage_is_the_uninterrupted_one(generation, call, whole, sto
     config = make_lineage(STEPS)
     interrupted(config, store, 7 * (generation - 1) + call)
     finished = {
-        path: path.stat().st_ino for path in Path(store.place).glob("generations/*/record.json")
+        path: path.stat().st_ino for path in Path(store.location).glob("generations/*/record.json")
     }
     said: list[Json] = []
     again = compute(config, store, on_progress=said.append, checkpoint_seconds=OFTEN)
@@ -142,34 +142,34 @@ def test_selection_by_validation_resumes_too(call: int, tmp_path: Path) -> None:
 def test_damaged_weights_are_seen_when_needed_and_trained_again(whole, store) -> None:
     """To the same bits, numbers included, in a lineage that has to draw from them."""
     compute(make_lineage({**STEPS, "generations": 1, "metrics.names": []}), store)
-    (path,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(store.location).glob(f"generations/*/{WEIGHTS}")
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
     found = compute(make_lineage(STEPS), store)
     assert [numbers_of(g) for g in found] == whole[1]
-    assert len(list((Path(store.place) / "work").glob("corrupt-*"))) == 1
+    assert len(list((Path(store.location) / "work").glob("corrupt-*"))) == 1
 
 
 def test_a_model_set_aside_midway_is_measured_again(whole, store) -> None:
     """Its numbers lay beside its weights; the lineage is complete at the end all the same."""
     config = make_lineage(STEPS)
     compute(make_lineage({**STEPS, "generations": 1}), store)
-    for block in Path(store.place).glob("streams/*/*"):
+    for block in Path(store.location).glob("streams/*/*"):
         block.unlink()
-    (path,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(store.location).glob(f"generations/*/{WEIGHTS}")
     path.write_bytes(b"damaged")
     compute(config, store)
     found = compute(config, store)
     assert [numbers_of(g) for g in found] == whole[1]
-    assert len(list(Path(store.place).glob("generations/*/metrics/*.json"))) == 2
+    assert len(list(Path(store.location).glob("generations/*/metrics/*.json"))) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-1] + b"\xff"])
 def test_a_damaged_block_is_drawn_again(damage, whole, store) -> None:
     """Cut short or changed: the next pool sees the images that were drawn first."""
     compute(make_lineage({**STEPS, "generations": 1}), store)
-    (block,) = Path(store.place).glob("streams/*/*")
+    (block,) = Path(store.location).glob("streams/*/*")
     good = block.read_bytes()
     block.write_bytes(damage(good))
     assert [numbers_of(g) for g in compute(make_lineage(STEPS), store)] == whole[1]
@@ -180,7 +180,7 @@ def test_a_damaged_training_state_is_passed_over(whole, store) -> None:
     """The training begins anew, and ends the same."""
     config = make_lineage(STEPS)
     interrupted(config, store, 3)
-    states = [p for p in Path(store.place).glob("work/*/*/training*") if p.is_file()]
+    states = [p for p in Path(store.location).glob("work/*/*/training*") if p.is_file()]
     for path in states:
         path.write_bytes(path.read_bytes()[:1000])
     assert states
@@ -194,7 +194,7 @@ def test_a_training_whose_claim_is_taken_away_stops_and_resumes(whole, store) ->
 
     def lose(position: Json) -> None:
         if position.get("step") == 20 and not lost:
-            lost.extend(Path(store.place).glob("claims/*/1.json"))
+            lost.extend(Path(store.location).glob("claims/*/1.json"))
             for path in lost:
                 path.with_name("2.json").write_bytes(b"")
             time.sleep(0.5)  # until the heartbeat sees it

@@ -99,7 +99,7 @@ def test_a_card_is_expected_until_it_is_found(store: Store) -> None:
 def test_what_is_prepared_is_not_prepared_again(store: Store) -> None:
     """The file stays the same one."""
     card = prepare_dataset(DIGITS, store)
-    path = Path(store.place) / "datasets" / card.key / ARRAYS
+    path = Path(store.location) / "datasets" / card.key / ARRAYS
     before = path.stat()
     assert prepare_dataset(DIGITS, store) == card
     assert path.stat().st_ino == before.st_ino
@@ -116,7 +116,7 @@ def test_prepared_data_need_no_files_of_the_users(store: Store, tmp_path: Path) 
 def test_damaged_data_are_prepared_again(name: str, store: Store) -> None:
     """Whichever file is cut short, the next preparation is whole."""
     card = prepare_dataset(DIGITS, store)
-    path = Path(store.place) / "datasets" / card.key / name
+    path = Path(store.location) / "datasets" / card.key / name
     path.write_bytes(path.read_bytes()[:-7])
     assert prepare_dataset(DIGITS, store) == card
     assert store.datasets.damaged_files(card.key) == []
@@ -126,7 +126,7 @@ def test_damaged_data_are_prepared_again(name: str, store: Store) -> None:
 def test_damaged_data_are_not_read(name: str, store: Store) -> None:
     """The error names the file."""
     card = prepare_dataset(DIGITS, store)
-    path = Path(store.place) / "datasets" / card.key / name
+    path = Path(store.location) / "datasets" / card.key / name
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(CorruptError, match=name):
         load_prepared(card, store)
@@ -163,7 +163,7 @@ def test_data_prepared_as_one_file_are_read(store: Store) -> None:
     card, data = prepare_dataset(DIGITS, store), load_dataset(DIGITS)
     names = ("images", "labels", "train", "reference", "validation")
     arrays = dump_arrays(**{name: getattr(data, name) for name in names})
-    old = open_store(Path(store.place).parent / "old")
+    old = open_store(Path(store.location).parent / "old")
     old.datasets.publish(card.key, {ARRAYS: arrays}, card)
     assert load_prepared(card, old).fingerprint == card.fingerprint
 
@@ -173,7 +173,7 @@ def test_a_missing_path_is_an_error_before_anything_is_written(store, tmp_path) 
     config = DataConfig(name="npz", path=str(tmp_path / "none.npz"))
     with pytest.raises(FileNotFoundError, match=r"data\.path"):
         prepare_dataset(config, store)
-    assert not Path(store.place).exists()
+    assert not Path(store.location).exists()
 
 
 def test_a_preview_is_the_first_train_images_in_rows_of_eight(store: Store) -> None:

@@ -105,7 +105,7 @@ def test_each_sweep_is_shown_with_how_far_it_is_and_who_runs_it(store, capsys) -
     note(store, run_key(Path("other"), sweep), record_of({"pool.alpha": [0.5]}, name="small"))
     publish(store, plan_in(sweep, store)[0].nodes[0])
     with present(store, key):
-        print_sweeps(store.place)
+        print_sweeps(store.location)
     small, tiny = capsys.readouterr().out.split("tiny: ")
     assert small.startswith("small: 1 of 2 models done")
     assert "not running" in small
@@ -118,7 +118,7 @@ def test_the_commands_shown_are_all_that_fill_a_folder(store, capsys) -> None:
     """Of an extended and evaluated sweep."""
     commands = ["sweep run a --out out", "sweep run b --out out", "sweep evaluate out"]
     note(store, "run-a", replace(record_of(*GRIDS), commands=commands))
-    print_sweeps(store.place)
+    print_sweeps(store.location)
     assert capsys.readouterr().out.splitlines()[2:] == ["  " + line for line in commands[:2]]
 
 
@@ -131,7 +131,7 @@ def test_a_sweep_that_cannot_be_read_or_planned_does_not_hide_the_others(store, 
     note(store, "run-b", record_of(*GRIDS))
     store.files.write("sweeps/run-c.1.json", b"{")
     note(store, "run-b", record_of(*GRIDS))
-    print_sweeps(store.place)
+    print_sweeps(store.location)
     damaged, hidden, *shown = capsys.readouterr().out.splitlines()
     assert "must be a whole JSON file" in damaged
     assert hidden.startswith("absent: ")

@@ -51,7 +51,7 @@ def line(text: str, name: str) -> str:
 
 
 def bytes_on_disk(store: Store) -> int:
-    return sum(p.stat().st_size for p in Path(store.place).rglob("*") if p.is_file())
+    return sum(p.stat().st_size for p in Path(store.location).rglob("*") if p.is_file())
 
 
 def total(lineages: list[PlannedLineage]) -> int:

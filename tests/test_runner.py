@@ -241,8 +241,8 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
     path = write_sweep(folder, base__model__family="gaussian", resources__max_failures=0)
     store = open_store(folder / "store")
     lineages = plan_sweep(load_sweep_file(path), lambda data: prepare_dataset(data, store))
-    (Path(store.place) / "streams").mkdir()
-    (Path(store.place) / "streams" / lineages[1].nodes[1].stream).write_text("in the way")
+    (Path(store.location) / "streams").mkdir()
+    (Path(store.location) / "streams" / lineages[1].nodes[1].stream).write_text("in the way")
     words = ("run", "tiny.toml", "--out", "out", "--store", "store")
     return folder, run_sweep(*words, cwd=folder)
 

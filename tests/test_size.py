@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import ModelConfig
 from model.families import FAMILIES
 from model.family_facts import model_size
+from sweep.lineage.progress import STATE
 from sweep.lineage.run import WEIGHTS
-from sweep.lineage.work import STATE
 from sweep.store.store import Store, open_store
 
 OTHERS = {
@@ -77,7 +77,7 @@ def interrupted(tmp_path: Path) -> Store:
     states: list[Path] = []
 
     def keep(position: dict) -> None:
-        for path in Path(store.place).glob(f"work/*/*/{STATE}.*"):
+        for path in Path(store.location).glob(f"work/*/*/{STATE}.*"):
             states.append(path)
             (tmp_path / STATE).write_bytes(path.read_bytes())
 
@@ -133,7 +133,7 @@ def test_a_conditional_gaussian_file_is_as_large_as_planned() -> None:
 
 def test_a_ddim_file_is_as_large_as_planned(interrupted: Store) -> None:
     """Averaged and raw weights, beside the names."""
-    (path,) = Path(interrupted.place).glob(f"generations/*/{WEIGHTS}")
+    (path,) = Path(interrupted.location).glob(f"generations/*/{WEIGHTS}")
     config = make_lineage({"model.widths": [16, 32]}).model
     planned = model_size(config, (1, 8, 8), 40).checkpoint_bytes
     assert 0 < path.stat().st_size - planned < HEADER_BYTES
@@ -143,7 +143,7 @@ def test_a_saved_training_state_is_as_large_as_planned(interrupted: Store) -> No
     """Weights, their average, and two moments of each parameter."""
     config = make_lineage({"model.widths": [16, 32]}).model
     planned = model_size(config, (1, 8, 8), 40).state_bytes
-    assert abs((Path(interrupted.place) / STATE).stat().st_size - planned) < HEADER_BYTES
+    assert abs((Path(interrupted.location) / STATE).stat().st_size - planned) < HEADER_BYTES
 
 
 @pytest.mark.parametrize("num_images", [20, 300])
@@ -155,7 +155,7 @@ def test_a_gaussian_file_is_as_large_as_planned(num_images: int, tmp_path: Path)
     config = make_lineage({**changes, "generations": 1})
     store = open_store(tmp_path / "store")
     compute(config, store)
-    (weights,) = Path(store.place).glob(f"generations/*/{WEIGHTS}")
+    (weights,) = Path(store.location).glob(f"generations/*/{WEIGHTS}")
     planned = model_size(config.model, (3, 8, 8), num_images).checkpoint_bytes
     assert planned == 8 * 192 * (1 + min(num_images, 192))
     assert 0 < weights.stat().st_size - planned < 1000

@@ -203,9 +203,9 @@ def test_a_second_run_selects_nothing_anew(name: str, request: pytest.FixtureReq
     """No file is added or written again."""
     run: LineageRun = request.getfixturevalue(name)
     assert isinstance(run.store, Store)
-    before = stamps_of(Path(run.store.place))
+    before = stamps_of(Path(run.store.location))
     list(make_run(run.config, run.store).generations())
-    assert stamps_of(Path(run.store.place)) == before
+    assert stamps_of(Path(run.store.location)) == before
 
 
 @pytest.mark.parametrize("block", [0, 1])

@@ -165,7 +165,7 @@ def test_a_store_of_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = open_store("out")
     monkeypatch.chdir("/")
-    assert store.place == str(tmp_path / "out")
+    assert store.location == str(tmp_path / "out")
 
 
 def test_making_a_store_writes_nothing(store, tmp_path):

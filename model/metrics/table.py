@@ -112,7 +112,7 @@ def check_probe(
     num_classes: int,
     class_counts: Sequence[int] = (),
     class_names: Sequence[str] = (),
-    asked: bool = False,
+    conditional: bool = False,
 ) -> None:
     """Raise UsageError, naming the metric, if it needs a probe and none can be fitted.
 
@@ -122,9 +122,9 @@ def check_probe(
         num_classes: C.
         class_counts: (C,) training images of each class; empty if they are not known yet.
         class_names: (C,) names; empty if they are not known yet.
-        asked: Whether classes were requested of the generated images.
+        conditional: Whether classes were requested of the generated images.
     """
-    fits = {"always": True, "unasked": not asked, "with_train": "train" in needed(config)}
+    fits = {"always": True, "unasked": not conditional, "with_train": "train" in needed(config)}
     for name in config.names:
         if not fits.get(METRICS[name].probe, False):
             continue
@@ -168,7 +168,7 @@ def evaluate_images(
             num_classes=C,
             class_counts=[int(np.sum(real.train_labels == c)) for c in range(C)],
             class_names=real.class_names,
-            asked=generated_labels is not None,
+            conditional=generated_labels is not None,
         )
     check_comparable("generated", generated, real.reference)
     comparison = compare_images(

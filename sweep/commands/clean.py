@@ -43,23 +43,23 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
     """
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
-    own = kept.place == str(out.absolute())
+    own = kept.location == str(out.absolute())
     live = {key for key, claim in kept.claims.read().items() if claim.live}
     if force and not own:
         raise UsageError(
-            f"--force must be used on a store that belongs to one sweep, got {kept.place}; "
+            f"--force must be used on a store that belongs to one sweep, got {kept.location}; "
             "other sweeps may need its files"
         )
     if force and live:
         raise UsageError(
-            f"--force must wait until nothing uses {kept.place}, got {len(live)} live claims; "
+            f"--force must wait until nothing uses {kept.location}, got {len(live)} live claims; "
             f"use sweep stop {out} first"
         )
     lineages = plan_sweep(sweep, card_finder(kept))
     if any(lineage.card.fingerprint is None for lineage in lineages):
         raise UsageError(
-            f"{kept.place} must hold the sweep's data set, which identifies its models, got none; "
-            "run the same sweep command again first"
+            f"{kept.location} must hold the sweep's data set, which identifies its models, got "
+            "none; run the same sweep command again first"
         )
     use = what_is_used(lineages, load_lineages(out))
     items = kept.items()

@@ -132,10 +132,11 @@ def check_measurable(lineage: PlannedLineage, node: NodePlan, store: Store, *, d
     way_out = "use the results folder of the run, or pass its --store"
     if not store.datasets.has(lineage.card.key):
         raise UsageError(
-            f"{store.place} must hold the run's data set {lineage.card.name}, got none; {way_out}"
+            f"{store.location} must hold the run's data set {lineage.card.name}, got none; "
+            f"{way_out}"
         )
     if not drawn and not store.nodes.has_file(node.key, WEIGHTS):
         raise UsageError(
-            f"{store.place} must hold the samples or weights of {lineage.id}'s "
+            f"{store.location} must hold the samples or weights of {lineage.id}'s "
             f"V_{node.generation}, got neither; {way_out}"
         )

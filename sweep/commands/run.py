@@ -50,7 +50,7 @@ def execute(
     lineages = prepare(sweep, expected, kept)
     with writing(out):
         write_sweep(out, sweep if address is None else without_capacity(sweep), command)
-        if kept.place != str(out):
+        if kept.location != str(out):
             note(kept, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, kept)
     if any(record.status in ("pending", "running") for record in records):
@@ -118,7 +118,7 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
     needed, free = planned_bytes(lineages, missing), store.files.free_bytes()
     if free is not None and needed > free:
         raise UsageError(
-            f"{store.place} must have room for the sweep's {format_bytes(needed)}, got "
+            f"{store.location} must have room for the sweep's {format_bytes(needed)}, got "
             f"{format_bytes(free)} free; free some space or use another --out or --store"
         )
 
@@ -146,8 +146,9 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
     """Print the table and the paths of other results; returns 1 if anything is missing."""
     shown = short_path(out)
     figures = shown / "figures"
-    has_table = run_analysis("table", str(shown))
-    has_figures = run_analysis("figure", str(shown), "--out", str(figures), quiet=True)
+    with start_analysis("figure", str(shown), "--out", str(figures), quiet=True) as drawing:
+        has_table = run_analysis("table", str(shown))
+    has_figures = drawing.returncode == 0
     print(f"figures:      {figures}/")
     print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
     bad = [record for record in records if record.status != "done"]
@@ -161,9 +162,14 @@ def short_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def run_analysis(*words: str, quiet: bool = False) -> bool:
-    """Run a command of `analysis` in a separate process; returns whether it succeeded."""
+def start_analysis(*words: str, quiet: bool = False) -> subprocess.Popen[bytes]:
+    """Start a command of `analysis` in a separate process."""
     # -P, so that a user's own analysis/ in the working directory is not imported.
     command = [sys.executable, "-P", "-m", "analysis", *words]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False)
-    return done.returncode == 0
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None)
+
+
+def run_analysis(*words: str) -> bool:
+    """Run a command of `analysis` in a separate process; returns whether it succeeded."""
+    with start_analysis(*words) as process:
+        return process.wait() == 0

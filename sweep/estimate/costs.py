@@ -128,9 +128,9 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
         shape = lineage.card.shape
         for node in lineage.nodes:
             for pool in (node.new, *(plan.images for plan in node.all_metrics)):
-                for place, count in streams_of(pool).items():
-                    images = blocks_of(place[1], count) * block_size(place[1])
-                    rows[place] = max(images, rows.get(place, 0))
+                for (stream, label), count in streams_of(pool).items():
+                    images = blocks_of(label, count) * block_size(label)
+                    rows[stream, label] = max(images, rows.get((stream, label), 0))
             if node.key not in work:
                 continue
             own = work[node.key]

@@ -62,8 +62,8 @@ def planned_bytes(lineages: list[PlannedLineage], nodes: list[NodePlan]) -> int:
     total += sum(64 * image_bytes(cards[node.key]) + SMALL_FILES for node in nodes)
     blocks: dict[tuple[str, int | None, str], int] = {}
     for node in nodes:
-        for place, count in block_bytes(node, cards[node.key]):
-            blocks[place] = max(count, blocks.get(place, 0))
+        for block, count in block_bytes(node, cards[node.key]):
+            blocks[block] = max(count, blocks.get(block, 0))
     checkpoints = 2 * max(size.state_bytes for size in sizes)
     return total + sum(blocks.values()) + real_features_bytes(lineages) + checkpoints
 

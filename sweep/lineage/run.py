@@ -29,13 +29,13 @@ from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
 from sweep.lineage.pool_images import Sources
+from sweep.lineage.progress import WAIT_SECONDS, LineageProgress, NodeScratch
 from sweep.lineage.sample_streams import (
     DamagedWeights,
     Streams,
     read_weights,
     sampled_streams,
 )
-from sweep.lineage.work import WAIT_SECONDS, NodeScratch, Work
 from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
@@ -84,13 +84,13 @@ class LineageRun:
     start_beside: Callable[[NodePlan], None] | None = None
     """Starts training another member elsewhere if there is room; it may fail to do so."""
     nodes: list[NodePlan] = field(init=False)
-    _work: Work = field(init=False)
+    _progress: LineageProgress = field(init=False)
     _measurement: Measurement = field(init=False)
     sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
         self.nodes = plan_lineage(self.config, self.card, self.evaluations)
-        self._work = Work(
+        self._progress = LineageProgress(
             store=self.store,
             name=self.name,
             generations=self.config.generations,
@@ -102,7 +102,7 @@ class LineageRun:
         self._measurement = Measurement(data=self.data, features=features)
         streams = Streams(
             store=self.store,
-            work=self._work,
+            progress=self._progress,
             seed=self.config.seed,
             device=self.device,
             sampled=sampled_streams(self.nodes),
@@ -168,7 +168,7 @@ class LineageRun:
     def ensure_node(self, node: NodePlan) -> NodeRecord:
         """The node's record; the node is trained first unless it is done."""
         while not self.store.nodes.has(node.key):
-            with self.retraining(), self._work.on(node.key, node, "train") as claim:
+            with self.retraining(), self._progress.on(node.key, node, "train") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
                 elif not self.store.nodes.has(node.key):
@@ -196,7 +196,7 @@ class LineageRun:
         try:
             images = self.sources.images(node.pool)
             labels = self.sources.labels(node.pool) if self.card.num_classes else None
-            self._work.progress(node, "train")
+            self._progress.report(node, "train")
             started = time.perf_counter()
             fit = family_of(node.settings.model.family).fit(images, labels, self.job(node))
             files |= {
@@ -237,7 +237,7 @@ class LineageRun:
             score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,
             scratch=NodeScratch(self.store, node.key),
             checkpoint_seconds=self.checkpoint_seconds,
-            progress=lambda progress: self._work.train_progress(node, progress),
+            progress=lambda progress: self._progress.report_training(node, progress),
         )
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
@@ -297,7 +297,7 @@ class LineageRun:
         except Diverged as error:
             record = self._measurement.lacking(plan, str(error), started=started)
         else:
-            self._work.progress(node, "measure")
+            self._progress.report(node, "measure")
             labels = self.sources.labels(plan.images) if plan.labels else None
             record = self._measurement.measure(
                 plan, images, features, generated_labels=labels, started=started

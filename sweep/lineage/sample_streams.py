@@ -13,7 +13,7 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.randomness import Purpose
 from model.streams import Stream
-from sweep.lineage.work import WAIT_SECONDS, Work
+from sweep.lineage.progress import WAIT_SECONDS, LineageProgress
 from sweep.planning.keys import block_size, blocks_with, store_key, stream_key
 from sweep.planning.lineages import NodePlan
 from sweep.records import WEIGHTS
@@ -41,7 +41,7 @@ class Streams:
     """The streams of a lineage's nodes."""
 
     store: Store
-    work: Work
+    progress: LineageProgress
     seed: int
     """Seed of the lineage."""
     device: str
@@ -79,7 +79,7 @@ class Streams:
             for block in blocks_with(label, images)
             if not self.store.has_block(store_key(stream, label), block)
         ]:
-            with self.work.on(stream, node, "sample") as claim:
+            with self.progress.on(stream, node, "sample") as claim:
                 if claim is None:
                     time.sleep(WAIT_SECONDS)
                 else:
@@ -114,7 +114,7 @@ class Streams:
         for done, ((label, block), images) in enumerate(parts, start=1):
             self.store.write_block(store_key(key, label), block, images)
             drawn += len(images)
-            self.work.progress(
+            self.progress.report(
                 node,
                 "sample",
                 step=done,

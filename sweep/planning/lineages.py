@@ -121,7 +121,8 @@ def plan_lineage(
                 card,
                 member,
                 seen[number],
-                place=(generation, number),
+                generation=generation,
+                number=number,
                 first=firsts[number],
                 parent=before[number].key if before else "",
             )
@@ -188,7 +189,8 @@ def plan_node(
     member: Member,
     pool: Pool,
     *,
-    place: tuple[int, int],
+    generation: int,
+    number: int,
     first: Pool,
     parent: str,
 ) -> NodePlan:
@@ -199,14 +201,15 @@ def plan_node(
         card: Card of the data set.
         member: The member's settings.
         pool: Images that the model sees.
-        place: Its generation and member number.
+        generation: Its generation.
+        number: Its member number.
         first: Images that the member's first model sees.
         parent: Key of the member's model in the previous generation; empty in the first.
 
     Raises:
         UsageError: The model sees too few images, or train.start does not fit the family.
     """
-    (generation, number), size = place, pool_size(pool)
+    size = pool_size(pool)
     if size < 2:
         who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
         raise UsageError(

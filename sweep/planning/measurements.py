@@ -109,7 +109,7 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
         num_classes=num_classes,
         class_counts=card.train_class_counts,
         class_names=card.class_names,
-        asked=config.model.conditional,
+        conditional=config.model.conditional,
     )
     inputs: Json = {
         "metrics": canonical(metrics),

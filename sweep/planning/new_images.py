@@ -227,11 +227,11 @@ def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
         elif isinstance(source, Selected):
             (stream,) = source.of
             assert isinstance(stream, Segment)
-            place = stream.source, None
-            probed[place] = probed.get(place, 0) + source.keep
+            part = stream.source, None
+            probed[part] = probed.get(part, 0) + source.keep
         elif source.kind == "synthetic":
-            place = source.source, source.label
-            needed[place] = max(needed.get(place, 0), source.stop)
-    for place, count in probed.items():
-        needed[place] = max(needed.get(place, 0), count)
+            part = source.source, source.label
+            needed[part] = max(needed.get(part, 0), source.stop)
+    for part, count in probed.items():
+        needed[part] = max(needed.get(part, 0), count)
     return needed

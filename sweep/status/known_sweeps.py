@@ -71,7 +71,7 @@ def joined(records: Sequence[SweepRecord]) -> SweepRecord:
 
 def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
     """Return a sweep's progress, the hosts that run it, and its commands."""
-    followed = follow(sweep_from_record(record, f"sweeps/{key} of {store.place}"), store, key)
+    followed = follow(sweep_from_record(record, f"sweeps/{key} of {store.location}"), store, key)
     hosts = sorted({driver.host for driver in followed.drivers()})
     return [
         f"{record.name}: {followed.tracker.look().summary()}",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sweep.estimate.costs import Work, estimate, planned_work, samplers
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
-from sweep.finished import Finished, Place, lineage_status, look_up
+from sweep.finished import Finished, NodeAndSpec, lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
@@ -95,7 +95,7 @@ class Tracker:
         self._timings = Timings()
         self.finished = Finished()
         """Finished models and metrics that are known so far."""
-        self._requested: dict[Place, int] = {}
+        self._requested: dict[NodeAndSpec, int] = {}
         """Number of the look that last requested a place without success."""
         self._num_looks = 0
         self._claimed: set[str] = set()
@@ -129,7 +129,7 @@ class Tracker:
     def _open_lineages(self) -> list[PlannedLineage]:
         return [lineage for lineage in self.lineages if lineage.id not in self.ended]
 
-    def _due(self, live: set[str], released: set[str]) -> list[Place]:
+    def _due(self, live: set[str], released: set[str]) -> list[NodeAndSpec]:
         """Return places that may be new and were not requested in this look, likeliest first."""
         places = {place for each in self._open_lineages() for place in self._next_places(each)}
         places = {p for p in places if self._requested.get(p) != self._num_looks}
@@ -137,13 +137,13 @@ class Tracker:
         places = {p for p in places if p[1] or p[0] not in live}
         return sorted(places, key=lambda p: (p[0] not in released, self._requested.get(p, 0), p))
 
-    def _next_places(self, lineage: PlannedLineage) -> list[Place]:
+    def _next_places(self, lineage: PlannedLineage) -> list[NodeAndSpec]:
         """Return the models of a lineage's first missing generation, and its first missing metrics.
 
         The specification in the place of a model is empty.
         """
-        models: list[Place] = []
-        metrics: list[Place] = []
+        models: list[NodeAndSpec] = []
+        metrics: list[NodeAndSpec] = []
         for members in self._generations[lineage.id]:
             models = [(node.key, "") for node in members if node.key not in self.finished.nodes]
             if models or any(self.finished.nodes[n.key].status == "diverged" for n in members):
@@ -152,7 +152,7 @@ class Tracker:
             metrics += [place for place in places if place not in self.finished.metrics]
         return models + metrics[:1]
 
-    def _request(self, place: Place) -> None:
+    def _request(self, place: NodeAndSpec) -> None:
         key, spec = place
         if not spec:
             with suppress(FileNotFoundError):

@@ -246,14 +246,14 @@ class Bucket:
         """The response to a request, which is retried after a network or server failure."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-        place = f"{self}/{path}"
+        target = f"{self}/{path}"
         client = _connect(self, os.getpid())
         for attempt in itertools.count(1):
             try:
                 return request(client)
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StoreError(
-                    f"{place} must be readable and writable, got {_reason(error)}; give this "
+                    f"{target} must be readable and writable, got {_reason(error)}; give this "
                     "machine's role, or the credentials in the environment, access to the bucket"
                 ) from None
             except (BaseError, OSError) as error:
@@ -265,10 +265,10 @@ class Bucket:
                 if isinstance(error, FileNotFoundError):
                     if "missing" in default:
                         return default["missing"]
-                    raise StoreError(f"{place} must exist, got no such object") from None
+                    raise StoreError(f"{target} must exist, got no such object") from None
                 if attempt == ATTEMPTS:
                     raise StoreError(
-                        f"{place} must be reachable, got {_reason(error)}; check the bucket, its "
+                        f"{target} must be reachable, got {_reason(error)}; check the bucket, its "
                         "region and the network, and run the same command again"
                     ) from error
                 time.sleep(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - spreads retries

@@ -41,33 +41,33 @@ class Cache:
 
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it is not cached."""
-        place = self.locate(path)
+        copy = self.locate(path)
         try:
-            data = place.read_bytes()
+            data = copy.read_bytes()
         except OSError:
             return None
         with suppress(OSError):
-            os.utime(place)
+            os.utime(copy)
         return data
 
     def digest(self, path: str) -> str | None:
         """SHA-256 of a file, or None if it is not cached."""
-        place = self.locate(path)
+        copy = self.locate(path)
         try:
-            with place.open("rb") as file:
+            with copy.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.utime(place)
+            os.utime(copy)
         except OSError:
             return None
         return digest
 
     def keep(self, path: str, parts: Iterable[bytes | memoryview], *, size: int) -> None:
         """Make room for a file and write it in parts; if that fails, no file is left."""
-        place = self.locate(path)
-        with explained(place):
+        copy = self.locate(path)
+        with explained(copy):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_room(size)
-            write_parts(place, parts)
+            write_parts(copy, parts)
 
     def offer(self, path: str, data: bytes | memoryview) -> None:
         """Cache a file if possible; a full disk must not end a sweep."""

@@ -80,20 +80,20 @@ _CAUSES = {
 
 
 @contextmanager
-def explained(place: object) -> Generator[None]:
+def explained(target: object) -> Generator[None]:
     """Turn an OSError or MemoryError in the block into a StoreError with one sentence."""
     try:
         yield
     except StoreError:
         raise
     except MemoryError as error:
-        raise StoreError(f"{place} must {_CAUSES[errno.ENOMEM]}") from error
+        raise StoreError(f"{target} must {_CAUSES[errno.ENOMEM]}") from error
     except OSError as error:
         cause = _CAUSES.get(error.errno or 0) or (
             f"be readable and writable, got '{error.strerror or error}'; "
             "check the disk and run the same command again"
         )
-        raise StoreError(f"{place} must {cause}") from error
+        raise StoreError(f"{target} must {cause}") from error
 
 
 def checked_name(name: str) -> str:
@@ -180,15 +180,15 @@ class Folder:
 
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
-        with explained(place := self.root / path), suppress(*MISSING):
-            return place.read_bytes()
+        with explained(target := self.root / path), suppress(*MISSING):
+            return target.read_bytes()
         return None
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """Read a file in parts, as it may exceed memory; raises FileNotFoundError."""
         if self.find(path) is None:
             raise MissingFileError(f"{self.root / path} must exist, got no such file")
-        with explained(place := self.root / path), place.open("rb") as file:
+        with explained(target := self.root / path), target.open("rb") as file:
             while part := file.read(PART_BYTES):
                 yield part
 
@@ -207,16 +207,16 @@ class Folder:
 
     def find(self, path: str) -> Entry | None:
         """Size and time of a file, or None if it does not exist."""
-        with explained(place := self.root / path), suppress(*MISSING):
-            status = place.stat()
+        with explained(target := self.root / path), suppress(*MISSING):
+            status = target.stat()
             return Entry(path=path, size=status.st_size, modified=status.st_mtime)
         return None
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Every file below a prefix. The prefix is empty or ends in a slash."""
-        with explained(place := self.root / prefix):
+        with explained(target := self.root / prefix):
             try:
-                entries = list(os.scandir(place))
+                entries = list(os.scandir(target))
             except MISSING:
                 return
         for each in entries:
@@ -224,7 +224,7 @@ class Folder:
             if each.is_dir(follow_symlinks=False):
                 yield from self.list(f"{path}/")
                 continue
-            with explained(place):
+            with explained(target):
                 try:
                     status = each.stat()
                 except FileNotFoundError:
@@ -233,20 +233,20 @@ class Folder:
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace a file."""
-        self._retried(path, lambda place: write_bytes(place, data))
+        self._retried(path, lambda target: write_bytes(target, data))
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file unless one exists; False if one does."""
-        return self._retried(path, lambda place: _create(place, data))
+        return self._retried(path, lambda target: _create(target, data))
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files if they exist, and the folders that become empty."""
         for path in paths:
-            place = self.root / path
-            with explained(place), suppress(*MISSING):
-                place.unlink()
+            target = self.root / path
+            with explained(target), suppress(*MISSING):
+                target.unlink()
             num_emptied = path.count("/") - 1  # the topmost folder stays
-            _remove_empty(*list(place.parents)[: max(0, num_emptied)])
+            _remove_empty(*list(target.parents)[: max(0, num_emptied)])
 
     def publish(self, record: str, data: bytes, *, files: Mapping[str, bytes | memoryview]) -> bool:
         """Publish a record and its files by one rename; False if another process was first.
@@ -333,13 +333,13 @@ class Folder:
 
     def _retried(self, path: str, write: Callable[[Path], T]) -> T:
         """Write a file; retries if another process removes its still empty folder."""
-        place = self.root / path
-        with explained(place):
+        target = self.root / path
+        with explained(target):
             for _ in range(RACES):
                 with suppress(FileNotFoundError):
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    return write(place)
-            return write(place)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    return write(target)
+            return write(target)
 
 
 def is_unfinished(name: str) -> bool:
@@ -347,17 +347,17 @@ def is_unfinished(name: str) -> bool:
     return re.fullmatch(r"\..*\.tmp", name) is not None
 
 
-def _create(place: Path, data: bytes) -> bool:
+def _create(target: Path, data: bytes) -> bool:
     """Write a complete file durably unless it exists; False if another process was first."""
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write_durably(temporary, [data])
         try:
-            os.link(temporary, place)
+            os.link(temporary, target)
         except FileExistsError:
             # NFS may retry a link whose reply was lost; the link count tells if it was ours.
             return temporary.stat().st_nlink == 2
-        _sync_folder(place.parent)
+        _sync_folder(target.parent)
         return True
     finally:
         temporary.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
     """Group a store's files into items."""
     groups: dict[tuple[ItemKind, str], list[Entry]] = {}
     for entry in entries:
-        place = _place(entry.path)
-        if place is not None:
-            groups.setdefault(place, []).append(entry)
+        item = _item_of(entry.path)
+        if item is not None:
+            groups.setdefault(item, []).append(entry)
     items = []
     for (kind, key), files in groups.items():
         published = any(_is_record(entry) for entry in files)
@@ -65,7 +65,7 @@ def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
     return items
 
 
-def _place(path: str) -> tuple[ItemKind, str] | None:
+def _item_of(path: str) -> tuple[ItemKind, str] | None:
     """Kind and key of the item that contains a file; None if there is none."""
     top, *below = path.split("/")
     if is_unfinished(path.rpartition("/")[2]):

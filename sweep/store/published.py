@@ -156,15 +156,15 @@ class Published(Generic[R]):
         """Discard the record kept in memory, so that the store is asked again."""
         self._known.pop(key, None)
 
-    def _parse(self, key: str, data: bytes, place: str) -> R:
-        way_out = f"delete {place} and run the same sweep command again"
-        fields = parse_stored(data, place)
+    def _parse(self, key: str, data: bytes, source: str) -> R:
+        way_out = f"delete {source} and run the same sweep command again"
+        fields = parse_stored(data, source)
         if "schema" not in fields:
-            raise CorruptError(f"{place} must be a record, got one without a schema; {way_out}")
-        record = self.record_type.of_json(fields, place)
+            raise CorruptError(f"{source} must be a record, got one without a schema; {way_out}")
+        record = self.record_type.of_json(fields, source)
         if record.key != key or not isinstance(record.files, dict):
             raise CorruptError(
-                f"{place} must be the record of {key}, got {record.key!r}; {way_out}"
+                f"{source} must be the record of {key}, got {record.key!r}; {way_out}"
             )
         return record
 
@@ -202,9 +202,9 @@ class Published(Generic[R]):
         self.files.delete(ours - theirs)
 
 
-def parse_stored(data: bytes, place: str) -> Json:
+def parse_stored(data: bytes, source: str) -> Json:
     """Parse a JSON object of a store; raises CorruptError if it is damaged."""
     try:
-        return parse_json(data, place)
+        return parse_json(data, source)
     except RecordError as error:
         raise CorruptError(str(error)) from None

@@ -50,7 +50,7 @@ class Store:
         return _make, (self.files, self.claims.lease_seconds, self.claims.silences())
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The store's folder or URL."""
         return str(self.files)
 
@@ -88,8 +88,8 @@ class Store:
             CorruptError: They are damaged and must be written again.
         """
         path = self.files.metrics_path(key, spec)
-        data, place = self.files.read(path), f"{self.files}/{path}"
-        return None if data is None else MetricsRecord.of_json(parse_stored(data, place), place)
+        data, source = self.files.read(path), f"{self.files}/{path}"
+        return None if data is None else MetricsRecord.of_json(parse_stored(data, source), source)
 
     def note_sweep(self, name: str, record: SweepRecord) -> None:
         """Store a sweep's settings as a note, replacing an earlier note of this name."""
@@ -103,8 +103,8 @@ class Store:
     def read_sweep(self, name: str) -> SweepRecord:
         """A note; raises RecordError if it is damaged or gone."""
         path = _note_path(name)
-        place = f"{self.files}/{path}"
-        return SweepRecord.of_json(parse_json(self.files.read(path) or b"", place), place)
+        source = f"{self.files}/{path}"
+        return SweepRecord.of_json(parse_json(self.files.read(path) or b"", source), source)
 
     def save_scratch(self, key: str, name: str, data: bytes) -> None:
         """Save a training checkpoint of a node; only the newest two of all processes are kept."""
@@ -195,30 +195,32 @@ def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> 
         UsageError: The folder does not exist.
         StoreError: The bucket does not exist.
     """
-    place = store or str(out)
-    if "://" not in place and not Path(place).is_dir():
-        raise UsageError(f"--store must be the store of the run, got {place}, which does not exist")
-    opened = open_store(place, resources)
+    location = store or str(out)
+    if "://" not in location and not Path(location).is_dir():
+        raise UsageError(
+            f"--store must be the store of the run, got {location}, which does not exist"
+        )
+    opened = open_store(location, resources)
     opened.claims.read()  # raises if the bucket does not exist
     return opened
 
 
-def open_store(place: Path | str, resources: ResourcesConfig | None = None) -> Store:
+def open_store(location: Path | str, resources: ResourcesConfig | None = None) -> Store:
     """Open the store in a folder or at the URL of a bucket.
 
     Args:
-        place: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.
+        location: A folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.
         resources: Provides the lease of this process's claims, and the cache for a bucket.
 
     Raises:
         UsageError: The URL is not a bucket URL, or the bucket's region is unknown.
     """
     resources = resources or ResourcesConfig()
-    if re.match(r"[a-z0-9]+:/(?!/)", str(place)):
-        raise UsageError(f"--store must have two slashes in a URL, got {str(place)!r}")
-    if "://" not in str(place):
-        return Store(Folder(Path(place).absolute()), lease_seconds=resources.lease_seconds)
-    return Store(open_bucket(str(place), resources), lease_seconds=resources.lease_seconds)
+    if re.match(r"[a-z0-9]+:/(?!/)", str(location)):
+        raise UsageError(f"--store must have two slashes in a URL, got {str(location)!r}")
+    if "://" not in str(location):
+        return Store(Folder(Path(location).absolute()), lease_seconds=resources.lease_seconds)
+    return Store(open_bucket(str(location), resources), lease_seconds=resources.lease_seconds)
 
 
 def seal(data: bytes) -> bytes:

@@ -32,7 +32,7 @@ class NodeScratch:
 
 
 @dataclass(kw_only=True, slots=True)
-class Work:
+class LineageProgress:
     """The claims and the position of one lineage."""
 
     store: Store
@@ -50,7 +50,7 @@ class Work:
         """Hold the claim on a key with a heartbeat; yields None if another process holds it."""
         claim = self.store.claims.take(key)
         if claim is None:
-            self.progress(node, "wait")
+            self.report(node, "wait")
             yield None
             return
         outer = self._position, self._heartbeat
@@ -58,20 +58,20 @@ class Work:
         with claim, Heartbeat(claim, self._position) as heartbeat:
             self._heartbeat = heartbeat
             try:
-                self.progress(node, stage)
+                self.report(node, stage)
                 yield claim
             except ClaimLost:
                 pass  # the process that took over publishes the same results; look again
             finally:
                 self._position, self._heartbeat = outer
 
-    def train_progress(self, node: NodePlan, progress: Progress) -> None:
+    def report_training(self, node: NodePlan, progress: Progress) -> None:
         """Report a training's progress; raises ClaimLost to stop it if its claim was lost."""
-        self.progress(node, "train", **asdict(progress))
+        self.report(node, "train", **asdict(progress))
         if self._heartbeat is not None and self._heartbeat.lost is not None:
             raise self._heartbeat.lost
 
-    def progress(self, node: NodePlan, stage: str, **numbers: float) -> None:
+    def report(self, node: NodePlan, stage: str, **numbers: float) -> None:
         """Report where the lineage is: its generation, its stage and the stage's numbers."""
         position = {
             "lineage": self.name,
