@@ -23,7 +23,7 @@ VIOLATIONS = {
     ),
     "ray only in sweep.tune": ("sweep/lineage/progress.py", "ray"),
     "sweep.store needs neither torch nor ray": ("sweep/store/cache.py", "torch"),
-    "analysis knows sweep.records, model.errors and model.commands.command_line alone": (
+    "analysis knows sweep.records, model.errors, model.values and the command line alone": (
         "analysis/reading/results.py",
         "sweep.config",
     ),
