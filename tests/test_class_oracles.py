@@ -223,6 +223,7 @@ def test_fresh_images_take_their_share_squared_off_the_distance(alpha, tmp_path,
         assert slack < 0.75 * expected
 
 
+@pytest.mark.slow
 def test_kept_real_images_bound_the_drift_of_classes(tmp_path, fitted) -> None:
     """E x' = (1 - a)^2 (x (1 - 1/n) + (K - 1) / n) under mix, x the chi^2 of a pool to D_1.
 

@@ -276,6 +276,7 @@ def test_every_family_draws_the_class_asked_for(of_family: Checkpoint) -> None:
     np.testing.assert_array_equal(images[[0, 5]], mixed[[0, 5]])
 
 
+@pytest.mark.slow
 def test_every_family_learns_its_classes(of_family: Checkpoint) -> None:
     """Of upright and level stripes, each come when they are asked for.
 

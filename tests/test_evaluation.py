@@ -33,6 +33,7 @@ def evaluated(finished, tmp_path_factory):
     return out, run
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_it_measures_every_finished_model_once(evaluated):
     """Two lineages share V_1: three models, three lines."""
@@ -43,6 +44,7 @@ def test_it_measures_every_finished_model_once(evaluated):
     assert all(line.endswith("measured") for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_it_trains_and_samples_nothing(evaluated, finished):
     """Weights, streams, curves and the numbers that were there are the same, bit for bit."""
@@ -55,6 +57,7 @@ def test_it_trains_and_samples_nothing(evaluated, finished):
     assert all("/metrics/" in name for name in new)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_its_numbers_are_columns_of_the_table(evaluated, finished):
     """Beside those of the run itself, with the extractor in their names."""
@@ -67,6 +70,7 @@ def test_its_numbers_are_columns_of_the_table(evaluated, finished):
     assert "**precision/pixels**" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_numbers_per_class_are_a_table_of_their_own(evaluated):
     """A row for each of the ten digits of each model; shares sum to one."""
@@ -78,6 +82,7 @@ def test_numbers_per_class_are_a_table_of_their_own(evaluated):
     assert shares.round(9).eq(1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_same_evaluation_again_measures_nothing(evaluated):
     out, _ = evaluated

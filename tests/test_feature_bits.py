@@ -68,6 +68,7 @@ def test_a_row_does_not_depend_on_the_other_images(images, all_features, config)
     np.testing.assert_array_equal(extract_features(others, config)[5], features[5])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_number_of_workers(images, all_features, tmp_path):
     """Two processes at once, which have drawn other random numbers, extract the same bits."""
     code = (

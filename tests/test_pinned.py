@@ -214,6 +214,7 @@ def test_a_new_run_has_the_same_keys(files, keys, tmp_path):
     assert lineages(tmp_path / "null") == keys["folder/null"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed(completed, keys):
     """Beside the claims of dead processes, and under the keys that its own end would have had."""
     out, _, done = completed
@@ -222,6 +223,7 @@ def test_a_killed_run_is_completed(completed, keys):
     assert published(out) == keys["folder/unfinished/published"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_from_what_there_is(completed, files):
     """V_1 and its samples are read, not made again; the checkpoint of V_2 is used up."""
     out, before, _ = completed
@@ -234,6 +236,7 @@ def test_a_killed_run_is_completed_from_what_there_is(completed, files):
     assert [path for path in written if "training.safetensors" in path] == []
 
 
+@pytest.mark.slow
 def test_nothing_is_computed_on_a_bucket(bucket):
     _, _, before, after, done = bucket
     assert done.returncode == 0, done.stderr
@@ -244,6 +247,7 @@ def test_nothing_is_computed_on_a_bucket(bucket):
     }
 
 
+@pytest.mark.slow
 def test_results_are_filled_from_a_bucket(bucket, files, keys):
     """Records and small files come out of it as they went in."""
     expected = below(files, "bucket/main/")
@@ -252,6 +256,7 @@ def test_results_are_filled_from_a_bucket(bucket, files, keys):
     assert lineages(bucket[0] / "main") == keys["bucket/main"]
 
 
+@pytest.mark.slow
 def test_tables_from_a_bucket_are_equal_to_the_last_digit(bucket):
     for name, text in tables("main", cwd=bucket[0]).items():
         assert text == (EXPECTED / f"bucket-{name}").read_text()

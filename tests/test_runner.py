@@ -192,6 +192,7 @@ def test_two_trials_share_a_gpu_at_half_each(tmp_path):
     assert max(map(len, seen)) == 8
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_ends_within_seconds(tmp_path):
     """Exit code 130, the command that resumes is printed, no process and no Ray folder is left."""
     path = write_sweep(tmp_path)
