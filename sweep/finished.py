@@ -60,7 +60,7 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
 def read_all(
     keys: Collection[K], read: Callable[[K], V | None], *, missing: type[Exception]
 ) -> dict[K, V]:
-    """What `read` returns for each key, without keys for which it returns None or raises `missing`."""
+    """What `read` returns for each key, unless it returns None or raises `missing`."""
 
     def attempt(key: K) -> V | None:
         with suppress(missing):

@@ -97,7 +97,7 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
 def prepare(
     sweep: SweepConfig, expected: list[PlannedLineage], store: Store
 ) -> list[PlannedLineage]:
-    """Prepare the data sets of a plan; return the plan, or a new one if fingerprints were unknown.
+    """Prepare the data sets of a plan; return the plan, or a new plan if a data set's card changes.
 
     Keys contain the fingerprints of the data, which are known only after the data are prepared.
     """
@@ -143,7 +143,7 @@ def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
-    """Print the table and the paths of other results; returns 1 if anything is missing, or else 0."""
+    """Print the table and the paths of other results; returns 1 if anything is missing, else 0."""
     shown = short_path(out)
     figures = shown / "figures"
     with start_analysis("figure", str(shown), "--out", str(figures), quiet=True) as drawing:

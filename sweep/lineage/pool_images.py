@@ -105,7 +105,7 @@ class Sources:
         return np.concatenate([self.source_features(source, config) for source in pool])
 
     def fill_features(self, pool: Pool, config: MetricsConfig) -> None:
-        """Extract all missing features of a pool's class streams at once, except as in `fill`.
+        """Extract all missing features of a pool's class streams at once.
 
         Extractors pad batches to one size, and the small blocks of a single class would leave most
         of a batch empty.
@@ -176,9 +176,8 @@ class Sources:
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
             if selected.label is not None and not entry.needs_labels:
-                real_features = real_features[
-                    real_labels == selected.label
-                ]  # compare within the class
+                # Compare within the class.
+                real_features = real_features[real_labels == selected.label]
         labels = None if selected.label is None else np.full(count, selected.label, np.int64)
         candidates = Candidates(
             features=features,

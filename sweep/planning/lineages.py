@@ -274,30 +274,28 @@ def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
 
 def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     """A lineage's id: some settings, and a hash of all settings but the number of generations."""
-    single = replace(config, generations=1)
+    one = replace(config, generations=1)
     settings = {
         "data": card.fingerprint or card.key,
-        "model": canonical(single.model),
-        "train": canonical(single.train),
-        "sample": canonical(single.sample),
-        "pool": canonical(single.pool),
-        "metrics": metrics.spec if (metrics := plan_metrics(single, card)) else None,
-        "seed": single.seed,
+        "model": canonical(one.model),
+        "train": canonical(one.train),
+        "sample": canonical(one.sample),
+        "pool": canonical(one.pool),
+        "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
+        "seed": one.seed,
     }
     for name in ("filter", "ensemble"):  # added later; defaults are omitted to keep old ids
-        if getattr(single, name) != getattr(LineageConfig(), name):
-            settings[name] = canonical(getattr(single, name))
-    if single.filter.weights is not None and (
-        weights := weights_digest(feature_settings(single.filter))
-    ):
+        if getattr(one, name) != getattr(LineageConfig(), name):
+            settings[name] = canonical(getattr(one, name))
+    if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
         settings["filter_weights"] = weights
-    alpha = "" if single.pool.alpha is None else f"-alpha{single.pool.alpha:g}"
+    alpha = "" if one.pool.alpha is None else f"-alpha{one.pool.alpha:g}"
     length = next(
         f"{name}{value}"
         for name in ("epochs", "steps", "images")
-        if (value := getattr(single.train, name)) is not None
+        if (value := getattr(one.train, name)) is not None
     )
-    return f"{single.pool.rule}{alpha}-{length}-seed{single.seed}-{digest(settings)[:8]}"
+    return f"{one.pool.rule}{alpha}-{length}-seed{one.seed}-{digest(settings)[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

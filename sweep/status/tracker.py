@@ -137,10 +137,10 @@ class Tracker:
     def _due(self, live: set[str], released: set[str]) -> list[NodeAndSpec]:
         """Return results that may be new and were not requested in this look, likeliest first."""
         results = {result for each in self._open_lineages() for result in self._next_results(each)}
-        results = {p for p in results if self._requested.get(p) != self._num_looks}
+        results = {each for each in results if self._requested.get(each) != self._num_looks}
         # A model that is being trained is not in the store. Metrics have no claims.
-        results = {p for p in results if p[1] or p[0] not in live}
-        return sorted(results, key=lambda p: (p[0] not in released, self._requested.get(p, 0), p))
+        results = {(key, spec) for key, spec in results if spec or key not in live}
+        return sorted(results, key=lambda r: (r[0] not in released, self._requested.get(r, 0), r))
 
     def _next_results(self, lineage: PlannedLineage) -> list[NodeAndSpec]:
         """Return the models of a lineage's first missing generation, and its first missing metrics.

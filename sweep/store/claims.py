@@ -265,7 +265,7 @@ class Claims:
         return claim if claim.begin() else None
 
     def read(self) -> dict[str, ClaimInfo]:
-        """All held claims by key, even of dead processes; cached for LISTING_SECONDS if slow."""
+        """All held claims by key, even of dead processes; reused briefly if listing is slow."""
         if time.monotonic() < self._fresh_until:
             return self._infos
         terms = sorted(_terms(self.files, FOLDER), key=lambda term: term[1])
@@ -288,7 +288,7 @@ class Claims:
         return infos
 
     def sweep(self, prefix: str) -> None:
-        """Delete claims without a live holder on keys with a prefix, which must never be reused."""
+        """Delete claims on keys with a prefix if no live process holds them; never reuse them."""
         for key in {key for key, _, _ in _terms(self.files, FOLDER) if key.startswith(prefix)}:
             if self.take(key) is not None:
                 self.files.delete(_path(key, number) for number in _numbers(self.files, key))

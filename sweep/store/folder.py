@@ -193,7 +193,7 @@ class Folder:
                 yield part
 
     def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
-        """What `accept` returns for the content of an immutable file; None if the file is missing."""
+        """What `accept` returns for an immutable file's content; None if the file is missing."""
         data = self.read(path)
         with explained(self.root / path):
             return None if data is None else accept(data)

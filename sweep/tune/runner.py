@@ -49,8 +49,8 @@ from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # 
 from sweep.tune.searcher import LineageSearcher  # noqa: E402
 from sweep.tune.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 
-# Tune would write the driver's cloud credentials into every actor's runtime_env, and so into Ray's logs. Workers
-# have their own keys, from the machine's role or from the environment that Ray was started in.
+# Tune would write the driver's cloud keys into every actor's runtime_env, and so into Ray's logs.
+# Workers get keys from their machine's role or from the environment that Ray was started in.
 SECRETS = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 )
