@@ -288,7 +288,10 @@ class Claims:
         return infos
 
     def sweep(self, prefix: str) -> None:
-        """Delete claims on keys with a prefix if no live process holds them; never reuse them."""
+        """Delete the claims on keys with a prefix that no live process holds.
+
+        These keys must never be claimed again, because their terms would start at 1 again.
+        """
         for key in {key for key, _, _ in _terms(self.files, FOLDER) if key.startswith(prefix)}:
             if self.take(key) is not None:
                 self.files.delete(_path(key, number) for number in _numbers(self.files, key))
