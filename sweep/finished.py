@@ -31,12 +31,12 @@ class Finished:
 
 
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
-    """Keys of the nodes of some lineages that are done."""
+    """Keys of the finished nodes of some lineages."""
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
 
 
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
-    """Read the records and metrics of all done nodes of some lineages.
+    """Read the records and metrics of all finished nodes of some lineages.
 
     Raises:
         CorruptError: A node's record is damaged.
@@ -52,7 +52,7 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
         if node.key in nodes
         for plan in node.all_metrics
     )
-    # A run will measure again what is damaged.
+    # Damaged metrics count as missing, because a run measures them again.
     metrics = read_all(measurable, lambda key: store.read_metrics(*key), missing=CorruptError)
     return Finished(nodes=nodes, metrics=metrics)
 
@@ -60,7 +60,7 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
 def read_all(
     keys: Collection[K], read: Callable[[K], V | None], *, missing: type[Exception]
 ) -> dict[K, V]:
-    """What `read` returns for each key, without the keys for which it returns None or raises."""
+    """What `read` returns for each key, unless it returns None or raises `missing`."""
 
     def attempt(key: K) -> V | None:
         with suppress(missing):
@@ -82,13 +82,13 @@ def lineage_status(
         if not all(node.key in finished.nodes for node in members):
             break
         records = [finished.nodes[node.key] for node in members]
-        if lost := next((record for record in records if record.status == "diverged"), None):
+        if diverged := next((record for record in records if record.status == "diverged"), None):
             status = "diverged"
-            which = f" (member {lost.member})" if len(members) > 1 else ""
-            error = error or f"V_{lost.generation}{which} diverged: {lost.reason}"
+            member = f" (member {diverged.member})" if len(members) > 1 else ""
+            error = error or f"V_{diverged.generation}{member} diverged: {diverged.reason}"
             break
         needed = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
-        if any(each not in finished.metrics for each in needed):
+        if any(metrics not in finished.metrics for metrics in needed):
             break
         num_done += 1
     if num_done == len(generations):

@@ -77,7 +77,7 @@ def test_a_folder_without_permission_is_one_sentence(open_folder):
 
 def test_a_file_in_the_place_of_the_store_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreError, match="must be inside folders only, got a file in their place"):
+    with pytest.raises(StoreError, match="must be inside folders, got a file in place of a folder"):
         open_store(tmp_path / "file").nodes.publish(KEY, FILES, RECORD)
 
 

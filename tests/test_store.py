@@ -229,7 +229,7 @@ def test_a_record_of_another_key_is_not_published(store):
 
 
 def test_a_file_in_the_place_of_the_record_is_refused(store):
-    with pytest.raises(ValueError, match=r"files must leave record.json to the record"):
+    with pytest.raises(ValueError, match=r"files must not contain record.json"):
         store.nodes.publish(KEY, {"record.json": b"{}"}, RECORD)
 
 

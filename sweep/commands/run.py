@@ -40,34 +40,34 @@ def execute(
     if address is None:
         check_machine(sweep.resources)
     sweep = resolve(extend(sweep, out), address)
-    kept = open_store(store or out, sweep.resources)
-    kept.check()
-    expected = plan_sweep(sweep, card_finder(kept))
-    check_space(expected, kept)
+    opened = open_store(store or out, sweep.resources)
+    opened.check()
+    expected = plan_sweep(sweep, card_finder(opened))
+    check_space(expected, opened)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lineages = prepare(sweep, expected, kept)
+    lineages = prepare(sweep, expected, opened)
     with writing(out):
         write_sweep(out, sweep if address is None else without_capacity(sweep), command)
-        if kept.location != str(out):
-            note(kept, run_key(out, sweep), load_sweep(out))
-        records = fill(out, lineages, kept)
+        if opened.location != str(out):
+            note(opened, run_key(out, sweep), load_sweep(out))
+        records = fill(out, lineages, opened)
     if any(record.status in ("pending", "running") for record in records):
         from sweep.tune.runner import RayRun
 
         run = RayRun(
-            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
+            lineages=lineages, store=opened, sweep=sweep, tune_dir=out / "tune", address=address
         )
         by_id = {lineage.id: lineage for lineage in lineages}
         with driving(run, out, kept="finished models are kept", command=command):
-            errors = run.compute(lambda name: show_lineage(by_id[name], kept, out))
+            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out))
         with writing(out):
-            records = fill(out, lineages, kept, errors=errors)
+            records = fill(out, lineages, opened, errors=errors)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
     with writing(out):
-        write_boards(out, lineages, kept)
+        write_boards(out, lineages, opened)
     return conclude(out, records)
 
 
@@ -97,13 +97,13 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
 def prepare(
     sweep: SweepConfig, expected: list[PlannedLineage], store: Store
 ) -> list[PlannedLineage]:
-    """Prepare the data sets of a plan, and return the plan; it is made again if it changes.
+    """Prepare the data sets of a plan; return the plan, or a new plan if a data set's card changes.
 
-    Keys contain the fingerprints of the data, which are unknown until the data are prepared.
+    Keys contain the fingerprints of the data, which are known only after the data are prepared.
     """
     cards = {lineage.card.key: (lineage.card, lineage.config.data) for lineage in expected}
-    is_known = [prepare_dataset(data, store) == card for card, data in cards.values()]
-    return expected if all(is_known) else plan_sweep(sweep, card_finder(store))
+    is_current = [prepare_dataset(data, store) == card for card, data in cards.values()]
+    return expected if all(is_current) else plan_sweep(sweep, card_finder(store))
 
 
 def without_capacity(sweep: SweepConfig) -> SweepConfig:
@@ -125,7 +125,7 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
 
 @contextmanager
 def driving(run: "RayRun", out: Path, *, kept: str, command: str) -> Generator[None]:
-    """Be a driver of a sweep; on Ctrl-C, fill the results folder and print how to resume."""
+    """Run the block as a driver; on Ctrl-C, fill the results folder and print how to resume."""
     with present(run.store, run_key(out, run.sweep)):
         try:
             yield
@@ -143,7 +143,7 @@ def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
-    """Print the table and the paths of other results; returns 1 if anything is missing."""
+    """Print the table and the paths of other results; returns 1 if anything is missing, else 0."""
     shown = short_path(out)
     figures = shown / "figures"
     with start_analysis("figure", str(shown), "--out", str(figures), quiet=True) as drawing:

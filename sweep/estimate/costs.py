@@ -1,8 +1,8 @@
 """Estimates the hours, duration and price of a sweep from recorded timings.
 
 The cost of a model is its training, the drawing of its images for pools and metrics, and its
-measurement. Excluded are the start of processes, images that only a filter looks at, missing
-measurements of finished models, and lost spot machines.
+measurement. The estimate excludes the start of processes, images that only a filter looks at,
+missing measurements of finished models, and lost spot machines.
 """
 
 from collections import defaultdict
@@ -82,11 +82,11 @@ class Estimate:
     seconds: Mapping[str, float]
     """Seconds of each missing node by key, counting only work that has a timing."""
     untrained: tuple[str, ...]
-    """Keys of nodes whose training has no timing there, so that no total can be given."""
+    """Keys of nodes whose training has no timing on the machine; if any, there is no total."""
     untimed: tuple[str, ...]
     """Activities (draw, measure) without a timing for some node, which `seconds` excludes."""
     num_timed: int
-    """Number of finished models of the missing networks whose training was timed there."""
+    """Number of timings on the machine of the kinds of training that are missing."""
 
 
 def estimate(work: Mapping[str, Work], timings: Timings, machine: Machine) -> Estimate:
@@ -98,9 +98,9 @@ def estimate(work: Mapping[str, Work], timings: Timings, machine: Machine) -> Es
     for key, amounts in work.items():
         seconds[key] = 0.0
         for kind, amount in amounts.items():
-            spent = timings.seconds(machine, kind, amount)
-            if spent is not None:
-                seconds[key] += spent
+            duration = timings.seconds(machine, kind, amount)
+            if duration is not None:
+                seconds[key] += duration
             elif kind.activity == "train":
                 untrained.append(key)
             else:
@@ -122,7 +122,7 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     """
     work: dict[str, Work] = {key: defaultdict(float) for key in missing}
     owners: dict[str, tuple[str, Kind]] = {}
-    rows: dict[tuple[str, int | None], int] = {}
+    num_drawn: dict[tuple[str, int | None], int] = {}
     measured: set[tuple[str, str]] = set()
     for lineage in lineages:
         shape = lineage.card.shape
@@ -130,20 +130,20 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
             for pool in (node.new, *(plan.images for plan in node.all_metrics)):
                 for (stream, label), count in streams_of(pool).items():
                     images = blocks_of(label, count) * block_size(label)
-                    rows[stream, label] = max(images, rows.get((stream, label), 0))
+                    num_drawn[stream, label] = max(images, num_drawn.get((stream, label), 0))
             if node.key not in work:
                 continue
-            own = work[node.key]
-            own[train_kind(node.inputs, shape)] = node.images_seen
+            amounts = work[node.key]
+            amounts[train_kind(node.inputs, shape)] = node.images_seen
             for stream, sample in samplers(node).items():
                 owners[stream] = node.key, draw_kind(node.inputs, shape, canonical(sample))
             preview = draw_kind(node.inputs, shape, canonical(node.settings.sample))
-            own.setdefault(preview, SAMPLE_BATCH)
+            amounts.setdefault(preview, SAMPLE_BATCH)
             for plan in node.all_metrics:
                 if (node.key, plan.spec) not in measured:
                     measured.add((node.key, plan.spec))
-                    own[measure_of(plan, lineage.card)] += 1
-    for (stream, _), images in rows.items():
+                    amounts[measure_of(plan, lineage.card)] += 1
+    for (stream, _), images in num_drawn.items():
         if stream in owners:
             key, kind = owners[stream]
             work[key][kind] += images
@@ -151,7 +151,7 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
 
 
 def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Finished) -> None:
-    """Add timings of a sweep's finished models."""
+    """Add the timings of a sweep's own finished models."""
     for lineage in lineages:
         for node in lineage.nodes:
             if node.key not in finished.nodes:
@@ -222,14 +222,14 @@ def table(
     for each in estimates:
         total = sum(each.seconds.values())
         for count in slots:
-            wall = makespan(chains, each.seconds, num_slots=count)
+            duration = makespan(chains, each.seconds, num_slots=count)
             machine = each.machine
             row = [machine.device, *map(str, (machine.num_threads, each.num_timed, count))]
-            row += [two_digits(total / 3600), format_seconds(wall)]
+            row += [two_digits(total / 3600), format_seconds(duration)]
             row += [format_seconds(longest_chain(chains, each.seconds))]
             if prices is not None:
                 price = prices.per_hour.get(each.machine.device)
-                row += [money(total, price), money(count * wall, price)]
+                row += [money(total, price), money(count * duration, price)]
             rows.append(row)
     columns = ["device", "threads", "timed", "at once", "trial-hours", "time", "longest lineage"]
     if prices is not None:
@@ -271,8 +271,9 @@ def notes(
                 f"too low {where}: {what} of this kind has no timing there and is excluded"
             )
     devices = {each.machine.device for each in estimates if not each.untrained}
-    unseen = prices.per_hour.keys() - {x.machine.device for x in estimates} if prices else ()
-    lines += [f"no timing on {device}, which has a price" for device in sorted(unseen)]
+    timed = {each.machine.device for each in estimates}
+    untimed = prices.per_hour.keys() - timed if prices else ()
+    lines += [f"no timing on {device}, which has a price" for device in sorted(untimed)]
     if prices and devices & prices.per_hour.keys():
         lines.append("busy: price of the trial-hours; rented: price of all trials until the end")
     if devices:
@@ -283,7 +284,7 @@ def notes(
 
 
 def network_of(node: NodePlan) -> str:
-    """Describe a network, to say which one has no timing."""
+    """Describe a model's network and training, for the note that it has no timing."""
     model, train = node.settings.model, node.settings.train
     widths = " ".join(map(str, model.widths))
     return f"{model.family}, widths {widths}, batch {train.batch_size}, {train.precision}"

@@ -54,8 +54,8 @@ class Sources:
     streams: Streams
     feature_blocks: FeatureBlocks
     weights: Mapping[str, str]
-    """Weights files of extractors that the settings name, by SHA-256; files of published weights by
-    the extractor's name."""
+    """Weights files that the settings name, by SHA-256, or by the extractor's name if they hold its
+    published weights."""
     _probes: dict[str, Probe] = field(default_factory=dict)
 
     def images(self, pool: Pool) -> np.ndarray:
@@ -69,16 +69,16 @@ class Sources:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def fill(self, pool: Pool) -> None:
-        """Draw the missing images of a pool's own streams; classes share network calls."""
+        """Draw the missing images of a pool, except those a probe examines; classes share calls."""
         ranges: dict[str, dict[int | None, range]] = {}
         for segment in own_segments(pool):
-            of_stream = ranges.setdefault(segment.source, {})
-            known = of_stream.get(segment.label, range(segment.start, segment.stop))
-            of_stream[segment.label] = range(
-                min(known.start, segment.start), max(known.stop, segment.stop)
+            by_class = ranges.setdefault(segment.source, {})
+            images = by_class.get(segment.label, range(segment.start, segment.stop))
+            by_class[segment.label] = range(
+                min(images.start, segment.start), max(images.stop, segment.stop)
             )
-        for stream, wanted in ranges.items():
-            self.streams.fill(stream, wanted)
+        for stream, by_class in ranges.items():
+            self.streams.fill(stream, by_class)
 
     def source_images(self, source: Source) -> np.ndarray:
         """The images of one source."""
@@ -90,7 +90,7 @@ class Sources:
         return self.stream_images(source)
 
     def stream_images(self, segment: Segment) -> np.ndarray:
-        """The images of a range of a stream."""
+        """The images of a segment of a stream."""
         ranges = {segment.label: range(segment.start, segment.stop)}
         return self.streams.read(segment.source, ranges)[segment.label]
 
@@ -105,7 +105,7 @@ class Sources:
         return np.concatenate([self.source_features(source, config) for source in pool])
 
     def fill_features(self, pool: Pool, config: MetricsConfig) -> None:
-        """Extract all missing features of a pool's own class streams at once.
+        """Extract all missing features of a pool's class streams at once.
 
         Extractors pad batches to one size, and the small blocks of a single class would leave most
         of a batch empty.
@@ -172,17 +172,18 @@ class Sources:
         features, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
         if entry.needs_features:
             features = self.features(selected.of, self.judge(selected))
-        known = self.known_labels(real)
+        real_labels = self.known_labels(real)
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
             if selected.label is not None and not entry.needs_labels:
-                real_features = real_features[known == selected.label]  # compare within the class
+                # Compare within the class.
+                real_features = real_features[real_labels == selected.label]
         labels = None if selected.label is None else np.full(count, selected.label, np.int64)
         candidates = Candidates(
             features=features,
             keep=selected.keep,
             real=real_features,
-            real_labels=known if entry.needs_labels else None,
+            real_labels=real_labels if entry.needs_labels else None,
             labels=labels,
             num_classes=self.card.num_classes,
             class_names=self.card.class_names,
@@ -204,7 +205,7 @@ class Sources:
         The scores are the probabilities of the class, for every image that was examined.
 
         Raises:
-            Diverged: There are too few among all candidates because the model has lost the class.
+            Diverged: Too few of all candidates are of the class, because the model has lost it.
         """
         (stream,) = selected.of
         assert isinstance(stream, Segment)
@@ -228,8 +229,8 @@ class Sources:
 
     def probe(self, selected: Selected) -> Probe:
         """The classifier fitted to a selection's real images; fitted once."""
-        judge = {k: v for k, v in selected.by.items() if k not in ("class", "name", "seed")}
-        key = digest(judge)
+        inputs = {k: v for k, v in selected.by.items() if k not in ("class", "name", "seed")}
+        key = digest(inputs)
         if key not in self._probes:
             real = pool_from_recipe(selected.by["real"])
             labels = self.known_labels(real)
@@ -265,12 +266,12 @@ class Sources:
 def filter_config(by: Json) -> FilterConfig:
     """A filter's settings from a recipe, which omits those at their frozen `key_default`."""
     config = FilterConfig()
-    given = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
-    return restored(config, given, "filter.")
+    settings = {name: by[name] for name in key_defaults(config) if name in by and name != "weights"}
+    return restored(config, settings, "filter.")
 
 
 def own_segments(pool: Pool) -> Iterator[Segment]:
-    """The ranges of streams in a pool, except those that a probe searches for a class."""
+    """The segments of streams in a pool, except those that a probe searches for a class."""
     for source in pool:
         if isinstance(source, Selected):
             yield from own_segments(source.of) if source.by["name"] != PROBE else ()
@@ -279,6 +280,6 @@ def own_segments(pool: Pool) -> Iterator[Segment]:
 
 
 def selection_key(selected: Selected) -> str:
-    """Key under which a selection is stored, independent of the part that is used."""
+    """Key under which a selection is stored, independent of the part of it that is used."""
     whole = replace(selected, start=0, stop=selected.keep)
     return digest({"version": SELECTIONS_VERSION, "selection": pool_recipe((whole,))})

@@ -33,7 +33,7 @@ class NodeScratch:
 
 @dataclass(kw_only=True, slots=True)
 class LineageProgress:
-    """The claims and the position of one lineage."""
+    """The claims of one lineage, and how far it has come."""
 
     store: Store
     name: str
@@ -42,6 +42,7 @@ class LineageProgress:
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread at each progress update; tests may raise here to interrupt."""
     _position: Json = field(default_factory=dict)
+    """The latest progress, which the heartbeat writes into the claim."""
     _heartbeat: Heartbeat | None = None
     """Heartbeat of the innermost held claim."""
 
@@ -61,7 +62,7 @@ class LineageProgress:
                 self.report(node, stage)
                 yield claim
             except ClaimLost:
-                pass  # the process that took over publishes the same results; look again
+                pass  # whoever took over publishes the same results; the caller looks again
             finally:
                 self._position, self._heartbeat = outer
 
@@ -72,7 +73,7 @@ class LineageProgress:
             raise self._heartbeat.lost
 
     def report(self, node: NodePlan, stage: str, **numbers: float) -> None:
-        """Report where the lineage is: its generation, its stage and the stage's numbers."""
+        """Report the generation and the stage that the lineage is in, with the stage's numbers."""
         position = {
             "lineage": self.name,
             "generation": node.generation,

@@ -1,4 +1,4 @@
-"""The lineage loop: train, sample, measure, build the next pool, and again.
+"""The lineage loop: train, sample, measure, build the next pool, repeat.
 
 Every step looks in the store first and computes only what is missing. Running a lineage again
 therefore resumes it, and lineages share the models that they have in common.
@@ -59,7 +59,7 @@ class Generation:
     diverged."""
     mixture: tuple[MetricsRecord, ...] = ()
     """Metrics of all images that enter the next pool, with the first model of each generation;
-    empty if these images are simply the first ones of one model."""
+    empty if these images are just the first ones that one model draws."""
     num_members: int = 1
     """Number of models in the generation."""
 
@@ -134,11 +134,11 @@ class LineageRun:
                     yield Generation(node=record, num_members=len(records))
                 return
             for node, record in zip(members, records, strict=True):
-                metrics, own = self.ensure_all_metrics(node), len(node.metrics)
+                metrics, num_own = self.ensure_all_metrics(node), len(node.metrics)
                 yield Generation(
                     node=record,
-                    metrics=metrics[:own],
-                    mixture=metrics[own:],
+                    metrics=metrics[:num_own],
+                    mixture=metrics[num_own:],
                     num_members=len(records),
                 )
         # A node that was withdrawn and trained again has lost its metrics.
@@ -177,7 +177,7 @@ class LineageRun:
 
     @contextmanager
     def retraining(self) -> Generator[None]:
-        """Train a node again if a computation finds its weights damaged; then repeat that one."""
+        """Train a node again if the block finds its weights damaged; callers repeat the block."""
         try:
             yield
         except DamagedWeights as error:
@@ -187,8 +187,8 @@ class LineageRun:
     def train_node(self, node: NodePlan) -> None:
         """Train, draw the preview and publish. A model that diverges is published as diverged.
 
-        A node is also diverged if its pool cannot be built: the previous model yields no usable
-        images, or too few of a class that is needed.
+        A node also counts as diverged if its pool cannot be built, because the previous model draws
+        no usable images or too few of a class that is needed.
         """
         started = time.perf_counter()
         files = {"config.json": dump_json(node.inputs)}
@@ -315,7 +315,7 @@ class LineageRun:
     ) -> NodeRecord:
         """The record of a trained or diverged node."""
         settings, rows = node.settings, self.rows(node)
-        left = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
+        init_weight = ema_init_left(node.num_steps, settings.train) if node.num_steps else 0.0
         return NodeRecord(
             key=node.key,
             status="done" if reason is None else "diverged",
@@ -330,7 +330,7 @@ class LineageRun:
             num_steps=node.num_steps,
             images_seen=fit.images_seen,
             views_per_image=fit.images_seen / node.num_images,
-            ema_init_left=left,
+            ema_init_left=init_weight,
             final_loss=fit.final_loss,
             seconds=fit.seconds or seconds,
             images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
@@ -378,6 +378,6 @@ def device_name(device: str) -> str:
 
 
 def numerics() -> Json:
-    """What results also depend on: they are bit-identical only if this and the versions match."""
+    """The torch build and CPU capability, which must match for results to be bit-identical."""
     capability = torch.backends.cpu.get_cpu_capability()
     return {"torch": torch.__version__, "cpu_capability": capability}

@@ -21,8 +21,7 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
 Ranges = Mapping[int | None, range]
-"""Images needed of each class of a stream; the only class of an unconditional model is None."""
-
+"""Positions of the images needed of each class of a stream; None is an unconditional model's."""
 
 Sampled = tuple[NodePlan, SampleConfig]
 """The node and the sampler that draw a stream."""
@@ -61,9 +60,9 @@ class Streams:
         """
         while True:
             self.fill(stream, ranges)
-            read = {label: self.read_images(stream, label, ranges[label]) for label in ranges}
-            images = {label: part for label, part in read.items() if part is not None}
-            if len(images) == len(ranges):  # else a damaged block was deleted: draw it again
+            parts = {label: self.read_images(stream, label, ranges[label]) for label in ranges}
+            images = {label: part for label, part in parts.items() if part is not None}
+            if len(images) == len(ranges):  # otherwise draw the deleted, damaged blocks again
                 return images
 
     def fill(self, stream: str, ranges: Ranges) -> None:

@@ -1,7 +1,8 @@
 """What a lineage will compute, known before anything runs: pools, keys and steps of its nodes.
 
-Settings and the data set's card determine every pool of a lineage, and so every key, because
-recipes name streams and ranges and never pixels. The tree of a sweep is therefore known in advance.
+The settings and the data set's card determine every pool of a lineage and therefore every key,
+because the recipe of a pool names streams and ranges, not pixels. So all nodes of a sweep are known
+in advance.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -54,8 +55,8 @@ class NodePlan:
     metrics: tuple[MetricsPlan, ...] = ()
     """What is measured on its images."""
     mixture: tuple[MetricsPlan, ...] = field(default=())
-    """What is measured on all images that enter the next pool. Only the generation's first member
-    has it, and only if these images are not simply the first ones of one model."""
+    """What is measured on all images that enter the next pool. It is empty for all members but the
+    first, and if these images are just the first ones that one model draws."""
 
     @property
     def num_images(self) -> int:
@@ -69,7 +70,7 @@ class NodePlan:
 
     @property
     def num_drawn(self) -> int:
-        """Minimum number of images of its stream that the lineage's next pool needs."""
+        """Number of its images to draw for the next pool; a lower bound if there is a probe."""
         return sum(streams_of(self.new).values())
 
     @property
@@ -79,7 +80,7 @@ class NodePlan:
 
 
 def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
-    """The settings with `auto` resolved, as keys require, to what a run resolved for the base."""
+    """The settings, with precision `auto` replaced by bf16 if the base uses it, else by fp32."""
     if config.train.precision != "auto":
         return config
     precision = "bf16" if base.train.precision == "bf16" else "fp32"
@@ -106,25 +107,25 @@ def plan_lineage(
     first = first_pool(config.pool, source=source, num_train=card.num_train)
     entry = Entry(config=config, members=members, card=card, first=first)
     check_judges(entry)
-    measured = [
+    member_plans = [
         plan_all_metrics(member_config(config, member), card, evaluations) for member in members
     ]
-    pool, past, before, nodes = first, (), [], []
-    num_seen = 0
-    firsts: list[Pool] = []
+    pool, past, previous, nodes = first, (), [], []
+    num_real = 0
+    first_pools: list[Pool] = []
     for generation in range(1, config.generations + 1):
-        seen = [member_pool(entry, pool, number, generation) for number in range(len(members))]
-        firsts = firsts or seen
+        pools = [member_pool(entry, pool, number, generation) for number in range(len(members))]
+        first_pools = first_pools or pools
         current = [
             plan_node(
                 member_config(config, member),
                 card,
                 member,
-                seen[number],
+                pools[number],
                 generation=generation,
                 number=number,
-                first=firsts[number],
-                parent=before[number].key if before else "",
+                first=first_pools[number],
+                parent=previous[number].key if previous else "",
             )
             for number, member in enumerate(members)
         ]
@@ -137,15 +138,15 @@ def plan_lineage(
             current=pool,
             past=past,
         )
-        num_seen = max(num_seen, num_real_seen(pool))
-        known = None if config.pool.initial_images is None else num_seen
+        num_real = max(num_real, num_real_seen(pool))
+        num_seen = None if config.pool.initial_images is None else num_real
         streams = [node.stream for node in current]
         is_last = generation == config.generations
         count = 0 if is_last else rule.num_new(step)
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         current = [
-            replace(node, new=part, metrics=of_node(node, plans, known))
-            for node, part, plans in zip(current, new, measured, strict=True)
+            replace(node, new=part, metrics=of_node(node, plans, num_seen))
+            for node, part, plans in zip(current, new, member_plans, strict=True)
         ]
         if entry.is_mixed:
             mixture = tuple(
@@ -156,15 +157,15 @@ def plan_lineage(
                         ),
                         (),
                     ),
-                    num_seen=known,
+                    num_seen=num_seen,
                 )
-                for plan in measured[0]
+                for plan in member_plans[0]
             )
             current[0] = replace(current[0], mixture=mixture)
         nodes += current
         if not is_last:
             step = replace(step, new=sum(new, ()))
-            pool, past, before = rule.combine(step), past + step.new, current
+            pool, past, previous = rule.combine(step), past + step.new, current
     return nodes
 
 
@@ -262,7 +263,7 @@ def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:
 
 
 def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
-    """The tree of a sweep: every node once, by key, as planned by the lineage that draws most."""
+    """All nodes of a sweep by key; a shared node is that of the lineage that draws most from it."""
     tree: dict[str, NodePlan] = {}
     for nodes in lineages:
         for node in nodes:
@@ -272,7 +273,7 @@ def unique_nodes(lineages: Iterable[list[NodePlan]]) -> dict[str, NodePlan]:
 
 
 def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
-    """A lineage's name: readable settings and a hash of all except the number of generations."""
+    """A lineage's id: some settings, and a hash of all settings but the number of generations."""
     one = replace(config, generations=1)
     settings = {
         "data": card.fingerprint or card.key,
@@ -283,7 +284,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
         "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
         "seed": one.seed,
     }
-    for name in ("filter", "ensemble"):  # added later: left out if nothing is set
+    for name in ("filter", "ensemble"):  # added later; defaults are omitted to keep old ids
         if getattr(one, name) != getattr(LineageConfig(), name):
             settings[name] = canonical(getattr(one, name))
     if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
@@ -299,7 +300,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedLineage:
-    """A point of the sweep with everything that it will compute."""
+    """A lineage of a sweep with everything that it will compute."""
 
     id: str
     axes: Json
@@ -345,8 +346,8 @@ def plan_sweep(
             cards[config.data] = card_of(config.data)
         card = cards[config.data]
         name = lineage_id(config, card)
-        longest = lineages.get(name)
-        if longest is not None and longest.config.generations >= config.generations:
+        planned = lineages.get(name)
+        if planned is not None and planned.config.generations >= config.generations:
             continue  # a lineage of 8 generations contains the one of 4
         nodes = plan_lineage(config, card, sweep.evaluations)
         lineages[name] = PlannedLineage(id=name, axes=axes, config=config, card=card, nodes=nodes)

@@ -1,8 +1,8 @@
 """Which images enter the next pool, and which part of a pool a member sees.
 
 The new images of a generation are divided among its members and, if images have classes, among the
-classes. A filter or a probe then selects from more candidates than are kept. All of this consists
-of counts and ranges that are known before anything runs.
+classes. If a filter or a probe (a classifier) selects them, there are more candidates than are
+kept. All of this consists of counts and ranges that are known before anything runs.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Entry:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether the images that enter a pool are not simply the first ones of one model."""
+        """Whether the images that enter a pool are not just the first ones that one model draws."""
         filtered = any(member.filters_new for member in self.members)
         return len(self.members) > 1 or filtered or self.config.pool.concentration > 0
 
@@ -71,7 +71,7 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
     """The part of D_n that a member sees.
 
     Raises:
-        UsageError: It would see no images.
+        UsageError: The member would see no images.
     """
     member = entry.members[number]
     seen = pool
@@ -110,13 +110,13 @@ def entering_images(
     members = [MemberImages(entry, k, generation, stream) for k, stream in enumerate(streams)]
     counts = quota(shares, count).tolist()
     if not entry.has_labels:
-        return [new.unlabelled(part) for new, part in zip(members, counts, strict=True)]
+        return [member.unlabelled(n) for member, n in zip(members, counts, strict=True)]
     weights = class_weights(
         class_counts(pool_rows(pool, entry.card.real_labels()), entry.card.num_classes),
         concentration=entry.config.pool.concentration,
         focal=focal_numbers(entry.config, entry.card),
     )
-    return [new.labelled(part, weights) for new, part in zip(members, counts, strict=True)]
+    return [member.labelled(n, weights) for member, n in zip(members, counts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +163,9 @@ class MemberImages:
         return tuple(self.of_class(label, n, count) for label, n in enumerate(counts.tolist()) if n)
 
     def of_class(self, label: int, count: int, total: int) -> Source:
-        """`count` images of one class, out of `total` images that the member adds.
+        """`count` images of one class, if the member adds `total` images of all classes.
 
-        A conditional model draws them; for an unconditional model a probe finds them.
+        A conditional model draws them; a probe finds them among an unconditional model's images.
         """
         candidates = self.num_candidates(count)
         if self.member.model.conditional:
@@ -176,7 +176,7 @@ class MemberImages:
         return self.kept(select((self.drawn(limit),), candidates, by, label=label), count, label)
 
     def num_candidates(self, count: int) -> int:
-        """Number of candidates of which the filter keeps `count`."""
+        """Number of candidates from which `count` are kept; `count` itself without a filter."""
         member = self.member
         return num_candidates(member.filter, count) if member.filters_new else count
 
@@ -198,7 +198,7 @@ class MemberImages:
         return select(candidates, keep, by, label=label)
 
     def judged_by(self) -> Json:
-        """The features and real images that the filter or probe uses, for keys."""
+        """The features and real images that the filter or probe uses, as inputs of a key."""
         judge = self.member.filter
         inputs: Json = {
             "extractor": judge.extractor,
@@ -212,10 +212,10 @@ class MemberImages:
 
 
 def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
-    """How many of the first images of each (stream, class) a pool needs.
+    """Number n for each (stream, class) such that a pool needs its first n images.
 
-    If a probe assigns the classes, only the images it keeps are counted, because the number that
-    must be drawn is known only after looking at them.
+    If a probe selects images of a class, only those it keeps are counted, because the number of
+    images that it must examine depends on their pixels.
     """
     needed: dict[tuple[str, int | None], int] = {}
     probed: dict[tuple[str, int | None], int] = {}
@@ -227,11 +227,11 @@ def streams_of(pool: Pool) -> dict[tuple[str, int | None], int]:
         elif isinstance(source, Selected):
             (stream,) = source.of
             assert isinstance(stream, Segment)
-            part = stream.source, None
-            probed[part] = probed.get(part, 0) + source.keep
+            key = stream.source, None
+            probed[key] = probed.get(key, 0) + source.keep
         elif source.kind == "synthetic":
-            part = source.source, source.label
-            needed[part] = max(needed.get(part, 0), source.stop)
-    for part, count in probed.items():
-        needed[part] = max(needed.get(part, 0), count)
+            key = source.source, source.label
+            needed[key] = max(needed.get(key, 0), source.stop)
+    for key, count in probed.items():
+        needed[key] = max(needed.get(key, 0), count)
     return needed

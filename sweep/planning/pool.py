@@ -1,4 +1,4 @@
-"""Pools as manifests: which images a model trains on, by where they come from.
+"""Pools as manifests, which say where the images that a model trains on come from.
 
 A pool is a tuple of sources: segments, which are ranges of the data set's train images or of a
 stream, and selections, which keep some images of other sources. Sizes follow from the manifest. So
@@ -24,8 +24,8 @@ UNKNOWN = -1
 class Segment:
     """Images [start, stop) of one source.
 
-    For `real`, `source` is the data set's fingerprint and positions count its train images; for
-    `synthetic`, `source` is a stream's key.
+    For `real`, `source` is the data set's fingerprint, and `start` and `stop` count its train
+    images; for `synthetic`, `source` is a stream's key.
     """
 
     kind: Literal["real", "synthetic"]
@@ -71,7 +71,7 @@ Choose = Callable[[Selected], np.ndarray]
 
 
 class NotLookedAt(Exception):
-    """The choice of a selection is only known after looking at its candidates."""
+    """What a selection keeps depends on pixels of its candidates, which were not looked at."""
 
 
 class Rows(NamedTuple):
@@ -114,8 +114,8 @@ def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:
     sources: list[Source] = []
     for entry in recipe:
         if entry["kind"] == "selected":
-            rest = {k: v for k, v in entry.items() if k not in ("kind", "of")}
-            sources.append(Selected(of=pool_from_recipe(entry["of"]), **rest))
+            others = {k: v for k, v in entry.items() if k not in ("kind", "of")}
+            sources.append(Selected(of=pool_from_recipe(entry["of"]), **others))
         else:
             sources.append(Segment(**entry))
     return tuple(sources)
@@ -124,34 +124,34 @@ def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:
 def shard(pool: Pool, index: int, count: int) -> Pool:
     """Part `index` of `count` disjoint parts of the pool; every source is split in the same way.
 
-    Contiguous parts are random ones, because real images and random subsets are in the order of a
-    random permutation, and the images of a stream are independent. The remainders of the sources
-    go to the parts in turn, so that their sizes differ by one image at most.
+    Contiguous parts are random samples, because real images and random subsets are in the order of
+    a random permutation, and the images of a stream are independent. The remainders of the sources
+    go to the parts in turn, so that the sizes of the parts differ by at most one image.
     """
-    parts, turn = [], 0
+    parts, num_extra = [], 0
     for source in pool:
-        each, rest = divmod(len(source), count)
-        sizes = [each + ((i - turn) % count < rest) for i in range(count)]
+        size, remainder = divmod(len(source), count)
+        sizes = [size + ((i - num_extra) % count < remainder) for i in range(count)]
         if sizes[index]:
             start = source.start + sum(sizes[:index])
             parts.append(replace(source, start=start, stop=start + sizes[index]))
-        turn += rest
+        num_extra += remainder
     return tuple(parts)
 
 
 def first_images(pool: Pool, count: int) -> Pool:
     """The first `count` images of a pool."""
-    kept = []
+    sources = []
     for source in pool:
         if count <= 0:
             break
-        kept.append(replace(source, stop=min(source.stop, source.start + count)))
+        sources.append(replace(source, stop=min(source.stop, source.start + count)))
         count -= len(source)
-    return tuple(kept)
+    return tuple(sources)
 
 
 def random_positions(selected: Selected) -> np.ndarray:
-    """Positions that a random subset keeps, (keep,) in random order; they depend on its seed."""
+    """Positions that a random subset keeps, (keep,) in the random order that its seed gives."""
     rng = generator(tuple(selected.by["seed"]), Purpose.POOL)
     return rng.permutation(pool_size(selected.of))[: selected.keep]
 
@@ -234,7 +234,7 @@ def only_real(pool: Pool) -> Pool:
 
 
 def num_real_seen(pool: Pool) -> int:
-    """Smallest n such that the first n train images include all real images a pool refers to.
+    """Smallest n such that every real image of a pool is among the first n train images.
 
     Candidates of selections count as well.
     """

@@ -114,11 +114,11 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
     """
     check_finite("--watch", period, 0.1)
     load_sweep(out)  # its error is clearer than that of stat below
-    planned = 0
+    read_at = 0
     with opened_screen(stderr=False) as screen:
         while True:
-            if planned != (changed := (out / "sweep.json").stat().st_mtime_ns):
-                planned = changed  # first look, or sweep.json was extended
+            if read_at != (modified := (out / "sweep.json").stat().st_mtime_ns):
+                read_at = modified  # the first look, or sweep.json was extended
                 followed = track(out, store=store)
                 tracker = followed.tracker
             try:
@@ -141,10 +141,10 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
 
 def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
     """Whether every lineage is done or diverged, or has failed and nothing runs any more."""
-    open_ones = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
-    if not open_ones or not dead:
-        return not open_ones
-    return open_ones <= {record.id for record in load_lineages(out) if record.status == "failed"}
+    unended = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
+    if not unended or not dead:
+        return not unended
+    return unended <= {record.id for record in load_lineages(out) if record.status == "failed"}
 
 
 def resuming(out: Path) -> list[str]:

@@ -36,6 +36,7 @@ class Snapshot:
     images_per_second: float
     """Total speed of all trials that train."""
     seconds_left: float | None
+    """Lower bound on the remaining time; None if it is unknown."""
 
     @property
     def at_work(self) -> list[ClaimInfo]:
@@ -65,17 +66,21 @@ def share_done(progress: Mapping) -> float:
 
 def describe_claim(claim: ClaimInfo) -> str:
     """Describe what a trial does: lineage, generation, stage, step, speed and loss."""
-    at = claim.progress
+    progress = claim.progress
     text = (
-        f"{at.get('lineage', '?')}  V_{at.get('generation', '?')} of {at.get('generations', '?')}"
-        f"  {at.get('stage', '?')}"
+        f"{progress.get('lineage', '?')}  V_{progress.get('generation', '?')}"
+        f" of {progress.get('generations', '?')}  {progress.get('stage', '?')}"
     )
-    if "step" in at:
-        text += f"  step {at['step']:,}/{at['num_steps']:,}"
-    if at.get("images_per_second"):
-        text += f"  {at['images_per_second']:,.0f} images/s"
-    if at.get("stage") == "train" and at.get("step") and at.get("images_per_second"):
-        text += f"  loss {at['loss']:.4f}"
+    if "step" in progress:
+        text += f"  step {progress['step']:,}/{progress['num_steps']:,}"
+    if progress.get("images_per_second"):
+        text += f"  {progress['images_per_second']:,.0f} images/s"
+    if (
+        progress.get("stage") == "train"
+        and progress.get("step")
+        and progress.get("images_per_second")
+    ):
+        text += f"  loss {progress['loss']:.4f}"
     return text
 
 
@@ -89,21 +94,21 @@ class Tracker:
         self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
         self._generations = {lineage.id: by_generation(lineage.nodes) for lineage in lineages}
         self._ours = self._tree.keys() | {s for node in self._tree.values() for s in samplers(node)}
-        """Keys that trials of this sweep claim. Other sweeps may share the store."""
+        """Keys that this sweep's trials may claim. Other sweeps may share the store."""
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
         self._timings = Timings()
         self.finished = Finished()
         """Finished models and metrics that are known so far."""
         self._requested: dict[NodeAndSpec, int] = {}
-        """Number of the look that last requested a place without success."""
+        """Number of the last look that requested a model or metrics."""
         self._num_looks = 0
         self._claimed: set[str] = set()
         self.ended: dict[str, LineageRecord] = {}
         """Lineages that are done or diverged, by id."""
 
     def look(self) -> Snapshot:
-        """Request what may be new: all claims in one call, and up to MOST_REQUESTS places.
+        """Request all claims, and up to MOST_REQUESTS models and metrics that may be new.
 
         The first look requests everything.
         """
@@ -115,8 +120,8 @@ class Tracker:
             self._keep(look_up(self._store, self.lineages))
         self._num_looks += 1
         while budget and (due := self._due(live, released)[:budget]):
-            for place in due:
-                self._request(place)
+            for result in due:
+                self._request(result)
             budget -= len(due)
         for lineage in self._open_lineages():
             record = lineage_status(lineage, self.finished, error=None)
@@ -130,17 +135,17 @@ class Tracker:
         return [lineage for lineage in self.lineages if lineage.id not in self.ended]
 
     def _due(self, live: set[str], released: set[str]) -> list[NodeAndSpec]:
-        """Return places that may be new and were not requested in this look, likeliest first."""
-        places = {place for each in self._open_lineages() for place in self._next_places(each)}
-        places = {p for p in places if self._requested.get(p) != self._num_looks}
+        """Return results that may be new and were not requested in this look, likeliest first."""
+        results = {result for each in self._open_lineages() for result in self._next_results(each)}
+        results = {each for each in results if self._requested.get(each) != self._num_looks}
         # A model that is being trained is not in the store. Metrics have no claims.
-        places = {p for p in places if p[1] or p[0] not in live}
-        return sorted(places, key=lambda p: (p[0] not in released, self._requested.get(p, 0), p))
+        results = {(key, spec) for key, spec in results if spec or key not in live}
+        return sorted(results, key=lambda r: (r[0] not in released, self._requested.get(r, 0), r))
 
-    def _next_places(self, lineage: PlannedLineage) -> list[NodeAndSpec]:
+    def _next_results(self, lineage: PlannedLineage) -> list[NodeAndSpec]:
         """Return the models of a lineage's first missing generation, and its first missing metrics.
 
-        The specification in the place of a model is empty.
+        A model is given as its key and an empty specification.
         """
         models: list[NodeAndSpec] = []
         metrics: list[NodeAndSpec] = []
@@ -148,12 +153,12 @@ class Tracker:
             models = [(node.key, "") for node in members if node.key not in self.finished.nodes]
             if models or any(self.finished.nodes[n.key].status == "diverged" for n in members):
                 break
-            places = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
-            metrics += [place for place in places if place not in self.finished.metrics]
+            results = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+            metrics += [result for result in results if result not in self.finished.metrics]
         return models + metrics[:1]
 
-    def _request(self, place: NodeAndSpec) -> None:
-        key, spec = place
+    def _request(self, result: NodeAndSpec) -> None:
+        key, spec = result
         if not spec:
             with suppress(FileNotFoundError):
                 self._keep(Finished(nodes={key: self._store.nodes.read(key)}))
@@ -161,8 +166,8 @@ class Tracker:
             with suppress(CorruptError):  # the metrics will be computed again
                 record = self._store.read_metrics(key, spec)
                 if record is not None:
-                    self._keep(Finished(metrics={place: record}))
-        self._requested[place] = self._num_looks
+                    self._keep(Finished(metrics={result: record}))
+        self._requested[result] = self._num_looks
 
     def _keep(self, new: Finished) -> None:
         """Keep new records, and add their timings."""
@@ -170,9 +175,9 @@ class Tracker:
             node, shape = self._tree[key], self._shapes[key]
             self.finished.nodes[key] = record
             self._timings.add_node(record, node.inputs, shape=shape, metrics=())
-        for place, metrics in new.metrics.items():
-            node, shape = self._tree[place[0]], self._shapes[place[0]]
-            self.finished.metrics[place] = metrics
+        for result, metrics in new.metrics.items():
+            node, shape = self._tree[result[0]], self._shapes[result[0]]
+            self.finished.metrics[result] = metrics
             self._timings.add_metrics(metrics, node.inputs, shape=shape)
 
     def _snapshot(self, claims: Mapping[str, ClaimInfo]) -> Snapshot:
@@ -191,19 +196,20 @@ class Tracker:
     def _seconds_left(self, live: Mapping[str, Mapping], speed: float) -> float | None:
         """Return a lower bound on the time that the live trials need, or None if it is unknown.
 
-        Uses recorded timings if all missing training is timed, or else the current training speed.
+        It follows from recorded timings if they cover all missing training, or else from the
+        current training speed.
         """
         missing = self._missing()
         num_trials = len({progress.get("lineage") for progress in live.values() if progress})
         if not missing or not num_trials:
             return None
-        open_shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
-        work = {key: remaining(self._work[key], open_shares[key]) for key in missing}
-        estimates = [estimate(work, self._timings, each) for each in self._timings.machines]
+        shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
+        work = {key: remaining(self._work[key], shares[key]) for key in missing}
+        estimates = [estimate(work, self._timings, machine) for machine in self._timings.machines]
         if complete := [each for each in estimates if not each.untrained]:
             seconds = max(complete, key=lambda each: each.num_timed).seconds
             return max(longest_chain(self._chains, seconds), sum(seconds.values()) / num_trials)
-        images = sum(self._tree[key].images_seen * share for key, share in open_shares.items())
+        images = sum(self._tree[key].images_seen * share for key, share in shares.items())
         return images / speed if speed else None
 
     def _missing(self) -> list[str]:

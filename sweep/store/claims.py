@@ -44,7 +44,7 @@ NEAR_BEAT_SECONDS = 1.0
 LISTING_SECONDS = 2.0
 """How long a slow listing of claims is reused, because a scheduler lists them far more often."""
 MANY_TERMS = 1000
-"""Number of terms above which listing a folder counts as slow; nearly all terms are free."""
+"""Number of terms above which listing a folder counts as slow; released keys keep a term."""
 
 Silences = Mapping[str, tuple[str, float]]
 """Version of each claim's term, and the seconds for which it has not changed, by key."""
@@ -90,7 +90,7 @@ class ClaimInfo:
 
     @property
     def live(self) -> bool:
-        """Whether the age is within the lease and the process is not known to be dead."""
+        """Whether its age is within the lease and its process is not known to be dead."""
         return self.age_seconds <= self.lease_seconds and not self.is_dead()
 
     def is_dead(self) -> bool:
@@ -99,8 +99,8 @@ class ClaimInfo:
         A process is identified by host, boot, process namespace, pid and start time. A reused pid,
         or the same pid in another container, is therefore not mistaken for the holder.
         """
-        here = this_process()
-        if self.machine is None or (self.host, self.machine) != (here["host"], here["machine"]):
+        this = this_process()
+        if self.machine is None or (self.host, self.machine) != (this["host"], this["machine"]):
             return False
         try:
             started = _process_start(self.pid)
@@ -111,7 +111,7 @@ class ClaimInfo:
             return True
         except OSError:  # no permission to signal it, or no file descriptor left to read /proc
             return False
-        return True  # not in /proc, or a zombie
+        return True  # a zombie: it accepts signals, but has no start time
 
 
 @dataclass(kw_only=True)
@@ -127,7 +127,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._token = uuid.uuid4().hex  # identifies our term if its creation had to be retried
+        self._token = uuid.uuid4().hex  # identifies our term if its creation is retried
         self._num_beats = 0
         self._progress: Json = {}
 
@@ -184,7 +184,7 @@ class Claim:
             "beat": self._num_beats,
             "progress": self._progress,
         }
-        return json.dumps(term, indent=1).encode()  # a progress may hold a loss that is nan
+        return json.dumps(term, indent=1).encode()  # allows nan, which a loss may be
 
     def _look(self) -> None:
         """Delete the terms below the highest; raises ClaimLost if the highest is not ours."""
@@ -265,7 +265,7 @@ class Claims:
         return claim if claim.begin() else None
 
     def read(self) -> dict[str, ClaimInfo]:
-        """Every held claim by key, also dead ones; up to LISTING_SECONDS old if listing is slow."""
+        """All held claims by key, even of dead processes; reused briefly if listing is slow."""
         if time.monotonic() < self._fresh_until:
             return self._infos
         terms = sorted(_terms(self.files, FOLDER), key=lambda term: term[1])
@@ -280,21 +280,26 @@ class Claims:
                 age = max(0.0, now - entry.modified)
                 infos[key] = ClaimInfo.parse(data, self.lease_seconds, age)
                 self._note(key, number, data, infos[key].lease_seconds)
-        self._silences = {key: seen for key, seen in list(self._silences.items()) if key in infos}
+        silences = list(self._silences.items())
+        self._silences = {key: silence for key, silence in silences if key in infos}
         is_slow = self.files.is_far or len(terms) > MANY_TERMS
         self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
         self._infos = infos
         return infos
 
     def sweep(self, prefix: str) -> None:
-        """Delete the free claims on keys with a prefix; nobody may claim these keys again."""
+        """Delete the claims on keys with a prefix that no live process holds.
+
+        These keys must never be claimed again, because their terms would start at 1 again.
+        """
         for key in {key for key, _, _ in _terms(self.files, FOLDER) if key.startswith(prefix)}:
             if self.take(key) is not None:
                 self.files.delete(_path(key, number) for number in _numbers(self.files, key))
 
     def silences(self) -> Silences:
         """How long each claim has been silent, for another process to inherit."""
-        return {key: (seen.version, seen.seconds) for key, seen in list(self._silences.items())}
+        silences = list(self._silences.items())
+        return {key: (silence.version, silence.seconds) for key, silence in silences}
 
     def inherit(self, silences: Silences) -> None:
         """Continue from another process's observations instead of waiting for a full lease."""
@@ -304,7 +309,7 @@ class Claims:
 
     def _is_free(self, key: str, number: int) -> bool:
         data = self.files.read(_path(key, number))
-        if data is None:  # it was deleted because there is a higher term
+        if data is None:  # deleted, because there is a higher term
             return False
         if data == FREE:
             return True
@@ -315,13 +320,13 @@ class Claims:
     def _note(self, key: str, number: int, data: bytes, lease_seconds: float) -> float:
         """Record a look at a term and return the seconds for which it has not changed.
 
-        Time between two looks counts for one heartbeat at most, because the store may have been
-        unreachable in between, also for the holder.
+        At most one heartbeat's time is added for each look, because the store may have been
+        unreachable since the previous look, for the holder as well.
         """
         version, now = f"{number}-{sha256(data)[:16]}", time.monotonic()
-        seen, seconds = self._silences.get(key), 0.0
-        if seen is not None and seen.version == version:
-            seconds = seen.seconds + min(now - seen.seen_at, lease_seconds / BEATS_PER_LEASE)
+        last, seconds = self._silences.get(key), 0.0
+        if last is not None and last.version == version:
+            seconds = last.seconds + min(now - last.seen_at, lease_seconds / BEATS_PER_LEASE)
         self._silences[key] = _Silence(version=version, seconds=seconds, seen_at=now)
         return seconds
 
@@ -353,8 +358,8 @@ def _machine() -> str | None:
 def _process_start(pid: int) -> str | None:
     """Start time of a process in clock ticks since boot; None if it is gone or a zombie.
 
-    Fields 3 (state) and 22 (starttime) of /proc/<pid>/stat, proc(5); field 2 may hold anything, up
-    to the last closing parenthesis.
+    It reads fields 3 (state) and 22 (starttime) of /proc/<pid>/stat; see proc(5). Field 2 ends at
+    the last closing parenthesis and may contain any characters.
     """
     try:
         values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

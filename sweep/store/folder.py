@@ -9,7 +9,7 @@
     <root>/work/<key>/<owner>/                      checkpoints of unfinished trainings
     <root>/work/corrupt-<key>-.../                  damaged items
 
-Folder has the methods of sweep.store.bucket.Bucket. Files appear completely or not at all.
+Folder and sweep.store.bucket.Bucket have the same methods. Files appear completely or not at all.
 """
 
 import errno
@@ -57,7 +57,7 @@ class CorruptError(StoreError):
     """A file is damaged, truncated or foreign. The message names it."""
 
 
-_NO_FOLDER = "be inside folders only, got a file in their place; choose another folder"
+_NO_FOLDER = "be inside folders, got a file in place of a folder; choose another path"
 _CAUSES = {
     errno.ENOSPC: "have room for more files, got a full disk; "
     "free some space and run the same command again",
@@ -185,7 +185,7 @@ class Folder:
         return None
 
     def read_parts(self, path: str) -> Iterator[bytes]:
-        """Read a file in parts, as it may exceed memory; raises FileNotFoundError."""
+        """Read a file that may exceed memory, in parts; raises FileNotFoundError."""
         if self.find(path) is None:
             raise MissingFileError(f"{self.root / path} must exist, got no such file")
         with explained(target := self.root / path), target.open("rb") as file:
@@ -193,7 +193,7 @@ class Folder:
                 yield part
 
     def read_checked(self, path: str, accept: Callable[[bytes], T | None]) -> T | None:
-        """`accept` applied to an immutable file; None if it is missing or not accepted."""
+        """What `accept` returns for an immutable file's content; None if the file is missing."""
         data = self.read(path)
         with explained(self.root / path):
             return None if data is None else accept(data)
@@ -274,10 +274,10 @@ class Folder:
     def withdraw(self, record: str) -> bool:
         """Move a record and its files to work/corrupt-...; False if the record is gone."""
         source = (self.root / record).parent
-        remains = self.root / "work" / f"corrupt-{source.name}-{uuid.uuid4().hex[:8]}"
+        destination = self.root / "work" / f"corrupt-{source.name}-{uuid.uuid4().hex[:8]}"
         with explained(source), suppress(FileNotFoundError):
-            remains.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(remains)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(destination)
             return True
         return False
 
@@ -301,12 +301,12 @@ class Folder:
 
     def check(self, option: str) -> None:
         """Raise UsageError, naming the option, unless the folder is writable or can be created."""
-        there = next(path for path in (self.root, *self.root.parents) if path.exists())
-        if not there.is_dir():
+        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not existing.is_dir():
             raise UsageError(
-                f"{option} must be a folder, got the file {there}; choose another name"
+                f"{option} must be a folder, got the file {existing}; choose another name"
             )
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not os.access(existing, os.W_OK | os.X_OK):
             raise UsageError(
                 f"{option} must be in a folder that can be written, got {self}; "
                 "choose another folder"
@@ -323,7 +323,7 @@ class Folder:
                     raise
                 if self.read(record):
                     return False
-                self.withdraw(record)  # without a record: left by a crash, or foreign files
+                self.withdraw(record)  # no record: a crash or another program left these files
             else:
                 _sync_folder(target.parent)
                 return True
@@ -343,7 +343,7 @@ class Folder:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a name is that of a file being written, or left by a process that died writing."""
+    """Whether a name is that of a file being written, or left by a process that died meanwhile."""
     return re.fullmatch(r"\..*\.tmp", name) is not None
 
 
@@ -374,7 +374,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _remove_empty(*folders: Path) -> None:
-    """Remove the empty ones of the folders, in this order."""
+    """Remove those of the folders that are empty, in this order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()

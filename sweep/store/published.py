@@ -115,7 +115,9 @@ class Published(Generic[R]):
         if record.key != key:
             raise UsageError(f"record.key must be {key!r}, got {record.key!r}")
         if RECORDS[self.kind] in files:
-            raise UsageError(f"files must leave {RECORDS[self.kind]} to the record")
+            raise UsageError(
+                f"files must not contain {RECORDS[self.kind]}, which is made from the record"
+            )
         hashes = {checked_name(name): sha256(data) for name, data in files.items()}
         if self.has(key):
             return False
@@ -140,7 +142,7 @@ class Published(Generic[R]):
         return [name for name in names if not self._is_whole(key, name)]
 
     def withdraw(self, key: str) -> bool:
-        """Set a damaged key aside so that it is computed again; False if it is whole or gone.
+        """Set a damaged key aside so that it is computed again; False if it is undamaged or gone.
 
         The key is checked twice because another process may publish it again during the first
         check.
@@ -153,18 +155,18 @@ class Published(Generic[R]):
         return self.files.withdraw(self.files.record_path(self.kind, key))
 
     def forget(self, key: str) -> None:
-        """Discard the record kept in memory, so that the store is asked again."""
+        """Discard the record kept in memory, so that it is read from the store again."""
         self._known.pop(key, None)
 
     def _parse(self, key: str, data: bytes, source: str) -> R:
-        way_out = f"delete {source} and run the same sweep command again"
+        remedy = f"delete {source} and run the same sweep command again"
         fields = parse_stored(data, source)
         if "schema" not in fields:
-            raise CorruptError(f"{source} must be a record, got one without a schema; {way_out}")
+            raise CorruptError(f"{source} must be a record, got one without a schema; {remedy}")
         record = self.record_type.of_json(fields, source)
         if record.key != key or not isinstance(record.files, dict):
             raise CorruptError(
-                f"{source} must be the record of {key}, got {record.key!r}; {way_out}"
+                f"{source} must be the record of {key}, got {record.key!r}; {remedy}"
             )
         return record
 

@@ -26,7 +26,7 @@ RAY_ENVIRONMENT = {
 for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
-import ray  # noqa: E402  (after the environment it reads)
+import ray  # noqa: E402  (reads the environment set above)
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 from ray._private.authentication.authentication_token_setup import (  # noqa: E402
@@ -49,8 +49,8 @@ from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # 
 from sweep.tune.searcher import LineageSearcher  # noqa: E402
 from sweep.tune.trial import TrialJob, measure_generation, run_trial  # noqa: E402
 
-# Tune would write the driver's keys into every actor's runtime_env, and so into Ray's logs. Workers
-# have their own keys, from the machine's role or from the environment that Ray was started in.
+# Tune would write the driver's cloud keys into every actor's runtime_env, and so into Ray's logs.
+# Workers get keys from their machine's role or from the environment that Ray was started in.
 SECRETS = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 )
@@ -87,22 +87,22 @@ class RayRun:
             job = self.job(device, per_trial)
             most_members = max(lineage.num_members for lineage in lineages)
             at_most = min(resources.parallel_members, most_members)
-            side_by_side = num_at_once(per_trial, total, at_most=at_most)
-            if side_by_side > 1:
+            num_bundles = num_at_once(per_trial, total, at_most=at_most)
+            if num_bundles > 1:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
             with progress_screen(lineages, self.store) as screen:
-                failures = TrialEvents(screen, show)
+                events = TrialEvents(screen, show)
                 tuner = tune.Tuner(
                     tune.with_resources(
                         functools.partial(run_trial, job=job),
-                        tune.PlacementGroupFactory([bundle] * side_by_side),
+                        tune.PlacementGroupFactory([bundle] * num_bundles),
                     ),
                     tune_config=tune.TuneConfig(
                         search_alg=LineageSearcher(schedule, self.store),
                         num_samples=-1,
                         max_concurrent_trials=num_at_once(
-                            {name: share * side_by_side for name, share in per_trial.items()},
+                            {name: share * num_bundles for name, share in per_trial.items()},
                             total,
                             at_most=min(resources.max_concurrent or len(lineages), len(lineages)),
                         ),
@@ -111,12 +111,12 @@ class RayRun:
                         name=time.strftime("run-%Y%m%d-%H%M%S"),
                         storage_path=str(self.tune_dir),
                         failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-                        callbacks=[failures],
+                        callbacks=[events],
                         verbose=0,
                     ),
                 )
                 tuner.fit()
-        return failures.errors
+        return events.errors
 
     def measure(self, models: list[tuple[str, int]], say: Callable[[str], None]) -> dict[str, str]:
         """Compute the missing metrics of trained models in parallel, as Ray tasks.
@@ -167,8 +167,8 @@ def started_ray(
 ) -> Generator[dict[str, float]]:
     """Start or join Ray without output, and shut it down at the end even after an error.
 
-    Yields the `CPU` and `GPU` that trials may use: those there are, or the size that the cluster
-    may grow to.
+    Yields the numbers of CPUs and GPUs that trials may use, as `CPU` and `GPU`: those available, or
+    those that the cluster may grow to.
 
     Ray puts the driver's working directory first on the path of every worker, where a user's own
     model.py or analysis/ would shadow this project's. So Ray is started from `directory`.
@@ -198,8 +198,8 @@ def started_ray(
             stack.callback(ray.shutdown)
             init_ray(options, address)
             signal.signal(signal.SIGTERM, terminate)  # ray.init has replaced it
-            there = ray.cluster_resources()
-            yield there if address is None else cluster_total(resources, there)
+            available = ray.cluster_resources()
+            yield available if address is None else cluster_total(resources, available)
     except KeyboardInterrupt:
         if received:
             raise Terminated from None  # Ray may have raised KeyboardInterrupt instead
@@ -261,18 +261,18 @@ class TrialEvents(tune.Callback):
         """Print a line per finished generation."""
         kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
         elapsed = format_seconds(time.monotonic() - self._started)
-        which = f"V_{result['generation']}"
+        model = f"V_{result['generation']}"
         if result.get("member") is not None:
-            which += f", member {result['member']},"
-        self._screen.say(f"[{elapsed}] {trial.config['lineage']}  {which} {result['status']}{kid}")
+            model += f", member {result['member']},"
+        self._screen.say(f"[{elapsed}] {trial.config['lineage']}  {model} {result['status']}{kid}")
         self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Keep the last line of a failed trial's error."""
+        """Print and keep the last line of a failed trial's error."""
         text = Path(trial.error_file).read_text() if trial.error_file else "the worker was lost"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         lineage = trial.config["lineage"]
         self.errors[lineage] = lines[-1] if lines else "unknown error"
-        # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in its own.
+        # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in the trial's.
         log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
         self._screen.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")

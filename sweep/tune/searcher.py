@@ -28,7 +28,7 @@ class LineageSearcher(Searcher):
         """Return a lineage, None while none may start, or FINISHED after the last one."""
         if self._schedule.is_exhausted:
             return Searcher.FINISHED
-        # A node claimed by another driver also holds back the lineages that need it.
+        # Lineages also wait for nodes that another driver has claimed.
         try:
             claimed = [key for key, claim in self._store.claims.read().items() if claim.live]
         except StoreError:  # unreachable for now; Tune calls suggest again
@@ -37,7 +37,7 @@ class LineageSearcher(Searcher):
         if lineage is None:
             return None
         self._lineages[trial_id] = lineage
-        # With these, the trial need not watch a dead claim for a whole lease.
+        # With the silences, the trial does not have to watch a dead claim for a whole lease.
         return {"lineage": lineage, "silences": self._store.claims.silences()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class LineageSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record that a trial ended."""
+        """Record that a trial has ended."""
         if result is not None:
             self.on_trial_result(trial_id, result)
         self._schedule.end(self._lineages.get(trial_id, ""))
@@ -58,5 +58,5 @@ class LineageSearcher(Searcher):
         Path(checkpoint_path).write_text(json.dumps(self._lineages))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Raise: a sweep is resumed from the store, by the same command."""
+        """Raise an error, because a sweep is resumed from the store, by the same command."""
         raise NotImplementedError("run the same sweep command again to resume")
