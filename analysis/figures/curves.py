@@ -34,7 +34,7 @@ from model.errors import UsageError
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
 CROWDED = 12
-"""With more lines, or only one generation, intervals are error bars, and seeds have no own lines."""
+"""With more lines, or only one generation, intervals are error bars, and seeds are not drawn."""
 TITLE_WIDTH = 68
 """Characters in a line of the title."""
 LEGEND_WIDTH = 34
