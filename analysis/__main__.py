@@ -33,9 +33,9 @@ class Table(Command):
     dirs: Dirs
     """Results folders (--out of sweep run); several are joined."""
     metric: Names = ()
-    """Metrics, columns (e.g. final_loss), composition, contraction; default: kid composition."""
+    """Metrics (kid), columns (final_loss), composition, contraction; default: kid composition."""
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = ()
-    """Settings of the rows; others that vary split the tables. Default: all that vary."""
+    """Settings that name rows; others that vary split the tables. Default: all that vary."""
     format: Literal["md", "csv", "latex"] | None = None
     """Markdown, csv with a line per setting and generation, or LaTeX; default: md."""
     tidy: bool = False
@@ -75,9 +75,11 @@ class Table(Command):
         from analysis.tables.render import render_tables
 
         special = [name for name in self.metric if name in SPECIAL_TABLES]
-        wanted = [name for name in self.metric if name not in special]
-        columns = resolve_metrics(frame, wanted) if wanted or not self.metric else []
-        names = [*columns, *(special or ([] if self.metric or self.classes else [COMPOSITION]))]
+        others = [name for name in self.metric if name not in special]
+        if not self.metric and not self.classes:
+            special = [COMPOSITION]
+        columns = resolve_metrics(frame, others) if others or not self.metric else []
+        names = [*columns, *special]
         tables = build_tables(frame, names, by=self.by, confidence=self.confidence)
         return render_tables(tables, self.format or "md")
 
@@ -128,13 +130,13 @@ class Figure(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Command):
-    """Compare a results folder with its own records; exits with 1 if it is not complete."""
+    """Compare the files of a results folder with its records; exit with 1 if there are problems."""
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run), or a copy of one."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Print the problems and the number of files compared."""
+        """Print the problems, and the numbers of lineages, nodes and matching files."""
         from analysis.reading.integrity import inspect_folder
 
         findings = inspect_folder(self.folder)

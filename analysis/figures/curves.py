@@ -34,12 +34,13 @@ from model.errors import UsageError
 SIZE = (6.6, 3.7)
 """Width and height of a figure of curves in inches."""
 CROWDED = 12
-"""With more lines, or a single generation, draw intervals as bars and omit single seeds."""
+"""With more lines, or only one generation, intervals are error bars, and seeds are not drawn."""
 TITLE_WIDTH = 68
 """Characters in a line of the title."""
 LEGEND_WIDTH = 34
 """Characters in a line of the legend."""
 LINE_INCHES = 0.165
+"""Height of a line of the legend in inches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +52,7 @@ class Encoding:
     colours: dict[str, tuple[str, str]]
     """Formatted value of the colour axis -> (colour, marker)."""
     dashes: dict[str, str]
+    """Formatted value of the dash axis -> line style."""
 
     @property
     def is_crowded(self) -> bool:
@@ -85,8 +87,8 @@ def draw_curves(request: FigureRequest) -> list[Path]:
     """Draw each metric by generation, and return the paths written.
 
     Colour shows pool.alpha and dashes show train.epochs if they vary, or else the first two
-    settings that do. Each combination of further settings gets a separate figure. If only a few
-    settings change at a time (analysis.reading.settings), each is one line of a single figure.
+    settings that vary. Each combination of further settings gets a separate figure. If only a few
+    settings change at a time (analysis.reading.settings), all combinations are lines of one figure.
 
     Raises:
         UsageError: A metric has no values, or mixes different numbers of images.
@@ -108,11 +110,11 @@ def _draw_metric(request: FigureRequest, metric: str) -> list[Path]:
         rows = frame[list(usual.axes)].to_dict("records")
         names = [usual.title(row) or BASE for row in rows]
         frame, axes = frame.assign(**{SETTING: names}), [SETTING, *axes]
-    first = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
+    ordered = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
     paths = []
-    for split, part in grouped(frame, first[2:]):
+    for split, part in grouped(frame, ordered[2:]):
         if not part[metric].dropna().empty:
-            figure = _draw_figure(part, metric, first[:2], split, request.confidence)
+            figure = _draw_figure(part, metric, ordered[:2], split, request.confidence)
             paths.append(request.save(figure, file_stem(f"curves-{metric}", split)))
     return paths
 
@@ -120,7 +122,7 @@ def _draw_metric(request: FigureRequest, metric: str) -> list[Path]:
 def _draw_figure(
     frame: pd.DataFrame, metric: str, by: Sequence[str], split: dict[str, Any], confidence: float
 ) -> Figure:
-    """Draw a line for each setting; `by` are the settings of lines, `split` that of the figure."""
+    """Draw a line for each setting; lines differ in `by`, and all have the settings `split`."""
     encoding = _encode(frame, by)
     summary = summarize_seeds(frame, metric, by=by, confidence=confidence)
     figure = Figure(figsize=SIZE, layout="constrained")
@@ -133,9 +135,9 @@ def _draw_figure(
     for index, (values, part) in enumerate(lines):
         shift = 0.36 * (index / len(lines) - 0.5) if bars else None
         _draw_mean(axes, part, encoding.look(values), shift)
-    cut = _limit(axes, frame, metric, summary)
+    is_cut_off = _limit_y(axes, frame, metric, summary)
     _mark_diverged(axes, frame, by, encoding)
-    _label(axes, frame, metric, split, ["a band is cut off"] if cut else [])
+    _label(axes, frame, metric, split, ["a band is cut off"] if is_cut_off else [])
     handles = encoding.handles()
     if (summary["n"] > 1).any():
         handles += _interval_handles(confidence, bars=bars)
@@ -149,11 +151,11 @@ def _draw_figure(
 
 def _encode(frame: pd.DataFrame, by: Sequence[str]) -> Encoding:
     colour_axis, dash_axis = [*by, None, None][:2]
-    if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # there are more colours than dashes
+    if len(_values(frame, dash_axis)) > len(LINE_STYLES):  # there are more colours than line styles
         colour_axis, dash_axis = dash_axis, colour_axis
     colours, dashes = _values(frame, colour_axis), _values(frame, dash_axis)
-    many = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
-    shades = [matplotlib.colors.to_hex(many(i)) for i in range(len(colours))]
+    colormap = matplotlib.colormaps["viridis"].resampled(max(2, len(colours)))
+    shades = [matplotlib.colors.to_hex(colormap(i)) for i in range(len(colours))]
     looks = zip(PALETTE if len(colours) <= len(PALETTE) else shades, cycle(MARKERS), strict=False)
     return Encoding(
         colour_axis=colour_axis,
@@ -192,20 +194,20 @@ def _draw_mean(
     axes.plot(x, mean, dashes, color=colour, marker=marker, markeredgecolor="white", mew=0.6)
 
 
-def _limit(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) -> bool:
-    """Fit the y axis to the seeds, and to the bands within 40% of the seeds' range.
+def _limit_y(axes: Axes, frame: pd.DataFrame, metric: str, summary: pd.DataFrame) -> bool:
+    """Fit the y axis to the values of all seeds, extended by at most 40% of their range for bands.
 
     Returns:
         Whether a band is cut off.
     """
     low, high = float(frame[metric].min()), float(frame[metric].max())
-    room = (high - low) or abs(high) or 1.0
+    extent = (high - low) or abs(high) or 1.0
     half_width = summary["half_width"].fillna(0.0)
     band_low = float((summary["mean"] - half_width).min())
     band_high = float((summary["mean"] + half_width).max())
-    bottom = max(min(low, band_low), low - 0.4 * room)
-    top = min(max(high, band_high), high + 0.4 * room)
-    axes.set_ylim(bottom - 0.05 * room, top + 0.09 * room)
+    bottom = max(min(low, band_low), low - 0.4 * extent)
+    top = min(max(high, band_high), high + 0.4 * extent)
+    axes.set_ylim(bottom - 0.05 * extent, top + 0.09 * extent)
     return band_low < bottom or band_high > top
 
 
@@ -214,10 +216,10 @@ def _mark_diverged(axes: Axes, frame: pd.DataFrame, by: Sequence[str], encoding:
     lineages = frame[frame["status"] == "diverged"].groupby([*by, "seed"], dropna=False)
     firsts = lineages["generation"].min().reset_index()
     firsts["x"] = firsts["generation"] + 0.05 * firsts.groupby("generation").cumcount()
-    top = axes.get_xaxis_transform()
+    transform = axes.get_xaxis_transform()  # x in data, y as a fraction of the height
     for row in firsts.to_dict("records"):
         colour, _, _ = encoding.look(row)
-        axes.plot(row["x"], 0.97, "x", color=colour, mew=1.6, ms=6, transform=top, zorder=5)
+        axes.plot(row["x"], 0.97, "x", color=colour, mew=1.6, ms=6, transform=transform, zorder=5)
 
 
 def _label(

@@ -2,7 +2,7 @@
 
 There are figures of the real images and of V_1, and for each setting one figure with a block of
 3 x 6 images for each of V_2 to V_G. The images are cut from the previews that the sweep wrote.
-Positions and sizes are whole pixels, so that every pixel of an image is a square in a PNG.
+Positions and sizes are whole pixels, so in a PNG every pixel of an image is a square.
 """
 
 import io
@@ -37,12 +37,13 @@ TITLE_WIDTH, TITLE_LINE = 68, 18
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of a figure: a label on its left, and its images or a text instead of them."""
+    """One block of a figure: images, or a text instead of them, with a label on their left."""
 
     label: str
     tiles: np.ndarray | None
     """(N, S, S, 3) uint8, or None."""
     instead: str = ""
+    """Why there are no images; drawn in their place."""
 
 
 Page = tuple[str, str, list[Block]]
@@ -55,16 +56,16 @@ def draw_grids(request: FigureRequest) -> list[Path]:
     """Draw the real images, V_1, and V_2 ... V_G of every setting, for one seed.
 
     Raises:
-        UsageError: No lineage has the seed, or a preview does not fit the image size.
+        UsageError: No lineage has the seed, or a preview is damaged or of an unexpected size.
     """
     models = request.frame[request.frame["member"] != MIXTURE]
     axes = setting_axes(models)
-    plain = Usual(axes=tuple(axes), values={})
-    usual = find_usual(models, axes) or plain
+    all_axes = Usual(axes=tuple(axes), values={})
+    usual = find_usual(models, axes) or all_axes
     lineages = list(_choose_lineages(request, models, usual))
     pages = _make_pages(lineages, usual, request.note)
-    if len({stem for stem, _, _ in pages}) < len(pages):  # the changes are ambiguous
-        pages = _make_pages(lineages, plain, request.note)
+    if len({stem for stem, _, _ in pages}) < len(pages):  # equal names; use all axes
+        pages = _make_pages(lineages, all_axes, request.note)
     return [request.save(draw_blocks(blocks, title=title), stem) for stem, title, blocks in pages]
 
 
@@ -86,7 +87,7 @@ class Lineage:
         return self.folder / "datasets" / self.record.dataset
 
     def read_tiles(self, path: Path) -> np.ndarray:
-        """Cut the first images from a preview (see the function of this name)."""
+        """Cut the first images from a preview with the module's function of this name."""
         return read_tiles(path, int(self.record.config["data"]["image_size"]))
 
     def block(self, generation: int) -> Block:
@@ -97,14 +98,15 @@ class Lineage:
             path = node_dir(folder, str(row["node"])) / "preview.png"
             if path.exists():
                 return Block(label=label, tiles=self.read_tiles(path))
-        words = {"done": "no preview", "missing": "not copied", "diverged": "diverged"}
-        return Block(label=label, tiles=None, instead=words.get(row["status"], "not computed yet"))
+        reasons = {"done": "no preview", "missing": "not copied", "diverged": "diverged"}
+        reason = reasons.get(row["status"], "not computed yet")
+        return Block(label=label, tiles=None, instead=reason)
 
 
 def _choose_lineages(
     request: FigureRequest, models: pd.DataFrame, usual: Usual
 ) -> Iterator[Lineage]:
-    """Yield the lineage of each setting that has the requested seed."""
+    """Yield the lineage of each setting with the requested seed, or else with its lowest seed."""
     seeds, seed = sorted(models["seed"].dropna().unique()), request.seed
     if seed is not None and seed not in seeds:
         raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
@@ -273,7 +275,10 @@ def _plainly(usual: Usual, values: Mapping[str, Any]) -> str:
 def _share(
     lineages: Sequence[Lineage], key: Callable[[Lineage], Any]
 ) -> Iterator[tuple[dict[str, Any], list[Lineage]]]:
-    """Group lineages by a key, and name each of several groups by the settings that it shares."""
+    """Yield the lineages of each key, after the settings that name them.
+
+    These are the settings that are equal within a group; there are none if it is the only group.
+    """
     groups: dict[Any, list[Lineage]] = {}
     for lineage in lineages:
         groups.setdefault(key(lineage), []).append(lineage)

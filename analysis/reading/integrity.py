@@ -1,4 +1,4 @@
-"""Checks that a results folder is complete: file hashes, and nodes and metrics of lineages."""
+"""Checks that a results folder is complete: hashes of files, nodes and metrics, data sets."""
 
 import hashlib
 from collections.abc import Generator
@@ -18,7 +18,7 @@ from sweep.records import (
 )
 
 WEIGHTS_SUFFIX = ".safetensors"
-"""Suffix of files that a copy may leave out."""
+"""Suffix of the files of weights, which a copy of a folder may leave out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class Findings:
     num_files: int
     """Number of files whose contents match their record."""
     not_copied: list[str]
-    """Missing weights, which are not a problem, because copies may leave them out."""
+    """Paths of missing weights, which are not a problem, because copies may leave them out."""
     problems: list[str]
     """Sentences that each name a file or lineage; empty if the folder is complete."""
 
@@ -42,10 +42,10 @@ def inspect_folder(out: Path) -> Findings:
         out: The --out of a sweep, or a copy of it.
 
     Returns:
-        The findings; damaged records are listed as problems.
+        The findings, in which damaged records of nodes, metrics and data sets are problems.
 
     Raises:
-        UsageError: The folder has no readable sweep.json or lineage.
+        RecordError: sweep.json is missing or damaged, or the record of a lineage is damaged.
     """
     load_sweep(out)
     lineages = load_lineages(out)
@@ -84,7 +84,7 @@ def inspect_folder(out: Path) -> Findings:
 
 @contextmanager
 def _listing(problems: list[str]) -> Generator[None]:
-    """Add a user's error to a list of problems; the rest of the with-block is skipped."""
+    """Add a one-line error of the with-block to a list of problems instead of raising it."""
     try:
         yield
     except OneLineError as error:
@@ -111,20 +111,20 @@ def _check_lineage(
         )
     for generation, keys in enumerate(lineage.nodes[: lineage.num_done], start=1):
         for member, key in enumerate(keys):
-            node = f"V{generation} of lineage {lineage.id}"
+            label = f"V{generation} of lineage {lineage.id}"
             if key not in nodes:
-                problems.append(f"{node} must be in {node_dir(out, key)}, got no complete node")
+                problems.append(f"{label} must be in {node_dir(out, key)}, got no complete node")
             elif nodes[key].status == "done":
                 for spec in lineage.all_specs(generation, member):
                     with _listing(problems):
-                        _check_metrics(out, key, spec, node)
+                        _check_metrics(out, key, spec, label)
 
 
-def _check_metrics(out: Path, key: str, spec: str, node: str) -> None:
+def _check_metrics(out: Path, key: str, spec: str, label: str) -> None:
     if load_metrics(out, key, spec) is None:
         path = node_dir(out, key) / "metrics" / f"{spec}.json"
         raise UsageError(
-            f"the metrics of {node} must be in {path}, got no such file; run sweep evaluate"
+            f"the metrics of {label} must be in {path}, got no such file; run sweep evaluate"
         )
 
 

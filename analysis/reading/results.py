@@ -34,14 +34,15 @@ from sweep.records import (
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
 STATUSES = ("done", "diverged", "running", "failed", "missing", "pending")
-"""If two rows of one node differ, the status named first is kept. `missing`: done, not copied."""
+"""Of two statuses of one node, a merged row gets the one that is first in this order. A `missing`
+node is one of a finished lineage whose record was not copied."""
 
 SHOWN_AXES = ("pool.alpha", "train.epochs")
 """Settings that have a column even if they do not vary."""
 
 NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
-"""Settings that never distinguish lineages: seeds are averaged over, a longer lineage begins with
-the shorter one, and the extractor (with its resolution) is part of a metric's name."""
+"""Settings that are never axes: results are averaged over seeds, a longer lineage begins with the
+models of a shorter one, and each metric is a column, whose name includes the extractor."""
 
 Row = tuple[Json, dict[str, float]]
 RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
@@ -49,10 +50,10 @@ RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
 
 
 def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
-    """Read result folders into one tidy table, sorted by axes, seed, generation and member.
+    """Read results folders into one tidy table, sorted by axes, seed, generation and member.
 
-    Folders are joined by concatenation. A node that several lineages or folders share is counted
-    once for the same axes and seed, and its metrics are merged.
+    A node that several lineages or folders share has one row for each combination of axis values
+    and seed. The row has the metrics of all its records.
 
     Args:
         dirs: The --out folders of sweeps, or copies of them.
@@ -61,7 +62,8 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
         The table, with the columns of analysis.reading.columns. Unknown numbers are missing values.
 
     Raises:
-        UsageError: A folder is not a results folder, or a file in it is damaged.
+        UsageError: A folder has no lineages, or `dirs` is empty.
+        RecordError: A folder is not a results folder, or a record in it is damaged.
     """
     return _load(dirs, _lineage_rows, ())
 
@@ -77,6 +79,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
 
     Raises:
         UsageError: As in load_results, or no metric per class was measured.
+        RecordError: As in load_results.
     """
     frame = _load(dirs, _class_rows, (CLASS,))
     if frame.empty:
@@ -93,9 +96,9 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
         raise UsageError("DIR must be given at least once, got none; use the --out of a sweep run")
     runs = run_names(dirs)
     lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
-    # In a record older than a setting, the setting has the value of the behaviour at that time.
-    before = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
-    settings = [{**before, **flatten(record.config), **record.axes} for _, _, record in lineages]
+    # A setting that is missing from an older record has the value that was implied at that time.
+    defaults = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
+    settings = [{**defaults, **flatten(record.config), **record.axes} for _, _, record in lineages]
     axes = _find_axes(lineages, settings)
     rows: dict[tuple, Json] = {}
     metrics: set[str] = set()
@@ -105,18 +108,23 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
         for row, numbers in rows_of(folder, record):
             metrics |= numbers.keys()
             row = {"run": run, "seed": seed, **row, **values, **numbers}
-            more = tuple(row[axis] for axis in more_axes)
-            identity = (*values.values(), *more, seed, *(row[name] for name in NODE_IDENTITY))
+            more_values = tuple(row[axis] for axis in more_axes)
+            identity = (
+                *values.values(),
+                *more_values,
+                seed,
+                *(row[name] for name in NODE_IDENTITY),
+            )
             rows[identity] = _merge(rows[identity], row) if identity in rows else row
-    by = [*axes, *more_axes, "seed", "generation", "member"]
-    ordered = sorted(rows.values(), key=lambda row: sort_key(row[column] for column in by))
+    sort_by = [*axes, *more_axes, "seed", "generation", "member"]
+    ordered = sorted(rows.values(), key=lambda row: sort_key(row[column] for column in sort_by))
     columns = [*RUN_COLUMNS, *axes, *more_axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
     frame = pd.DataFrame(ordered, columns=pd.Index(columns))
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
-    """Name each folder by its last part, or by its path if names clash; drops duplicates."""
+    """Map names to unique folders: their last parts, or whole paths if two last parts are equal."""
     unique = {folder.resolve(): folder for folder in dirs}
     by_name = {path.name: folder for path, folder in unique.items()}
     if len(by_name) == len(unique):
@@ -147,9 +155,11 @@ def _read(folder: Path) -> list[LineageRecord]:
 
 
 def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[Json]) -> list[str]:
-    """Return the settings with more than one value, the axes of the sweeps first."""
-    named = dict.fromkeys(axis for _, _, record in lineages for axis in record.axes)
-    candidates = dict.fromkeys([*SHOWN_AXES, *named, *(key for flat in settings for key in flat)])
+    """Return SHOWN_AXES and the settings that vary, of which the axes of the sweeps come first."""
+    sweep_axes = dict.fromkeys(axis for _, _, record in lineages for axis in record.axes)
+    candidates = dict.fromkeys(
+        [*SHOWN_AXES, *sweep_axes, *(key for flat in settings for key in flat)]
+    )
     same_data = _have_same_images(lineages)
     axes = []
     for axis in candidates:
@@ -163,20 +173,20 @@ def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[J
 
 
 def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
-    """Whether all data sets are known to hold the same images, even if read from other paths."""
+    """Whether all data sets are known to hold the same images, even if their paths differ."""
     datasets = {(folder, record.dataset) for _, folder, record in lineages}
     cards = [load_card(folder, key) for folder, key in datasets]
-    prints = {card.fingerprint if card else None for card in cards}
-    return len(prints) == 1 and None not in prints
+    fingerprints = {card.fingerprint if card else None for card in cards}
+    return len(fingerprints) == 1 and None not in fingerprints
 
 
 def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each generation and member of a lineage."""
     for row, metrics in _measured_rows(folder, record):
         numbers: dict[str, float] = {}
-        for measured, ending in _with_endings(metrics):
+        for measured, suffix in _with_suffixes(metrics):
             for name, number in measured.values.items():
-                numbers.setdefault(name + ending, number)
+                numbers.setdefault(name + suffix, number)
         yield row, numbers
 
 
@@ -184,10 +194,10 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each class that has metrics."""
     for row, metrics in _measured_rows(folder, record):
         by_class: dict[str, dict[str, float]] = {}
-        for measured, ending in _with_endings(metrics):
+        for measured, suffix in _with_suffixes(metrics):
             for name, values in measured.classes.items():
                 for label, number in values.items():
-                    by_class.setdefault(label, {}).setdefault(name + ending, number)
+                    by_class.setdefault(label, {}).setdefault(name + suffix, number)
         for label, numbers in by_class.items():
             yield {**row, CLASS: label}, numbers
 
@@ -216,13 +226,13 @@ def _measured_rows(
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
-    """Read the metric records of a node that exist for some specifications."""
+    """Read the metric records that a node has for some specifications."""
     records = [load_metrics(folder, key, spec) for spec in specs] if key else []
     return [record for record in records if record is not None]
 
 
-def _with_endings(metrics: list[MetricsRecord]) -> Iterator[tuple[MetricsRecord, str]]:
-    """Yield (record, ending of its columns): @n if n images differ from the first record's."""
+def _with_suffixes(metrics: list[MetricsRecord]) -> Iterator[tuple[MetricsRecord, str]]:
+    """Yield (record, suffix of its columns): @n if n images differ from the first record's n."""
     for record in metrics:
         same = record.num_images == metrics[0].num_images
         yield record, "" if same else f"{AT}{record.num_images}"
@@ -254,7 +264,7 @@ def _metric_sizes(metrics: list[MetricsRecord]) -> Json:
 
 
 def _merge(first: Json, second: Json) -> Json:
-    """Merge two rows of one node, filling missing values of one from the other."""
+    """Merge two rows of one node; values that the first one lacks come from the second."""
     known = {name: value for name, value in first.items() if value is not None}
     status = min(first["status"], second["status"], key=STATUSES.index)
     return {**second, **known, "status": status}

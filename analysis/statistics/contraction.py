@@ -1,8 +1,8 @@
-"""Standard deviation left in the samples, and the closed form under estimation noise only.
+"""The samples' remaining standard deviation, and its closed form under estimation noise only.
 
-The closed form is that of Gaussian fits by maximum likelihood (docs/guide.md). A fit to D_{n+1} =
-D_n + S_n with m new images keeps 1 - m / N_{n+1}^2 of the expected variance. A fit to only S_n
-keeps 1 - 1 / N_{n+1}.
+The closed form is that of Gaussian fits by maximum likelihood (docs/guide.md). A fit to the N_{n+1}
+images of D_{n+1} = D_n + S_n, of which m are new, keeps 1 - m / N_{n+1}^2 of the expected variance.
+A fit to only S_n keeps 1 - 1 / N_{n+1}.
 """
 
 import math
@@ -20,11 +20,11 @@ LEFT, NULL = "std_left", "std_left_null"
 def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
     """Return the tidy table with the columns LEFT and NULL, which may have missing values.
 
-    NULL is given for rows with `closed_form`, as long as each pool is the last one plus new images,
-    or only new images.
+    NULL has values for lineages with `closed_form` in every row and no missing generation, until a
+    pool is neither the last pool plus new images nor only new images.
 
     Args:
-        frame: Rows of models, each once; at least one.
+        frame: At least one row, and at most one for each model of a lineage.
         by: Columns that identify a lineage and member. The run is not among them, because a lineage
             that was extended in another folder has rows of both folders.
 
@@ -43,17 +43,18 @@ def with_contraction(frame: pd.DataFrame, *, by: Sequence[str]) -> pd.DataFrame:
 def _of_lineage(part: pd.DataFrame) -> pd.DataFrame:
     """Add the columns to the rows of one lineage and member."""
     part = part.sort_values("generation")
-    left = part["pixel_std"] / part.loc[part["generation"] == 1, "pixel_std"].max()
-    whole = part["generation"].tolist() == list(range(1, len(part) + 1))
-    known = whole and part["closed_form"].all()
-    null = np.sqrt(_kept(part).cumprod(skipna=False)) if known else math.nan
-    return part.assign(**{LEFT: left, NULL: null})
+    remaining = part["pixel_std"] / part.loc[part["generation"] == 1, "pixel_std"].max()
+    has_all_generations = part["generation"].tolist() == list(range(1, len(part) + 1))
+    is_known = has_all_generations and part["closed_form"].all()
+    null = np.sqrt(_variance_kept(part).cumprod(skipna=False)) if is_known else math.nan
+    return part.assign(**{LEFT: remaining, NULL: null})
 
 
-def _kept(part: pd.DataFrame) -> pd.Series:
+def _variance_kept(part: pd.DataFrame) -> pd.Series:
     """Return the expected share of the variance that each generation's fit keeps; nan if unknown.
 
-    V_1 is the unit, so it keeps all. Later pools are new images only, or the last pool grown.
+    It is 1 for V_1, which later generations are compared with. Their pools must be only new images,
+    or the last pool plus new images.
     """
     size = part["num_images"].astype(float)
     num_new, num_real = size.diff(), size * part["real_share"]

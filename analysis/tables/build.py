@@ -1,4 +1,4 @@
-"""Tables of results over seeds: of metrics, of the pools, and of the standard deviation left.
+"""Tables over seeds: metrics, composition of the pools, and contraction of the samples.
 
 Rows are settings, and columns are generations.
 """
@@ -38,9 +38,9 @@ class Part:
 
     frame: pd.DataFrame
     by: list[str]
-    """Settings of the rows of the table of results."""
+    """Settings that name the rows of the table of results."""
     split: dict[str, Any]
-    """Settings of the whole table, which its title names."""
+    """Settings that are constant in the table, which its title names: setting -> value."""
     confidence: float
     """Coverage of the intervals over seeds, in (0, 1)."""
 
@@ -55,9 +55,9 @@ class Part:
 
         Args:
             name: Start of the title.
-            texts: One for each row of the summaries.
+            texts: One for each row of the summaries, which all have the same rows.
             caption: Parts of the caption, some of which may be empty.
-            summaries: The numbers of the table: column -> its summary.
+            summaries: Column of the tidy table -> its summary over seeds.
         """
         summary = next(iter(summaries.values()))
         generations = sorted(set(summary["generation"]))
@@ -76,7 +76,7 @@ class Part:
         )
 
     def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-        """Add columns to a summary, so that it can be concatenated with those of other tables."""
+        """Add columns to a summary, so that it can be concatenated with those of other columns."""
         labelled = summary.assign(**self.split, metric=metric, confidence=self.confidence)
         sizes = measured_sizes(self.frame, metric) or (pd.NA, pd.NA)
         labelled["num_generated"], labelled["num_reference"] = sizes
@@ -87,14 +87,14 @@ class Part:
 def build_tables(
     frame: pd.DataFrame, names: Sequence[str], *, by: Sequence[str], confidence: float
 ) -> list[Table]:
-    """Build one table for each metric.
+    """Build the named tables, each of them split by settings that vary and are not in `by`.
 
     Args:
         frame: A table of analysis.reading.results.load_results.
         names: Columns of numbers, COMPOSITION or CONTRACTION.
-        by: Settings of the rows. If empty, all settings that vary, in one column if only a few
-            change at a time (analysis.reading.settings). Other settings that vary split the
-            table, so that only seeds are ever averaged.
+        by: Settings that name the rows. If empty, these are all settings that vary, which share
+            one column if only a few change at a time (analysis.reading.settings). Other settings
+            that vary split the table, so that a mean is only ever over seeds.
         confidence: Coverage of the intervals over seeds, in (0, 1).
 
     Returns:
@@ -117,7 +117,7 @@ def build_tables(
 
 
 def format_interval(mean: float, half_width: float, n: int) -> str:
-    """Format `mean +- half-width (n)`, with two digits of the half-width and as many places.
+    """Format `mean +- half-width (n)`, both rounded to two significant digits of the half-width.
 
     One seed gives only the mean, and no seed gives a dash.
     """
@@ -189,15 +189,15 @@ def _contraction_table(part: Part, name: str) -> Table:
 
 
 def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
-    """Name the rows by their changes, base first; the summary keeps every setting."""
-    kept = [by.index(axis) for axis in by if axis not in usual.axes]
+    """Name rows by their changes in one column, base first; the summary keeps every setting."""
+    others = [by.index(axis) for axis in by if axis not in usual.axes]
     rows = []
     for row in table.rows:
         name = usual.name(dict(zip(by, row[: len(by)], strict=True)))
-        rows.append([name, *(row[i] for i in kept), *row[len(by) :]])
+        rows.append([name, *(row[i] for i in others), *row[len(by) :]])
     return replace(
         table,
-        header=[SETTING, *(by[i] for i in kept), *table.header[len(by) :]],
+        header=[SETTING, *(by[i] for i in others), *table.header[len(by) :]],
         rows=sorted(rows, key=lambda row: row[0] != BASE),
         caption=f"{table.caption[:-1]}; {usual.describe()}.",
     )
@@ -221,22 +221,22 @@ def _format_pool(part: pd.DataFrame) -> str:
 
 
 def _describe_cells(summary: pd.DataFrame, confidence: float) -> str:
-    most = int(summary["n"].max())
-    if most <= 1:
+    max_n = int(summary["n"].max())
+    if max_n <= 1:
         return "n = 1 seed in every cell, so no interval"
     words = f"mean +- half-width of the {100 * confidence:g}% t interval over seeds (n seeds)"
-    return words + ("; a number without interval has n = 1" if (summary["n"] == 1).any() else "")
+    return words + ("; a number without an interval has n = 1" if (summary["n"] == 1).any() else "")
 
 
 def _describe_lineages(frame: pd.DataFrame) -> str:
-    """Describe seeds, runs, and the number of lineages that are not complete."""
+    """Describe seeds and runs, and count the lineages that are not done by status."""
     runs = frame["run"].unique()
     words = [describe_seeds(frame), f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
     lineages = [set(part["status"]) for _, part in grouped(frame, ["run", "lineage"])]
     for status in ("diverged", "failed", "running", "pending", "missing"):
-        count = sum(status in statuses for statuses in lineages)
-        if count:
-            words.append(f"{count} of {len(lineages)} lineages {status}")
+        n = sum(status in statuses for statuses in lineages)
+        if n:
+            words.append(f"{n} of {len(lineages)} lineages {status}")
     return "; ".join(words)
 
 
@@ -252,4 +252,4 @@ SPECIAL_TABLES: dict[str, Callable[[Part, str], Table]] = {
     COMPOSITION: _composition_table,
     CONTRACTION: _contraction_table,
 }
-"""Tables of several columns of the models, by name; all other names are columns of numbers."""
+"""Name of a table that is not a single column -> the function that builds it."""
