@@ -1,6 +1,6 @@
 """What each command's exit code says, and what stands on stderr with it.
 
-0: all that was asked for is there. 1: something is missing. 2: the user must change something; a
+0: every requested result exists. 1: a result is missing. 2: the user must change something; a
 line says what, or a box about words that cannot be read. 70: a bug of ours, with its traceback.
 """
 

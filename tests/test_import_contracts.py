@@ -14,29 +14,29 @@ PACKAGES = ("model", "sweep", "analysis")
 LINT = Path(sys.executable).with_name("lint-imports")
 
 VIOLATIONS = {
-    "model knows neither sweep nor analysis": ("model/job.py", "sweep.config"),
-    "what a plan asks a model needs no torch": ("model/training/length.py", "torch"),
+    "model imports neither sweep nor analysis": ("model/job.py", "sweep.config"),
+    "modules of model that a plan uses need no torch": ("model/training/length.py", "torch"),
     "tyro only in __main__ and model.commands.command_line": ("sweep/commands/run.py", "tyro"),
-    "model.data knows only settings, errors, random numbers and conversions of images": (
+    "model.data imports only settings, errors, randomness and images of model": (
         "model/data/splits.py",
         "model.checkpoint",
     ),
     "ray only in sweep.tune": ("sweep/lineage/progress.py", "ray"),
     "sweep.store needs neither torch nor ray": ("sweep/store/cache.py", "torch"),
-    "analysis knows sweep.records, model.errors, model.values and the command line alone": (
+    "analysis imports only sweep.records, model.errors, model.values and the command line": (
         "analysis/reading/results.py",
         "sweep.config",
     ),
-    "sweep.records knows model.errors alone": ("sweep/records.py", "model.config"),
+    "sweep.records imports only model.errors": ("sweep/records.py", "model.config"),
     "analysis: tables and figures, above statistics, above reading": (
         "analysis/reading/results.py",
         "analysis.figures.style",
     ),
-    "sweep: each package knows only those below it": (
+    "sweep: each package imports only those below it": (
         "sweep/store/store.py",
         "sweep.lineage.datasets",
     ),
-    "model: each package knows only those below it": (
+    "model: each package imports only those below it": (
         "model/networks/unet.py",
         "model.training.trainer",
     ),
