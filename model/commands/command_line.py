@@ -38,7 +38,7 @@ METAVARS: dict[Any, str] = {
     float | None: "{None}|FLOAT",
     str | None: "{None}|STR",
 }
-"""Types that flags parse with `parse_word`, as axes and ensemble.members do; their names in help."""
+"""Types that flags parse with `parse_word`, like axes and ensemble.members, and their help names."""
 
 WORDS = tyro.constructors.ConstructorRegistry()
 
