@@ -38,7 +38,7 @@ METAVARS: dict[Any, str] = {
     float | None: "{None}|FLOAT",
     str | None: "{None}|STR",
 }
-"""Types that flags parse with `parse_word`, like axes and ensemble.members, and their help names."""
+"""Names in help of the types that flags parse like axes and ensemble.members (`parse_word`)."""
 
 WORDS = tyro.constructors.ConstructorRegistry()
 
