@@ -129,7 +129,7 @@ def split_images(
         reference, train = take(order, labels, share_of(config.reference_fraction, num_images))
     else:
         assert parts is not None
-        official = [order[parts[order] == name] for name in (TRAIN, VALIDATION, TEST)]
+        official = [order[parts[order] == split] for split in (TRAIN, VALIDATION, TEST)]
         if config.split == "official_train":
             train, reference = official[TRAIN], official[VALIDATION]
             if not len(reference):
