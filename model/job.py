@@ -14,7 +14,7 @@ from model.randomness import Seed
 
 
 class Diverged(Exception):
-    """Training or sampling broke down, as by a loss that is not finite; a result, not a failure."""
+    """Training or sampling broke down, as when the loss is not finite: a result, not an error."""
 
 
 class Scratch(Protocol):
@@ -29,7 +29,7 @@ class Scratch(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Progress of a training; `images_per_second` does not count earlier attempts."""
+    """Progress of a training; `images_per_second` is the speed of the current attempt."""
 
     step: int
     num_steps: int
@@ -61,7 +61,7 @@ class TrainingJob:
     images_on: ImagesOn = "auto"
     """Where the images are kept; does not change results."""
     score: Callable[[Checkpoint], float] | None = None
-    """For train.select=best_kid: a checkpoint's KID on the validation images."""
+    """Computes a checkpoint's KID on the validation images; None unless train.select=best_kid."""
     scratch: Scratch | None = None
     checkpoint_seconds: float = 60.0
     """Seconds between saved states."""
@@ -133,7 +133,7 @@ def training_labels(
 
 
 def checked_labels(labels: np.ndarray | None, num_images: int, num_classes: int) -> np.ndarray:
-    """Return the labels unchanged; raises UsageError unless (N,) int64 in [0, num_classes)."""
+    """Return the labels; raises UsageError unless they are (N,) int64 in [0, num_classes)."""
     if labels is None:
         raise UsageError(f"labels must be ({num_images},) int64 for a conditional model, got None")
     if labels.shape != (num_images,) or labels.dtype != np.int64:

@@ -36,7 +36,7 @@ class Stream:
     device: str = "cpu"
 
     def noise(self, indices: range, *, label: int | None = None) -> np.ndarray:
-        """Noise of the images `indices` of a class, or of an unconditional model."""
+        """Noise of images `indices` of the stream (of class `label`, if the model has classes)."""
         shape = noise_shape(self.checkpoint, self.config)
         return image_noise(self.seed, self.purpose, indices, shape, label=label)
 
@@ -91,18 +91,18 @@ class Stream:
             (N, C, H, W) of the training images' dtype.
 
         Raises:
-            UsageError: As class_blocks.
+            UsageError: As in class_blocks.
         """
         rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
         blocks = [(label, n) for label in rows for n in range(num_class_blocks(len(rows[label])))]
         images = np.empty((len(labels), *self.checkpoint.shape), self.checkpoint.settings["dtype"])
         for (label, n), drawn in self.class_blocks(blocks):
-            into = rows[label][n * CLASS_BLOCK : (n + 1) * CLASS_BLOCK]
-            images[into] = drawn[: len(into)]
+            block_rows = rows[label][n * CLASS_BLOCK : (n + 1) * CLASS_BLOCK]
+            images[block_rows] = drawn[: len(block_rows)]
         return images
 
     def preview(self, count: int) -> np.ndarray:
-        """The (count, C, H, W) first images; a conditional model's classes in turn.
+        """The first images, (count, C, H, W); a conditional model draws its classes in turn.
 
         `count` is at most SAMPLE_BATCH. Images of a class that was missing from the model's pool
         are all zero.
@@ -112,9 +112,9 @@ class Stream:
             return self.block(0)[:count]
         labels = labels_in_turn(range(num_classes), count)
         images = np.zeros((count, *self.checkpoint.shape), self.checkpoint.settings["dtype"])
-        known = ~np.isin(labels, empty_classes(self.checkpoint))
-        if known.any():
-            images[known] = self.labelled(labels[known])
+        can_draw = ~np.isin(labels, empty_classes(self.checkpoint))
+        if can_draw.any():
+            images[can_draw] = self.labelled(labels[can_draw])
         return images
 
 

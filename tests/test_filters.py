@@ -320,7 +320,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         ({"name": "typicalty"}, "name must be one of none, .* did you mean 'typicality'"),
         (
             {"name": "random"},
-            "candidates must be above 1 with filter.name=random, which would keep all, got 1.0$",
+            "candidates must be above 1 with filter.name=random to drop some images, got 1.0$",
         ),
         (
             {"name": "reward", "candidates": 3.5},

@@ -38,7 +38,7 @@ METAVARS: dict[Any, str] = {
     float | None: "{None}|FLOAT",
     str | None: "{None}|STR",
 }
-"""Types whose values are written alike in flags, on axes and in ensemble.members."""
+"""Names in help of the types that flags parse like axes and ensemble.members (`parse_word`)."""
 
 WORDS = tyro.constructors.ConstructorRegistry()
 
@@ -47,7 +47,7 @@ WORDS = tyro.constructors.ConstructorRegistry()
 def word_rule(
     info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Make tyro parse values with `parse_word`."""
+    """Make tyro parse values of the types in METAVARS with `parse_word`."""
     if info.type not in METAVARS:
         return None
 
@@ -100,7 +100,7 @@ class Program:
         """
         try:
             with warnings.catch_warnings():
-                # The documentation allows replacing showwarning; its type does not.
+                # Python's documentation allows replacing showwarning; its type annotation does not.
                 warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
                 code = self._run(list(args))
             sys.stdout.flush()
@@ -139,7 +139,7 @@ class Program:
         return command.run(words)
 
     def _any_command(self) -> Any:
-        """The type for choosing a command by name; each is described by its first paragraph."""
+        """The type with which tyro lists all commands, each with its first paragraph of help."""
         kinds: list[Any] = []
         for name, command in self.commands.items():
             kind: Any = command
@@ -151,11 +151,11 @@ class Program:
 def parse(
     kind: Any, args: Sequence[str], *, prog: str, description: str, default: Any = None
 ) -> Any:
-    """Parse arguments with tyro, which prints help, or a box if it cannot parse them.
+    """Parse arguments with tyro, which prints help, or an error box if it cannot parse them.
 
     Raises:
         OneLineError: A parsed value is not valid.
-        SystemExit: Help or a box was printed; the code is 2 for a box.
+        SystemExit: Help or an error box was printed; the code is 2 for an error box.
     """
     box = io.StringIO()
     try:
@@ -169,7 +169,7 @@ def parse(
                 registry=WORDS,
             )
     except SystemExit as stop:
-        # tyro prints a box for every ValueError; those of our checks become one line instead.
+        # tyro prints a box for every ValueError; errors of our own checks become one line.
         error: BaseException | None = stop
         while error is not None:
             if isinstance(error, OneLineError):
@@ -180,7 +180,7 @@ def parse(
 
 
 def help_text(kind: type[Command]) -> str:
-    """A command's docstring, wrapped to the terminal: tyro joins lines that are not indented."""
+    """A command's docstring, wrapped and indented here: tyro joins lines that are not indented."""
     width = max(shutil.get_terminal_size().columns, 20)  # a terminal may report 0
     wrapper = textwrap.TextWrapper(width - 1, break_long_words=False, break_on_hyphens=False)
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")

@@ -1,4 +1,4 @@
-"""`model train`: trains one model, and reads the files of trained models. Prints nothing.
+"""Training of one model, for `model train`, and reading of trained models; prints nothing.
 
 A model trained in this way equals V_1 of a lineage with the same settings and seed.
 """
@@ -31,8 +31,7 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
 
     Args:
         data: The images, their classes, and the validation images for train.select=best_kid.
-        job: The training; what it knows of the classes, the range of pixels and the score is set
-            here.
+        job: The training; its classes, range of pixels and score are replaced by those of the data.
 
     Raises:
         UsageError: The settings do not fit the data, or the saved state belongs to other settings.
@@ -44,7 +43,7 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
     )
     score = None
     if job.train.select == "best_kid":
-        # The default sampler and extractor of a lineage.
+        # A lineage, too, uses this sampler and extractor by default.
         score = validation_score(
             data.images[data.validation],
             SampleConfig(),

@@ -1,6 +1,6 @@
 """Contents of a data set, and conversion of its images to pixels: shared by all readers.
 
-Every image file is opened and decoded here. Pillow is imported with the first one.
+All image files are opened and decoded here. Pillow is imported when the first one is opened.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of grey images, and of images with more than 8 bits."""
 DEEP_RAW_MODE = re.compile(r"\w+;(16|32)[A-Z]+")
-"""Pillow's raw modes of more than 8 bits, such as RGB;16B, in files whose mode hides them."""
+"""Pillow's raw modes of more than 8 bits, such as RGB;16B, which an image's mode (RGB) hides."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
@@ -38,8 +38,8 @@ INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 class Contents:
     """A data set without its pixels.
 
-    In a description, labels may have any order (only their counts matter), or be None if they are
-    known only after loading.
+    If it describes data that are not loaded yet, labels may have any order (only their counts
+    matter), or be None if they are known only after loading.
     """
 
     num_images: int
@@ -78,19 +78,20 @@ def decode_image(source: Any, channels: int | None = None, *, name: str = "") ->
     Args:
         source: Path or binary file object.
         channels: C. 1 requires a grey image; None means 1 for a grey image, else 3.
-        name: Its name in errors, if it is not the path.
+        name: Name of the image in errors, if it is not the path.
 
     Raises:
-        UsageError: It cannot be read or decoded, has more than 8 bits, or must be grey but is not.
+        UsageError: The file cannot be read or decoded, has more than 8 bits, or must be grey but
+            is not.
     """
     with open_image(source, name) as picture:
-        own = num_channels(picture)
-        if channels == 1 and own != 1:
+        file_channels = num_channels(picture)
+        if channels == 1 and file_channels != 1:
             raise UsageError(
                 f"{name or source} must be grey like the other images, got {picture.mode!r}; "
                 "convert it"
             )
-        return to_pixels(picture, channels or own)
+        return to_pixels(picture, channels or file_channels)
 
 
 @contextlib.contextmanager
@@ -98,7 +99,8 @@ def open_image(source: Any, name: str = "") -> Generator["Image"]:
     """Open an 8-bit image file without decoding its pixels.
 
     Raises:
-        UsageError: As decode_image; also for errors that occur while the file is open.
+        UsageError: The file cannot be read or has more than 8 bits, or is found to be damaged
+            while it is open.
     """
     from PIL import Image
 
@@ -128,7 +130,7 @@ def to_pixels(picture: "Image", channels: int) -> np.ndarray:
 
 
 def _deep_mode(picture: "Image") -> str | None:
-    """The mode of an image of more than 8 bits, which Pillow would truncate silently; or None."""
+    """The mode of an image of more than 8 bits, which Pillow would truncate silently, else None."""
     if picture.mode in DEEP_MODES:
         return picture.mode
     for codec, _, _, arguments in getattr(picture, "tile", ()):
@@ -156,9 +158,9 @@ def decoding(source: object, what: str) -> Generator[None]:
     except OneLineError:
         raise
     except damage as error:
-        number = getattr(error, "errno", None)
-        if number not in (None, errno.EINVAL):  # EINVAL: a damaged file seeks before its start
-            raise UsageError(f"{source} must be readable, got {os.strerror(number)!r}") from None
+        code = getattr(error, "errno", None)
+        if code not in (None, errno.EINVAL):  # EINVAL: offsets in a damaged file can be negative
+            raise UsageError(f"{source} must be readable, got {os.strerror(code)!r}") from None
         raise UsageError(
             f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
         ) from None

@@ -1,7 +1,7 @@
 """Splits of a data set into training, reference and validation images, as indices.
 
-Splits are permutations seeded by data.split_seed, stratified by class. They depend only on labels
-and counts, so that a plan and the loaded data set agree.
+The splits are parts of one permutation seeded by data.split_seed; random parts are stratified by
+class. They depend only on labels and counts, so that a plan and the loaded data set agree.
 """
 
 from collections.abc import Collection
@@ -75,16 +75,16 @@ def apportion(weights: np.ndarray, total: int) -> np.ndarray:
 
 
 def share_of(fraction: float, count: int) -> int:
-    """Fraction * count in decimal arithmetic, rounded half to even."""
+    """`fraction` times `count` in decimal arithmetic, rounded half to even."""
     return round(Decimal(str(fraction)) * count)
 
 
 def take(order: np.ndarray, labels: np.ndarray | None, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Take the first images of each class, in proportion to the classes.
+    """Take the first images of each class, in proportion to the sizes of the classes.
 
     Args:
         order: (M,) indices of images.
-        labels: (N,) class of every image, or None for one class.
+        labels: (N,) class of every image; None treats all images as one class.
         count: Number of images to take, at most M.
 
     Returns:
@@ -129,7 +129,7 @@ def split_images(
         reference, train = take(order, labels, share_of(config.reference_fraction, num_images))
     else:
         assert parts is not None
-        official = [order[parts[order] == part] for part in range(3)]
+        official = [order[parts[order] == split] for split in (TRAIN, VALIDATION, TEST)]
         if config.split == "official_train":
             train, reference = official[TRAIN], official[VALIDATION]
             if not len(reference):
@@ -137,7 +137,7 @@ def split_images(
         elif config.split == "official_trainval":
             train, reference = np.concatenate(official[:TEST]), official[TEST]
         else:
-            pairs = [take(part, labels, share_of(0.8, len(part))) for part in official]
+            pairs = [take(images, labels, share_of(0.8, len(images))) for images in official]
             train, reference = (np.concatenate(side) for side in zip(*pairs, strict=True))
     validation, train = take(train, labels, share_of(config.validation_fraction, len(train)))
     if config.train_limit is not None:

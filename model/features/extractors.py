@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 FEATURE_BATCH = 32
 """Images per call of an extractor. A smaller last batch is padded with zeros."""
 FOLDER_FILES = ("config.json", "model.safetensors")
-"""Files of a folder of weights; the last one is hashed."""
+"""Files that a folder of weights must contain; the last one is hashed."""
 RANDOM_CONV_KEY = 0x636F6E76
-"""Philox key of random-conv's weights (`conv` in ASCII). Another key is another extractor."""
+"""Philox key of random-conv's weights (`conv` in ASCII). Another key is a different extractor."""
 RANDOM_CONV_WIDTHS = (3, 16, 32)
 
 ExtractFunction = Callable[["Tensor"], "Tensor"]
@@ -45,13 +45,13 @@ class Extractor:
     """Maps (B, C, H, W) float32 images (in [0, 1] for 8-bit data) and metrics.resolution to the
     network's inputs, always in float32."""
     build: Callable[[str | None, str | None, str], ExtractFunction]
-    """Builds the network from (metrics.weights, their SHA-256, device); loads its files."""
+    """Builds the network from (metrics.weights, SHA-256 of weights, device); reads its files."""
     num_features: int | None = None
-    """D of the published network; None means one feature per number of the image."""
+    """D of the published network; None if each pixel of each channel is a feature."""
     resizes: bool = False
     """Whether images are resized to metrics.resolution, which then becomes part of the label."""
     weights: Literal["none", "file", "folder"] = "none"
-    """What metrics.weights may name."""
+    """Whether metrics.weights may be a file, a folder or neither."""
     published_sha256: str | None = None
     """Digest of the published weights, which the label omits; None if it is not known."""
     has_network: bool = True
@@ -133,7 +133,7 @@ def extractor_label(config: MetricsConfig) -> str:
 def weights_digest(config: MetricsConfig) -> str | None:
     """SHA-256 in hex of metrics.weights: of the file, or of a folder's model.safetensors.
 
-    None if the weights are the packaged or published ones, wherever they were read from.
+    None if the weights are the packaged or published ones, even if they are read from a path.
 
     Raises:
         UsageError: The extractor takes no weights.
@@ -170,7 +170,7 @@ def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
 
 
 def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:
-    """The extractor of `config`; raises UsageError if it is unknown or lacks a given setting.
+    """The extractor of `config`; raises UsageError if it or one of its settings is not valid.
 
     Args:
         config: Only its extractor, weights and precision are used.
@@ -193,7 +193,7 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
 
 
 def load_network(config: MetricsConfig, device: str) -> ExtractFunction:
-    """The network of an extractor, loaded once per process; raises as extract_features."""
+    """The network of an extractor, loaded once per process; for errors, see extract_features."""
     sha256 = weights_digest(config) or EXTRACTORS[config.extractor].published_sha256
     return build_network(config.extractor, config.weights, sha256, device)
 
@@ -215,7 +215,7 @@ def check_images(images: np.ndarray) -> None:
 
 
 def check_finite_features(name: str, features: np.ndarray) -> None:
-    """Raise UsageError if features are nan or infinite, as those of a diverged model are."""
+    """Raise UsageError if features are nan or infinite, for example because a model diverged."""
     num_bad = features.size - np.isfinite(features).sum()
     if num_bad:
         raise UsageError(
@@ -266,7 +266,7 @@ def draw_random_conv() -> list[np.ndarray]:
     kernels = []
     for c_in, c_out in pairwise(RANDOM_CONV_WIDTHS):
         # Only the raw bits are guaranteed to stay the same across numpy versions.
-        # 24 of them fill a float32.
+        # A float32 has 24 significant bits.
         unit = (bits.random_raw(c_out * c_in * 9) >> np.uint64(40)).astype(np.float64) / 2**24
         bound = np.sqrt(6 / (c_in * 9))
         kernel = ((2 * unit - 1) * bound).astype(np.float32)

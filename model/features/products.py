@@ -1,7 +1,7 @@
 """Inner products of all pairs of features, which KID and nearest neighbours share.
 
-They are the costly part of both. They are computed in blocks of rows, so that memory stays bounded
-for any number of images; a small matrix is kept whole.
+The products take most of the time of both. They are computed in blocks of rows, so that memory
+stays bounded for any number of images; a small matrix is kept whole.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 KEPT_BYTES = 2**28
-"""Larger matrices are computed block by block on each use (5,792 x 5,792 images fit)."""
+"""A matrix larger than this is computed again, block by block, on each use (5,792 x 5,792 fits)."""
 BLOCK_ELEMENTS = 2**21
 
 
@@ -42,7 +42,7 @@ class Products:
 
 @dataclass(frozen=True, kw_only=True)
 class Centred:
-    """Reference features minus their mean, which keeps distances exact far from zero."""
+    """Reference features minus their mean, so that distances are accurate for any mean."""
 
     features: np.ndarray
     """(M, D) float64, minus the centre."""

@@ -1,4 +1,4 @@
-"""Filters: they keep some of the images that a model generated, which then may enter the pool.
+"""Filters: they choose which of the images that a model generated may enter the pool.
 
 A filter is a function of the features of the candidates and of the real images, and of the
 settings. This module does not import torch, so that settings are checked quickly. To add a filter,
@@ -30,7 +30,7 @@ class Filter:
     """One value of filter.name."""
 
     select: Callable[[Candidates], Selection]
-    """May assume that 1 <= keep <= K, and that what it needs is present and finite."""
+    """May assume that 1 <= keep <= K, and that the data it needs are present and finite."""
     needs_features: bool = True
     """Whether it uses the candidates' features."""
     needs_real: bool = False
@@ -79,16 +79,16 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
     """
     check_choice("filter.name", config.name, FILTERS)
     entry = FILTERS[config.name]
-    beside = f"with filter.name={config.name}"
+    with_name = f"with filter.name={config.name}"
     if config.name != "none" and not config.candidates > 1:
         raise UsageError(
-            f"filter.candidates must be above 1 {beside}, which would keep all, "
+            f"filter.candidates must be above 1 {with_name} to drop some images, "
             f"got {config.candidates}"
         )
     if config.name == "reward":
         if not config.candidates >= config.choices:
             raise UsageError(
-                f"filter.candidates must be at least filter.choices={config.choices} {beside}, "
+                f"filter.candidates must be at least filter.choices={config.choices} {with_name}, "
                 f"got {config.candidates}"
             )
         if conditional and config.reward_class is not None:
@@ -189,10 +189,10 @@ def keep_typical(candidates: Candidates) -> Selection:
 def keep_farthest(candidates: Candidates) -> Selection:
     """Keep the candidates that cover all candidates best, by farthest-point selection.
 
-    The k-centre selection of Sener and Savarese (arXiv:1708.00489, algorithm 1) and the greedy
-    selection of Shi et al. (arXiv:2509.16499), except that it starts from the candidate nearest to
-    the mean, whereas Shi et al. draw one. See `farthest_points`. Scores are distances to the
-    nearest other kept candidate, 0 if there is none.
+    This is the k-centre selection of Sener and Savarese (arXiv:1708.00489, algorithm 1) and the
+    greedy selection of Shi et al. (arXiv:2509.16499), except that the first candidate is the one
+    nearest to the mean, whereas Shi et al. draw it at random. See `farthest_points`. Scores are
+    distances to the nearest other kept candidate, 0 if there is none.
     """
     return _spread_selection(farthest_points(candidates.features, candidates.keep))
 
@@ -200,9 +200,9 @@ def keep_farthest(candidates: Candidates) -> Selection:
 def keep_by_decaying_threshold(candidates: Candidates) -> Selection:
     """Keep candidates farther apart than a threshold, which shrinks until there are enough.
 
-    The threshold decay filter of Shi et al. (arXiv:2509.16499), with the candidates in the order of
-    their generation, which is already random. See `decaying_threshold`. Scores are distances to the
-    nearest other kept candidate, 0 if there is none.
+    This is the threshold decay filter of Shi et al. (arXiv:2509.16499), with the candidates in the
+    order of their generation, which is already random. See `decaying_threshold`. Scores are
+    distances to the nearest other kept candidate, 0 if there is none.
 
     Raises:
         UsageError: Too few candidates are distinct.
@@ -219,8 +219,8 @@ def drop_near_duplicates(candidates: Candidates) -> Selection:
     """Keep the first candidates that are near neither a real image nor another kept candidate.
 
     "Near" means below filter.threshold (default 0.5) times the typical distance between
-    neighbouring real images, which is the median over real images of the distance to the nearest
-    distinct one. Scores are distances to the nearest real image or other kept candidate, divided by
+    neighbouring real images: the median over real images of the distance to the nearest one that
+    differs. Scores are distances to the nearest real image or other kept candidate, divided by
     the typical distance.
 
     Raises:
@@ -231,10 +231,13 @@ def drop_near_duplicates(candidates: Candidates) -> Selection:
         num_real = len(candidates.real)
         raise UsageError(f"real features must not all be equal, got {num_real} equal ones; {OTHER}")
     threshold = candidates.config.threshold
-    least = (NEAR_DUPLICATE if threshold is None else threshold) * typical
+    min_distance = (NEAR_DUPLICATE if threshold is None else threshold) * typical
     to_real = nearest_two(candidates.features, candidates.real)[:, 0]
     spread = separate(
-        candidates.features, candidates.keep, distance=least, excluded=to_real < least
+        candidates.features,
+        candidates.keep,
+        distance=min_distance,
+        excluded=to_real < min_distance,
     )
     _check_enough(spread, candidates, "that are not near-duplicates")
     to_kept = np.where(np.isinf(spread.squares), to_real, spread.distances)
@@ -246,12 +249,12 @@ def _spread_selection(spread: Spread) -> Selection:
     return Selection(indices=spread.indices, scores=spread.distances)
 
 
-def _check_enough(spread: Spread, candidates: Candidates, which: str) -> None:
+def _check_enough(spread: Spread, candidates: Candidates, condition: str) -> None:
     """Raise UsageError if fewer candidates are accepted than are to be kept."""
     if spread.num_accepted < candidates.keep:
         raise UsageError(
-            f"candidates {which} must be at least {candidates.keep}, got {spread.num_accepted}; "
-            f"{MORE}"
+            f"candidates {condition} must be at least {candidates.keep}, "
+            f"got {spread.num_accepted}; {MORE}"
         )
 
 

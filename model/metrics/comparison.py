@@ -1,8 +1,8 @@
 """What a metric compares: the features of generated images and of real images.
 
 Intermediate results that several metrics need are computed once and kept here. Those that depend
-only on the real images are shared by all generated sets that are compared with them. No cached
-function refers to its object, so that large products are freed as soon as the object is dropped.
+only on the real images are shared by all generated sets that are compared with them. A cached
+function holds no reference to its object, so that the object is freed as soon as it is unused.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from model.features.products import Centred, Pairs, centre_features, pair_featur
 from model.metrics.distances import KernelStatistics, reference_statistics
 
 Numbers = dict[str, float | np.ndarray]
-"""A metric's numbers by name; a (C,) float array has one number per class, nan if it has none."""
+"""A metric's numbers by name; a (C,) float array has one number per class, nan if undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,14 @@ class RealFeatures:
 
     @cached_property
     def squared_radii(self) -> Callable[[int], np.ndarray]:
-        """(M,) squared radii of the reference's neighbourhoods, by `nearest_k`."""
+        """(M,) squared radii of the reference's neighbourhoods, as a function of nearest_k."""
         return cache(partial(squared_radii, self.centred.within))
 
     @cached_property
     def train_distances(self) -> Callable[[int | None], np.ndarray]:
-        """(M, 2) distances of the reference to its nearest two training images (nearest_two).
+        """(M, 2) distances of each reference image to two training images (see nearest_two).
 
-        To the first `num_seen` training images, or to all for None.
+        A function of num_seen: only the first num_seen training images count; None means all.
         """
         reference, train = self.reference, self.train
         assert train is not None
@@ -96,7 +96,7 @@ class Comparison:
     exact_copies: np.ndarray | None = None
     """(N,) bool, whether each image equals a training image in every pixel; None if unknown."""
     num_seen: int | None = None
-    """Only the first num_seen training images could have been copied; None for all."""
+    """The models have seen only the first num_seen training images; None means all."""
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -105,7 +105,7 @@ class Comparison:
 
     @cached_property
     def neighbours(self) -> Callable[[int], Neighbours]:
-        """Which images lie in which neighbourhoods, by `nearest_k`."""
+        """Which images lie in which neighbourhoods, as a function of nearest_k."""
         pairs, reference_radii = self.pairs, self.real.squared_radii
         return cache(
             lambda nearest_k: find_neighbours(

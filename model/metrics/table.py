@@ -37,11 +37,11 @@ class Metric:
     """Raises UsageError if there are too few images for a meaningful number."""
     needs: tuple[str, ...] = ()
     """Optional parts of a Comparison and its RealFeatures that this metric requires."""
-    probe: Literal["never", "always", "unasked", "with_train"] = "never"
-    """When the metric fits a probe. "unasked": only if no classes were requested of the generated
-    images; "with_train": only if training images are measured (for its ceiling)."""
+    probe: Literal["never", "always", "unconditional", "with_train"] = "never"
+    """When the metric fits a probe. "unconditional": only if no classes were requested from the
+    generator; "with_train": only if another metric needs the training images (for cas_real)."""
     shown: tuple[str, ...] = ()
-    """Which of its numbers a short table shows; if empty, the one named like the metric."""
+    """Its numbers that a short table shows; if empty, the number that has the metric's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +51,12 @@ class Evaluation:
     values: dict[str, float]
     """Keys are `kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Numbers by `class_share/<extractor label>` and so on, then by class name."""
+    """Numbers by metric (`class_share/<extractor label>` and so on), then by class name."""
     warnings: list[str]
     num_images: int
     num_reference: int
     num_train: int = 0
-    """Number of real training images compared with; 0 if no metric needs them."""
+    """Number of real training images in the comparison; 0 if no metric needs them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class RealImages:
 
 
 def validate_metrics(config: MetricsConfig) -> None:
-    """Raise UsageError, with a suggestion, for an unknown metric or extractor, without torch."""
+    """Raise UsageError, with a suggestion, for an unknown metric or extractor."""
     for name in config.names:
         check_choice("metrics.names", name, METRICS)
     check_extractor(config)
@@ -122,11 +122,15 @@ def check_probe(
         num_classes: C.
         class_counts: (C,) training images of each class; empty if they are not known yet.
         class_names: (C,) names; empty if they are not known yet.
-        conditional: Whether classes were requested of the generated images.
+        conditional: Whether classes were requested from the generator.
     """
-    fits = {"always": True, "unasked": not conditional, "with_train": "train" in needed(config)}
+    fits_probe = {
+        "always": True,
+        "unconditional": not conditional,
+        "with_train": "train" in needed(config),
+    }
     for name in config.names:
-        if not fits.get(METRICS[name].probe, False):
+        if not fits_probe.get(METRICS[name].probe, False):
             continue
         try:
             check_counts(
@@ -185,7 +189,7 @@ def extract_real(real: RealImages, config: MetricsConfig, *, device: str = "cpu"
     """Extract features of the reference and, if a metric needs them, of the training images.
 
     Raises:
-        UsageError: As evaluate_images, for the real images.
+        UsageError: As in evaluate_images, for the real images.
     """
     check_comparable("reference", real.reference, real.reference)
     train = real.train if "train" in needed(config) else None
@@ -210,12 +214,12 @@ def compare_images(
     device: str = "cpu",
 ) -> Comparison:
     """Compare (N, C, H, W) generated images with real ones of the same shape and type."""
-    known = real.train_digests
+    digests = real.train_digests
     return Comparison(
         generated=extract_features(generated, config, device=device),
         real=real,
         generated_labels=generated_labels,
-        exact_copies=None if known is None else find_copies(generated, known),
+        exact_copies=None if digests is None else find_copies(generated, digests),
     )
 
 
@@ -247,7 +251,7 @@ def measure(
         pixels: Statistics of the pixels, which are added to the result unchanged.
 
     Raises:
-        UsageError: Features are not finite or not of one extractor, or a metric needs a part that
+        UsageError: Features are not finite or differ in dimension, or a metric needs a part that
             is missing.
     """
     check_features(comparison)
@@ -302,7 +306,7 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
 
 
 def check_features(comparison: Comparison) -> None:
-    """Raise UsageError unless all features are finite (N >= 2, D) matrices of one D."""
+    """Raise UsageError unless all features are finite (N >= 2, D) matrices with the same D."""
     real = comparison.real
     D = real.reference.shape[-1]
     sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}

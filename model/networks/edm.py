@@ -35,18 +35,18 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def sigma_data(model: ModelConfig) -> float:
-    """Standard deviation of the network's images.
+    """Standard deviation that is assumed for the normalised images.
 
-    It is the paper's 0.5 if they are scaled to [-1, 1], and 1 if a pool's statistics normalise
-    them.
+    It is the paper's 0.5 if the images are scaled to [-1, 1], and 1 if they are standardised with
+    a pool's statistics.
     """
     return PAPER_DATA if model.normalization == "half" else 1.0
 
 
 def training_levels(normal: Tensor, data: float) -> Tensor:
-    """Convert standard normal numbers to training noise levels for images of deviation `data`.
+    """Convert standard normal numbers to the noise levels of training.
 
-    The paper's levels are scaled in proportion to the deviation: if it doubles, so do they.
+    The paper's levels are scaled in proportion to `data`, the standard deviation of the images.
     """
     return data / PAPER_DATA * (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp()
 
@@ -60,14 +60,14 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
 
     Returns:
         Four tensors of the shape of `sigma`. With the network F, the image estimate is
-        c_skip noisy + c_out F(c_in noisy, c_noise).
+        c_skip * noisy + c_out * F(c_in * noisy, c_noise).
     """
     total = sigma**2 + data**2
     return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
 
 def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
-    """The sampler's noise levels (equation 5): `steps` from SIGMA_MAX to SIGMA_MIN, and then 0.
+    """The sampler's noise levels (equation 5): `steps` levels from SIGMA_MAX to SIGMA_MIN, then 0.
 
     They are scaled in proportion to `data`, the standard deviation of the images.
     """
@@ -91,7 +91,7 @@ def edm_loss(
     """Weighted loss on the image estimate (equation 8).
 
     The squared error has the weight lambda = 1 / c_out^2, so the absolute error (train.loss=mae)
-    has the weight 1 / c_out. Either way this is the error of the network's raw output.
+    has the weight 1 / c_out. Either way, the weighted error is that of the network's raw output.
     """
     noise, sigma = draws
     noisy = images + sigma * noise
@@ -106,10 +106,10 @@ def heun_sample(
     """Turn noise into images with Heun steps from the highest noise level to 0.
 
     Args:
-        denoise: Estimates images from noisy ones.
+        denoise: Estimates images from noisy images.
         noise: (B, C, H, W) standard normal.
         steps: Number of steps. The last is an Euler step to 0, so `denoise` is called
-            2 steps - 1 times.
+            2 * steps - 1 times.
         data: Standard deviation of the images.
         bounds: Lowest and highest valid pixel, to which each image estimate is clipped, or None.
 

@@ -16,7 +16,7 @@ from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.networks.size import Shape
 
 Call = Callable[..., Any]
-"""A network as `make_call` wraps it."""
+"""A network wrapped by `make_call`."""
 Draws = tuple[Tensor, ...]
 """The random numbers of a training step."""
 Bounds = tuple[Tensor, Tensor] | None
@@ -45,7 +45,7 @@ def make_call(network: Callable[..., Any], *, bf16: bool) -> Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepLoss:
-    """The loss of one step, and what its curves record."""
+    """The loss of one step, and the values that the curves record for it."""
 
     loss: Tensor
     """The scalar that is differentiated."""
@@ -95,7 +95,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """A family of networks."""
+    """How a family of networks is built, trained and sampled."""
 
     new_network: Callable[[Shape, ModelConfig, torch.Generator, int], nn.Module]
     """Builds the network from (C, H, W), settings, the random generator of its initial weights, and
@@ -106,7 +106,7 @@ class Objective:
     curves: tuple[str, ...]
     """Names of the curves recorded in training, the loss first."""
     sampling_part: str = ""
-    """The submodule that samples; empty for the whole network."""
+    """Name of the submodule that `sample` calls; empty for the whole network."""
 
 
 def draw_noise_and_times(
@@ -122,7 +122,7 @@ def reduce_loss(elements: Tensor, train: TrainConfig) -> Tensor:
     """Reduce (B, C, H, W) elementwise losses to the scalar that is differentiated."""
     if train.loss_reduction == "mean":
         return elements.mean()
-    # Keras averages only the channel axis, and its tape differentiates the sum over the others.
+    # Keras averages over channels only, and its tape differentiates the sum over the other axes.
     return elements.mean(dim=1).sum()
 
 

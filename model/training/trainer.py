@@ -27,7 +27,7 @@ from model.training.length import count_images, ema_decay_at, steps_per_epoch
 from model.training.optimizer import make_optimizer, set_rate
 
 REPORT_STEPS = 20
-"""Steps between reports: progress, the check for divergence, and the clock."""
+"""Steps between reports of progress; at these, the loss is also checked and the time is taken."""
 
 
 def use_bf16(train: TrainConfig, device: str) -> bool:
@@ -83,9 +83,9 @@ class Trainer:
         labels = training_labels(labels, len(images), job)
         self.labels = None if labels is None else torch.from_numpy(labels).to(self.device)
         self.net = self._new_net(Purpose.INIT)
-        second = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
-        self.ema = self._new_net(second).requires_grad_(False)
-        if job.initial is not None:  # but the optimiser starts afresh
+        ema_purpose = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
+        self.ema = self._new_net(ema_purpose).requires_grad_(False)
+        if job.initial is not None:  # the optimiser's state is not taken over
             load_weights(self.net, job.initial.part("raw."))
             load_weights(self.ema, job.initial.part("ema."))
         self.optimizer = make_optimizer(self.net, self.train)
@@ -101,8 +101,8 @@ class Trainer:
         self._current = averaged_tensors(self.net, self.train)
 
     def _new_net(self, purpose: Purpose) -> nn.Module:
-        seeded = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
-        net = self.objective.new_network(self.shape, self.job.model, seeded, self.num_classes)
+        generator = torch.Generator().manual_seed(integer_seed(self.job.seed, purpose))
+        net = self.objective.new_network(self.shape, self.job.model, generator, self.num_classes)
         return to_device(net, self.device)
 
     def train_step(self, indices: np.ndarray) -> None:
@@ -130,12 +130,12 @@ class Trainer:
         self.step += 1
 
     def _call_with_labels(self, indices: np.ndarray) -> Call:
-        """The network, with a batch's labels (some dropped) as last input if it is conditional."""
+        """The network; if it is conditional, its last input is the batch's labels, some dropped."""
         if self.labels is None:
             return self.call
-        share, no_class = self.job.model.label_dropout, self.num_classes
-        chosen = self.labels[torch.from_numpy(indices).to(self.device, non_blocking=True)]
-        labels = drop_labels(chosen, share, no_class=no_class, generator=self.rng)
+        dropout, no_class = self.job.model.label_dropout, self.num_classes
+        batch_labels = self.labels[torch.from_numpy(indices).to(self.device, non_blocking=True)]
+        labels = drop_labels(batch_labels, dropout, no_class=no_class, generator=self.rng)
         return lambda *inputs: self.call(*inputs, labels)
 
     def checkpoint(self) -> Checkpoint:
@@ -153,7 +153,7 @@ class Trainer:
         return Checkpoint(tensors=tensors, settings=settings)
 
     def best_checkpoint(self) -> Checkpoint:
-        """The current model, with the best weights instead of the last if a score chose some."""
+        """The model with the best score so far, or the current model if there is no score."""
         checkpoint = self.checkpoint()
         return checkpoint if self.best is None else replace(checkpoint, tensors=self.best[1])
 
@@ -187,7 +187,7 @@ class Trainer:
         for name, tensor in saved.part("adam.").items():
             number, _, entry = name.partition(".")
             if entry != "step":
-                # The fused step needs moments in the same memory layout as their parameter.
+                # The fused optimiser needs moments in the memory layout of their parameter.
                 tensor = torch.empty_like(parameters[int(number)]).copy_(tensor)
             adam.setdefault(int(number), {})[entry] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
@@ -213,11 +213,12 @@ def fit_network(
     Args:
         objective: The family of the network.
         images: (N, C, H, W) uint8 or float32.
-        labels: (N,) int64 in [0, job.num_classes) for a conditional model; others ignore them.
+        labels: (N,) int64 in [0, job.num_classes) for a conditional model; ignored otherwise.
         job: Settings, seed and device, and where state and progress go.
 
     Raises:
-        UsageError: The model is conditional and the labels or job.num_classes do not fit.
+        UsageError: The labels or classes of a conditional model are invalid, the device does not
+            support bf16, or the saved state does not fit.
         Diverged: The loss is not finite.
     """
     trainer = Trainer(objective, images, labels, job)
@@ -235,28 +236,28 @@ def fit_network(
 
 
 def train_to_the_end(trainer: Trainer, num_images: int) -> None:
-    """Take the remaining steps; every REPORT_STEPS, check the loss, report and save."""
+    """Take the remaining steps; every REPORT_STEPS steps, check the loss, report and save."""
     job = trainer.job
-    started = saved = time.perf_counter()
+    started_at = saved_at = time.perf_counter()
     seconds_before = trainer.seconds
     seen_before = count_images(num_images, job.train, trainer.step)
     per_epoch = steps_per_epoch(num_images, job.train)
     batches = batch_indices(num_images, job.train, job.seed, trainer.step)
     while trainer.step < job.num_steps:
         trainer.train_step(next(batches))
-        last = trainer.step == job.num_steps
-        if job.score is not None and (last or trainer.step % per_epoch == 0):
+        is_last = trainer.step == job.num_steps
+        if job.score is not None and (is_last or trainer.step % per_epoch == 0):
             trainer.keep_best()
-        if not last and trainer.step % REPORT_STEPS:
+        if not is_last and trainer.step % REPORT_STEPS:
             continue
         loss = trainer.recent_loss()
         now = time.perf_counter()
-        trainer.seconds = seconds_before + now - started
+        trainer.seconds = seconds_before + now - started_at
         if job.progress is not None:
             step, total = trainer.step, job.num_steps
             seen = count_images(num_images, job.train, step) - seen_before
-            speed = seen / (now - started)
+            speed = seen / (now - started_at)
             job.progress(Progress(step=step, num_steps=total, loss=loss, images_per_second=speed))
-        if job.scratch is not None and not last and now - saved >= job.checkpoint_seconds:
+        if job.scratch is not None and not is_last and now - saved_at >= job.checkpoint_seconds:
             job.scratch.save(trainer.state())
-            saved = time.perf_counter()
+            saved_at = time.perf_counter()
