@@ -347,13 +347,13 @@ METRICS: dict[str, Metric] = {
     "class_kid": Metric(
         compute=classes.compute_class_kid,
         needs=PROBE_NEEDS,
-        probe="unasked",
+        probe="unconditional",
         shown=("worst_class_kid",),
     ),
     "class_recall": Metric(
         compute=classes.compute_class_recall,
         needs=PROBE_NEEDS,
-        probe="unasked",
+        probe="unconditional",
         shown=("worst_class_recall",),
     ),
     "conditional_accuracy": Metric(
