@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
+from model.commands.values import parse_word, typed
 from model.config import (
     DataConfig,
     FilterConfig,
@@ -23,7 +24,6 @@ from model.config import (
 )
 from model.errors import UsageError, check_at_least, check_finite
 from model.family_facts import check_together
-from model.values import parse_word, typed
 
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended. They change no existing node."""

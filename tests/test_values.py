@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
+from model.commands.values import parse_word, typed
 from model.errors import UsageError
-from model.values import parse_word, typed
 
 Loss = Literal["mae", "mse"]
 

@@ -6,7 +6,7 @@ The closed form is in analysis.statistics.contraction.
 from collections.abc import Mapping
 from typing import Any
 
-from model.values import parse_word
+from model.commands.values import parse_word
 
 GROWN = ("grow", "replace", "accumulate", "mix")
 """Pool rules whose next pool, always or at first, is the last pool plus new images, or only new

@@ -23,8 +23,8 @@ from typing import Annotated, Any, Self, TextIO
 
 import tyro
 
+from model.commands.values import parse_word
 from model.errors import OneLineError, Terminated, UsageError
-from model.values import parse_word
 
 DISTRIBUTION = "collapse-sweep"
 USAGE = 2

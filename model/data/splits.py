@@ -1,7 +1,7 @@
 """Splits of a data set into training, reference and validation images, as indices.
 
-The splits are parts of one permutation seeded by data.split_seed; random parts are stratified by
-class. They depend only on labels and counts, so that a plan and the loaded data set agree.
+The images are permuted with data.split_seed and then divided class by class. The splits depend on
+the settings, the labels and the official splits, but not on pixels.
 """
 
 from collections.abc import Collection
@@ -24,11 +24,11 @@ SPLIT_NAMES = {
     "validation": VALIDATION,
     "test": TEST,
 }
-"""Names of the official splits in the user's own data."""
+"""Names that the user's own data may give to the official splits."""
 
 
 def split_choices(parts: Collection[int]) -> tuple[str, ...]:
-    """The values of data.split for a data set that comes with these official splits."""
+    """Allowed values of data.split for a data set that comes with these official splits."""
     choices = ("stratified", "all")
     if TRAIN in parts and len(parts) > 1:
         choices += ("keras_80_20", "official_train")
@@ -48,7 +48,7 @@ def check_split(config: DataConfig, parts: Collection[int]) -> None:
 
 
 class Splits(NamedTuple):
-    """Disjoint int64 indices into a data set's images, all in the order of one permutation."""
+    """Disjoint int64 indices into a data set's images, in permuted order (see split_images)."""
 
     train: np.ndarray
     reference: np.ndarray
@@ -58,7 +58,8 @@ class Splits(NamedTuple):
 def apportion(weights: np.ndarray, total: int) -> np.ndarray:
     """Divide `total` in proportion to integer weights, by the largest remainder method.
 
-    Ties go to the lower index. No share exceeds its weight if total is at most their sum.
+    Ties go to the lower index. If `total` is at most the sum of the weights, no share exceeds its
+    weight.
 
     Args:
         weights: (K,) non-negative integers with a positive sum.
@@ -69,13 +70,13 @@ def apportion(weights: np.ndarray, total: int) -> np.ndarray:
     """
     products = np.asarray(weights, np.int64) * total
     shares, remainders = np.divmod(products, int(np.sum(weights)))
-    missing = total - int(shares.sum())
-    shares[np.argsort(-remainders, kind="stable")[:missing]] += 1
+    unassigned = total - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:unassigned]] += 1
     return shares
 
 
 def share_of(fraction: float, count: int) -> int:
-    """`fraction` times `count` in decimal arithmetic, rounded half to even."""
+    """`fraction` x `count`, exact for the decimal that the user wrote, rounded half to even."""
     return round(Decimal(str(fraction)) * count)
 
 
@@ -84,7 +85,7 @@ def take(order: np.ndarray, labels: np.ndarray | None, count: int) -> tuple[np.n
 
     Args:
         order: (M,) indices of images.
-        labels: (N,) class of every image; None treats all images as one class.
+        labels: (N,) class of every image, or None for one class.
         count: Number of images to take, at most M.
 
     Returns:
@@ -105,18 +106,20 @@ def split_images(
 ) -> Splits:
     """Split a data set by data.split, then take out validation images and apply train_limit.
 
-    official_train trains on the official train split; the reference is the validation split, or
-    the test split if there is no validation split. official_trainval trains on the train and
-    validation splits; the reference is the test split. keras_80_20 trains on 80% of each official
-    split, one split after the other as in the Keras example; the reference is the rest. The sizes
+    all has no reference images. stratified holds out reference_fraction of the images as the
+    reference. official_train trains on the official train split; the reference is the
+    validation split, or the test split if there is no validation split. official_trainval trains on
+    the train split followed by the validation split; the reference is the test split. keras_80_20
+    trains on 80% of each official split, one split after the other as in the Keras example; the
+    reference is the rest. Within an official split the order is that of the permutation. The sizes
     of the results do not depend on labels.
 
     Args:
         config: The data settings.
         num_images: N.
         labels: (N,) int64, or None.
-        parts: (N,) official split of each image (TRAIN, VALIDATION or TEST); not needed for
-            "all" and "stratified".
+        parts: (N,) official split of each image (TRAIN, VALIDATION or TEST); "all" and "stratified"
+            do not use it.
 
     Raises:
         UsageError: No image remains to train on.
@@ -129,7 +132,7 @@ def split_images(
         reference, train = take(order, labels, share_of(config.reference_fraction, num_images))
     else:
         assert parts is not None
-        official = [order[parts[order] == split] for split in (TRAIN, VALIDATION, TEST)]
+        official = [order[parts[order] == part] for part in range(3)]
         if config.split == "official_train":
             train, reference = official[TRAIN], official[VALIDATION]
             if not len(reference):
@@ -137,8 +140,8 @@ def split_images(
         elif config.split == "official_trainval":
             train, reference = np.concatenate(official[:TEST]), official[TEST]
         else:
-            pairs = [take(images, labels, share_of(0.8, len(images))) for images in official]
-            train, reference = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            divided = [take(part, labels, share_of(0.8, len(part))) for part in official]
+            train, reference = (np.concatenate(pieces) for pieces in zip(*divided, strict=True))
     validation, train = take(train, labels, share_of(config.validation_fraction, len(train)))
     if config.train_limit is not None:
         train, _ = take(train, labels, min(config.train_limit, len(train)))

@@ -1,7 +1,7 @@
 """The training loop of any Objective: steps, average, divergence and resumption.
 
 All random numbers of a step depend only on (seed, step), so a resumed training repeats an
-uninterrupted one. The loop waits for the device only when it reports.
+uninterrupted one. The loop waits for the device only to report, save and score the model.
 """
 
 import math
@@ -236,7 +236,11 @@ def fit_network(
 
 
 def train_to_the_end(trainer: Trainer, num_images: int) -> None:
-    """Take the remaining steps; every REPORT_STEPS steps, check the loss, report and save."""
+    """Take the remaining steps.
+
+    Every REPORT_STEPS steps, and after the last, check the loss and report. Save the state if
+    checkpoint_seconds have passed since the last save.
+    """
     job = trainer.job
     started_at = saved_at = time.perf_counter()
     seconds_before = trainer.seconds

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.blocks import SAMPLE_BATCH
+from model.commands.values import typed
 from model.config import SampleConfig
 from model.errors import UsageError, check_finite
 from model.metrics.table import needed
-from model.values import typed
 from sweep.estimate.makespan import longest_chain, makespan
 from sweep.estimate.timings import (
     Kind,

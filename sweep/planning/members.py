@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from model.commands.values import parse_word
 from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_choice, check_finite
-from model.values import parse_word
 from sweep.config import LineageConfig, MemberData, parse_setting, unflatten, updated
 
 OWN = ("share", "data")
