@@ -7,33 +7,37 @@
     <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
 
-Within this project, this module may import only model.errors.
+Each record contains a checksum of its other fields, so that an altered one is not read as a result.
+Within this project, this module may import only model.errors and sweep.files.
 """
 
-import json
-import os
 import platform
-import tomllib
-import uuid
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-from model.errors import MissingFileError, OneLineError, reading
+import msgspec
+
+from sweep.files import (
+    REPLACE,
+    DamagedError,
+    Json,
+    RecordError,
+    digest,
+    dump_json,
+    read_json,
+    write_bytes,
+)
 
 SCHEMA_VERSION = 1
 
 WEIGHTS = "model.safetensors"
 """Name of a node's file of weights."""
 
-Json = dict[str, Any]
-
-
-class RecordError(OneLineError, ValueError):
-    """A file of a results folder is missing, damaged or of another version."""
+CHECKSUM = "checksum"
+"""Name of the field that holds the digest of a record's other fields; older records lack it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,15 +59,21 @@ class Record:
                 f"{source} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
                 "read it with the version of collapse-sweep that wrote it"
             )
-        names = {f.name for f in fields(cls)}
+        fields = {name: value for name, value in data.items() if name != CHECKSUM}
+        if CHECKSUM in data and data[CHECKSUM] != digest(fields):
+            raise DamagedError(
+                f"{source} must match its {CHECKSUM}, got an altered record; restore it from a "
+                f"copy, or delete its line {CHECKSUM!r} if you changed it on purpose"
+            )
         try:
-            return cls(**{k: v for k, v in data.items() if k in names})
-        except TypeError as error:
-            raise RecordError(f"{source} must be a {cls.__name__}: {error}") from None
+            return msgspec.convert(fields, cls)
+        except msgspec.ValidationError as error:
+            raise DamagedError(f"{source} must be a {cls.__name__}: {error}") from None
 
     def to_bytes(self) -> bytes:
         """The record as the content of its file."""
-        return dump_json(asdict(self))
+        fields = asdict(self)
+        return dump_json({**fields, CHECKSUM: digest(fields)})
 
     def save(self, path: Path) -> None:
         """Write the record atomically: a reader sees the old file or the new one, never a part."""
@@ -87,6 +97,10 @@ class SweepRecord(Record):
     """The command lines that made or extended the folder, oldest first."""
     evaluations: list[Json] = field(default_factory=list)
     """Metric settings added by `sweep evaluate`, for every lineage."""
+    store: str = ""
+    """Folder or URL of the store of its models; empty if that is the results folder itself."""
+    lineages: list[str] = field(default_factory=list)
+    """Ids of all lineages; empty in records older than this field."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +113,7 @@ class LineageRecord(Record):
     config: Json
     """All settings of the lineage, nested."""
     status: str
-    """pending, running, done, diverged or failed."""
+    """pending, done, diverged, failed or unmeasured; earlier versions also wrote running."""
     nodes: list[list[str]]
     """Node keys of the members of each generation, including generations not yet computed."""
     num_done: int
@@ -174,6 +188,8 @@ class NodeRecord(Record):
 class MetricsRecord(Record):
     """The numbers of one node under one metric specification."""
 
+    node: str = ""
+    """Key of the node; empty in records older than this field."""
     spec: Json
     values: dict[str, float]
     """kid/<extractor>, kid_se/<extractor>, fid/<extractor>, pixel_mean, pixel_std."""
@@ -197,6 +213,10 @@ class MetricsRecord(Record):
     device: str = ""
     """Where it was measured; empty in records older than this field."""
     num_threads: int = 0
+
+    def is_of(self, key: str, spec: str) -> bool:
+        """Whether this is the record of a node under the specification of this name."""
+        return self.node in ("", key) and spec_name(self.spec) == spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,68 +272,9 @@ class DatasetCard(Record):
         return [self.num_reference] * self.num_classes
 
 
-def read_json(path: Path) -> Json:
-    """Read a JSON object; raises RecordError naming the file if it is missing or damaged.
-
-    A file that cannot be opened is not reported as damaged.
-    """
-    try:
-        with reading(path):
-            return parse_json(path.read_bytes(), path)
-    except MissingFileError:
-        raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
-
-
-def read_toml(path: Path) -> Json:
-    """Read a TOML file; raises a OneLineError naming it if it is missing or not TOML."""
-    try:
-        with reading(path), open(path, "rb") as file:
-            return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} must be TOML: {error}") from None
-
-
-def parse_json(text: bytes, source: object) -> Json:
-    """Parse a file's bytes as a JSON object; raises RecordError, naming the source, on failure."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(
-            f"{source} must be a whole JSON file, got a damaged one ({error}); "
-            "delete it and run the same sweep command again"
-        ) from None
-    if not isinstance(data, dict):
-        raise RecordError(f"{source} must hold a JSON object, got {type(data).__name__}")
-    return data
-
-
-def dump_json(data: Json) -> bytes:
-    """JSON as this project writes it: indented, sorted, newline at the end; NaN is an error."""
-    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file atomically (a reader sees the old file or the new one) and durably."""
-    write_parts(path, [data])
-
-
-def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file atomically and durably from an iterable of parts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        write_durably(temporary, parts)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file that survives a power failure; until then, a reader may see a part of it."""
-    with path.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
+def spec_name(spec: Json) -> str:
+    """Name of a metric specification: the start of its digest."""
+    return digest(spec)[:16]
 
 
 def versions(*packages: str) -> Json:
@@ -332,7 +293,17 @@ def load_sweep(out: Path) -> SweepRecord:
 
 def load_lineages(out: Path) -> list[LineageRecord]:
     """Every lineage of a results folder, sorted by id."""
-    return [LineageRecord.load(path) for path in sorted((out / "lineages").glob("*.json"))]
+    return [load_lineage(path) for path in sorted((out / "lineages").glob("*.json"))]
+
+
+def load_lineage(path: Path) -> LineageRecord:
+    """One lineage; raises RecordError if the file has another name than the lineage."""
+    record = LineageRecord.load(path)
+    if record.id != path.stem:
+        raise DamagedError(
+            f"{path} must be the record of its lineage, got {record.id!r}; {REPLACE}"
+        )
+    return record
 
 
 def node_dir(out: Path, key: str) -> Path:
@@ -343,16 +314,31 @@ def node_dir(out: Path, key: str) -> Path:
 def load_node(out: Path, key: str) -> NodeRecord | None:
     """A node's record, or None if the node is not done."""
     path = node_dir(out, key) / "record.json"
-    return NodeRecord.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    record = NodeRecord.load(path)
+    if record.key != key:
+        raise DamagedError(f"{path} must be the record of its node, got {record.key!r}; {REPLACE}")
+    return record
 
 
 def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
     """A node's numbers under one metric specification, or None if they were not computed."""
     path = node_dir(out, key) / "metrics" / f"{spec}.json"
-    return MetricsRecord.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    record = MetricsRecord.load(path)
+    if not record.is_of(key, spec):
+        raise DamagedError(f"{path} must hold the numbers of its node, got others; {REPLACE}")
+    return record
 
 
 def load_card(out: Path, key: str) -> DatasetCard | None:
     """The card of a prepared data set, or None if it was not prepared."""
     path = out / "datasets" / key / "card.json"
-    return DatasetCard.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    card = DatasetCard.load(path)
+    if card.key != key:
+        raise DamagedError(f"{path} must be the card of its data set, got {card.key!r}; {REPLACE}")
+    return card

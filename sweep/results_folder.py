@@ -4,7 +4,7 @@ Everything written here follows from sweep.json and the store, so repeating it a
 """
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,19 +24,17 @@ from sweep.config import (
     unique,
     updated,
 )
+from sweep.files import Json, RecordError, write_bytes
 from sweep.finished import lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import (
-    Json,
     LineageRecord,
     NodeRecord,
-    RecordError,
     SweepRecord,
     load_lineages,
     load_sweep,
     node_dir,
     versions,
-    write_bytes,
 )
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Folder
@@ -113,8 +111,6 @@ def read_sweep(out: Path) -> SweepConfig:
 def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
     """The sweep in a sweep.json; raises RecordError, naming `path`, if a setting is not allowed."""
     try:
-        if not isinstance(record.evaluations, list):
-            raise UsageError(f"evaluations must be a list, got {record.evaluations!r}")
         return SweepConfig(
             name=str(record.name),
             description=str(record.description),
@@ -144,8 +140,23 @@ def complete(base: Mapping[str, Any]) -> Json:
     return data
 
 
-def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
-    """Write sweep.json and keep the commands of an earlier one."""
+def write_sweep(
+    out: Path,
+    sweep: SweepConfig,
+    command: str,
+    *,
+    store: str = "",
+    lineages: Iterable[PlannedLineage] = (),
+) -> None:
+    """Write sweep.json and keep the commands of an earlier one.
+
+    Args:
+        out: The results folder.
+        sweep: The sweep.
+        command: The command line.
+        store: Location of its store; empty if that is `out`.
+        lineages: All lineages of the sweep.
+    """
     commands = load_sweep(out).commands if (out / "sweep.json").exists() else []
     SweepRecord(
         name=sweep.name,
@@ -156,6 +167,8 @@ def write_sweep(out: Path, sweep: SweepConfig, command: str) -> None:
         environment=versions("collapse-sweep", "torch", "numpy", "ray") | git_commit(),
         commands=commands if command in commands else [*commands, command],
         evaluations=[to_json(metrics) for metrics in sweep.evaluations],
+        store="" if store == str(out.absolute()) else store,
+        lineages=sorted(lineage.id for lineage in lineages),
     ).save(out / "sweep.json")
 
 

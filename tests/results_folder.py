@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -9,18 +10,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sweep.files import digest, dump_json, write_bytes
 from sweep.records import (
+    CHECKSUM,
     DatasetCard,
     LineageRecord,
     MetricsRecord,
     NodeRecord,
     SweepRecord,
-    write_bytes,
+    spec_name,
 )
 
-SPEC = "spec0"
 IMAGE_SIZE = 8
 EXTRACTOR = "pixels"
+SPEC = spec_name({"names": ["kid"]})
 NUM_REAL = 100
 
 Tiles = Callable[[int, float, int], np.ndarray]
@@ -84,7 +87,8 @@ def write_folder(
                 continue
             numbers = {f"kid/{extractor}": value(rate, seed, n), "pixel_std": 0.2 / n}
             MetricsRecord(
-                spec={"names": ["kid"], "extractor": extractor},
+                node=key,
+                spec={"names": ["kid"]},
                 values=numbers,
                 num_images=num_generated,
                 num_reference=num_reference,
@@ -112,6 +116,13 @@ def write_folder(
             metrics_spec=SPEC,
         ).save(out / "lineages" / f"{name}.json")
     return out
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change fields of a record, with a checksum that agrees, as a stranger could."""
+    record = json.loads(path.read_text()) | changes
+    record.pop(CHECKSUM, None)
+    path.write_bytes(dump_json({**record, CHECKSUM: digest(record)}))
 
 
 def node_key(alpha: float, epochs: int, seed: int, generation: int) -> str:

@@ -19,7 +19,7 @@ from bucket_store import memory_bucket
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from test_claims import Clock
-from test_store import METRICS, RECORD
+from test_store import METRICS, RECORD, SPEC
 
 from sweep.store.bucket import Bucket
 from sweep.store.claims import Claim, ClaimLost
@@ -173,7 +173,7 @@ class Model(RuleBasedStateMachine):
             store, is_due = each.fresh(), key in each.damaged
             if not each.survives(dies, is_due, store.nodes.withdraw, key):
                 is_due = is_due and not each.fresh().nodes.has(key)
-                if is_due and each.fresh().read_metrics(key, "m") is None:
+                if is_due and each.fresh().read_metrics(key, SPEC) is None:
                     each.metrics.pop(key, None)
             elif is_due:
                 each.metrics.pop(key, None)
@@ -198,9 +198,9 @@ class Model(RuleBasedStateMachine):
             store = each.fresh()
             if key not in each.nodes:
                 with pytest.raises(FileNotFoundError):
-                    store.write_metrics(key, "m", record)
-            elif each.survives(dies, None, store.write_metrics, key, "m", record) or (
-                each.fresh().read_metrics(key, "m") == record
+                    store.write_metrics(key, SPEC, record)
+            elif each.survives(dies, None, store.write_metrics, key, SPEC, record) or (
+                each.fresh().read_metrics(key, SPEC) == record
             ):
                 each.metrics[key] = value
 
@@ -351,7 +351,7 @@ class Model(RuleBasedStateMachine):
         assert store.nodes.has(key) == (key in each.nodes)
         if key not in each.nodes:
             return
-        found = store.read_metrics(key, "m")
+        found = store.read_metrics(key, SPEC)
         assert (found and found.values["kid"]) == each.metrics.get(key)
         assert store.nodes.damaged_files(key) == (["w"] if key in each.damaged else [])
         if key not in each.damaged:

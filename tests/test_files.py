@@ -14,7 +14,7 @@ import pytest
 from test_store import CARD, FILES, KEY, RECORD, claimed, paths
 
 from model.errors import OneLineError
-from sweep.records import read_json
+from sweep.files import read_json
 from sweep.store.arrays import map_array
 from sweep.store.folder import CorruptError, StoreError
 from sweep.store.store import Store, open_store

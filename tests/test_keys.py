@@ -11,7 +11,8 @@ from tiny_sweep import CARD, make_lineage
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.family_facts import FAMILY_FACTS
 from sweep.config import LineageConfig
-from sweep.planning.keys import canonical, digest, node_inputs, stream_key
+from sweep.files import digest
+from sweep.planning.keys import canonical, node_inputs, stream_key
 from sweep.planning.lineages import NodePlan, plan_lineage
 
 GOLDEN_NODE = "23f4e9adec9b246adc178730324a32db93137da1e5e98c7fb4a08f8d9ab0354d"

@@ -11,8 +11,8 @@ from tiny_sweep import CARD, compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.commands.run import execute
 from sweep.config import SweepConfig
+from sweep.files import digest
 from sweep.lineage.datasets import expected_card
-from sweep.planning.keys import digest
 from sweep.planning.lineages import (
     NodePlan,
     PlannedLineage,

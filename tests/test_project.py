@@ -172,10 +172,12 @@ def test_analysis_installs_without_torch_and_ray():
     assert core.isdisjoint({"torch", "torchvision", "ray", "tensorboard", "scikit-learn"})
 
 
-def test_records_use_the_standard_library_only():
+def test_records_use_the_standard_library_and_a_validator_only():
     """Whoever reads a results folder needs nothing else, apart from our own errors."""
     standard = sys.stdlib_module_names
-    assert imported(ROOT / "sweep" / "records.py", anywhere=True) <= standard | {"model"}
+    for name in ("records.py", "files.py"):
+        allowed = standard | {"model", "sweep", "msgspec"}
+        assert imported(ROOT / "sweep" / name, anywhere=True) <= allowed
     assert imported(ROOT / "model" / "errors.py", anywhere=True) <= standard
 
 

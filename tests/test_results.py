@@ -1,10 +1,9 @@
 """Result folders become one tidy table."""
 
-import json
 from dataclasses import replace
 
 import pytest
-from results_folder import node_key, write_folder
+from results_folder import node_key, rewrite, write_folder
 
 from analysis.reading.columns import (
     axis_columns,
@@ -73,8 +72,7 @@ def test_a_node_that_is_done_but_not_here_is_missing(tmp_path):
 def test_a_lineage_without_nodes_has_a_row_for_each_generation(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
     path = next((folder / "lineages").glob("*.json"))
-    record = json.loads(path.read_text()) | {"nodes": [], "status": "pending", "num_done": 0}
-    path.write_text(json.dumps(record))
+    rewrite(path, nodes=[], status="pending", num_done=0)
     assert load_results([folder])["status"].tolist() == ["pending"] * 3
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results_folder import rewrite
 from running_sweep import Running, wait_for, write_sweep
 from tiny_sweep import compute, make_sweep, plan_in
 
@@ -24,7 +25,6 @@ from analysis import __main__ as analysis_program
 from model.checkpoint import Checkpoint
 from sweep import __main__ as sweep_program
 from sweep.lineage.datasets import ARRAYS, IMAGES, load_prepared
-from sweep.records import dump_json
 from sweep.results_folder import fill
 from sweep.results_folder import write_sweep as write_record
 from sweep.store.arrays import dump_array, dump_arrays, load_array
@@ -160,9 +160,8 @@ def put(path: Path, data: bytes) -> None:
     """Put a file in place of a published one, with a record that agrees."""
     path.write_bytes(data)
     index = next(p for p in path.parent.iterdir() if p.name in ("record.json", "card.json"))
-    record = json.loads(index.read_text())
-    record["files"][path.name] = sha256(data)
-    index.write_bytes(dump_json(record))
+    files = json.loads(index.read_text())["files"]
+    rewrite(index, files={**files, path.name: sha256(data)})
 
 
 def one(out: Path, pattern: str) -> Path:
@@ -236,8 +235,7 @@ def test_a_name_that_leaves_its_folder_is_refused(name, finished, tmp_path) -> N
     """Whether a record calls a file so, or its key."""
     out = strangers(finished, tmp_path)
     path = one(out, "generations/*/record.json")
-    record = json.loads(path.read_text())
-    path.write_bytes(dump_json(record | {"files": {name: "0" * 64}}))
+    rewrite(path, files={name: "0" * 64})
     store = open_store(out)
     for read in (store.nodes.read_file, store.nodes.has_file):
         with pytest.raises(ValueError, match="must be letters, digits"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from bucket_store import elsewhere, store_of
 
-from sweep.records import DatasetCard, MetricsRecord, NodeRecord, RecordError
+from sweep.files import RecordError
+from sweep.records import DatasetCard, MetricsRecord, NodeRecord, spec_name
 from sweep.store.claims import Claim
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store, open_store
@@ -50,6 +51,7 @@ CARD = DatasetCard(
     num_reference=2,
     num_validation=0,
 )
+SPEC = spec_name({})
 METRICS = MetricsRecord(
     spec={}, values={"kid": 0.5}, num_images=8, num_reference=8, stream="s1", images_sha256="0"
 )
@@ -291,12 +293,12 @@ def test_a_record_of_another_schema_is_not_taken_for_damage(published, tmp_path)
 
 
 def test_a_withdrawn_node_is_missing_and_its_record_kept_for_inspection(published, tmp_path):
-    published.write_metrics(KEY, "m1", METRICS)
+    published.write_metrics(KEY, SPEC, METRICS)
     flip_bit(published, node_file(published, "pool.json"))
     other = elsewhere(published, tmp_path)
     assert other.nodes.withdraw(KEY)
     assert not other.nodes.has(KEY)
-    assert other.read_metrics(KEY, "m1") is None
+    assert other.read_metrics(KEY, SPEC) is None
     kept = [path for path in paths(other) if "corrupt" in path and path.endswith(".json")]
     assert b'"key": "a1"' in b"".join(content(other, path) for path in kept)
     assert other.nodes.publish(KEY, FILES, RECORD)
@@ -374,15 +376,15 @@ def test_a_damaged_data_set_is_seen_and_withdrawn(store, tmp_path):
 
 def test_metrics_belong_to_done_nodes(store):
     with pytest.raises(FileNotFoundError, match="must belong to a done node, got 'a1'"):
-        store.write_metrics(KEY, "m1", METRICS)
+        store.write_metrics(KEY, SPEC, METRICS)
     store.nodes.publish(KEY, FILES, RECORD)
-    assert store.read_metrics(KEY, "m1") is None
-    store.write_metrics(KEY, "m1", METRICS)
-    assert store.read_metrics(KEY, "m1") == METRICS
+    assert store.read_metrics(KEY, SPEC) is None
+    store.write_metrics(KEY, SPEC, METRICS)
+    assert store.read_metrics(KEY, SPEC) == METRICS
     assert store.nodes.damaged_files(KEY) == []
 
 
 def test_truncated_metrics_are_corrupt(published):
-    published.files.write(published.files.metrics_path(KEY, "m1"), b"{")
-    with pytest.raises(CorruptError, match=r"m1.json must be a whole JSON file"):
-        published.read_metrics(KEY, "m1")
+    published.files.write(published.files.metrics_path(KEY, SPEC), b"{")
+    with pytest.raises(CorruptError, match=rf"{SPEC}.json must be a whole JSON file"):
+        published.read_metrics(KEY, SPEC)

@@ -12,6 +12,7 @@ from test_store import (
     METRICS,
     RECORD,
     SPAWN,
+    SPEC,
     claimed,
     content,
     flip_bit,
@@ -135,7 +136,7 @@ def test_dropping_scratch_keeps_the_claim(store):
 def test_its_items_are_listed_whole_and_deleted(store):
     """A node is its record, files and numbers; claims and notes are no items."""
     store.nodes.publish(KEY, FILES, RECORD)
-    store.write_metrics(KEY, "m1", METRICS)
+    store.write_metrics(KEY, SPEC, METRICS)
     store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
     store.write_block("s1", 0, np.zeros(3))
     store.save_scratch("k2", "state", b"state")

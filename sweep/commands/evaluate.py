@@ -46,7 +46,7 @@ def evaluate(
     lineages = plan_sweep(sweep, card_finder(kept))
     work = missing_measurements(lineages, kept)
     with writing(out):
-        write_sweep(out, sweep, command)
+        write_sweep(out, sweep, command, store=kept.location, lineages=lineages)
     errors: dict[str, str] = {}
     if work:
         from sweep.tune.runner import RayRun

@@ -20,8 +20,9 @@ from sweep.config import (
     unknown,
     updated,
 )
+from sweep.files import RecordError, read_json, read_toml
 from sweep.presets import preset_of
-from sweep.records import RecordError, SweepRecord, read_json, read_toml
+from sweep.records import SweepRecord
 from sweep.results_folder import complete, sweep_from_record
 
 FILE_KEYS = ("name", "description", "base", "grids", "resources")

@@ -49,7 +49,8 @@ def execute(
         out.mkdir(parents=True, exist_ok=True)
     lineages = prepare(sweep, expected, opened)
     with writing(out):
-        write_sweep(out, sweep if address is None else without_capacity(sweep), command)
+        recorded = sweep if address is None else without_capacity(sweep)
+        write_sweep(out, recorded, command, store=opened.location, lineages=lineages)
         if opened.location != str(out):
             note(opened, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, opened)

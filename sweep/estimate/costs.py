@@ -25,13 +25,14 @@ from sweep.estimate.timings import (
     measure_kind,
     train_kind,
 )
+from sweep.files import read_toml
 from sweep.finished import Finished
 from sweep.planning.keys import block_size, blocks_of, canonical, stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.new_images import streams_of
 from sweep.planning.schedule import chains_of
-from sweep.records import DatasetCard, read_toml
+from sweep.records import DatasetCard
 
 LEFT_OUT = (
     "excluded: starting trials, missing measurements of finished models, losses of spot machines"

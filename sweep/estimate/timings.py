@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.errors import UsageError
-from sweep.records import Json, MetricsRecord, NodeRecord, read_json
+from sweep.files import Json, read_json
+from sweep.records import MetricsRecord, NodeRecord
 
 Activity = Literal["train", "draw", "measure"]
 

@@ -13,8 +13,8 @@ from model.blocks import SAMPLE_BATCH
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features.extractors import extract_features, extractor_label, weights_digest
-from sweep.planning.keys import digest
-from sweep.records import DatasetCard, Json
+from sweep.files import Json, digest
+from sweep.records import DatasetCard
 from sweep.store.store import Store
 
 FEATURES_VERSION = 1

@@ -18,9 +18,10 @@ from model.filters.table import FILTERS, select
 from model.job import Diverged
 from model.randomness import Purpose, generator
 from sweep.config import key_defaults, restored
+from sweep.files import Json, digest
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.sample_streams import Streams
-from sweep.planning.keys import block_size, blocks_with, digest, store_key
+from sweep.planning.keys import block_size, blocks_with, store_key
 from sweep.planning.new_images import PROBE
 from sweep.planning.pool import (
     RANDOM,
@@ -35,7 +36,7 @@ from sweep.planning.pool import (
     pool_size,
     random_positions,
 )
-from sweep.records import DatasetCard, Json
+from sweep.records import DatasetCard
 from sweep.store.store import Store
 
 MAY_LACK = ("threshold-decay", "near-duplicates")

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from model.job import Progress
+from sweep.files import Json
 from sweep.planning.lineages import NodePlan
-from sweep.records import Json
 from sweep.store.claims import Claim, ClaimLost, Heartbeat
 from sweep.store.store import Store
 

@@ -25,6 +25,7 @@ from model.randomness import Purpose
 from model.streams import Stream
 from model.training.length import ema_init_left
 from sweep.config import LineageConfig
+from sweep.files import Json, dump_json
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
@@ -40,7 +41,7 @@ from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
 from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
-from sweep.records import WEIGHTS, DatasetCard, Json, MetricsRecord, NodeRecord, dump_json, versions
+from sweep.records import WEIGHTS, DatasetCard, MetricsRecord, NodeRecord, versions
 from sweep.store.arrays import dump_arrays
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -304,6 +305,7 @@ class LineageRun:
             )
         return replace(
             record,
+            node=node.key,
             num_drawn=streams.num_drawn - num_drawn,
             draw_seconds=streams.draw_seconds - draw_seconds,
             device=device_name(self.device),

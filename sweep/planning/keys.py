@@ -6,8 +6,6 @@ and names are not part of any key.
 """
 
 import functools
-import hashlib
-import json
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +13,7 @@ from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS
+from sweep.files import digest
 
 NUMERICS_VERSION = 1
 """Increase it whenever the same settings would train or sample different numbers. If that is true
@@ -34,12 +33,6 @@ def canonical(config: Any) -> dict[str, Any]:
 @functools.cache
 def _ignored(kind: Any) -> set[str]:
     return {f.name for f in fields(kind) if not f.metadata.get("in_key", True)}
-
-
-def digest(data: Any) -> str:
-    """SHA-256 (hex) of `data` as canonical JSON: sorted names, no spaces, shortest floats."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def node_inputs(

@@ -17,8 +17,9 @@ from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
 from model.training.length import training_length
 from sweep.config import LineageConfig, SweepConfig
+from sweep.files import Json, digest
 from sweep.planning.checks import check_entering, check_judges
-from sweep.planning.keys import canonical, digest, node_inputs, stream_key
+from sweep.planning.keys import canonical, node_inputs, stream_key
 from sweep.planning.measurements import (
     MetricsPlan,
     plan_all_metrics,
@@ -29,7 +30,7 @@ from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
 from sweep.planning.rules import Step, first_pool, rule_of
-from sweep.records import DatasetCard, Json
+from sweep.records import DatasetCard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,10 +11,11 @@ from model.errors import UsageError
 from model.features.extractors import weights_digest
 from model.metrics.table import check_needs, check_probe
 from sweep.config import LineageConfig
+from sweep.files import Json
 from sweep.planning.class_counts import quota
-from sweep.planning.keys import canonical, digest
+from sweep.planning.keys import canonical
 from sweep.planning.pool import Pool, Segment, pool_recipe
-from sweep.records import DatasetCard, Json
+from sweep.records import DatasetCard, spec_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,7 @@ class MetricsPlan:
         """The specification for images that enter a pool together."""
         inputs = {k: v for k, v in self.inputs.items() if k not in ("sample", "labels")}
         inputs |= {"images": pool_recipe(images)}
-        spec = digest(inputs)[:16]
+        spec = spec_name(inputs)
         return replace(self, spec=spec, inputs=inputs, images=images, num_seen=num_seen)
 
 
@@ -124,7 +125,7 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     if (weights := weights_digest(metrics)) is not None:
         inputs["weights"] = weights
     return MetricsPlan(
-        spec=digest(inputs)[:16],
+        spec=spec_name(inputs),
         inputs=inputs,
         config=metrics,
         sample=sample,

@@ -13,6 +13,7 @@ from model.errors import UsageError
 from model.features.extractors import weights_digest
 from model.filters.table import feature_settings, num_candidates
 from sweep.config import LineageConfig
+from sweep.files import Json
 from sweep.planning.class_counts import (
     class_number,
     class_weights,
@@ -38,7 +39,7 @@ from sweep.planning.pool import (
     shard,
 )
 from sweep.planning.rules import scaled_size
-from sweep.records import DatasetCard, Json
+from sweep.records import DatasetCard
 
 PROBE = "probe-class"
 """Name of the selection that keeps the first images that a probe assigns to a class."""

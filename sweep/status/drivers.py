@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweep.config import EXTENDABLE, SweepConfig, flatten, to_json
-from sweep.records import dump_json
+from sweep.files import dump_json
 from sweep.results_folder import read_sweep
 from sweep.store.claims import ClaimInfo, Heartbeat
 from sweep.store.folder import StoreError, sha256

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from model.errors import OneLineError
 from sweep.config import ResourcesConfig, unique
-from sweep.records import SweepRecord, dump_json
+from sweep.files import dump_json
+from sweep.records import SweepRecord
 from sweep.results_folder import sweep_from_record
 from sweep.status.report import follow
 from sweep.store.folder import sha256

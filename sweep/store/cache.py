@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.records import write_parts
+from sweep.files import write_parts
 from sweep.store.folder import OLD_SECONDS, explained, is_unfinished
 
 GIGABYTE = 10**9

@@ -28,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from sweep.records import Json
+from sweep.files import Json
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Entry, StoreError, checked_name, owner_id, sha256
 from sweep.store.published import Files

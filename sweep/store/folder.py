@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from model.errors import MissingFileError, OneLineError, UsageError
-from sweep.records import write_bytes, write_durably
+from sweep.files import write_bytes, write_durably
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from model.errors import MissingFileError, UsageError
-from sweep.records import DatasetCard, Json, NodeRecord, RecordError, parse_json
+from sweep.files import DamagedError, parse_json
+from sweep.records import DatasetCard, NodeRecord, Record
 from sweep.store.bucket import Bucket
 from sweep.store.folder import (
     RECORDS,
@@ -22,6 +23,7 @@ from sweep.store.folder import (
 )
 
 R = TypeVar("R", NodeRecord, DatasetCard)
+S = TypeVar("S", bound=Record)
 
 Files = Folder | Bucket
 
@@ -159,14 +161,11 @@ class Published(Generic[R]):
         self._known.pop(key, None)
 
     def _parse(self, key: str, data: bytes, source: str) -> R:
-        remedy = f"delete {source} and run the same sweep command again"
-        fields = parse_stored(data, source)
-        if "schema" not in fields:
-            raise CorruptError(f"{source} must be a record, got one without a schema; {remedy}")
-        record = self.record_type.of_json(fields, source)
-        if record.key != key or not isinstance(record.files, dict):
+        record = parse_stored(self.record_type, data, source)
+        if record.key != key:
             raise CorruptError(
-                f"{source} must be the record of {key}, got {record.key!r}; {remedy}"
+                f"{source} must be the record of {key}, got {record.key!r}; "
+                f"delete {source} and run the same sweep command again"
             )
         return record
 
@@ -204,9 +203,9 @@ class Published(Generic[R]):
         self.files.delete(ours - theirs)
 
 
-def parse_stored(data: bytes, source: str) -> Json:
-    """Parse a JSON object of a store; raises CorruptError if it is damaged."""
+def parse_stored(record_type: type[S], data: bytes, source: str) -> S:
+    """Parse a record of a store; raises CorruptError if it is damaged."""
     try:
-        return parse_json(data, source)
-    except RecordError as error:
+        return record_type.of_json(parse_json(data, source), source)
+    except DamagedError as error:
         raise CorruptError(str(error)) from None

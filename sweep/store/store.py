@@ -12,7 +12,8 @@ import numpy as np
 
 from model.errors import MissingFileError, UsageError
 from sweep.config import ResourcesConfig
-from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord, parse_json
+from sweep.files import parse_json
+from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord
 from sweep.store.arrays import dump_array, load_array
 from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
@@ -89,7 +90,12 @@ class Store:
         """
         path = self.files.metrics_path(key, spec)
         data, source = self.files.read(path), f"{self.files}/{path}"
-        return None if data is None else MetricsRecord.of_json(parse_stored(data, source), source)
+        if data is None:
+            return None
+        record = parse_stored(MetricsRecord, data, source)
+        if not record.is_of(key, spec):
+            raise CorruptError(f"{source} must hold the numbers of its node, got others")
+        return record
 
     def note_sweep(self, name: str, record: SweepRecord) -> None:
         """Store a sweep's settings as a note, replacing an earlier note of this name."""

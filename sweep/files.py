@@ -1,0 +1,96 @@
+"""JSON and TOML files: read with one-line errors, digested, and written atomically and durably."""
+
+import hashlib
+import json
+import os
+import tomllib
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from model.errors import MissingFileError, OneLineError, reading
+
+REPLACE = "delete it and run the same sweep command again"
+"""What to do about a damaged file that a run writes again."""
+
+Json = dict[str, Any]
+
+
+class RecordError(OneLineError, ValueError):
+    """A file of a results folder is missing, damaged or of another version."""
+
+
+class DamagedError(RecordError):
+    """A file of a results folder is cut, altered, in the wrong place or foreign."""
+
+
+def read_json(path: Path, *, way_out: str = REPLACE) -> Json:
+    """Read a JSON object; raises RecordError naming the file if it is missing or damaged.
+
+    A file that cannot be opened is not reported as damaged.
+    """
+    try:
+        with reading(path):
+            return parse_json(path.read_bytes(), path, way_out=way_out)
+    except MissingFileError:
+        raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
+
+
+def read_toml(path: Path) -> Json:
+    """Read a TOML file; raises a OneLineError naming it if it is missing or not TOML."""
+    try:
+        with reading(path), path.open("rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} must be TOML: {error}") from None
+
+
+def digest(data: Any) -> str:
+    """SHA-256 (hex) of `data` as canonical JSON: sorted names, no spaces, shortest floats."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_json(text: bytes, source: object, *, way_out: str = REPLACE) -> Json:
+    """Parse a file's bytes as a JSON object; raises DamagedError, naming the source, on failure."""
+    try:
+        data = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(
+            f"{source} must be a whole JSON file, got a damaged one ({error}); {way_out}"
+        ) from None
+    if not isinstance(data, dict):
+        raise DamagedError(f"{source} must hold a JSON object, got {type(data).__name__}")
+    return data
+
+
+def dump_json(data: Json) -> bytes:
+    """JSON as this project writes it: indented, sorted, newline at the end; NaN is an error."""
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write a file atomically (a reader sees the old file or the new one) and durably."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file atomically and durably from an iterable of parts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write_durably(temporary, parts)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file that survives a power failure; until then, a reader may see a part of it."""
+    with path.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
