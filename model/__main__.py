@@ -183,9 +183,10 @@ class Sample(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Write a folder, a sheet or an .npz file; returns 1 if sampling diverged."""
+        from model.commands.checkpoint_file import chosen_classes, read_checkpoint
         from model.commands.files import check_new
         from model.commands.sample import write_classes, write_images
-        from model.commands.train import chosen_classes, first_seed, read_checkpoint, use_device
+        from model.commands.train import first_seed, use_device
         from model.job import Diverged
         from model.randomness import Purpose
         from model.streams import Stream

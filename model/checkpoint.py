@@ -1,10 +1,13 @@
 """Tensors and JSON in one safetensors file: trained models, and the state of a running training.
 
-Nothing is pickled: reading a file from an untrusted source can fail, but cannot run code.
+A file contains its own SHA-256. Nothing is pickled: reading a file from an untrusted source can
+fail, but cannot run code.
 """
 
 import hashlib
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +16,11 @@ import torch
 from torch import Tensor
 
 from model.errors import UsageError
+
+CHECKSUM = "sha256"
+"""Name of the checksum among a file's settings. It is the SHA-256 of the file with BLANK in its
+place, so it covers every byte."""
+BLANK = "0" * 64
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -30,6 +38,8 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
+    source: str = "checkpoint"
+    """What errors call the checkpoint: the file that it was read from."""
 
     @property
     def family(self) -> str:
@@ -57,17 +67,30 @@ class Checkpoint:
         return digest.hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The checkpoint as the bytes of a safetensors file."""
+        """The checkpoint as the bytes of a safetensors file that contains its checksum."""
         from safetensors.torch import save
 
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
         }
-        return save(tensors, metadata={"settings": json.dumps(self.settings, sort_keys=True)})
+        stored = json.dumps(self.settings | {CHECKSUM: BLANK}, sort_keys=True)
+        data = save(tensors, metadata={"settings": stored})
+        start = _checksum_start(data, BLANK)
+        checksum = _checksum(data, start).encode()
+        return b"".join((data[:start], checksum, memoryview(data)[start + len(BLANK) :]))
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, source: str = "checkpoint") -> "Checkpoint":
-        """Read a safetensors file; raises UsageError, naming `source`, if it is damaged."""
+    def from_bytes(
+        cls, data: bytes, *, source: str = "checkpoint", verified: bool = False
+    ) -> "Checkpoint":
+        """Read a safetensors file.
+
+        Files of earlier versions have no checksum. A warning says so, unless the caller has
+        `verified` the file's SHA-256.
+
+        Raises:
+            UsageError: The file is damaged; the message names `source`.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -82,4 +105,39 @@ class Checkpoint:
             raise UsageError(
                 f"{source} must be a complete checkpoint of ours, got {error}"
             ) from None
-        return cls(tensors=tensors, settings=settings)
+        if CHECKSUM in settings:
+            _verify(data, settings.pop(CHECKSUM), source)
+        elif not verified:
+            warnings.warn(
+                f"{source} has no checksum, because an earlier version wrote it; "
+                "damage to its weights cannot be noticed",
+                stacklevel=2,
+            )
+        return cls(tensors=tensors, settings=settings, source=source)
+
+
+def _checksum_start(data: bytes, checksum: str) -> int:
+    """Position of the checksum in a file's settings, which are JSON in a string of JSON; or -1."""
+    before = json.dumps(json.dumps({CHECKSUM: ""})[1:-2])[1:-1].encode()
+    found = data.find(before + checksum.encode())
+    return found if found < 0 else found + len(before)
+
+
+def _checksum(data: bytes, start: int) -> str:
+    """The checksum (hex) of a file that holds one at `start`."""
+    digest = hashlib.sha256(memoryview(data)[:start])
+    digest.update(BLANK.encode())
+    digest.update(memoryview(data)[start + len(BLANK) :])
+    return digest.hexdigest()
+
+
+def _verify(data: bytes, checksum: object, source: str) -> None:
+    """Raise UsageError unless `checksum` is that of a file."""
+    start = -1
+    if isinstance(checksum, str) and re.fullmatch("[0-9a-f]{64}", checksum):
+        start = _checksum_start(data, checksum)
+    if start < 0 or _checksum(data, start) != checksum:
+        raise UsageError(
+            f"{source} must have the contents it was written with, got others: its checksum "
+            "differs; copy it again from where it is whole, or train the model again"
+        )

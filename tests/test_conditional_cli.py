@@ -11,7 +11,7 @@ from tiny_training import new_stream
 
 from model.__main__ import PROGRAM
 from model.checkpoint import Checkpoint
-from model.commands.train import chosen_classes
+from model.commands.checkpoint_file import chosen_classes
 from model.config import SampleConfig
 from model.data.reading import decode_image
 

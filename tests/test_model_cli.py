@@ -329,6 +329,10 @@ def test_pngs_are_measured_against_float_images_too(images, capsys):
             "sample {foreign} --out {new}",
             "foreign.safetensors must be a model trained by this package",
         ),
+        (
+            "sample {flipped} --out {new}",
+            "flipped.safetensors must have the contents it was written",
+        ),
         ("sample {weights} --out {images}", "--out must be new or an empty folder"),
         ("sample {weights} --out {images}/000000.png", "--out must be a new file"),
         ("sample {weights} --out {new}.jpg", "--out must be a folder, a .png or an .npz file"),
@@ -360,9 +364,12 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, weights, images, capsys, w
     (made / "damaged").mkdir()
     (made / "damaged" / "000000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (made / "cut.safetensors").write_bytes(weights.read_bytes()[:3000])
+    flipped = bytearray(weights.read_bytes())
+    flipped[-100] ^= 1
+    (made / "flipped.safetensors").write_bytes(flipped)
     (made / "foreign.safetensors").write_bytes(Checkpoint(tensors={}).to_bytes())
     places = {name: made / name for name in ("empty", "damaged")}
-    places |= {name: made / f"{name}.safetensors" for name in ("cut", "foreign")}
+    places |= {name: made / f"{name}.safetensors" for name in ("cut", "flipped", "foreign")}
     places |= {"weights": weights, "images": images, "new": tmp_path / "new"}
     capsys.readouterr()
     name, *args = [word.format(**places) for word in words.split()]

@@ -51,3 +51,24 @@ def test_a_state_of_other_settings_is_an_error_that_names_one(tmp_path):
     StateFile(tmp_path / "state", {"seed": 0, "train.lr": 0.1}).save(b"")
     with pytest.raises(ValueError, match=r"train.lr must be 0.1, .*, got 0.2; delete"):
         StateFile(tmp_path / "state", {"seed": 0, "train.lr": 0.2}).load()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"x",
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+        lambda data: b"{" + data,
+        lambda data: b'{"a":' * 100_000,
+        lambda data: b"[]",
+        lambda data: b"",
+    ],
+    ids=["cut", "longer", "one bit", "header", "deep", "a list", "empty"],
+)
+def test_a_damaged_state_is_an_error_that_names_it(damage, tmp_path):
+    state = StateFile(tmp_path / "state", {"seed": 0})
+    state.save(b"tensors")
+    state.path.write_bytes(damage(state.path.read_bytes()))
+    with pytest.raises(ValueError, match=r"state must be an intact saved training, got a damaged"):
+        state.load()

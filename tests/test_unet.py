@@ -198,10 +198,10 @@ def test_noise_has_the_shape_of_the_images(channels, size):
 
 def test_weights_of_another_network_are_refused():
     with pytest.raises(ValueError, match="weights must be those of this network"):
-        load_weights(make_net(), make_net(CLEAR_2022).state_dict())
+        load_weights(make_net(), make_net(CLEAR_2022).state_dict(), source="V_1")
 
 
 def test_weights_are_copied_into_the_network():
     net, other = make_net(seed=0), make_net(seed=1)
-    load_weights(net, other.state_dict())
+    load_weights(net, other.state_dict(), source="V_1")
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))

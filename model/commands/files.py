@@ -93,7 +93,7 @@ class StateFile:
         try:
             header = json.loads(head)
             saved, digest = dict(header["settings"]), header["sha256"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             saved, digest = {}, None
         if hashlib.sha256(state).hexdigest() != digest:
             raise UsageError(

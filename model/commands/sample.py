@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.commands.checkpoint_file import class_names_of
 from model.commands.files import write_file, write_folder
-from model.commands.train import class_names_of
 from model.errors import UsageError
 from model.images import encode_png, tile, to_bytes
 from model.streams import Stream, labels_in_turn

@@ -28,7 +28,7 @@ def load_net(objective: Objective, checkpoint: Checkpoint, *, device: str = "cpu
     num_classes = checkpoint.settings["num_classes"] if config.conditional else 0
     unused = torch.Generator().manual_seed(0)
     net = objective.new_network(checkpoint.shape, config, unused, num_classes)
-    load_weights(net, checkpoint.part("ema."))
+    load_weights(net, checkpoint.part("ema."), source=checkpoint.source)
     return to_device(net, device).eval().requires_grad_(False)
 
 

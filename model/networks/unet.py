@@ -189,14 +189,20 @@ def to_device(net: Network, device: str | torch.device) -> Network:
     return net.to(device=device).to(memory_format=torch.channels_last)
 
 
-def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the network; raises UsageError if names or shapes do not match.
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None:
+    """Copy `tensors` into the network.
 
     load_state_dict would add BatchNorm's counter, which this network omits.
+
+    Raises:
+        UsageError: Names, shapes or types do not match; the message names `source`.
     """
     own = net.state_dict()
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
-        raise UsageError("weights must be those of this network, got other names or shapes")
+    forms = [{k: (v.shape, v.dtype) for k, v in named.items()} for named in (own, tensors)]
+    if forms[0] != forms[1]:
+        raise UsageError(
+            f"{source}'s weights must be those of this network, got other names, shapes or types"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

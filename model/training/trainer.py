@@ -86,8 +86,8 @@ class Trainer:
         ema_purpose = Purpose.EMA_INIT if self.train.ema_init == "independent" else Purpose.INIT
         self.ema = self._new_net(ema_purpose).requires_grad_(False)
         if job.initial is not None:  # the optimiser's state is not taken over
-            load_weights(self.net, job.initial.part("raw."))
-            load_weights(self.ema, job.initial.part("ema."))
+            load_weights(self.net, job.initial.part("raw."), source=job.initial.source)
+            load_weights(self.ema, job.initial.part("ema."), source=job.initial.source)
         self.optimizer = make_optimizer(self.net, self.train)
         self.bf16 = use_bf16(self.train, job.device)
         network = torch.compile(self.net) if self.train.compile else self.net
@@ -178,10 +178,11 @@ class Trainer:
         return Checkpoint(tensors=tensors, settings=settings).to_bytes()
 
     def restore(self, data: bytes) -> None:
-        """Load a saved `state`; raises UsageError if it is damaged or from another network."""
-        saved = Checkpoint.from_bytes(data, source="training state")
-        load_weights(self.net, saved.part("net."))
-        load_weights(self.ema, saved.part("ema."))
+        """Load a saved `state`; raises UsageError if it is damaged or from another training."""
+        saved = Checkpoint.from_bytes(data, source="the training state", verified=True)
+        self._check_state(saved)
+        load_weights(self.net, saved.part("net."), source=saved.source)
+        load_weights(self.ema, saved.part("ema."), source=saved.source)
         parameters = list(self.net.parameters())
         adam: dict[int, dict[str, Tensor]] = {}
         for name, tensor in saved.part("adam.").items():
@@ -196,6 +197,24 @@ class Trainer:
         self.curves[:, : self.step] = saved.tensors["curves"].to(self.device)
         if "best" in saved.settings:
             self.best = saved.settings["best"], saved.part("best.")
+
+    def _check_state(self, saved: Checkpoint) -> None:
+        """Raise UsageError unless everything in a saved state but the weights fits."""
+        step, num_steps = saved.settings.get("step"), self.job.num_steps
+        if type(step) is not int or not 0 <= step <= num_steps:
+            raise UsageError(f"step of {saved.source} must be in [0, {num_steps}], got {step!r}")
+        for name in {"seconds", "best"} & {"seconds", *saved.settings}:
+            if type(value := saved.settings.get(name)) not in (int, float):
+                raise UsageError(f"{name} of {saved.source} must be a number, got {value!r}")
+        shapes: dict[str, tuple[int, ...]] = {"curves": (len(self.curves), step)}
+        for number, parameter in enumerate(self.net.parameters()):
+            moments = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            shapes |= {f"adam.{number}.{name}": tuple(each) for name, each in moments.items()}
+        weights = ("net.", "ema.", "best.")
+        found = {k: tuple(t.shape) for k, t in saved.tensors.items() if not k.startswith(weights)}
+        # A parameter that no loss depends on has no moments.
+        if "curves" not in found or not found.items() <= shapes.items():
+            raise UsageError(f"{saved.source} must be of this network, got other tensors")
 
     def recent_loss(self) -> float:
         """Mean loss of the last REPORT_STEPS steps; raises Diverged if it is not finite."""

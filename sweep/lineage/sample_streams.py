@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.checkpoint import Checkpoint
+from model.commands.checkpoint_file import trained_model
 from model.config import SampleConfig
 from model.randomness import Purpose
 from model.streams import Stream
@@ -140,4 +141,4 @@ def read_weights(store: Store, node: NodePlan) -> Checkpoint:
         data = store.nodes.read_file(node.key, WEIGHTS)
     except CorruptError:
         raise DamagedWeights(node) from None
-    return Checkpoint.from_bytes(data, source=node.key)
+    return trained_model(data, source=f"the model {node.key}", verified=True)
