@@ -6,18 +6,28 @@ command-line flag, sweep axis and results column all come from this definition. 
 A field's metadata may contain
     key_default  the value at which the field is left out of a key, which is how the code behaved
                  before the field existed; it never changes and may differ from the default;
-    in_key       False for a field that cannot change a number (logging, memory).
+    in_key       False for a field that cannot change a number (logging, memory);
+    most         the largest number that any machine could use, if that is below MOST.
 """
 
 import functools
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from model.errors import UsageError, check_at_least, check_finite
+from model.errors import UsageError, check_at_least, check_fields, check_finite, shown
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 ImagesOn = Literal["auto", "device", "host"]
+
+LARGEST_SEED = 2**63 - 1
+SEED = {"most": LARGEST_SEED}
+SIDE = {"most": 4096}
+MOST_WIDTHS = 13
+"""Number of widths that halve the largest image to one pixel."""
+CHANNELS = {"most": 2**16}
+IMAGES = {"most": 10**7}
+REPEATS = {"most": 10**6}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,11 +38,11 @@ class DataConfig:
     """Data set: digits, flower-crops, flowers102, cifar10, folder, npz, ... (see docs/guide.md)."""
     path: str | None = None
     """Folder or file of the data, or owner/name for huggingface; none downloads a known set."""
-    image_size: int = 8
+    image_size: int = field(default=8, metadata=SIDE)
     """Side in pixels; images are cropped to a centred square and resized to this size."""
     split: Split = "stratified"
     """How to split data into train pool and reference; official splits need data that have them."""
-    split_seed: int = 0
+    split_seed: int = field(default=0, metadata=SEED)
     """Seed of the split's permutation; independent of the lineage's seed."""
     reference_fraction: float = 0.2
     """Fraction of each class held out as reference (split=stratified)."""
@@ -40,7 +50,7 @@ class DataConfig:
     """Fraction of each class of the train pool held out for train.select=best_kid."""
     train_limit: int | None = None
     """Keep only this many images of the train pool, stratified by class; none keeps all."""
-    num_images: int | None = None
+    num_images: int | None = field(default=None, metadata=IMAGES)
     """Number of images of a generated data set (flower-crops); none means 2000."""
     resize: Resize = "bilinear_aa_float"
     """Resizing method: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
@@ -62,6 +72,7 @@ class DataConfig:
         check_at_least("data.train_limit", self.train_limit, 1)
         check_at_least("data.num_images", self.num_images, 1)
         check_at_least("data.split_seed", self.split_seed, 0)
+        check_fields("data.", self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +81,9 @@ class ModelConfig:
 
     family: str = "ddim"
     """Model family: ddim (the paper's), flow, edm, vae, unet2d, or gaussian (the null)."""
-    widths: tuple[int, ...] = (32, 64, 96, 128)
+    widths: tuple[int, ...] = field(default=(32, 64, 96, 128), metadata=CHANNELS)
     """Channels at each resolution of the U-Net; the last is the bottleneck."""
-    block_depth: int = 2
+    block_depth: int = field(default=2, metadata={"most": 1000})
     """Residual blocks per resolution."""
     init: Literal["keras_glorot", "torch"] = "keras_glorot"
     """Initial weights: Glorot uniform with zero biases, or torch's default."""
@@ -80,11 +91,11 @@ class ModelConfig:
     """Weight of a new batch in BatchNorm's running statistics (Keras' momentum 0.99 is 0.01)."""
     bn_eps: float = 1e-3
     """BatchNorm's epsilon."""
-    stem_width: int = 32
+    stem_width: int = field(default=32, metadata=CHANNELS)
     """Channels of the first 1x1 convolution (unused by unet2d)."""
     stem_skip: bool = False
     """Concatenate the stem's output before the head (unused by vae and unet2d)."""
-    embedding_dim: int = 32
+    embedding_dim: int = field(default=32, metadata=CHANNELS)
     """Channels of the embeddings of class and noise variance (vae: class only; unet2d: unused)."""
     embedding_max_frequency: float = 1000.0
     """Highest of the log-spaced frequencies in the embedding of the noise variance."""
@@ -98,7 +109,7 @@ class ModelConfig:
     """Condition the model on the images' classes, so that it can draw images of a given class."""
     label_dropout: float = field(default=0.1, metadata={"key_default": 0.1})
     """Fraction of training labels replaced by "no class"; guidance needs more than 0."""
-    latent_dim: int = field(default=16, metadata={"key_default": 16})
+    latent_dim: int = field(default=16, metadata={"key_default": 16} | CHANNELS)
     """Dimension of the latent space (family vae)."""
     likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
     """Scale of a normalised pixel's likelihood (family vae); none learns one scale for all."""
@@ -106,7 +117,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
             raise UsageError(
-                f"model.widths must be one or more positive numbers, got {self.widths}"
+                f"model.widths must be one or more positive numbers, got {shown(self.widths)}"
+            )
+        if len(self.widths) > MOST_WIDTHS:
+            raise UsageError(
+                f"model.widths must be at most {MOST_WIDTHS} numbers, as each halves the image, "
+                f"got {len(self.widths):,}"
             )
         check_at_least("model.block_depth", self.block_depth, 1)
         if not 0 < self.bn_momentum <= 1:
@@ -127,6 +143,7 @@ class ModelConfig:
         check_at_least("model.latent_dim", self.latent_dim, 1)
         if self.likelihood_scale is not None:
             check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
+        check_fields("model.", self)
 
 
 @functools.cache
@@ -166,7 +183,7 @@ class TrainConfig:
     """Optimiser steps, independent of the pool's size."""
     images: int | None = None
     """Training images seen, independent of the pool's size."""
-    repetitions: int = 1
+    repetitions: int = field(default=1, metadata=REPEATS)
     """How many times an epoch repeats the pool."""
     scaling: Literal["epochs", "steps", "images"] = "epochs"
     """What stays fixed as the pool grows: epochs (the paper), or V_1's steps or images seen."""
@@ -174,7 +191,7 @@ class TrainConfig:
         default="scratch", metadata={"key_default": "scratch"}
     )
     """Train every model from scratch (the paper), or continue from the previous model."""
-    batch_size: int = 64
+    batch_size: int = field(default=64, metadata=REPEATS)
     """Images per step; BatchNorm couples them, so another size gives another model."""
     drop_last: bool = True
     """Drop the last batch of an epoch if it is smaller than the others."""
@@ -231,6 +248,7 @@ class TrainConfig:
             if not 0 <= decay < 1:
                 raise UsageError(f"train.{name} must be in [0, 1), got {decay}")
         check_finite("train.adam_eps", self.adam_eps, 0, above=True)
+        check_fields("train.", self)
 
 
 def _too_many_lengths(given: dict[str, int]) -> str:
@@ -248,7 +266,7 @@ def _too_many_lengths(given: dict[str, int]) -> str:
 class SampleConfig:
     """The sampler of the images that enter the pool."""
 
-    steps: int = 20
+    steps: int = field(default=20, metadata=REPEATS)
     """Sampler steps = network calls per image (edm: 2 steps - 1; unused by vae and gaussian)."""
     clip: bool = False
     """Clip image estimates to the valid pixel range at each step (unused by vae and gaussian)."""
@@ -266,6 +284,7 @@ class SampleConfig:
         if self.multistep not in (1, 2):
             raise UsageError(f"sample.multistep must be 1 or 2, got {self.multistep}")
         check_finite("sample.guidance", self.guidance, 0)
+        check_fields("sample.", self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,21 +297,21 @@ class MetricsConfig:
     """Feature extractor: efficientnet-lite0, inception, dinov2, clip, pixels or random-conv."""
     weights: str | None = field(default=None, metadata={"in_key": False})
     """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""
-    resolution: int = 64
+    resolution: int = field(default=64, metadata=SIDE)
     """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
     """Precision of the extractor; bf16 becomes part of the metric's name."""
-    nearest_k: int = field(default=5, metadata={"key_default": 5})
+    nearest_k: int = field(default=5, metadata={"key_default": 5} | REPEATS)
     """Number of nearest neighbours in precision, recall, density and coverage."""
-    bootstrap: int = field(default=0, metadata={"key_default": 0})
+    bootstrap: int = field(default=0, metadata={"key_default": 0} | REPEATS)
     """Bootstrap resamples of the images for standard errors (<metric>_se) in a run; 0 for none."""
-    num_images: int | None = None
+    num_images: int | None = field(default=None, metadata=IMAGES)
     """Number of generated images to measure; none means as many as the reference has."""
-    sample_steps: int | None = None
+    sample_steps: int | None = field(default=None, metadata=REPEATS)
     """Sampler steps for the measured images; none measures the images that enter the pool."""
-    kid_subset_size: int | None = None
+    kid_subset_size: int | None = field(default=None, metadata=IMAGES)
     """Images per KID subset (Keras: 64); none means one estimate from all images."""
-    kid_num_subsets: int = 100
+    kid_num_subsets: int = field(default=100, metadata=REPEATS)
     """Number of KID subsets if kid_subset_size is set; their mean and deviation are reported."""
 
     def __post_init__(self) -> None:
@@ -303,6 +322,7 @@ class MetricsConfig:
         check_at_least("metrics.nearest_k", self.nearest_k, 1)
         if self.bootstrap != 0 and self.bootstrap < 10:
             raise UsageError(f"metrics.bootstrap must be 0 or at least 10, got {self.bootstrap}")
+        check_fields("metrics.", self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,7 +331,7 @@ class FilterConfig:
 
     name: str = field(default="none", metadata={"key_default": "none"})
     """Filter of new images: none, random, typicality, reward or others (see docs/guide.md)."""
-    candidates: float = field(default=1.0, metadata={"key_default": 1.0})
+    candidates: float = field(default=1.0, metadata={"key_default": 1.0} | REPEATS)
     """Images generated per image kept; filter none generates only what it keeps."""
     extractor: str = field(
         default="efficientnet-lite0", metadata={"key_default": "efficientnet-lite0"}
@@ -319,17 +339,17 @@ class FilterConfig:
     """Feature extractor of the filter; the choices are those of metrics.extractor."""
     weights: str | None = field(default=None, metadata={"key_default": None, "in_key": False})
     """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""
-    resolution: int = field(default=64, metadata={"key_default": 64})
+    resolution: int = field(default=64, metadata={"key_default": 64} | SIDE)
     """Side in pixels to which images are resized for efficientnet-lite0 and random-conv."""
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"key_default": "fp32"})
     """Precision of the extractor."""
-    nearest_k: int = field(default=5, metadata={"key_default": 5})
+    nearest_k: int = field(default=5, metadata={"key_default": 5} | REPEATS)
     """Typicality: k, for the distance to the k-th nearest real image."""
     threshold: float | None = field(default=None, metadata={"key_default": None})
     """Threshold-decay: first distance; near-duplicates: distance per typical distance of data."""
     decay: float = field(default=0.95, metadata={"key_default": 0.95})
     """Threshold-decay: factor by which the distance shrinks from one pass to the next."""
-    choices: int = field(default=4, metadata={"key_default": 4})
+    choices: int = field(default=4, metadata={"key_default": 4} | REPEATS)
     """Reward: number of images from which one is chosen."""
     temperature: float = field(default=0.2, metadata={"key_default": 0.2})
     """Reward: choose with odds exp(reward / temperature); near 0, the best image wins."""
@@ -346,3 +366,4 @@ class FilterConfig:
             raise UsageError(f"filter.decay must be in (0, 1), got {self.decay}")
         check_at_least("filter.choices", self.choices, 2)
         check_finite("filter.temperature", self.temperature, 0, above=True)
+        check_fields("filter.", self)

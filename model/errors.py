@@ -3,12 +3,37 @@
 Every other exception is a bug of this program, and a command shows its traceback.
 """
 
+import functools
 import hashlib
+import re
+import stat
 from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
+from typing import Any
+
+ECHO = 200
+"""Maximum number of characters of a user's input that a message repeats."""
+
+MOST = 10**12
+"""Largest whole number that a field may have, unless its metadata set another."""
+MOST_FLOAT, LEAST_FLOAT = 1e30, 1e-30
+"""Largest and smallest size of other numbers, except 0; float32 does not represent all others."""
+LONGEST = 1000
+"""Maximum number of items of a list."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+"""Characters that are not text: control codes, line breaks, and bytes that are not UTF-8."""
+
+KINDS_OF_FILE = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class OneLineError(Exception):
@@ -32,13 +57,24 @@ class MissingFileError(UsageError, FileNotFoundError):
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Turn an error of reading a file that the user named into a one-line error."""
+    """Turn an error of reading a file that the user named into a one-line error.
+
+    A named pipe or a device is refused, because reading it might never end.
+    """
     try:
+        _refuse_endless(path)
         yield
     except FileNotFoundError:
         raise MissingFileError(f"{path} must exist, got no such file") from None
     except OSError as error:
         raise UsageError(f"{path} must be readable, got {error.strerror!r}") from error
+
+
+def _refuse_endless(path: Path) -> None:
+    with suppress(OSError):  # reading will say what is wrong
+        kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
+        if kind is not None:
+            raise UsageError(f"{path} must be a file, got {kind}")
 
 
 @contextmanager
@@ -56,32 +92,93 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM was received; it ends a command as Ctrl-C does."""
 
 
+def shown(value: object) -> str:
+    """A user's value as a message repeats it: its repr, of at most ECHO characters."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # too many digits, or too deeply nested
+        return f"one that is too long to print ({type(value).__name__})"
+
+
+def shortened(text: str) -> str:
+    """The text, cut after ECHO characters."""
+    return text if len(text) <= ECHO else f"{text[:ECHO]}... ({len(text):,} characters)"
+
+
+def check_text(field: str, text: str) -> None:
+    """Raise UsageError if the text contains control characters or bytes that are not UTF-8."""
+    if CONTROL.search(text):
+        raise UsageError(
+            f"{field} must be UTF-8 text without control characters, got {shown(text)}"
+        )
+
+
 def check_choice(field: str, value: object, choices: Collection[str]) -> None:
     """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
     if value not in choices:
         raise UsageError(
-            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, got {value!r}"
-            f"{suggestion(str(value), choices)}"
+            f"{field} must be one of {', '.join(choices) or 'nothing yet'}, "
+            f"got {shown(value)}{suggestion(value, choices) if isinstance(value, str) else ''}"
         )
 
 
 def suggestion(word: str, choices: Collection[str]) -> str:
     """The end of an error's sentence: the choice that is closest to `word`, or nothing."""
-    close = get_close_matches(word, choices, 1, 0.5)
+    close = get_close_matches(word[:ECHO], choices, 1, 0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_at_least(field: str, value: float | None, minimum: int) -> None:
     """Raise UsageError unless `value` is at least `minimum`; None passes."""
     if value is not None and not value >= minimum:
-        raise UsageError(f"{field} must be at least {minimum}, got {value!r}")
+        raise UsageError(f"{field} must be at least {minimum}, got {shown(value)}")
+
+
+def check_at_most(field: str, value: float | None, maximum: float) -> None:
+    """Raise UsageError unless `value` is at most `maximum`; None passes."""
+    if value is not None and not value <= maximum:
+        limit = f"{maximum:,}" if isinstance(maximum, int) else f"{maximum:g}"
+        raise UsageError(f"{field} must be at most {limit}, got {shown(value)}")
 
 
 def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:
     """Raise UsageError unless `value` is finite and at least (or above) `minimum`."""
     if not (isfinite(value) and (value > minimum if above else value >= minimum)):
         rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
-        raise UsageError(f"{field} must {rule}, got {value!r}")
+        raise UsageError(f"{field} must {rule}, got {shown(value)}")
+
+
+def check_fields(group: str, config: Any) -> None:
+    """Raise UsageError for a number that no machine can use, a list as long, or a word of no text.
+
+    This one rule covers every field of a dataclass of settings; `group` is its prefix, as "train.".
+    """
+    for name, most in _limits(type(config)):
+        value = getattr(config, name)
+        if value is None or isinstance(value, bool):
+            continue
+        items = value if isinstance(value, tuple) else (value,)
+        if len(items) > LONGEST:
+            raise UsageError(
+                f"{group}{name} must have at most {LONGEST:,} items, got {len(items):,}"
+            )
+        for item in items:
+            if isinstance(item, str):
+                check_text(group + name, item)
+            elif isinstance(item, (int, float)):
+                _check_size(group + name, item, most)
+
+
+@functools.cache
+def _limits(kind: Any) -> list[tuple[str, int | None]]:
+    return [(f.name, f.metadata.get("most")) for f in fields(kind)]
+
+
+def _check_size(name: str, value: float, most: int | None) -> None:
+    if isinstance(value, float) and 0 < abs(value) < LEAST_FLOAT:
+        raise UsageError(f"{name} must not be closer to 0 than {LEAST_FLOAT:g}, got {shown(value)}")
+    default = MOST_FLOAT if isinstance(value, float) else MOST
+    check_at_most(name, abs(value), default if most is None else most)
 
 
 def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) -> None:

@@ -5,8 +5,9 @@ Flags, files, axes, columns and keys are all derived from these frozen dataclass
 
 import itertools
 import json
+import math
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from operator import attrgetter
@@ -14,6 +15,8 @@ from typing import Any, Literal, TypeVar
 
 from model.commands.values import parse_word, typed
 from model.config import (
+    REPEATS,
+    SEED,
     DataConfig,
     FilterConfig,
     ImagesOn,
@@ -22,9 +25,15 @@ from model.config import (
     SampleConfig,
     TrainConfig,
 )
-from model.errors import UsageError, check_at_least, check_finite
+from model.errors import UsageError, check_at_least, check_fields, check_finite, shown
 from model.family_facts import check_together
 
+SECONDS = {"most": 10**9}
+"""Limit of a duration: 32 years, below the longest that a thread can wait."""
+SMALLEST_SHARE = 1e-4
+"""Smallest share of a CPU or GPU that Ray distinguishes."""
+MOST_POINTS = 100_000
+"""Maximum number of points of a sweep."""
 EXTENDABLE = ("generations",)
 """Base settings that may differ when a results folder is extended. They change no existing node."""
 
@@ -45,7 +54,7 @@ class PoolConfig:
         default="quota", metadata={"key_default": "quota"}
     )
     """How new images get classes: by rounding shares to whole images, or by random draws."""
-    draws_per_image: float = field(default=20.0, metadata={"key_default": 20.0})
+    draws_per_image: float = field(default=20.0, metadata={"key_default": 20.0} | REPEATS)
     """Maximum images drawn per new image if a probe classifies an unconditional model's images."""
     initial_images: int | None = field(default=None, metadata={"key_default": None})
     """Real images in D_1; None uses all train images. The rest is the reserve of rule fresh."""
@@ -68,6 +77,7 @@ class PoolConfig:
             raise UsageError(
                 f"pool.focal_classes must name each class once, got {self.focal_classes}"
             )
+        check_fields("pool.", self)
 
 
 MemberData = Literal["all", "shard", "real", "own", "filtered"]
@@ -77,7 +87,7 @@ MemberData = Literal["all", "shard", "real", "own", "filtered"]
 class EnsembleConfig:
     """Several models per generation, whose images enter the pool together."""
 
-    size: int = field(default=1, metadata={"key_default": 1})
+    size: int = field(default=1, metadata={"key_default": 1, "most": 1000})
     """Models per generation, with the same settings and different random numbers."""
     data: MemberData = field(default="all", metadata={"key_default": "all"})
     """Images a member sees: all, its shard, only real, real and own, or what its filter keeps."""
@@ -91,15 +101,16 @@ class EnsembleConfig:
                 f"ensemble.size must be left out, or {len(self.members)} as ensemble.members "
                 f"lists, got {self.size}"
             )
+        check_fields("ensemble.", self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineageConfig:
     """A chain of models V_1 ... V_G, each trained on the pool that its predecessors produced."""
 
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
     """Seed of everything except the data split."""
-    generations: int = 4
+    generations: int = field(default=4, metadata={"most": 10_000})
     """Number of generations in the chain."""
     data: DataConfig = field(default_factory=DataConfig)
     """The real images."""
@@ -121,6 +132,7 @@ class LineageConfig:
     def __post_init__(self) -> None:
         check_at_least("seed", self.seed, 0)
         check_at_least("generations", self.generations, 1)
+        check_fields("", self)
         check_together(self.data, self.model, self.train)
 
 
@@ -136,19 +148,19 @@ class ResourcesConfig:
     """CPUs (and torch threads) per trial; None means 1 on the CPU, or a GPU's share of the CPUs."""
     gpus_per_trial: float | None = None
     """GPUs per trial; trials with fractions share a GPU. None means 1 if there are GPUs."""
-    num_cpus: int | None = None
+    num_cpus: int | None = field(default=None, metadata=REPEATS)
     """CPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
-    num_gpus: int | None = None
+    num_gpus: int | None = field(default=None, metadata=REPEATS)
     """GPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
-    max_concurrent: int | None = None
+    max_concurrent: int | None = field(default=None, metadata=REPEATS)
     """Maximum number of concurrent trials; None fills the machine."""
-    parallel_members: int = 1
+    parallel_members: int = field(default=1, metadata={"most": 1000})
     """Members of a generation trained in parallel, each with the CPUs and GPUs of a trial."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = field(default=60.0, metadata=SECONDS)
     """Seconds between saved training states; a killed run loses at most this much work."""
-    max_failures: int = 2
+    max_failures: int = field(default=2, metadata=REPEATS)
     """How many times a crashed trial is retried."""
-    lease_seconds: float = 60.0
+    lease_seconds: float = field(default=60.0, metadata=SECONDS)
     """Seconds of silence after which a trial on another machine is presumed dead."""
     cache_dir: str | None = None
     """Folder on each machine that caches what is read from a bucket; None is the user's cache."""
@@ -158,14 +170,15 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"resources.{name} must be above 0, got {value}")
+            if value is not None:
+                check_finite(f"resources.{name}", value, SMALLEST_SHARE)
         for name in ("num_cpus", "num_gpus", "max_failures"):
             check_at_least(f"resources.{name}", getattr(self, name), 0)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
         check_finite("resources.cache_gigabytes", self.cache_gigabytes, 0, above=True)
         check_at_least("resources.parallel_members", self.parallel_members, 1)
+        check_fields("resources.", self)
 
 
 Grid = Mapping[str, list[Any]]
@@ -184,23 +197,45 @@ class SweepConfig:
     evaluations: tuple[MetricsConfig, ...] = ()
     """Further metrics of every lineage, added by `sweep evaluate`."""
 
+    @property
+    def num_points(self) -> int:
+        """Number of points of all grids, including repeated ones."""
+        return sum(math.prod(map(len, grid.values())) for grid in self.grids)
+
     def points(self) -> list[tuple[dict[str, Any], LineageConfig]]:
-        """The lineages as (axis values, settings), de-duplicated, in the order of the grids.
+        """The lineages, as each_point yields them."""
+        return list(self.each_point())
+
+    def each_point(
+        self, progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[tuple[dict[str, Any], LineageConfig]]:
+        """Yield lineages as (axis values, settings), de-duplicated, in the order of the grids.
+
+        `progress` is called before each point with the number of points so far and in total.
 
         Raises:
-            UsageError: A value is not allowed, or an axis is not a setting.
+            UsageError: A value is not allowed, an axis is not a setting, or there are too many
+                points.
         """
-        seen: dict[str, tuple[dict[str, Any], LineageConfig]] = {}
+        if self.num_points > MOST_POINTS:
+            raise UsageError(
+                f"grids must have at most {MOST_POINTS:,} points, got {self.num_points:,}; "
+                "use fewer values, or several sweeps with one --store"
+            )
+        seen: set[str] = set()
+        numbers = itertools.count()
         axes = self.axes()
         for axis in axes:
             check_setting(self.base, axis)
         base = updated(self.base, to_json(self.base))  # gives 1 and 1.0 the same key
         for grid in self.grids:
             for values in itertools.product(*grid.values()):
+                if progress is not None:
+                    progress(next(numbers), self.num_points)
                 config = updated(base, unflatten(dict(zip(grid, values, strict=True))))
-                point = {axis: attrgetter(axis)(config) for axis in axes}
-                seen.setdefault(repr(config), (point, config))
-        return list(seen.values())
+                if (text := repr(config)) not in seen:
+                    seen.add(text)
+                    yield {axis: attrgetter(axis)(config) for axis in axes}, config
 
     def axes(self) -> list[str]:
         """Every dotted axis of every grid, in the order of first mention."""
@@ -216,10 +251,15 @@ def check_setting(config: object, dotted: str) -> None:
 
 def parse_setting(config: object, dotted: str, word: str) -> Any:
     """Parse a word as the value of a dotted setting; raises UsageError if either is invalid."""
+    return parse_word(word, type_of(config, dotted), dotted)
+
+
+def type_of(config: object, dotted: str) -> Any:
+    """The type of a dotted setting; raises UsageError, with a suggestion, if there is none."""
     check_setting(config, dotted)
     group, _, name = dotted.rpartition(".")
     owner = attrgetter(group)(config) if group else config
-    return parse_word(word, typing.get_type_hints(type(owner))[name], dotted)
+    return typing.get_type_hints(type(owner))[name]
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -279,7 +319,7 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         name = prefix.rstrip(".") or "settings"
-        raise UsageError(f"{name} must be a table of settings, got {data!r}")
+        raise UsageError(f"{name} must be a table of settings, got {shown(data)}")
     hints = typing.get_type_hints(type(config))
     changes: dict[str, Any] = {}
     names = [f.name for f in fields(typing.cast(Any, config))]
@@ -308,7 +348,7 @@ def checked_grids(grids: object) -> tuple[Grid, ...]:
     """The grids of a file; raises UsageError unless each is a table of axes and their values."""
     if isinstance(grids, list) and grids and all(map(_is_grid, grids)):
         return tuple(grids)
-    raise UsageError(f"grids must be a list of tables of axis = [values], got {grids!r}")
+    raise UsageError(f"grids must be a list of tables of axis = [values], got {shown(grids)}")
 
 
 def _is_grid(grid: object) -> bool:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tomllib
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,15 +36,6 @@ def read_json(path: Path, *, way_out: str = REPLACE) -> Json:
             return parse_json(path.read_bytes(), path, way_out=way_out)
     except MissingFileError:
         raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
-
-
-def read_toml(path: Path) -> Json:
-    """Read a TOML file; raises a OneLineError naming it if it is missing or not TOML."""
-    try:
-        with reading(path), path.open("rb") as file:
-            return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} must be TOML: {error}") from None
 
 
 def digest(data: Any) -> str:

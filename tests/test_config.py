@@ -14,6 +14,7 @@ from tiny_sweep import make_lineage, make_sweep
 
 from model.config import (
     DataConfig,
+    FilterConfig,
     MetricsConfig,
     ModelConfig,
     SampleConfig,
@@ -21,10 +22,12 @@ from model.config import (
     restored_model,
     stored_settings,
 )
+from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS, FamilyFacts, check_conditional, check_guidance
 from model.networks.size import gaussian_size
 from sweep.config import (
     EXTENDABLE,
+    EnsembleConfig,
     LineageConfig,
     PoolConfig,
     ResourcesConfig,
@@ -77,8 +80,8 @@ def test_settings_come_back_from_json_as_they_were(name: str) -> None:
 
 
 @given(
-    alpha=st.floats(0, 100),
-    seed=st.integers(0, 2**63),
+    alpha=st.just(0.0) | st.floats(1e-30, 100),
+    seed=st.integers(0, 2**63 - 1),
     widths=st.lists(st.integers(1, 512), min_size=1, max_size=4),
     names=st.lists(st.sampled_from(["kid", "fid"]), max_size=2),
     limit=st.none() | st.integers(1, 10**6),
@@ -310,3 +313,50 @@ def test_guidance_of_a_conditional_network_is_allowed() -> None:
 def test_settings_come_back_from_a_checkpoint_as_they_were(model: ModelConfig) -> None:
     """Through JSON, which knows no tuples."""
     assert restored_model(json.loads(json.dumps(stored_settings(model)))) == model
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "rule"),
+    [
+        ("train.steps", 10**15, "be at most 1,000,000,000,000"),
+        ("train.lr", 1e300, r"be at most 1e\+30"),
+        ("pool.alpha", 1e-320, "not be closer to 0 than 1e-30"),
+        ("generations", 10**9, "be at most 10,000"),
+        ("ensemble.size", 10**6, "be at most 1,000"),
+        ("ensemble.members", ["model.family=ddim"] * 10**6, "have at most 1,000 items"),
+        ("model.block_depth", 99_999, "be at most 1,000"),
+        ("model.widths", [10**9], "be at most 65,536"),
+        ("model.widths", [8] * 14, "be at most 13 numbers"),
+        ("data.image_size", 10**6, "be at most 4,096"),
+        ("data.num_images", 10**15, "be at most 10,000,000"),
+        ("metrics.num_images", 10**15, "be at most 10,000,000"),
+        ("metrics.bootstrap", 10**9, "be at most 1,000,000"),
+        ("metrics.kid_num_subsets", 10**9, "be at most 1,000,000"),
+        ("filter.reward_class", "a\nb", "be UTF-8 text without control characters"),
+    ],
+)
+def test_what_no_machine_can_use_is_an_error_that_names_the_field(dotted, value, rule) -> None:
+    """Any field has such a limit; these are some."""
+    with pytest.raises(UsageError, match=f"^{dotted} must {rule}, "):
+        make_lineage({"train.epochs": None, dotted: value})
+
+
+@pytest.mark.parametrize(
+    "kind", [*CLASSES["model"], FilterConfig, *CLASSES["sweep"], EnsembleConfig]
+)
+def test_every_number_has_a_limit(kind) -> None:
+    """No field takes what is beyond the integers of a file or column."""
+    for f in fields(kind):
+        if "int" in str(f.type) or "float" in str(f.type):
+            value = 1e31 if "float" in str(f.type) else 10**30
+            value = (value,) if "tuple" in str(f.type) else value
+            others = {"epochs": None} if f.name in ("steps", "images") else {}
+            with pytest.raises(UsageError):
+                kind(**{f.name: value} | (others if kind is TrainConfig else {}))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, 1e-320])
+def test_a_share_of_a_machine_is_a_finite_number_above_0(value) -> None:
+    for name in ("cpus_per_trial", "gpus_per_trial"):
+        with pytest.raises(UsageError, match=f"^resources.{name} must be a finite number"):
+            ResourcesConfig(**{name: value})

@@ -33,6 +33,14 @@ def test_a_file_that_does_not_exist_is_a_missing_file() -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
+def test_a_named_pipe_is_not_read(tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    os.mkfifo(tmp_path / "x")
+    message = r"x must be a file, got a named pipe$"
+    with pytest.raises(UsageError, match=message), reading(tmp_path / "x"):
+        pass
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT])
 def test_a_file_that_cannot_be_written_is_told_with_the_systems_reason(code: int) -> None:
     """A full disk among them."""

@@ -146,6 +146,8 @@ def test_values_of_an_axis_that_are_lists_stand_in_brackets() -> None:
         ("model.widths=[16,3.5]", "model.widths must be a whole number, got 3.5"),
         ("model.widths=[a]", "model.widths must be a whole number, got 'a'"),
         ("generations=0", "generations must be at least 1, got 0"),
+        ("seed=1,1.0", "axis seed must have each value once, got 1 twice"),
+        ("pool.alpha=1_0", "pool.alpha must be a number, got '1_0'"),
         ("train.loss=maee", "train.loss must be one of mae, mse, got 'maee'; did you mean 'mae'?"),
     ],
 )
@@ -233,7 +235,17 @@ def test_flags_and_axes_go_with_a_file_as_with_a_preset(tmp_path: Path) -> None:
             "resources.cpus is not a setting; did you mean resources.num_cpus?",
         ),
         ("name = ", "must be TOML"),
-        ("name = '\xff'", "must be TOML"),
+        ("name = '\xff'", "must be UTF-8, got byte 0xff in line 1; save it as UTF-8"),
+        ("name = ''", "name must not be empty"),
+        ("name = 3", "name must be a string, got 3"),
+        ('name = "a\\u001bb"', "name must be UTF-8 text without control characters"),
+        ('[base.pool]\nfocal_classes = ["a\\u0000"]', "pool.focal_classes must be UTF-8 text"),
+        ("[[grids]]\nseed = [1, 2, 1]", "axis seed must have each value once, got 1 twice"),
+        ("[[grids]]\n'pool.alpha' = [0.0, -0.0]", "pool.alpha must have each value once, got 0.0"),
+        ("[base.train]\nlr = 0." + "1" * 400, "a number must have at most 40 characters, got"),
+        ("[base]\nseed = 0x" + "f" * 5000, "seed must be a whole number, got one that is too long"),
+        ("[base]\nseed = 1" + "0" * 5000, "must be TOML: Exceeds the limit"),
+        ("name = " + "[" * 3000, "must be TOML, got values nested too deeply to read"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_file_and_setting(text, message, tmp_path) -> None:
@@ -255,7 +267,52 @@ def test_a_missing_file_is_an_error_that_names_it(suffix: str, tmp_path: Path) -
 def test_a_truncated_json_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     """As of a full disk."""
     path = write(tmp_path / "sweep.json", '{"schema": 1, "na')
-    assert f"{path} must be a whole JSON file" in error_of(load_sweep_file, path)
+    found = error_of(load_sweep_file, path)
+    assert f"{path} must be JSON: " in found
+    assert "delete" not in found
+
+
+def test_a_file_with_the_byte_order_mark_of_windows_is_read(tmp_path: Path) -> None:
+    """Notepad writes it, and CRLF."""
+    for name, text in (("a.toml", TOML), ("a.json", '{"base": {"pool": {"alpha": 2}}}')):
+        plain, marked = tmp_path / name, tmp_path / "marked" / name
+        marked.parent.mkdir(exist_ok=True)
+        plain.write_text(text)
+        marked.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+        assert load_sweep_file(marked) == load_sweep_file(plain)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-16", "must be UTF-8, got the byte order mark of UTF-16; save it as UTF-8"),
+        ("utf-32", "must be UTF-8, got the byte order mark of UTF-32; save it as UTF-8"),
+        ("utf-16-le", "must be UTF-8 text, got a NUL in line 1; if it is UTF-16, save it as UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_file_in_another_encoding_is_an_error_that_names_it(
+    encoding: str, message: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(TOML.strip().encode(encoding))
+    assert error_of(load_sweep_file, path) == f"{path} {message}"
+
+
+def test_a_key_twice_in_a_json_file_is_an_error(tmp_path: Path) -> None:
+    """As it is in TOML; one of the values would be lost."""
+    path = write(tmp_path / "mine.json", '{"base": {"seed": 1, "seed": 2}}')
+    assert (
+        error_of(load_sweep_file, path) == f"{path}: each key must be there once, got 'seed' twice"
+    )
+
+
+def test_an_axis_twice_is_an_error() -> None:
+    """The first would be lost."""
+    found = error_of(request, "--axis", "seed=0", "--axis", "seed=1")
+    assert found == "--axis must be given once for each setting, got 'seed' 2 times; " + (
+        "write all values in one --axis"
+    )
 
 
 def test_a_wrong_value_of_a_files_grid_is_an_error_before_anything_runs(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ Loss = Literal["mae", "mse"]
     ("word", "hint", "value"),
     [
         ("3", int, 3),
-        ("1_000", int, 1000),
+        (".5", float, 0.5),
+        ("-2.E+1", float, -20.0),
         ("1e3", int, 1000),
         ("3.0", int, 3),
         ("3", float, 3.0),
@@ -51,6 +52,8 @@ def test_a_word_is_read_as_its_type_asks(word, hint, value) -> None:
         ("true", float, "x must be a number, got 'true'"),
         ("1", bool, "x must be true or false, got '1'"),
         ("[a]", tuple[int, ...], "x must be a whole number, got 'a'"),
+        ("9" * 19, int, f"x must be a whole number, got {'9' * 19}"),
+        ("1e23", int, "x must be a whole number, got 1e+23"),
         ("msee", Loss, "x must be one of mae, mse, got 'msee'; did you mean 'mse'?"),
     ],
 )
@@ -68,3 +71,25 @@ def test_a_files_value_of_another_type_is_an_error(value, hint) -> None:
     """A string is a string there, whatever it spells."""
     with pytest.raises(UsageError, match=r"^x must be "):
         typed(value, hint, "x")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["1_0", "+1", " 1", "1 ", "0x10", "\u0663", "\uff11", "infinity", "1e", ".", "", "1" * 41],
+)
+@pytest.mark.parametrize("hint", [int, float])
+def test_what_python_alone_reads_as_a_number_is_none(word, hint) -> None:
+    with pytest.raises(UsageError, match=r"^x must be a (whole )?number, got "):
+        parse_word(word, hint, "x")
+
+
+def test_negative_zero_is_zero() -> None:
+    """It would have another key."""
+    for value in (parse_word("-0.0", float, "x"), typed(-0.0, float, "x"), typed(-0, float, "x")):
+        assert math.copysign(1, value) == 1
+
+
+def test_a_message_repeats_200_characters_of_a_value_at_most() -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_word("a" * 5000, int, "x")
+    assert str(raised.value) == f"x must be a whole number, got '{'a' * 199}... (5,002 characters)"

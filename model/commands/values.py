@@ -1,14 +1,23 @@
 """Values of settings, read from a word of a command line or from a JSON or TOML file."""
 
+import re
 import types
 import typing
 from contextlib import suppress
 from typing import Any, Literal
 
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, check_choice, shown
 
 KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
 TRUTH = {"true": True, "false": False}
+NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|-?inf", re.ASCII | re.IGNORECASE)
+"""The spelling of a number, which is narrower than Python's: no 1_0, +1 or digits of other scripts.
+"""
+LONGEST_NUMBER = 40
+"""Maximum number of characters of a number; more digits would be lost by rounding."""
+LARGEST_INTEGER = 2**63 - 1
+EXACT = 2**53
+"""Largest number up to which a float, such as 1e3, represents every whole number exactly."""
 
 
 def parse_word(word: str, hint: Any, field: str) -> Any:
@@ -27,7 +36,8 @@ def typed(value: Any, hint: Any, field: str) -> Any:
         UsageError: The value does not fit; the message begins with the field's name.
     """
     required = _required(hint)
-    if required is not hint and (value is None or str(value).lower() == "none"):
+    is_none = value is None or (isinstance(value, str) and value.lower() == "none")
+    if required is not hint and is_none:
         return None
     options = typing.get_args(required)
     if typing.get_origin(required) is Literal:
@@ -36,15 +46,26 @@ def typed(value: Any, hint: Any, field: str) -> Any:
     if typing.get_origin(required) is tuple:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(typed(item, options[0], field) for item in items)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    with suppress(OverflowError, ValueError):  # nan and inf are not whole numbers
-        if required is float and is_number:
-            return float(value)
-        if required is int and is_number and value == int(value):
-            return int(value)
     if required in (bool, str) and isinstance(value, required):
         return value
-    raise UsageError(f"{field} must be {KINDS[required]}, got {value!r}")
+    number = _number(value, required)
+    if number is None:
+        raise UsageError(f"{field} must be {KINDS[required]}, got {shown(value)}")
+    return number
+
+
+def _number(value: Any, required: type) -> float | None:
+    """Convert a value to an int or float; None if it is not one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    with suppress(OverflowError):  # an int beyond all floats
+        if required is float:
+            return float(value) + 0.0  # -0.0 becomes 0.0, which has another key
+    if required is int and isinstance(value, int) and abs(value) <= LARGEST_INTEGER:
+        return value
+    if required is int and abs(value) <= EXACT and value == int(value):
+        return int(value)
+    return None
 
 
 def _required(hint: Any) -> Any:
@@ -61,8 +82,6 @@ def _plain(word: str, hint: Any) -> Any:
         return [_plain(part.strip(), typing.get_args(hint)[0]) for part in parts if part.strip()]
     if hint is bool:
         return TRUTH.get(word.lower(), word)
-    if hint in (int, float):
-        for number in (int, float):
-            with suppress(ValueError):
-                return number(word)
+    if hint in (int, float) and len(word) <= LONGEST_NUMBER and NUMBER.fullmatch(word):
+        return int(word) if word.removeprefix("-").isdigit() else float(word)
     return word

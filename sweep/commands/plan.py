@@ -7,6 +7,7 @@ from pathlib import Path
 from model.errors import check_at_least
 from model.filters.table import unused_settings
 from model.training.length import ema_init_left
+from sweep.commands.patience import PlanProgress
 from sweep.config import SweepConfig
 from sweep.estimate.costs import add_own, cost_lines, read_prices
 from sweep.estimate.sizes import format_bytes, image_bytes, planned_bytes, training_flops
@@ -53,7 +54,7 @@ def print_plan(
     if root is not None and ("://" in str(root) or Path(root).exists()):
         kept = open_store(root, sweep.resources)
         kept.claims.read()  # raises if the bucket does not exist
-    lineages = plan_sweep(sweep, card_finder(kept))
+    lineages = plan_sweep(sweep, card_finder(kept), PlanProgress("planning each point"))
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     missing = [n for n in tree.values() if n.key not in finished.nodes]
@@ -104,8 +105,9 @@ def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None
     """Print every generation: pool size, training length, views per image, EMA start left."""
     from tabulate import tabulate
 
-    rows = []
-    for lineage in lineages:
+    rows, progress = [], PlanProgress("listing each lineage")
+    for number, lineage in enumerate(lineages):
+        progress(number, len(lineages))
         axes = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in lineage.axes.items()) or lineage.id
         for node in lineage.nodes:
             train = node.settings.train

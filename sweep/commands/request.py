@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.errors import OneLineError, UsageError
+from model.commands.settings_file import read_settings
+from model.commands.values import parse_word, typed
+from model.errors import OneLineError, UsageError, check_text, shown
+from sweep.commands.patience import PlanProgress
 from sweep.config import (
     LineageConfig,
     ResourcesConfig,
@@ -14,13 +17,13 @@ from sweep.config import (
     check_setting,
     checked_grids,
     flatten,
-    parse_setting,
     to_json,
+    type_of,
     unique,
     unknown,
     updated,
 )
-from sweep.files import RecordError, read_json, read_toml
+from sweep.files import RecordError
 from sweep.presets import preset_of
 from sweep.records import SweepRecord
 from sweep.results_folder import complete, sweep_from_record
@@ -44,10 +47,18 @@ def requested_sweep(
     """
     preset = find_sweep(name)
     sweep = replace(preset, base=base, resources=resources)
+    names = [text.partition("=")[0] for text in axes]
+    for axis in unique(names):
+        if names.count(axis) > 1:
+            raise UsageError(
+                f"--axis must be given once for each setting, got {shown(axis)} "
+                f"{names.count(axis)} times; write all values in one --axis"
+            )
     for text in axes:
         sweep = with_axis(sweep, text)
     check_overrides(preset.base, sweep)
-    sweep.points()
+    for _ in sweep.each_point(PlanProgress("checking the settings of each point")):
+        pass
     return sweep
 
 
@@ -72,9 +83,20 @@ def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
-        raise UsageError(f"--axis must be NAME=VALUE,VALUE,..., got {text!r}")
-    parsed = [axis_value(sweep.base, name, word.strip()) for word in split_values(values)]
+        raise UsageError(f"--axis must be NAME=VALUE,VALUE,..., got {shown(text)}")
+    kind = type_of(sweep.base, name)
+    parsed = [axis_value(kind, name, word.strip()) for word in split_values(values)]
+    check_once(name, parsed)
     return replace(sweep, grids=tuple(unique({**grid, name: parsed} for grid in sweep.grids)))
+
+
+def check_once(name: str, values: Sequence[Any]) -> None:
+    """Raise UsageError if an axis has a value twice."""
+    seen: set[str] = set()
+    for value in values:
+        if repr(value) in seen:
+            raise UsageError(f"axis {name} must have each value once, got {shown(value)} twice")
+        seen.add(repr(value))
 
 
 def split_values(text: str) -> list[str]:
@@ -82,14 +104,16 @@ def split_values(text: str) -> list[str]:
     return re.split(r",(?![^\[]*\])", text)
 
 
-def axis_value(base: LineageConfig, name: str, word: str) -> Any:
+def axis_value(kind: Any, name: str, word: str) -> Any:
     """Parse one value of an axis, with the setting's type; raises UsageError."""
-    value = parse_setting(base, name, word)
+    value = parse_word(word, kind, name)
     if not isinstance(value, tuple):
         return value
     if not (word.startswith("[") and word.endswith("]")):
         hint = f"write --axis '{name}=[A,B],[C]'"
-        raise UsageError(f"{name} must have each of its lists in brackets, got {word!r}; {hint}")
+        raise UsageError(
+            f"{name} must have each of its lists in brackets, got {shown(word)}; {hint}"
+        )
     return list(value)
 
 
@@ -101,25 +125,36 @@ def load_sweep_file(path: Path) -> SweepConfig:
     Raises:
         UsageError: The file is missing or damaged, or holds something that is not a setting.
     """
-    if path.suffix == ".json":
-        data = read_json(path)
-        if "schema" in data:
-            return sweep_from_record(SweepRecord.load(path), path)
-    else:
-        data = read_toml(path)
+    data = read_settings(path)
+    if "schema" in data:
+        return sweep_from_record(SweepRecord.of_json(data, path), path)
     for key in data:
         if key not in FILE_KEYS:
             raise RecordError(f"{path}: " + unknown(key, key, list(FILE_KEYS)))
     try:
         sweep = SweepConfig(
-            name=str(data.get("name", path.stem)),
-            description=str(data.get("description", "")),
+            name=name_of(data.get("name", path.stem)),
+            description=" ".join(typed(data.get("description", ""), str, "description").split()),
             base=updated(LineageConfig(), complete(data.get("base", {}))),
             grids=checked_grids(data.get("grids", [{}])),
             resources=updated(ResourcesConfig(), data.get("resources", {}), "resources."),
         )
+        check_text("description", sweep.description)
         for axis in sweep.axes():
             check_setting(sweep.base, axis)
+        for grid in sweep.grids:
+            for axis, values in grid.items():
+                kind = type_of(sweep.base, axis)
+                check_once(axis, [typed(value, kind, axis) for value in values])
     except OneLineError as error:
         raise RecordError(f"{path}: {error}") from None
     return sweep
+
+
+def name_of(value: Any) -> str:
+    """Return the name of a sweep; raises UsageError unless it is text."""
+    name = typed(value, str, "name")
+    check_text("name", name)
+    if not name.strip():
+        raise UsageError(f"name must not be empty, got {name!r}; leave it out for the file's name")
+    return name

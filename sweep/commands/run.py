@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.errors import UsageError, writing
+from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
@@ -42,7 +43,7 @@ def execute(
     sweep = resolve(extend(sweep, out), address)
     opened = open_store(store or out, sweep.resources)
     opened.check()
-    expected = plan_sweep(sweep, card_finder(opened))
+    expected = plan_sweep(sweep, card_finder(opened), PlanProgress("planning each point"))
     check_space(expected, opened)
     note_idle_settings(expected)
     with writing(out):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.blocks import SAMPLE_BATCH
+from model.commands.settings_file import read_settings
 from model.commands.values import typed
 from model.config import SampleConfig
-from model.errors import UsageError, check_finite
+from model.errors import UsageError, check_finite, check_text, shown
 from model.metrics.table import needed
 from sweep.estimate.makespan import longest_chain, makespan
 from sweep.estimate.timings import (
@@ -25,7 +26,6 @@ from sweep.estimate.timings import (
     measure_kind,
     train_kind,
 )
-from sweep.files import read_toml
 from sweep.finished import Finished
 from sweep.planning.keys import block_size, blocks_of, canonical, stream_key
 from sweep.planning.lineages import NodePlan, PlannedLineage
@@ -57,22 +57,25 @@ def read_prices(path: Path) -> Prices:
     Raises:
         OneLineError: The file is missing, is not TOML, or has other contents.
     """
-    data = read_toml(path)
+    data = read_settings(path)
     for name in data:
         if name not in ("currency", "price_per_hour"):
-            raise UsageError(f"{path} must hold only currency and [price_per_hour], got {name!r}")
+            raise UsageError(
+                f"{path} must hold only currency and [price_per_hour], got {shown(name)}"
+            )
     table, currency = data.get("price_per_hour", {}), data.get("currency", "")
     if not isinstance(table, dict):
         raise UsageError(
-            f'{path}: price_per_hour must be a table of lines "DEVICE" = PRICE, got {table!r}'
+            f'{path}: price_per_hour must be a table of lines "DEVICE" = PRICE, got {shown(table)}'
         )
-    if not isinstance(currency, str):
-        raise UsageError(f"{path}: currency must be a string, got {currency!r}")
+    check_text(f"{path}: currency", typed(currency, str, f"{path}: currency"))
+    prices = {}
     for device, price in table.items():
-        name = f"{path}: price_per_hour.{device!r}"
-        typed(price, float, name)
-        check_finite(name, price, 0)
-    return Prices(per_hour=table, currency=currency)
+        name = f"{path}: price_per_hour.{shown(device)}"
+        check_text(name, device)
+        prices[device] = typed(price, float, name)
+        check_finite(name, prices[device], 0)
+    return Prices(per_hour=prices, currency=currency)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

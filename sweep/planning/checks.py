@@ -1,17 +1,25 @@
 """Checks that the settings of a lineage fit its data and each other, before anything runs."""
 
+import functools
 from collections.abc import Sequence
 
+from model.config import ModelConfig
 from model.errors import UsageError
-from model.family_facts import check_sampler
+from model.family_facts import check_sampler, model_size
 from model.features.probe import check_counts
 from model.filters.table import FILTERS, check_filter
+from model.networks.size import Shape
 from sweep.config import LineageConfig
 from sweep.planning.class_counts import class_number, focal_numbers
 from sweep.planning.members import Member
 from sweep.planning.new_images import Entry
 from sweep.planning.pool import class_counts, pool_rows, pool_size
 from sweep.records import DatasetCard
+
+MOST_IMAGES = 2**40
+"""Maximum size of a pool."""
+MOST_BYTES = 2**40
+"""Maximum size of a model in training: its weights, their average and the optimiser's state."""
 
 IN_ORDER = ("keras_80_20", "official_trainval")
 """Values of data.split whose train images are the official splits, one after the other."""
@@ -69,6 +77,38 @@ def check_random_parts(config: LineageConfig, members: Sequence[Member], card: D
             f"data.split must be stratified, official_train or all with {part}, got {split!r}; "
             f"the train images of {split} are the official splits, one after the other"
         )
+
+
+def check_pool(size: int, pool: str) -> None:
+    """Raise UsageError unless a model can be trained on so few or many images."""
+    if size < 2:
+        raise UsageError(
+            f"{pool} must have at least 2 images, got {size}; "
+            "use more data, a larger pool.alpha or another ensemble.data"
+        )
+    if size > MOST_IMAGES:
+        raise UsageError(
+            f"{pool} must have at most {MOST_IMAGES:,} images, got {size:,}; "
+            "use fewer generations, a smaller pool.alpha or another pool.rule"
+        )
+
+
+def check_memory(model: ModelConfig, card: DatasetCard, size: int) -> None:
+    """Raise UsageError if a model, fitted to `size` images, is larger than any machine's memory."""
+    C, H, W = card.shape
+    total = _bytes_needed(model, (C, H, W), size, card.num_classes)
+    if total > MOST_BYTES:
+        raise UsageError(
+            f"model must need at most {MOST_BYTES / 2**30:,.0f} GiB in training, got "
+            f"{total / 2**30:,.0f} GiB; use smaller model.widths, model.block_depth, "
+            "model.embedding_dim or data.image_size"
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _bytes_needed(model: ModelConfig, shape: Shape, size: int, num_classes: int) -> int:
+    needed = model_size(model, shape, size, num_classes)
+    return max(needed.state_bytes, needed.checkpoint_bytes)
 
 
 def check_judges(entry: Entry) -> None:

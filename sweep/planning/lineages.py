@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from model.config import DataConfig, MetricsConfig
-from model.errors import UsageError
+from model.errors import UsageError, check_at_most
 from model.family_facts import FAMILY_FACTS, check_package
 from model.features.extractors import weights_digest
 from model.filters.table import feature_settings
@@ -18,7 +18,13 @@ from model.metrics.table import validate_metrics
 from model.training.length import training_length
 from sweep.config import LineageConfig, SweepConfig
 from sweep.files import Json, digest
-from sweep.planning.checks import check_entering, check_judges
+from sweep.planning.checks import (
+    MOST_IMAGES,
+    check_entering,
+    check_judges,
+    check_memory,
+    check_pool,
+)
 from sweep.planning.keys import canonical, node_inputs, stream_key
 from sweep.planning.measurements import (
     MetricsPlan,
@@ -144,6 +150,7 @@ def plan_lineage(
         streams = [node.stream for node in current]
         is_last = generation == config.generations
         count = 0 if is_last else rule.num_new(step)
+        check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         current = [
             replace(node, new=part, metrics=of_node(node, plans, num_seen))
@@ -212,12 +219,9 @@ def plan_node(
         UsageError: The model sees too few images, or train.start does not fit the family.
     """
     size = pool_size(pool)
-    if size < 2:
-        who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
-        raise UsageError(
-            f"generation {generation}'s pool{who} must have at least 2 images, got {size}; "
-            "use more data, a larger pool.alpha or another ensemble.data"
-        )
+    who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
+    check_pool(size, f"generation {generation}'s pool{who}")
+    check_memory(config.model, card, size)
     if config.train.start != "scratch" and not FAMILY_FACTS[config.model.family].iterative:
         raise UsageError(
             f"train.start must be scratch with model.family={config.model.family}, which is fitted "
@@ -326,13 +330,16 @@ class PlannedLineage:
 
 
 def plan_sweep(
-    sweep: SweepConfig, card_of: Callable[[DataConfig], DatasetCard]
+    sweep: SweepConfig,
+    card_of: Callable[[DataConfig], DatasetCard],
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[PlannedLineage]:
     """Every lineage of a sweep, with its settings checked.
 
     Args:
         sweep: Base settings and grids.
         card_of: Maps the settings of a data set to its card; called once per data set.
+        progress: Called with the number of points that are planned and in total.
 
     Raises:
         UsageError: A setting, or a combination of settings, is not allowed.
@@ -340,7 +347,7 @@ def plan_sweep(
     """
     cards: dict[DataConfig, DatasetCard] = {}
     lineages: dict[str, PlannedLineage] = {}
-    for axes, config in sweep.points():
+    for axes, config in sweep.each_point(progress):
         config = resolved(config, sweep.base)
         check_variants(config)
         if config.data not in cards:

@@ -1,0 +1,89 @@
+"""Plans of sizes that no machine has are refused, and long plans show their progress."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running_sweep import SWEEP
+from tiny_sweep import CARD, make_lineage, make_sweep, plan
+
+from model.errors import UsageError
+from sweep.commands import patience
+from sweep.commands.patience import PlanProgress
+from sweep.planning.lineages import plan_sweep
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"generations": 60, "pool.alpha": 1.0},
+            "generation 36's pool must have at most 1,099,511,627,776 images, got "
+            "1,374,389,534,720; use fewer generations, a smaller pool.alpha or another pool.rule",
+        ),
+        (
+            {"pool.alpha": 1e12},
+            "the new images of generation 1 must be at most 1,099,511,627,776, got 40000000000000",
+        ),
+        (
+            {"model.widths": [60_000, 60_000]},
+            "model must need at most 1,024 GiB in training, got ",
+        ),
+    ],
+)
+def test_a_size_that_no_machine_has_is_refused(changes, message: str) -> None:
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        plan(make_sweep(base=make_lineage(changes)))
+
+
+def test_too_many_points_are_refused_before_any_is_made() -> None:
+    grid = {"seed": list(range(1000)), "sample.steps": list(range(1, 1001))}
+    message = "^grids must have at most 100,000 points, got 1,000,000; use fewer values, "
+    with pytest.raises(UsageError, match=message):
+        next(make_sweep((grid,)).each_point())
+
+
+def test_every_point_is_counted() -> None:
+    """A point that repeats another too."""
+    counts = []
+    sweep = make_sweep(({"seed": [0, 1]}, {"seed": [1, 2]}))
+    plan_sweep(sweep, lambda data: CARD, lambda *numbers: counts.append(numbers))
+    assert counts == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_a_quick_plan_shows_no_progress(capsys) -> None:
+    progress = PlanProgress("planning")
+    progress(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_slow_plan_shows_its_progress_on_stderr(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(patience, "QUIET_SECONDS", 0.0)
+    PlanProgress("planning each point")(1000, 2000)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"planning each point: 1,000 of 2,000, about .* left; .*\n", said.err)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_long_plan_at_once(tmp_path: Path) -> None:
+    """With the exit code of a shell."""
+    seeds = ", ".join(map(str, range(20_000)))
+    path = tmp_path / "many.toml"
+    path.write_text(f"[base.pool]\nalpha = 1\n[[grids]]\nseed = [{seeds}]\n")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-u", SWEEP, "plan", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ},
+    )
+    with process:
+        assert process.stderr is not None
+        assert b"checking the settings of each point: " in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read() == b""
