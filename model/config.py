@@ -227,8 +227,8 @@ class TrainConfig:
     """Start the average as a copy with rising decay, a copy, or a second random init (Keras)."""
     ema_average_buffers: bool = True
     """Average BatchNorm's running statistics too (Keras), or use the latest ones."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Precision of the network; auto is bf16 on a GPU that supports it, and fp32 otherwise."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "fp32"
+    """Precision of the network (tf32: GPUs only); auto is bf16 on a GPU that has it, else fp32."""
     compile: bool = False
     """Compile the network with torch.compile; this changes rounding, so it is part of the key."""
     select: Literal["last", "best_kid"] = "last"

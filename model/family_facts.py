@@ -113,6 +113,15 @@ def check_conditional(model: ModelConfig) -> None:
         )
 
 
+def check_precision(train: TrainConfig, device: str) -> None:
+    """Raise UsageError if the precision exists only on a GPU, and the device is another."""
+    if train.precision == "tf32" and device != "cuda":
+        raise UsageError(
+            f"train.precision must be fp32 or bf16 on device {device}, got 'tf32', which only GPUs "
+            "have"
+        )
+
+
 def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
     """Raise UsageError if the sampler does not support a setting, or guidance is not available."""
     for name, default in (("stochasticity", 0), ("multistep", 1)):

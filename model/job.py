@@ -94,7 +94,7 @@ def checkpoint_settings(
         job: The job that trained the model.
         shape: (C, H, W) of the images.
         dtype: dtype of the images, uint8 or float32.
-        precision: Precision of the fit: fp32, bf16 or fp64.
+        precision: Precision of the fit: fp32, tf32, bf16 or fp64.
     """
     settings = {
         "family": job.model.family,

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
 
 from model.config import ModelConfig, TrainConfig
+from model.networks.arithmetic import network_precision
 from model.networks.objective import error_loss
 from model.randomness import Purpose, generator
 from model.training.batches import batch_indices, epoch_order
 from model.training.length import ema_init_left
 from model.training.optimizer import make_optimizer, set_rate
-from model.training.trainer import Trainer, use_bf16
+from model.training.trainer import Trainer
 
 
 def make_trainer(*, images: np.ndarray | None = None, model: ModelConfig = MODEL, **settings):
@@ -211,8 +212,8 @@ def test_keras_epsilon_stands_beside_the_uncorrected_root(step):
 
 
 def test_automatic_precision_is_fp32_without_a_gpu():
-    assert not use_bf16(make_train(precision="auto"), "cpu")
-    assert use_bf16(make_train(precision="bf16"), "cpu")
+    assert network_precision(make_train(precision="auto"), "cpu") == "fp32"
+    assert network_precision(make_train(precision="bf16"), "cpu") == "bf16"
 
 
 # Average

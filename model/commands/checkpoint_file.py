@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "shape": tuple[int, ...],
     "dtype": Literal["uint8", "float32"],
     "bounded": bool,
-    "precision": Literal["fp32", "bf16", "fp64"],
+    "precision": Literal["fp32", "tf32", "bf16", "fp64"],
 }
 """Types of the settings of every checkpoint, in addition to `model`."""
 CLASS_FIELDS: dict[str, Any] = {"num_classes": int, "class_names": tuple[str, ...]}

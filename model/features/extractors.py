@@ -103,10 +103,13 @@ def arithmetic(precision: str, device: str) -> Generator[None]:
     """Run networks in float32 (without TF32 on a GPU), or under bfloat16 autocast."""
     import torch
 
+    from model.networks.arithmetic import float32_products
+
     kind = torch.device(device).type
-    cudnn = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    cudnn = torch.backends.cudnn.flags(enabled=True, deterministic=True)
     with (
         cudnn if kind == "cuda" else nullcontext(),
+        float32_products("fp32"),
         torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"),
     ):
         yield

@@ -9,6 +9,7 @@ from model.checkpoint import Checkpoint
 from model.config import SampleConfig, restored_model
 from model.images import from_unit
 from model.job import Diverged
+from model.networks.arithmetic import float32_products
 from model.networks.conditioning import guide, padded_labels, sampling_labels
 from model.networks.objective import Objective, make_call
 from model.networks.unet import load_weights, to_device
@@ -68,7 +69,7 @@ def sample_network(
     bounds = ((0 - mean) / std, (1 - mean) / std) if config.clip and settings["bounded"] else None
 
     batches = []
-    with torch.inference_mode():
+    with torch.inference_mode(), float32_products(settings["precision"]):
         for start in range(0, len(noise), SAMPLE_BATCH):
             batch = torch.from_numpy(noise[start : start + SAMPLE_BATCH])
             count = len(batch)

@@ -18,6 +18,7 @@ from model.config import TrainConfig
 from model.errors import UsageError
 from model.images import channel_statistics, to_unit
 from model.job import Diverged, Fit, Progress, TrainingJob, checkpoint_settings, training_labels
+from model.networks.arithmetic import float32_products, network_precision
 from model.networks.conditioning import drop_labels
 from model.networks.objective import Call, Objective, make_call
 from model.networks.unet import load_weights, to_device
@@ -28,23 +29,6 @@ from model.training.optimizer import make_optimizer, set_rate
 
 REPORT_STEPS = 20
 """Steps between reports of progress; at these, the loss is also checked and the time is taken."""
-
-
-def use_bf16(train: TrainConfig, device: str) -> bool:
-    """Whether the network runs under bf16 autocast.
-
-    Raises:
-        UsageError: bf16 was requested on a device that does not support it.
-    """
-    if train.precision == "fp32":
-        return False
-    on_gpu = torch.device(device).type == "cuda"
-    supported = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else True
-    if train.precision == "auto":
-        return on_gpu and supported
-    if not supported:
-        raise UsageError("train.precision must be fp32 on a GPU without bf16, got 'bf16'")
-    return True
 
 
 def normalization(images: np.ndarray, job: TrainingJob) -> tuple[np.ndarray, np.ndarray]:
@@ -89,9 +73,9 @@ class Trainer:
             load_weights(self.net, job.initial.part("raw."), source=job.initial.source)
             load_weights(self.ema, job.initial.part("ema."), source=job.initial.source)
         self.optimizer = make_optimizer(self.net, self.train)
-        self.bf16 = use_bf16(self.train, job.device)
+        self.precision = network_precision(self.train, job.device)
         network = torch.compile(self.net) if self.train.compile else self.net
-        self.call = make_call(network, bf16=self.bf16)
+        self.call = make_call(network, bf16=self.precision == "bf16")
         self.rng = torch.Generator(self.device)
         self.step = 0
         self.seconds = 0.0
@@ -146,9 +130,8 @@ class Trainer:
         tensors = prefixed("ema.", ema) | prefixed("raw.", raw)
         tensors = {name: tensor.clone().cpu() for name, tensor in tensors.items()}
         tensors |= {"mean": self.mean.flatten().cpu(), "std": self.std.flatten().cpu()}
-        precision = "bf16" if self.bf16 else "fp32"
         settings = checkpoint_settings(
-            self.job, shape=self.shape, dtype=self.dtype, precision=precision
+            self.job, shape=self.shape, dtype=self.dtype, precision=self.precision
         )
         return Checkpoint(tensors=tensors, settings=settings)
 
@@ -237,13 +220,14 @@ def fit_network(
 
     Raises:
         UsageError: The labels or classes of a conditional model are invalid, the device does not
-            support bf16, or the saved state does not fit.
+            support the precision, or the saved state does not fit.
         Diverged: The loss is not finite.
     """
     trainer = Trainer(objective, images, labels, job)
     if job.scratch is not None and (data := job.scratch.load()) is not None:
         trainer.restore(data)
-    train_to_the_end(trainer, len(images))
+    with float32_products(trainer.precision):
+        train_to_the_end(trainer, len(images))
     steps = np.arange(1, job.num_steps + 1, dtype=np.int64)
     curves = zip(objective.curves, trainer.curves.cpu().numpy(), strict=True)
     return Fit(

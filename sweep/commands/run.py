@@ -83,15 +83,15 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
         return sweep
     if address is not None:
         raise UsageError(
-            "train.precision must be fp32 or bf16 with --address, got 'auto'; "
+            "train.precision must be fp32, tf32 or bf16 with --address, got 'auto'; "
             "this machine cannot see the workers' GPUs"
         )
     import torch
 
-    from model.training.trainer import use_bf16
+    from model.networks.arithmetic import network_precision
 
     device = "cuda" if torch.cuda.is_available() and sweep.resources.device != "cpu" else "cpu"
-    precision = "bf16" if use_bf16(sweep.base.train, device) else "fp32"
+    precision = network_precision(sweep.base.train, device)
     train = replace(sweep.base.train, precision=precision)
     return replace(sweep, base=replace(sweep.base, train=train))
 

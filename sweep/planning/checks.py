@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from model.config import ModelConfig
 from model.errors import UsageError
-from model.family_facts import check_sampler, model_size
+from model.family_facts import check_precision, check_sampler, model_size
 from model.features.probe import check_counts
 from model.filters.table import FILTERS, check_filter
 from model.networks.size import Shape
 from sweep.config import LineageConfig
 from sweep.planning.class_counts import class_number, focal_numbers
-from sweep.planning.members import Member
+from sweep.planning.members import Member, members_of
 from sweep.planning.new_images import Entry
 from sweep.planning.pool import class_counts, pool_rows, pool_size
 from sweep.records import DatasetCard
@@ -63,6 +63,12 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
                 "filter.name must not be near-duplicates with ensemble.data=filtered, because real "
                 "images contain repeats, got 'near-duplicates'"
             )
+
+
+def check_precisions(config: LineageConfig, device: str) -> None:
+    """Raise UsageError if a member's precision does not exist on the device, cpu or cuda."""
+    for member in members_of(config):
+        check_precision(member.train, device)
 
 
 def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:

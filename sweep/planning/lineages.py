@@ -24,6 +24,7 @@ from sweep.planning.checks import (
     check_judges,
     check_memory,
     check_pool,
+    check_precisions,
 )
 from sweep.planning.keys import canonical, node_inputs, stream_key
 from sweep.planning.measurements import (
@@ -350,6 +351,8 @@ def plan_sweep(
     for axes, config in sweep.each_point(progress):
         config = resolved(config, sweep.base)
         check_variants(config)
+        if sweep.resources.device == "cpu":
+            check_precisions(config, "cpu")
         if config.data not in cards:
             cards[config.data] = card_of(config.data)
         card = cards[config.data]

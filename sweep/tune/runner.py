@@ -40,6 +40,7 @@ from model.errors import Terminated, UsageError  # noqa: E402
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.estimate.timings import format_seconds  # noqa: E402
 from sweep.finished import done_keys  # noqa: E402
+from sweep.planning.checks import check_precisions  # noqa: E402
 from sweep.planning.lineages import PlannedLineage  # noqa: E402
 from sweep.planning.schedule import Schedule, chains_of  # noqa: E402
 from sweep.status.display import Screen, progress_screen  # noqa: E402
@@ -83,6 +84,8 @@ class RayRun:
         resources, lineages = self.sweep.resources, self.lineages
         with started_ray(resources, self.address, self.tune_dir) as total:
             device, per_trial = trial_resources(resources, total)
+            for lineage in lineages:
+                check_precisions(lineage.config, device)
             schedule = Schedule(chains_of(lineages), done_keys(self.store, lineages))
             job = self.job(device, per_trial)
             most_members = max(lineage.num_members for lineage in lineages)
