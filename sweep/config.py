@@ -34,8 +34,9 @@ SMALLEST_SHARE = 1e-4
 """Smallest share of a CPU or GPU that Ray distinguishes."""
 MOST_POINTS = 100_000
 """Maximum number of points of a sweep."""
-EXTENDABLE = ("generations",)
-"""Base settings that may differ when a results folder is extended. They change no existing node."""
+EXTENDABLE = ("generations", "data.path")
+"""Base settings that may differ when a results folder is extended. They change no existing node,
+since a path may differ only if it holds the same data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

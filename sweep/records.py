@@ -81,6 +81,16 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedData:
+    """A data set in the store of a sweep."""
+
+    settings: Json
+    """The fields of model.config.DataConfig."""
+    key: str
+    """Key of its card and arrays."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRecord(Record):
     """The settings of a sweep (resolved base settings and grids), and where and how it ran."""
 
@@ -101,6 +111,8 @@ class SweepRecord(Record):
     """Folder or URL of the store of its models; empty if that is the results folder itself."""
     lineages: list[str] = field(default_factory=list)
     """Ids of all lineages; empty in records older than this field."""
+    datasets: list[PreparedData] = field(default_factory=list)
+    """The data sets of its lineages in the store; empty in records older than this field."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

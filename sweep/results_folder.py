@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.config import MetricsConfig
+from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError
 from sweep.config import (
     EXTENDABLE,
@@ -26,10 +26,12 @@ from sweep.config import (
 )
 from sweep.files import Json, RecordError, write_bytes
 from sweep.finished import lineage_status, look_up
+from sweep.lineage.datasets import KnownData
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import (
     LineageRecord,
     NodeRecord,
+    PreparedData,
     SweepRecord,
     load_lineages,
     load_sweep,
@@ -82,7 +84,8 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
         )
     generations = max(old.base.generations, sweep.base.generations)
     grids = unique((*old.grids, *sweep.grids))
-    base = replace(old.base, generations=generations)
+    data = replace(old.base.data, path=sweep.base.data.path)
+    base = replace(old.base, generations=generations, data=data)
     return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
 
 
@@ -140,6 +143,25 @@ def complete(base: Mapping[str, Any]) -> Json:
     return data
 
 
+def recorded_data(record: SweepRecord, lineages: Iterable[LineageRecord] = ()) -> KnownData:
+    """The keys of a sweep's prepared data sets, by their settings.
+
+    Args:
+        record: Its sweep.json, or a note of it in a store.
+        lineages: Its lineages, which name the data sets of a sweep.json of an earlier version.
+    """
+    known = [(each.settings, each.key) for each in record.datasets]
+    known = known or [(each.config["data"], each.dataset) for each in lineages]
+    return {restored(DataConfig(), settings, "data."): key for settings, key in known}
+
+
+def load_recorded_data(out: Path) -> KnownData:
+    """The keys of a results folder's prepared data sets; none if the folder is new."""
+    if not (out / "sweep.json").exists():
+        return {}
+    return recorded_data(load_sweep(out), load_lineages(out))
+
+
 def write_sweep(
     out: Path,
     sweep: SweepConfig,
@@ -158,6 +180,8 @@ def write_sweep(
         lineages: All lineages of the sweep.
     """
     commands = load_sweep(out).commands if (out / "sweep.json").exists() else []
+    lineages = list(lineages)
+    cards = {lineage.config.data: lineage.card.key for lineage in lineages}
     SweepRecord(
         name=sweep.name,
         description=sweep.description,
@@ -169,6 +193,7 @@ def write_sweep(
         evaluations=[to_json(metrics) for metrics in sweep.evaluations],
         store="" if store == str(out.absolute()) else store,
         lineages=sorted(lineage.id for lineage in lineages),
+        datasets=[PreparedData(settings=to_json(data), key=key) for data, key in cards.items()],
     ).save(out / "sweep.json")
 
 
@@ -185,27 +210,28 @@ def git_commit() -> Json:
     return {"git_commit": answer.stdout.strip()}
 
 
-def fill(
-    out: Path, lineages: list[PlannedLineage], store: Store, *, errors: Mapping[str, str] = {}
-) -> list[LineageRecord]:
-    """Fill the folder from the store, and delete records of lineages outside the sweep.
+def check_lineages(out: Path, lineages: Iterable[PlannedLineage]) -> None:
+    """Raise UsageError if the folder has a lineage that the sweep does not have.
 
-    `lineages` are all lineages of the sweep. Other arguments and the result are as in fill_part.
+    Nothing of a results folder is replaced because its settings or data are others now.
     """
-    records = fill_part(out, lineages, store, errors=errors)
-    for name in {r.id for r in load_lineages(out)} - {lineage.id for lineage in lineages}:
-        (out / "lineages" / f"{name}.json").unlink(missing_ok=True)
-    return records
+    planned = {lineage.id for lineage in lineages}
+    for record in load_lineages(out):
+        if record.id not in planned:
+            raise UsageError(
+                f"--out must hold only lineages of this sweep, got {out} with {record.id}, which "
+                "these settings and data do not have; use another --out"
+            )
 
 
-def fill_part(
+def fill(
     out: Path, lineages: list[PlannedLineage], store: Store, *, errors: Mapping[str, str] = {}
 ) -> list[LineageRecord]:
     """Write each lineage's record; if the store is elsewhere, copy what analysis needs from it.
 
     Args:
         out: The results folder.
-        lineages: Some lineages of the sweep.
+        lineages: All or some lineages of the sweep.
         store: The store with their nodes.
         errors: Reasons why lineages failed, by id.
 

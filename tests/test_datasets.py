@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.config import DataConfig
+from model.data import file_digests
 from model.data.datasets import DATASETS, Dataset, dataset_key, describe, load_dataset
 
 DIGITS = DataConfig()
@@ -23,6 +26,16 @@ def write_npz(folder: Path) -> DataConfig:
     images = rng.normal(size=(12, 1, 4, 4)).astype(np.float32)
     np.savez(folder / "data.npz", images=images, labels=np.arange(12) % 3)
     return DataConfig(name="npz", path=str(folder / "data.npz"), image_size=4, dtype="float32")
+
+
+def write_folder(root: Path) -> DataConfig:
+    """Four different grey images in two classes."""
+    for number in range(4):
+        folder = root / "xy"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    return DataConfig(name="folder", path=str(root))
 
 
 def facts(dataset: Dataset) -> dict[str, object]:
@@ -152,20 +165,96 @@ def test_a_later_setting_beside_its_key_default_is_in_the_key() -> None:
     assert dataset_key(smiling) != dataset_key(replace(smiling, attribute=None))
 
 
-def test_a_touched_file_is_another_key(tmp_path: Path) -> None:
-    """Size and modification time of the user's files are part of it."""
+def test_the_same_bytes_have_one_key_wherever_and_whenever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Touched, renamed, copied, linked, or named by a relative path."""
     config = write_npz(tmp_path)
+    path = Path(config.path or "")
     before = dataset_key(config)
+    os.utime(path, ns=(1, 1))
     assert dataset_key(config) == before
-    os.utime(config.path or "", ns=(1, 1))
+    copy, link = tmp_path / "copy.npz", tmp_path / "link.npz"
+    shutil.copyfile(path, copy)
+    link.symlink_to(copy)
+    monkeypatch.chdir(tmp_path)
+    for other in (copy, link, copy.name, f"./{path.name}"):
+        assert dataset_key(replace(config, path=str(other))) == before
+
+
+def test_a_changed_byte_is_another_key_though_size_and_times_are_the_same(tmp_path: Path) -> None:
+    config = write_npz(tmp_path)
+    path = Path(config.path or "")
+    before, status = dataset_key(config), path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert dataset_key(config) != before
 
 
-def test_one_file_has_one_key_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path is resolved."""
-    config = write_npz(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert dataset_key(replace(config, path="data.npz")) == dataset_key(config)
+def test_moved_and_renamed_images_of_a_folder(tmp_path: Path) -> None:
+    """A moved folder is the same data set; a renamed image or class, or an exchange, is another."""
+    config = write_folder(tmp_path / "a")
+    before = dataset_key(config)
+    moved = replace(config, path=str((tmp_path / "a").rename(tmp_path / "b")))
+    assert dataset_key(moved) == before
+    first, second = sorted((tmp_path / "b").glob("*/*"))[:2]
+    one, two = first.read_bytes(), second.read_bytes()
+    assert one != two
+    first.write_bytes(two)
+    second.write_bytes(one)
+    assert dataset_key(moved) != before
+    first.write_bytes(one)
+    second.write_bytes(two)
+    assert dataset_key(moved) == before
+    first.parent.rename(tmp_path / "b" / "another")
+    assert dataset_key(moved) != before
+
+
+def test_digests_of_a_large_data_set_are_cached_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_digests, "MANY_FILES", 1)
+    monkeypatch.setattr(file_digests, "SETTLED_SECONDS", -60.0)
+    hashed: list[Path] = []
+    digest_of = file_digests._sha256
+    monkeypatch.setattr(
+        file_digests, "_sha256", lambda file: hashed.append(file) or digest_of(file)
+    )
+    config = write_folder(tmp_path / "a")
+    before = dataset_key(config)
+    assert len(hashed) == 4
+    assert (dataset_key(config), len(hashed)) == (before, 4)
+    changed = hashed[0]
+    changed.write_bytes(changed.read_bytes() + b"!")
+    assert dataset_key(config) != before
+    assert hashed[4:] == [changed]
+
+
+@pytest.mark.parametrize("damage", ["[", "[1]", '{"x/0.png": 3}', "null"])
+def test_a_damaged_cache_of_digests_is_not_used(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_digests, "MANY_FILES", 1)
+    config = write_folder(tmp_path / "a")
+    before = dataset_key(config)
+    (cached,) = (tmp_path / "cache").rglob("*.json")
+    cached.write_text(damage)
+    assert dataset_key(config) == before
+
+
+def test_a_file_that_has_just_changed_is_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may change again within the resolution of its times."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_digests, "MANY_FILES", 1)
+    dataset_key(write_folder(tmp_path / "a"))
+    (cached,) = (tmp_path / "cache").rglob("*.json")
+    assert cached.read_text() == "{}"
 
 
 @pytest.mark.parametrize("function", [describe, load_dataset, dataset_key])

@@ -259,13 +259,6 @@ def test_filling_again_changes_nothing_where_an_axis_is_a_tuple(store, tmp_path:
     assert load_lineages(tmp_path) == [record]
 
 
-def test_a_lineage_no_longer_in_the_sweep_is_removed(store, lineages, tmp_path: Path) -> None:
-    """As a lineage's name after a change of data; its models stay in the store."""
-    fill(tmp_path, lineages, store)
-    fill(tmp_path, lineages[:1], store)
-    assert [record.id for record in load_lineages(tmp_path)] == [lineages[0].id]
-
-
 def test_a_store_elsewhere_leaves_what_analysis_needs(store, lineages, tmp_path: Path) -> None:
     """Two lineages of two generations, with the numbers the store has, and no weights."""
     out = tmp_path / "out"

@@ -16,6 +16,7 @@ import numpy as np
 
 from model.config import DataConfig, stored_settings
 from model.data import huggingface, own_images, public, torchvision
+from model.data.file_digests import content_digest
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
 from model.data.torchvision_table import TORCHVISION_SETS
@@ -95,7 +96,7 @@ class Loader:
     parts: tuple[int, ...] | None = ()
     """Its official splits; None if they depend on files: its functions check data.split then."""
     files: Callable[[DataConfig], list[Path]] | None = None
-    """The user's files under data.path, which are part of the key."""
+    """The user's files under data.path, whose contents are part of the key."""
     on_hub: bool = False
     """Whether a data.path that is not a folder is a name on the Hugging Face hub."""
 
@@ -143,16 +144,18 @@ def _split(config: DataConfig, images: np.ndarray, contents: Contents) -> Datase
 def dataset_key(config: DataConfig) -> str:
     """Name of the prepared arrays: 16 hex digits of the SHA-256 of the settings that produce them.
 
-    For the user's own data, the names, sizes and modification times of the files are included.
+    The contents of the user's own files are included in place of their path, so that a copy is the
+    same data set, and another content under the same path is another one.
+
+    Raises:
+        UsageError, MissingFileError: As load_dataset, for files that are missing or unreadable.
     """
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     root = Path(config.path or "").expanduser()
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
-        settings["path"] = str(root.resolve())
         files = loader.files(config) if loader.files else []
-        stats = [(file.relative_to(root), file.stat()) for file in files]
-        settings["files"] = [[p.as_posix(), s.st_size, s.st_mtime_ns] for p, s in stats]
+        settings |= {"path": None, "contents": content_digest(root, files)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -181,6 +184,7 @@ DATASETS: dict[str, Loader] = {
             load=torchvision.load_torchvision,
             takes=("path", "attribute") if entry.num_classes == 0 else ("path",),
             parts=entry.parts,
+            files=torchvision.torchvision_files,
         )
         for name, entry in TORCHVISION_SETS.items()
     },

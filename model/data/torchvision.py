@@ -93,6 +93,15 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     return images, replace(described, labels=classes, class_names=names, unnamed_classes=0)
 
 
+def torchvision_files(config: DataConfig) -> list[Path]:
+    """Files of a data set in a folder that the user gives."""
+    entry = TORCHVISION_SETS[config.name]
+    folder = _given_root(entry, config) / entry.folder
+    places = [folder / name for name in entry.files]
+    files = [[place] if place.is_file() else place.rglob("*") for place in places]
+    return sorted(file for found in files for file in found if file.is_file())
+
+
 def _attribute_names(config: DataConfig) -> tuple[str, ...]:
     """The two classes of data.attribute; empty if it is unset."""
     return () if config.attribute is None else (f"not {config.attribute}", config.attribute)

@@ -8,11 +8,11 @@ from pathlib import Path
 from model.errors import UsageError
 from sweep.estimate.costs import samplers
 from sweep.estimate.sizes import format_bytes
-from sweep.lineage.datasets import card_finder
+from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import store_key
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import LineageRecord, load_lineages
-from sweep.results_folder import read_sweep
+from sweep.results_folder import load_recorded_data, read_sweep
 from sweep.store.folder import OLD_SECONDS
 from sweep.store.inventory import Item
 from sweep.store.store import Store, existing_store
@@ -55,7 +55,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
             f"--force must wait until nothing uses {kept.location}, got {len(live)} live claims; "
             f"use sweep stop {out} first"
         )
-    lineages = plan_sweep(sweep, card_finder(kept))
+    lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     if any(lineage.card.fingerprint is None for lineage in lineages):
         raise UsageError(
             f"{kept.location} must hold the sweep's data set, which identifies its models, got "

@@ -14,13 +14,13 @@ from model.metrics.table import METRICS, validate_metrics
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.config import SweepConfig
 from sweep.finished import look_up
-from sweep.lineage.datasets import card_finder
+from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import blocks_of, store_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, plan_sweep
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
-from sweep.results_folder import fill, read_sweep, write_sweep
+from sweep.results_folder import fill, load_recorded_data, read_sweep, write_sweep
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 
@@ -43,7 +43,7 @@ def evaluate(
     if added is not None:
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
     kept = open_store(store or out, sweep.resources)
-    lineages = plan_sweep(sweep, card_finder(kept))
+    lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     work = missing_measurements(lineages, kept)
     with writing(out):
         write_sweep(out, sweep, command, store=kept.location, lineages=lineages)

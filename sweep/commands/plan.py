@@ -13,9 +13,9 @@ from sweep.estimate.costs import add_own, cost_lines, read_prices
 from sweep.estimate.sizes import format_bytes, image_bytes, planned_bytes, training_flops
 from sweep.estimate.timings import Timings, read_timings
 from sweep.finished import Finished, look_up
-from sweep.lineage.datasets import card_finder
+from sweep.lineage.datasets import finder_for_plan
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
-from sweep.results_folder import check_out, extend
+from sweep.results_folder import check_out, extend, load_recorded_data
 from sweep.store.store import open_store
 
 
@@ -54,7 +54,9 @@ def print_plan(
     if root is not None and ("://" in str(root) or Path(root).exists()):
         kept = open_store(root, sweep.resources)
         kept.claims.read()  # raises if the bucket does not exist
-    lineages = plan_sweep(sweep, card_finder(kept), PlanProgress("planning each point"))
+    recorded = {} if out is None else load_recorded_data(out)
+    find_card = finder_for_plan(kept, recorded, out=out, paths_vary="data.path" in sweep.axes())
+    lineages = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     missing = [n for n in tree.values() if n.key not in finished.nodes]

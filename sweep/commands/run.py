@@ -14,10 +14,17 @@ from sweep.commands.plan import note_idle_settings
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
 from sweep.finished import done_keys
-from sweep.lineage.datasets import card_finder, prepare_dataset
+from sweep.lineage.datasets import FindCard, finder_for_plan, prepare_dataset
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
 from sweep.records import LineageRecord, load_sweep
-from sweep.results_folder import check_out, extend, fill, fill_part, write_sweep
+from sweep.results_folder import (
+    check_lineages,
+    check_out,
+    extend,
+    fill,
+    load_recorded_data,
+    write_sweep,
+)
 from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.store.store import Store, open_store
@@ -43,12 +50,16 @@ def execute(
     sweep = resolve(extend(sweep, out), address)
     opened = open_store(store or out, sweep.resources)
     opened.check()
-    expected = plan_sweep(sweep, card_finder(opened), PlanProgress("planning each point"))
+    find_card = finder_for_plan(
+        opened, load_recorded_data(out), out=out, paths_vary="data.path" in sweep.axes()
+    )
+    expected = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
     check_space(expected, opened)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    lineages = prepare(sweep, expected, opened)
+    lineages = prepare(sweep, expected, opened, find_card)
+    check_lineages(out, lineages)
     with writing(out):
         recorded = sweep if address is None else without_capacity(sweep)
         write_sweep(out, recorded, command, store=opened.location, lineages=lineages)
@@ -97,15 +108,15 @@ def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
 
 
 def prepare(
-    sweep: SweepConfig, expected: list[PlannedLineage], store: Store
+    sweep: SweepConfig, expected: list[PlannedLineage], store: Store, find_card: FindCard
 ) -> list[PlannedLineage]:
     """Prepare the data sets of a plan; return the plan, or a new plan if a data set's card changes.
 
     Keys contain the fingerprints of the data, which are known only after the data are prepared.
     """
     cards = {lineage.card.key: (lineage.card, lineage.config.data) for lineage in expected}
-    is_current = [prepare_dataset(data, store) == card for card, data in cards.values()]
-    return expected if all(is_current) else plan_sweep(sweep, card_finder(store))
+    is_current = [prepare_dataset(data, store, card) == card for card, data in cards.values()]
+    return expected if all(is_current) else plan_sweep(sweep, find_card)
 
 
 def without_capacity(sweep: SweepConfig) -> SweepConfig:
@@ -140,7 +151,7 @@ def driving(run: "RayRun", out: Path, *, kept: str, command: str) -> Generator[N
 def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
     """Update a lineage in the results folder and in TensorBoard."""
     with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-        fill_part(out, [lineage], store)
+        fill(out, [lineage], store)
         write_boards(out, [lineage], store)
 
 

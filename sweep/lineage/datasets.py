@@ -5,15 +5,17 @@ original files nor the network.
 """
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from model.config import DataConfig
 from model.data.datasets import Dataset, dataset_key, describe, load_dataset
-from model.errors import UsageError
+from model.errors import MissingFileError, UsageError
 from model.images import encode_png, tile, to_bytes
 from sweep.records import DatasetCard
 from sweep.store.arrays import dump_arrays, map_array, read_arrays
@@ -31,6 +33,10 @@ INDICES = ("train", "reference", "validation")
 
 ATTEMPTS = 3
 """Attempts to map a cached file before another process deletes it."""
+
+KnownData = Mapping[DataConfig, str]
+"""Keys of prepared data sets by their settings."""
+FindCard = Callable[[DataConfig], DatasetCard]
 
 ARRAYS = "arrays.npz"
 """Labels and the split's indices; in data sets of earlier versions also the images."""
@@ -79,18 +85,28 @@ def find_card(config: DataConfig, store: Store | None) -> DatasetCard:
     return expected_card(config)
 
 
-def prepare_dataset(config: DataConfig, store: Store) -> DatasetCard:
+def prepare_dataset(
+    config: DataConfig, store: Store, known: DatasetCard | None = None
+) -> DatasetCard:
     """Load and publish a data set unless the store has it, and return its card.
+
+    Args:
+        config: The data set.
+        store: Where it is published.
+        known: Its card in a plan, which may be that of a copy with another key.
 
     Raises:
         ValueError, FileNotFoundError: As in model.data.datasets.load_dataset.
+        UsageError: The prepared data are damaged, and the files hold other data now.
         StoreError: The store cannot be written to.
     """
-    key = dataset_key(config)
+    key = dataset_key(config) if known is None else known.key
     if store.datasets.has(key) and store.datasets.damaged_files(key):
         store.datasets.withdraw(key)
     if not store.datasets.has(key):
         data = load_dataset(config)
+        if known is not None and known.fingerprint is not None:
+            check_same_data(config, known, data, store.location)
         reference = data.images[data.reference if len(data.reference) else data.train]
         card = replace(
             _card(key, data),
@@ -175,6 +191,82 @@ def map_images(key: str, store: Store) -> np.ndarray:
     )
 
 
-def card_finder(store: Store | None) -> Callable[[DataConfig], DatasetCard]:
-    """A function that finds cards as `find_card` does in this store."""
-    return lambda data: find_card(data, store)
+def finder_of_recorded(store: Store, recorded: KnownData) -> FindCard:
+    """A function that finds the cards of a sweep in its store, without looking at the user's files.
+
+    It raises UsageError if the store lacks a data set that the sweep has used.
+    """
+
+    def find(config: DataConfig) -> DatasetCard:
+        if config not in recorded:
+            return find_card(config, store)
+        if not store.datasets.has(key := recorded[config]):
+            raise UsageError(
+                f"{store.location} must hold the sweep's data set {config.name}, got no {key}; "
+                "run the same sweep command again, or pass the --store of the run"
+            )
+        return store.datasets.read(key)
+
+    return find
+
+
+def finder_for_plan(
+    store: Store | None, recorded: KnownData, *, out: Path | None, paths_vary: bool
+) -> FindCard:
+    """A function that finds the cards of a sweep that is planned or run, perhaps again.
+
+    Args:
+        store: Its store, if there is one.
+        recorded: Keys of the data sets with which the results folder was begun.
+        out: The results folder.
+        paths_vary: Whether data.path is an axis, so that a new path is a new data set.
+
+    The function raises UsageError if a data set is not the one with which the folder was begun. If
+    the user's files are gone, it finds the data set in the store.
+    """
+
+    def find(config: DataConfig) -> DatasetCard:
+        begun = same_settings(config, recorded, with_path=paths_vary)
+        cards = [store.datasets.read(key) for key in begun if store and store.datasets.has(key)]
+        try:
+            card = find_card(config, store)
+        except MissingFileError as error:
+            if config not in recorded or not cards:
+                raise
+            warnings.warn(f"{error}; the data set in the store is used", stacklevel=1)
+            return cards[0]
+        if not cards or card.key in begun:
+            return card
+        data = load_dataset(config) if card.fingerprint is None else None
+        fingerprint = card.fingerprint if data is None else data.fingerprint
+        for other in cards:
+            if other.fingerprint == fingerprint:
+                return other
+        raise another_data_set(config, cards[0], fingerprint, out)
+
+    return find
+
+
+def same_settings(config: DataConfig, recorded: KnownData, *, with_path: bool) -> list[str]:
+    """Keys of the recorded data sets with these settings; `with_path`: and with this path."""
+    if config in recorded or with_path:
+        return [recorded[config]] if config in recorded else []
+    anywhere = replace(config, path=None)
+    return [key for each, key in recorded.items() if replace(each, path=None) == anywhere]
+
+
+def check_same_data(config: DataConfig, card: DatasetCard, data: Dataset, place: object) -> None:
+    """Raise UsageError unless loaded data are those of a card."""
+    if data.fingerprint != card.fingerprint:
+        raise another_data_set(config, card, data.fingerprint, place)
+
+
+def another_data_set(
+    config: DataConfig, card: DatasetCard, fingerprint: str | None, place: object
+) -> UsageError:
+    """The error for data that are not those with which a results folder was begun."""
+    return UsageError(
+        f"data.path must hold the data set with which {place} was begun (fingerprint "
+        f"{str(card.fingerprint)[:12]}), got {config.path!r} with another one (fingerprint "
+        f"{str(fingerprint)[:12]}); use another --out, or restore the files"
+    )

@@ -11,9 +11,10 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from sweep.config import EXTENDABLE, SweepConfig, flatten, to_json
+from sweep.config import SweepConfig, flatten, to_json
 from sweep.files import dump_json
 from sweep.results_folder import read_sweep
 from sweep.store.claims import ClaimInfo, Heartbeat
@@ -30,13 +31,14 @@ PATIENCE_SECONDS = 180.0
 def run_key(out: Path, sweep: SweepConfig) -> str:
     """Return the name of a sweep in its store, which is the same on every machine.
 
-    Extending a sweep keeps its key, so that drivers from before the extension are found. Machines
-    that each run a part of a sweep share its key.
+    Extending a sweep keeps its key, so that drivers from before the extension are found, and so
+    does moving its data. Machines that each run a part of a sweep share its key.
     """
+    base = flatten(to_json(replace(sweep.base, data=replace(sweep.base.data, path=None))))
     facts = {
         "out": out.absolute().name,
         "name": sweep.name,
-        "base": [each for each in flatten(to_json(sweep.base)) if each[0] not in EXTENDABLE],
+        "base": [each for each in base if each[0] != "generations"],
     }
     return f"run-{sha256(dump_json(facts))[:32]}"
 

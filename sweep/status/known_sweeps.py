@@ -12,7 +12,7 @@ from model.errors import OneLineError
 from sweep.config import ResourcesConfig, unique
 from sweep.files import dump_json
 from sweep.records import SweepRecord
-from sweep.results_folder import sweep_from_record
+from sweep.results_folder import recorded_data, sweep_from_record
 from sweep.status.report import follow
 from sweep.store.folder import sha256
 from sweep.store.store import Store, existing_store
@@ -67,12 +67,14 @@ def joined(records: Sequence[SweepRecord]) -> SweepRecord:
         grids=unique(grid for record in records for grid in record.grids),
         evaluations=unique(metrics for record in records for metrics in record.evaluations),
         commands=unique(command for record in records for command in record.commands),
+        datasets=unique(data for record in records for data in record.datasets),
     )
 
 
 def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
     """Return a sweep's progress, the hosts that run it, and its commands."""
-    followed = follow(sweep_from_record(record, f"sweeps/{key} of {store.location}"), store, key)
+    sweep = sweep_from_record(record, f"sweeps/{key} of {store.location}")
+    followed = follow(sweep, store, key, recorded_data(record))
     hosts = sorted({driver.host for driver in followed.drivers()})
     return [
         f"{record.name}: {followed.tracker.look().summary()}",

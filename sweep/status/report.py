@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sweep.config import SweepConfig
 from sweep.finished import lineage_status
-from sweep.lineage.datasets import card_finder
+from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
 from sweep.records import LineageRecord, load_lineages
-from sweep.results_folder import read_sweep
+from sweep.results_folder import load_recorded_data, read_sweep
 from sweep.status.drivers import run_key, running
 from sweep.status.tracker import Snapshot, Tracker
 from sweep.store.claims import ClaimInfo
@@ -47,12 +47,12 @@ def track(out: Path, *, store: str | None) -> Followed:
     """Track the sweep of a results folder."""
     sweep = read_sweep(out)
     kept = existing_store(out, store, sweep.resources)
-    return follow(sweep, kept, run_key(out, sweep))
+    return follow(sweep, kept, run_key(out, sweep), load_recorded_data(out))
 
 
-def follow(sweep: SweepConfig, store: Store, key: str) -> Followed:
-    """Track a sweep in a store, given the key of its runs there."""
-    lineages = plan_sweep(sweep, card_finder(store))
+def follow(sweep: SweepConfig, store: Store, key: str, data: KnownData) -> Followed:
+    """Track a sweep in a store, given the key of its runs there and those of its data sets."""
+    lineages = plan_sweep(sweep, finder_of_recorded(store, data))
     return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
 
