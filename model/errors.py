@@ -5,15 +5,17 @@ Every other exception is a bug of this program, and a command shows its tracebac
 
 import functools
 import hashlib
+import os
 import re
 import stat
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 ECHO = 200
 """Maximum number of characters of a user's input that a message repeats."""
@@ -27,6 +29,12 @@ LONGEST = 1000
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 """Characters that are not text: control codes, line breaks, and bytes that are not UTF-8."""
+
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Characters that count as printable, but leave no mark of their own."""
 
 KINDS_OF_FILE = {
     stat.S_IFIFO: "a named pipe",
@@ -62,7 +70,7 @@ def reading(path: Path) -> Generator[None]:
     A named pipe or a device is refused, because reading it might never end.
     """
     try:
-        _refuse_endless(path)
+        check_regular(path)
         yield
     except FileNotFoundError:
         raise MissingFileError(f"{path} must exist, got no such file") from None
@@ -70,7 +78,8 @@ def reading(path: Path) -> Generator[None]:
         raise UsageError(f"{path} must be readable, got {error.strerror!r}") from error
 
 
-def _refuse_endless(path: Path) -> None:
+def check_regular(path: Path) -> None:
+    """Raise UsageError for a named pipe, socket or device, which must not even be opened."""
     with suppress(OSError):  # reading will say what is wrong
         kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
         if kind is not None:
@@ -125,7 +134,55 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
 def suggestion(word: str, choices: Collection[str]) -> str:
     """The end of an error's sentence: the choice that is closest to `word`, or nothing."""
     close = get_close_matches(word[:ECHO], choices, 1, 0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    if not close:
+        return ""
+    looks_the_same = class_key(close[0]) == class_key(word)
+    return f"; did you mean {ascii(close[0]) if looks_the_same else repr(close[0])}?"
+
+
+def check_class_names(source: object, names: Sequence[str]) -> None:
+    """Raise UsageError unless names of classes can be shown and told apart everywhere.
+
+    Each must be printable (no control characters, line breaks, direction marks or bytes that are
+    not UTF-8) and visible, and no two may have the same `class_key`.
+
+    Args:
+        source: Where the names are from, for errors.
+        names: The names of all classes.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = class_key(name)
+        if not name.isprintable() or not key:
+            escaped = shortened(printable(name))
+            raise UsageError(
+                f"{source} must be visible, printable text, got '{escaped}'; rename it"
+            )
+        if key in seen:
+            pair = ascii((shortened(seen[key]), shortened(name)))
+            raise UsageError(f"{source} must differ, got {pair}; rename one")
+        seen[key] = name
+
+
+def class_key(name: str) -> str:
+    """What distinguishes the name of a class: NFC, without invisible characters and outer spaces.
+
+    Repeated spaces count as one.
+    """
+    return " ".join(INVISIBLE.sub("", normalize("NFC", name)).split())
+
+
+def printable(text: str) -> str:
+    r"""Text in which characters that a terminal does not show are escaped, as in caf\xe9."""
+    return "".join(map(_escape, text))
+
+
+def _escape(letter: str) -> str:
+    if letter.isprintable() and not INVISIBLE.match(letter):
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte of a file's name that is not UTF-8
+        return f"\\x{os.fsencode(letter)[0]:02x}"
+    return ascii(letter)[1:-1]
 
 
 def check_at_least(field: str, value: float | None, minimum: int) -> None:

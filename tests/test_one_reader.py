@@ -17,7 +17,7 @@ from model.data.own_images import IMAGE_SUFFIXES
 from model.data.reading import decode_image, decoding
 from model.errors import UsageError
 
-LOSSY = (".jfif", ".jpeg", ".jpg", ".webp")
+LOSSY = (".avif", ".jfif", ".jpe", ".jpeg", ".jpg", ".webp")
 GREY = (".pgm",)
 
 
@@ -186,9 +186,11 @@ def test_what_the_system_refuses_is_not_called_damage(number: int) -> None:
     assert "delete" not in str(error.value)
 
 
-def test_running_out_of_memory_stays_what_it_is() -> None:
-    """It says nothing about the file."""
-    with pytest.raises(MemoryError), decoding("cat.png", "a readable image"):
+def test_running_out_of_memory_is_not_called_damage() -> None:
+    with (
+        pytest.raises(UsageError, match=r"^cat\.png must fit in memory, got too little memory$"),
+        decoding("cat.png", "a readable image"),
+    ):
         raise MemoryError
 
 

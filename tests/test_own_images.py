@@ -215,7 +215,7 @@ def test_a_missing_folder_is_an_error(
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     """It says which suffixes count."""
     message = message_of(describe, folder(tmp_path))
-    wanted = f"data.path must hold images, got none in {str(tmp_path)!r}; images end in .bmp, "
+    wanted = f"data.path must hold images, got none in {str(tmp_path)!r}; images end in .apng, "
     assert message.startswith(wanted)
 
 
@@ -253,14 +253,14 @@ def test_a_folder_inside_a_class_folder_is_an_error(
 def test_files_that_are_no_images_give_one_warning(tmp_path: Path) -> None:
     """With their number and the name of the first; a link to nothing is one of them."""
     save(tmp_path / "cat" / "1.png", noise(4, 4, 3))
-    (tmp_path / "cat" / "2.gif").write_bytes(b"GIF89a")
+    (tmp_path / "cat" / "2.svg").write_text("<svg/>")
     (tmp_path / "cat" / "3.png").symlink_to(tmp_path / "absent.png")
     (tmp_path / "labels.csv").write_text("1.png,cat")
     with pytest.warns(UserWarning, match=r"\.webp$") as warned:
         assert len(load_dataset(folder(tmp_path)).images) == 1
     assert len(warned) == 1
     assert str(warned[0].message).startswith(
-        "data.path has files that are not read: 3, the first is labels.csv; images end in .bmp, "
+        "data.path has files that are not read: 3, the first is labels.csv; images end in .apng, "
     )
 
 

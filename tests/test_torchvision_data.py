@@ -201,7 +201,7 @@ def test_files_that_are_not_the_official_ones_are_not_unpickled(tmp_path: Path) 
 def test_a_set_with_too_few_images_is_an_error(tmp_path: Path) -> None:
     """Where there is no MD5 to compare, as in EuroSAT, a half-unpacked set is noticed so."""
     WRITERS["eurosat"](tmp_path, parts_of("eurosat"))
-    with pytest.raises(ValueError, match="must hold the 27000 images of eurosat, got 10; delete"):
+    with pytest.raises(ValueError, match="must hold the 27000 images of eurosat, got 10; leave"):
         load_dataset(DataConfig(name="eurosat", path=str(tmp_path)))
 
 

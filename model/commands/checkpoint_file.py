@@ -25,7 +25,8 @@ from model.config import (
     restored_model,
     stored_settings,
 )
-from model.errors import MissingFileError, UsageError, check_choice, reading
+from model.data.reading import MAX_CLASSES
+from model.errors import MissingFileError, UsageError, check_choice, check_class_names, reading
 from model.family_facts import FAMILY_FACTS, check_together, model_size
 
 FIELDS: dict[str, Any] = {
@@ -40,8 +41,6 @@ CLASS_FIELDS: dict[str, Any] = {"num_classes": int, "class_names": tuple[str, ..
 """Types of the further settings of a conditional model."""
 MAX_SIDE = 4096
 """Largest side of an image in pixels. A file must not claim memory that no machine has."""
-MAX_CLASSES = 1_000_000
-"""Largest number of classes."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -133,6 +132,7 @@ def check_classes(num_classes: int, class_names: Sequence[str]) -> None:
         raise UsageError(
             f"class_names must name all {num_classes} classes or none, got {len(class_names)} names"
         )
+    check_class_names("class_names", class_names)
 
 
 def check_tensors(checkpoint: Checkpoint) -> None:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Self, TextIO
 import tyro
 
 from model.commands.values import parse_word
-from model.errors import OneLineError, Terminated, UsageError
+from model.errors import OneLineError, Terminated, UsageError, printable
 
 DISTRIBUTION = "collapse-sweep"
 USAGE = 2
@@ -189,7 +189,10 @@ def help_text(kind: type[Command]) -> str:
 
 
 def _complain(message: str) -> int:
-    line = "".join(letter if letter.isprintable() else " " for letter in message)
+    line = "".join(
+        printable(letter) if letter.isprintable() or letter >= "\ud800" else " "
+        for letter in message
+    )
     print(f"error: {line}", file=sys.stderr)
     return USAGE
 
@@ -214,7 +217,7 @@ def _show_warning(
 ) -> None:
     """Print a warning; omit its location in the code if it is meant for users."""
     if category is UserWarning:
-        text = f"warning: {message}\n"
+        text = f"warning: {printable(str(message))}\n"
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
     (file or sys.stderr).write(text)

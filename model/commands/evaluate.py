@@ -12,15 +12,10 @@ import numpy as np
 
 from model.config import DataConfig
 from model.data.datasets import load_dataset
-from model.data.own_images import (
-    ImageFolder,
-    folder_channels,
-    read_npz_head,
-    read_npz_images,
-    scan_folder,
-)
-from model.data.reading import decode_image
-from model.errors import MissingFileError, UsageError, suggestion
+from model.data.npz import read_npz_head, read_npz_images
+from model.data.own_images import ImageFolder, folder_channels, scan_folder
+from model.data.reading import decode_image, new_array, warn_of_frames
+from model.errors import MissingFileError, UsageError, class_key, suggestion
 from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
@@ -178,7 +173,7 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
             damaged or not an image, or an image has another form.
     """
     path = path.expanduser()
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix.lower() == ".npz" and path.is_file():
         head = read_npz_head(path)
         if form is not None:
             form.check_shape(path, head.shape[1:])
@@ -209,12 +204,15 @@ def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None
         H, W, _ = decode_image(folder.files[0]).shape
         form = Form(shape=(channels, H, W), dtype=np.dtype(np.uint8), owner=folder.files[0].name)
     form.check_dtype(f"{flag} {path}", np.dtype(np.uint8))
-    images = np.empty((len(folder.files), *form.shape), np.uint8)
+    shape = (len(folder.files), *form.shape)
+    images = new_array(shape, np.dtype(np.uint8), f"the images of {flag}")
     wanted = channels if channels == form.shape[0] else None
+    several: list[str] = []
     for number, file in enumerate(folder.files):
-        pixels = decode_image(file, wanted).transpose(2, 0, 1)
+        pixels = decode_image(file, wanted, several=several).transpose(2, 0, 1)
         form.check_shape(file, pixels.shape)
         images[number] = pixels
+    warn_of_frames(flag, several)
     return images
 
 
@@ -227,8 +225,8 @@ def _common_names(reference: ImageSet, train: ImageSet | None, where: str) -> tu
     labelled = [s for s in (reference, train) if s is not None and s.labels is not None]
     named = [s.class_names for s in labelled if s.class_names]
     if named:
-        differing = sorted(set(named[0]) ^ set(named[-1]))
-        if differing:
+        first, last = ({class_key(name): name for name in names} for names in (named[0], named[-1]))
+        if differing := sorted((first | last)[key] for key in first.keys() ^ last.keys()):
             raise UsageError(
                 f"class names must be the same in {where}, got {differing[:LISTED_CLASSES]} "
                 "in one of them only"
@@ -252,14 +250,15 @@ def match_labels(images: ImageSet, names: tuple[str, ...], *, flag: str) -> np.n
             rule = f"be below the number of the reference's classes ({len(names)})"
             raise UsageError(f"labels of {flag} must {rule}, got {used[-1]}")
         return images.labels
+    keys = {class_key(name): number for number, name in enumerate(names)}
     for name in (images.class_names[number] for number in used):
-        if name not in names:
+        if class_key(name) not in keys:
             listed = ", ".join(names[:LISTED_CLASSES]) + (", ..." * (len(names) > LISTED_CLASSES))
             raise UsageError(
                 f"classes of {flag} must be among those of the reference ({listed}), "
                 f"got {name!r}{suggestion(name, names)}"
             )
-    numbers = [names.index(name) if name in names else -1 for name in images.class_names]
+    numbers = [keys.get(class_key(name), -1) for name in images.class_names]
     return np.asarray(numbers, np.int64)[images.labels]
 
 

@@ -20,7 +20,7 @@ from model.data.file_digests import content_digest
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
 from model.data.torchvision_table import TORCHVISION_SETS
-from model.errors import check_choice
+from model.errors import check_choice, check_class_names
 
 OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
 """Settings that have no effect for some data sets."""
@@ -127,6 +127,7 @@ def describe(config: DataConfig) -> Dataset:
 
 
 def _split(config: DataConfig, images: np.ndarray, contents: Contents) -> Dataset:
+    check_class_names(f"class names of data.name={config.name}", contents.class_names)
     splits = split_images(config, len(images), labels=contents.labels, parts=contents.parts)
     return Dataset(
         name=config.name,

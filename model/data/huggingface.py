@@ -6,6 +6,7 @@ The package (extra `huggingface`) is imported by the functions that need it.
 import importlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,18 +14,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.config import DataConfig
-from model.data.reading import Contents, collect_pixels, decode_image, need_package
+from model.data.reading import (
+    DAMAGE,
+    Contents,
+    check_regular_files,
+    collect_pixels,
+    decode_image,
+    decoding,
+    need_package,
+    warn_of_frames,
+)
 from model.data.splits import SPLIT_NAMES, check_split
-from model.errors import MissingFileError, UsageError, one_line
+from model.errors import MissingFileError, OneLineError, UsageError, one_line, printable
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 INSTALL = "install it with: pip install 'collapse-sweep[huggingface]'"
 
+WHOLE = "a whole data set"
+OWN_FILES = re.compile(r"(dataset_dict|dataset_info|state)\.json|cache-.*\.arrow|\..*")
+"""Files that `datasets` writes beside the data, and hidden ones."""
+
 
 class _Source(NamedTuple):
     """An opened data set: its splits by name, in the order of `parts`, and its columns."""
 
+    path: str
+    """Its folder, or its name on the hub."""
     splits: dict[str, Any]
     parts: list[int] | None
     """The official split of each; None if there is only one split."""
@@ -53,14 +69,17 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """
     source = _open(config)
     contents = _contents(source, config)
+    several: list[str] = []
 
     def images() -> Iterator[np.ndarray]:
         for name in source.splits:
-            for i, row in enumerate(_encoded(source, name)):
+            for i, file in enumerate(_encoded(source, name)):
                 what = f"image {i} (from 0) of {config.path} {name}".rstrip()
-                yield _decode(row[source.image], what, contents.channels)
+                yield _decode(file, what, contents.channels, several)
 
-    return collect_pixels(images(), contents, config), contents
+    pixels = collect_pixels(images(), contents, config)
+    warn_of_frames("data.path", several)
+    return pixels, contents
 
 
 def huggingface_files(config: DataConfig) -> list[Path]:
@@ -79,6 +98,9 @@ def _open(config: DataConfig) -> _Source:
     source = _read(config.path)
     splits: dict[str, Any] = dict(source) if isinstance(source, dict) else {"": source}
     splits = {str(name): split for name, split in splits.items()}
+    if not splits:
+        raise UsageError(f"data.path must hold at least one split, got none in {config.path!r}")
+    _warn_of_others(config.path, splits)
     parts = None
     if len(splits) > 1:
         if not set(splits) <= set(SPLIT_NAMES):
@@ -98,7 +120,7 @@ def _open(config: DataConfig) -> _Source:
             if other.get(column) != features[0][column]:
                 rule = f"have one type of {column} in all splits"
                 raise UsageError(f"data.path must {rule}, got {other.get(column)!r}")
-    return _Source(splits, parts, image, label)
+    return _Source(config.path, splits, parts, image, label)
 
 
 def _package() -> Any:
@@ -112,17 +134,42 @@ def _read(path: str) -> Any:
     failure: type[Exception] = importlib.import_module("datasets.exceptions").DatasetsError
     folder = Path(path).expanduser()
     what = "be owner/name of a data set of the Hugging Face hub, or a folder saved by save_to_disk"
+    way_out = "run once on a connected machine, or pass --data.path DIR"
     if not folder.is_dir() and not HUB_NAME.fullmatch(path):
         raise MissingFileError(f"data.path must {what}, got {path!r}")
     try:
-        if folder.is_dir():
-            return datasets.load_from_disk(folder)
-        return datasets.load_dataset(path)
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, failure) as error:
+        if not folder.is_dir():
+            return datasets.load_dataset(path)
+        way_out = "save it again"
+        check_regular_files(folder)
+        found = datasets.load_from_disk(folder, keep_in_memory=False)
+        for split in found.values() if isinstance(found, dict) else [found]:
+            split.data.validate(full=True)  # damaged offsets of rows would crash the process
+        return found
+    except OneLineError:
+        raise
+    except (*DAMAGE, failure) as error:
+        reason = printable(one_line(error))[:200]
         raise MissingFileError(
-            f"data.path must {what}, got {path!r} and {type(error).__name__} ({one_line(error)}); "
-            "run once on a connected machine, or pass --data.path DIR"
+            f"data.path must {what}, got {path!r} and {type(error).__name__} ({reason}); {way_out}"
         ) from None
+
+
+def _warn_of_others(path: str, splits: dict[str, Any]) -> None:
+    """Give one warning if a saved folder holds files that belong to none of its splits."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return
+    read = {Path(file["filename"]).resolve() for s in splits.values() for file in s.cache_files}
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    others = [f for f in files if not OWN_FILES.fullmatch(f.name) and f.resolve() not in read]
+    if others:
+        first = printable(str(others[0].relative_to(folder)))
+        warnings.warn(
+            f"data.path has files that are not read: {len(others):,}, the first is {first}; "
+            "those of the splits are read",
+            stacklevel=1,
+        )
 
 
 def _image_column(features: Any, config: DataConfig) -> str:
@@ -166,8 +213,8 @@ def _contents(source: _Source, config: DataConfig) -> Contents:
     if sum(sizes) == 0:
         raise UsageError(f"data.path must hold images, got {sizes}")
     name = next(name for name, size in zip(source.splits, sizes, strict=True) if size)
-    first = next(iter(_encoded(source, name)))
-    channels = _decode(first[source.image], f"the first image of {config.path}").shape[2]
+    first = next(_encoded(source, name))
+    channels = _decode(first, f"the first image of {config.path}").shape[2]
     parts = None if source.parts is None else np.repeat(source.parts, sizes)
     labels, names = None, ()
     if source.label is not None:
@@ -179,7 +226,8 @@ def _contents(source: _Source, config: DataConfig) -> Contents:
 
 def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarray, tuple[str, ...]]:
     """(N,) int64 classes and their names: the column's own, or its values in sorted order."""
-    values = [value for split in source.splits.values() for value in split[column][:]]
+    with decoding(source.path, WHOLE):
+        values = [value for split in source.splits.values() for value in split[column][:]]
     what, missing = f"{column} of {config.path}", sum(value is None for value in values)
     if missing:
         raise UsageError(f"{what} must name a class for every image, got {missing} without one")
@@ -197,16 +245,25 @@ def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarra
     return labels, tuple(str(name) for name in names)
 
 
-def _encoded(source: _Source, name: str) -> Any:
+def _encoded(source: _Source, name: str) -> Iterator[dict[str, Any] | None]:
     """A split's images as undecoded files, so that decode_image decodes them."""
     datasets = _package()
-    split = source.splits[name].select_columns([source.image])
-    return split.cast_column(source.image, datasets.Image(decode=False))
+    with decoding(source.path, WHOLE):
+        split = source.splits[name].select_columns([source.image])
+        for row in split.cast_column(source.image, datasets.Image(decode=False)):
+            yield row[source.image]
 
 
-def _decode(file: dict[str, Any] | None, what: str, channels: int | None = None) -> np.ndarray:
-    """Decode an image to (H, W, C) uint8."""
-    if file is None:
+def _decode(
+    file: dict[str, Any] | None,
+    what: str,
+    channels: int | None = None,
+    several: list[str] | None = None,
+) -> np.ndarray:
+    """Decode an image to (H, W, C) uint8; see decode_image."""
+    content = None
+    if file is not None:
+        content = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
+    if content is None:
         raise UsageError(f"{what} must be an image, got none; save the data set without it")
-    content = io.BytesIO(file["bytes"]) if file["bytes"] is not None else file["path"]
-    return decode_image(content, channels, name=what)
+    return decode_image(content, channels, name=what, several=several)

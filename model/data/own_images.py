@@ -1,17 +1,18 @@
 """The user's own images: a folder of image files, or the arrays of an .npz file.
 
-Training and evaluation share scan_folder, folder_channels, read_npz_head and read_npz_images. The
-other functions build data sets from them.
+Training and evaluation share scan_folder and folder_channels, and the reader of .npz files in
+model.data.npz. The other functions build data sets from them.
 """
 
+import os
 import warnings
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from model.config import DataConfig
+from model.data.npz import read_npz_head, read_npz_images
 from model.data.reading import (
     Contents,
     collect_pixels,
@@ -19,16 +20,23 @@ from model.data.reading import (
     decoding,
     num_channels,
     open_image,
+    warn_of_frames,
 )
 from model.data.splits import SPLIT_NAMES, TRAIN, check_split
-from model.errors import MissingFileError, UsageError
+from model.errors import (
+    MissingFileError,
+    UsageError,
+    check_class_names,
+    check_regular,
+    class_key,
+    printable,
+)
 
 IMAGE_SUFFIXES = (
-    *(".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Lower-case suffixes of the files of a folder that are read as images."""
-
-WHOLE_NPZ = "a whole .npz file without pickled objects"
 
 
 class ImageFolder(NamedTuple):
@@ -46,15 +54,16 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
     """Find the images of a folder, either loose or in class folders.
 
     A folder with train/ and val/ or test/, each with class folders, has official splits; the
-    classes are those of train/. Hidden files are ignored. Other files that are not images cause one
-    warning.
+    classes are those of train/. Hidden files without images are ignored. Everything else that is
+    not read causes one warning.
 
     Args:
         root: An existing folder.
         what: The setting that names the folder, for errors.
 
     Raises:
-        UsageError: There are no images, or some images belong to no class.
+        UsageError: There are no images, some belong to no class, a class has an unsuitable name,
+            or an image is not a regular file.
     """
     others: list[Path] = []
     files, folders = _look_into(root, what, others)
@@ -62,21 +71,24 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
     classes = {part: _class_folders(split, what, others) for part, split in splits.items()}
     classes = classes or {TRAIN: folders}
     names = [folder.name for folder in classes[TRAIN]]
+    keys = [class_key(name) for name in names]
     labels, parts = [], []
     for part, class_folders in classes.items():
+        check_class_names(f"class folders of {what}", [folder.name for folder in class_folders])
         for folder in class_folders:
-            if folder.name not in names:
+            if class_key(folder.name) not in keys:
                 raise UsageError(
                     f"{what} must have each class in {splits[TRAIN].name}/ too, got {str(folder)!r}"
                 )
             members = _class_members(folder, what, others)
             files += members
-            labels += [names.index(folder.name)] * len(members)
+            labels += [keys.index(class_key(folder.name))] * len(members)
             parts += [part] * len(members)
     if others:
+        first = printable(str(others[0].relative_to(root)))
         warnings.warn(
-            f"{what} has files that are not read: {len(others):,}, the first is "
-            f"{others[0].relative_to(root)}; images end in {', '.join(IMAGE_SUFFIXES)}",
+            f"{what} has files that are not read: {len(others):,}, the first is {first}; "
+            f"images end in {', '.join(IMAGE_SUFFIXES)}",
             stacklevel=1,
         )
     if not folders:
@@ -85,14 +97,19 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
 
 
 def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Either the images or the sub-folders of a folder; other files are added to `others`."""
+    """Either the images or the sub-folders of a folder; what is not read is added to `others`."""
     images, folders = [], []
     with decoding(folder, "a folder"):
-        for entry in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-            if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-                images.append(entry)
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith("."):
+                others += [entry] if _has_images(entry) else []
+            elif entry.is_dir():
+                folders.append(entry)
+            elif entry.suffix.lower() in IMAGE_SUFFIXES:
+                check_regular(entry)
+                (images if entry.is_file() else others).append(entry)
             else:
-                (folders if entry.is_dir() else others).append(entry)
+                others.append(entry)
     if images and folders:
         raise UsageError(
             f"{what} must hold class folders or loose images, not both, got "
@@ -104,6 +121,12 @@ def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path],
             f"images end in {', '.join(IMAGE_SUFFIXES)}"
         )
     return images, folders
+
+
+def _has_images(entry: Path) -> bool:
+    """Whether a hidden file is an image by its suffix, or a hidden folder contains one."""
+    names = [entry.name] if not entry.is_dir() else [n for _, _, ns in os.walk(entry) for n in ns]
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
 
 
 def _split_folders(folders: list[Path], what: str) -> dict[int, Path]:
@@ -157,8 +180,11 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
     folder = _scan(config)
     contents = _folder_contents(folder, config)
-    images = (decode_image(file, contents.channels) for file in folder.files)
-    return collect_pixels(images, contents, config), contents
+    several: list[str] = []
+    images = (decode_image(file, contents.channels, several=several) for file in folder.files)
+    pixels = collect_pixels(images, contents, config)
+    warn_of_frames("data.path", several)
+    return pixels, contents
 
 
 def folder_files(config: DataConfig) -> list[Path]:
@@ -184,106 +210,6 @@ def _folder_contents(folder: ImageFolder, config: DataConfig) -> Contents:
     )
 
 
-class NpzHead(NamedTuple):
-    """Contents of an .npz file without its pixels."""
-
-    shape: tuple[int, ...]
-    """(N, C, H, W), for any order of axes in the file."""
-    dtype: np.dtype
-    """uint8 or float32."""
-    labels: np.ndarray | None
-    """(N,) int64, at least 0, or None."""
-    class_names: tuple[str, ...]
-    """Empty if there are no labels, or they have no names."""
-
-
-def read_npz_head(path: Path) -> NpzHead:
-    """Read the shape, type, labels and class names of an .npz file, without its pixels.
-
-    Raises:
-        UsageError: The file is damaged, or its arrays are not valid images and classes.
-    """
-    with decoding(path, WHOLE_NPZ), zipfile.ZipFile(path) as file:
-        names = [name.removesuffix(".npy") for name in file.namelist()]
-        header = _array_header(file, "images") if "images" in names else None
-        arrays = {name: _array(file, name) for name in ("labels", "class_names") if name in names}
-    if header is None:
-        raise UsageError(f"{path} must hold an array 'images', got {names}")
-    shape, dtype = header
-    if dtype not in (np.uint8, np.float32):
-        raise UsageError(
-            f"images of {path} must be uint8 or float32, got {str(dtype)!r}; "
-            "save them as one of these"
-        )
-    shape = _channels_first(np.broadcast_to(np.uint8(0), shape), path).shape
-    if "labels" not in arrays:
-        return NpzHead(shape, dtype, None, ())
-    return NpzHead(shape, dtype, *_npz_classes(path, shape[0], **arrays))
-
-
-def read_npz_images(path: Path) -> np.ndarray:
-    """Read the (N, C, H, W) images of an .npz file that read_npz_head accepts; checks for nan."""
-    with decoding(path, WHOLE_NPZ), zipfile.ZipFile(path) as file:
-        images = _array(file, "images")
-    images = np.ascontiguousarray(_channels_first(images, path))
-    if images.dtype != np.uint8:
-        broken = int(np.count_nonzero(~np.isfinite(images).all(axis=(1, 2, 3))))
-        if broken:
-            raise UsageError(f"{path} must hold no image with nan or inf, got {broken}")
-    return images
-
-
-def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
-    with file.open(f"{name}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _array_header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    with file.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-    return shape, dtype
-
-
-def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
-    """Reorder an (N, C, H, W), (N, H, W, C) or (N, H, W) array to (N, C, H, W)."""
-    full = images[:, None] if images.ndim == 3 else images
-    if full.ndim == 4 and full.shape[1] not in (1, 3):
-        full = full.transpose(0, 3, 1, 2)
-    if full.ndim != 4 or full.shape[1] not in (1, 3) or 0 in full.shape:
-        raise UsageError(
-            f"images of {path} must be (N, C, H, W), (N, H, W, C) or (N, H, W) with N at least 1 "
-            f"and C 1 or 3, got {images.shape}"
-        )
-    return full
-
-
-def _npz_classes(
-    path: Path, count: int, labels: np.ndarray, class_names: np.ndarray | None = None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Check the labels and class names of a file; the labels become (count,) int64."""
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
-        got = f"{labels.dtype} of shape {labels.shape}"
-        raise UsageError(f"labels of {path} must be {count} integers, got {got!r}")
-    if labels.min() < 0:
-        raise UsageError(f"labels of {path} must be at least 0, got {labels.min()}")
-    if class_names is None:
-        return labels.astype(np.int64), ()
-    if class_names.dtype.kind != "U" or class_names.ndim != 1:
-        got = str(class_names.dtype)
-        raise UsageError(f"class_names of {path} must be strings, got {got!r}")
-    names = tuple(class_names.tolist())
-    if len(set(names)) < len(names):
-        raise UsageError(f"class_names of {path} must differ, got {names}")
-    if labels.max() >= len(names):
-        rule = f"be below the number of class_names ({len(names)})"
-        raise UsageError(f"labels of {path} must {rule}, got {labels.max()}")
-    return labels.astype(np.int64), names
-
-
 def describe_npz(config: DataConfig) -> Contents:
     """Contents of an .npz file: the header of `images`, and any `labels` and `class_names`."""
     path = npz_files(config)[0]
@@ -302,13 +228,16 @@ def describe_npz(config: DataConfig) -> Contents:
             f"data.dtype must be float32 for the float images of {path}, got {config.dtype!r}; "
             "set --data.dtype float32"
         )
-    present = [] if head.labels is None else np.unique(head.labels).tolist()
-    names = head.class_names or tuple(map(str, range(max(present, default=-1) + 1)))
-    if present != list(range(len(names))):
-        raise UsageError(
-            f"labels of {path} must use each of the classes 0 to {len(names) - 1}, got "
-            f"{present[:12]}; number the classes from 0 without gaps"
-        )
+    names = head.class_names
+    if head.labels is not None:
+        present = np.unique(head.labels).tolist()
+        num_classes = len(names) or present[-1] + 1
+        if len(present) < num_classes:
+            raise UsageError(
+                f"labels of {path} must use each of the classes 0 to {num_classes - 1}, got "
+                f"{present[:12]}; number the classes from 0 without gaps"
+            )
+        names = names or tuple(map(str, present))
     return Contents(
         num_images=N, channels=C, labels=head.labels, class_names=names, bounded=bounded
     )

@@ -9,8 +9,11 @@ import importlib.util
 import os
 import re
 import struct
+import sys
+import tempfile
+import warnings
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +22,30 @@ from zipfile import BadZipFile
 import numpy as np
 
 from model.config import DataConfig
-from model.errors import OneLineError, UsageError, one_line
+from model.data.depth import deep_pixels
+from model.errors import OneLineError, UsageError, check_regular, one_line, printable
 from model.images import crop_square, resize_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+"""Formats that are read, whatever a file's suffix. Pillow would run a program for some others."""
 GREY_MODES = ("1", "L", "LA")
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes of grey images, and of images with more than 8 bits."""
-DEEP_RAW_MODE = re.compile(r"\w+;(16|32)[A-Z]+")
-"""Pillow's raw modes of more than 8 bits, such as RGB;16B, which an image's mode (RGB) hides."""
+COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB")
+"""Pillow's modes of images that it converts to grey, or to RGB."""
+PIXEL_ERROR = re.compile(r"^\w+Decode: .*", re.MULTILINE)
+"""What libtiff prints, and Pillow ignores, if it could not decode some of the pixels."""
+
+DAMAGE = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, RuntimeError),
+    *(TypeError, AttributeError, AssertionError, MemoryError),
+    *(BadZipFile, zlib.error, struct.error),
+)
+"""What libraries raise for a damaged file, found by reading thousands of them."""
+
+MAX_CLASSES = 1_000_000
+"""Largest number of classes. Memory grows with it, so a file must not claim more."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
@@ -63,22 +79,38 @@ def collect_pixels(
 
     Returns:
         (N, C, S, S) of data.dtype.
+
+    Raises:
+        UsageError: The images do not fit in memory.
     """
     size = config.image_size
-    pixels = np.empty((contents.num_images, contents.channels, size, size), config.dtype)
+    shape = (contents.num_images, contents.channels, size, size)
+    pixels = new_array(shape, np.dtype(config.dtype), f"images of data.image_size={size}")
     for i, image in enumerate(images):
         square = crop_square(image)
         pixels[i] = resize_image(square, size, mode=config.resize, dtype=config.dtype)
     return pixels
 
 
-def decode_image(source: Any, channels: int | None = None, *, name: str = "") -> np.ndarray:
+def new_array(shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
+    """An uninitialised array; raises UsageError, which says what it is for, if memory is short."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError):  # ValueError: more bytes than there are addresses
+        words = " x ".join(map(str, shape))
+        raise UsageError(f"{what} must fit in memory, got {words} of {dtype}") from None
+
+
+def decode_image(
+    source: Any, channels: int | None = None, *, name: str = "", several: list[str] | None = None
+) -> np.ndarray:
     """Read an image file as (H, W, C) uint8; transparency is dropped.
 
     Args:
         source: Path or binary file object.
         channels: C. 1 requires a grey image; None means 1 for a grey image, else 3.
         name: Name of the image in errors, if it is not the path.
+        several: The name is added to it if the file has several frames; the first one is read.
 
     Raises:
         UsageError: The file cannot be read or decoded, has more than 8 bits, or must be grey but
@@ -91,7 +123,20 @@ def decode_image(source: Any, channels: int | None = None, *, name: str = "") ->
                 f"{name or source} must be grey like the other images, got {picture.mode!r}; "
                 "convert it"
             )
-        return to_pixels(picture, channels or file_channels)
+        pixels = to_pixels(picture, channels or file_channels)
+        if several is not None and getattr(picture, "is_animated", False):
+            several.append(name or str(source))
+        return pixels
+
+
+def warn_of_frames(what: str, several: Sequence[str]) -> None:
+    """Give one warning if some files have frames or pages that are not read."""
+    if several:
+        warnings.warn(
+            f"{what} has files of several frames, of which only the first is read: "
+            f"{len(several):,}, the first is {printable(several[0])}",
+            stacklevel=2,
+        )
 
 
 @contextlib.contextmanager
@@ -102,20 +147,31 @@ def open_image(source: Any, name: str = "") -> Generator["Image"]:
         UsageError: The file cannot be read or has more than 8 bits, or is found to be damaged
             while it is open.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     name = name or str(source)
-    with decoding(name, "a readable image"):
+    with decoding(name, "a readable image"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own do not name the file
         try:
-            with Image.open(source) as picture:
-                if deep := _deep_mode(picture):
-                    raise UsageError(f"{name} must be an 8-bit image, got {deep!r}; convert it")
+            if isinstance(source, str | os.PathLike):
+                check_regular(Path(source))
+            with Image.open(source, formats=FORMATS) as picture:
+                _check_pixels(picture, name)
                 yield picture
         except Image.DecompressionBombError as error:
             raise UsageError(
-                f"{name} must be an image of fewer pixels, got {one_line(error)!r}; "
-                "make it smaller or delete it"
+                f"{name} must be an image of fewer pixels, got {one_line(error)!r}; make it smaller"
             ) from None
+        except UnidentifiedImageError:
+            raise ValueError(f"it starts as none of {', '.join(FORMATS)}") from None
+
+
+def _check_pixels(picture: "Image", name: str) -> None:
+    """Raise UsageError unless an open image has 8-bit pixels that become grey or RGB."""
+    if deep := deep_pixels(picture):
+        raise UsageError(f"{name} must be an 8-bit image, got {deep!r}; convert it")
+    if picture.mode not in (*GREY_MODES, *COLOUR_MODES):
+        raise UsageError(f"{name} must be a grey or RGB image, got {picture.mode!r}; convert it")
 
 
 def num_channels(picture: "Image") -> int:
@@ -125,20 +181,29 @@ def num_channels(picture: "Image") -> int:
 
 def to_pixels(picture: "Image", channels: int) -> np.ndarray:
     """Decode an open image to (H, W, channels) uint8."""
+    with _pixel_errors() if picture.format == "TIFF" else contextlib.nullcontext():
+        picture.load()
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _deep_mode(picture: "Image") -> str | None:
-    """The mode of an image of more than 8 bits, which Pillow would truncate silently, else None."""
-    if picture.mode in DEEP_MODES:
-        return picture.mode
-    for codec, _, _, arguments in getattr(picture, "tile", ()):
-        if match := DEEP_RAW_MODE.search(str(arguments)):
-            return match[0]
-        if codec.startswith("ppm") and arguments[1] > 255:
-            return f"{arguments[0]} up to {arguments[1]}"
-    return None
+@contextlib.contextmanager
+def _pixel_errors() -> Generator[None]:
+    """Raise ValueError for errors that libtiff only prints to stderr; print nothing."""
+    if sys.__stderr__ is None:  # it is closed, and 2 is the number of another file
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        stderr = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        file.seek(0)
+        if match := PIXEL_ERROR.search(file.read().decode(errors="replace")):
+            raise ValueError(match[0])
 
 
 @contextlib.contextmanager
@@ -147,23 +212,34 @@ def decoding(source: object, what: str) -> Generator[None]:
 
     Raises:
         UsageError: `<source> must be <what>, got a damaged one (...)`; or the operating system's
-            reason, such as missing permission or too many open files.
+            reason, such as missing permission, too many open files or too little memory.
     """
-    damage = (
-        *(OSError, ValueError, SyntaxError, EOFError, KeyError, RuntimeError),
-        *(BadZipFile, zlib.error, struct.error),
-    )
     try:
         yield
     except OneLineError:
         raise
-    except damage as error:
+    except MemoryError:
+        raise UsageError(f"{source} must fit in memory, got too little memory") from None
+    except DAMAGE as error:
         code = getattr(error, "errno", None)
         if code not in (None, errno.EINVAL):  # EINVAL: offsets in a damaged file can be negative
             raise UsageError(f"{source} must be readable, got {os.strerror(code)!r}") from None
+        reason = printable(one_line(error))[:200] or type(error).__name__
         raise UsageError(
-            f"{source} must be {what}, got a damaged one ({one_line(error)}); replace or delete it"
+            f"{source} must be {what}, got a damaged one ({reason}); replace it"
         ) from None
+
+
+def check_regular_files(path: Path) -> None:
+    """Raise UsageError if a file, or one below a folder, is a named pipe, socket or device.
+
+    For libraries that open files themselves, and would wait for ever.
+    """
+    if not path.is_dir():
+        check_regular(path)
+    for folder, _, names in os.walk(path):
+        for name in names:
+            check_regular(Path(folder) / name)
 
 
 def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:

@@ -10,10 +10,10 @@ import pickle
 import sys
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,21 @@ from typing import Any
 import numpy as np
 
 from model.config import DataConfig
+from model.data.own_images import IMAGE_SUFFIXES
 from model.data.reading import (
+    DAMAGE,
     Contents,
     cache_dir,
+    check_regular_files,
     collect_pixels,
     decode_image,
     decoding,
     need_package,
+    open_image,
     to_pixels,
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
-from model.errors import MissingFileError, UsageError, check_choice, one_line
+from model.errors import MissingFileError, UsageError, check_choice, one_line, printable
 
 PART_NAMES = ("train", "validation", "test")
 
@@ -72,7 +76,9 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
     entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
     need_package("torchvision", "torchvision", config)
     root = _downloaded_root(entry, config) if config.path is None else _given_root(entry, config)
-    readers = [_open(entry, split, root, config) for split in entry.splits]
+    _check_files(entry, root)
+    loader = _Loader()
+    readers = [_open(entry, split, root, config, loader) for split in entry.splits]
     labels: list[int] = []
 
     def decoded() -> Iterator[np.ndarray]:
@@ -83,12 +89,16 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
                 yield image
 
     images = collect_pixels(decoded(), described, config)
+    loader.warn_of_others()
     names = described.class_names
     if entry.unnamed_classes:
         names = tuple(str(name) for name in readers[0].classes)
         if len(names) != entry.unnamed_classes:
             rule = f"hold the {entry.unnamed_classes} classes of {config.name}"
             raise UsageError(f"{root / entry.folder} must {rule}, got {len(names)}")
+    if names and not (min(labels) >= 0 and max(labels) < len(names)):
+        rule = f"number its classes from 0 to {len(names) - 1}"
+        raise UsageError(f"{root / entry.folder} must {rule}, got {min(labels)} to {max(labels)}")
     classes = np.array(labels, np.int64) if names else None
     return images, replace(described, labels=classes, class_names=names, unnamed_classes=0)
 
@@ -114,7 +124,47 @@ def _attribute(reader: Any, label: Any, config: DataConfig) -> int:
     return int(label[reader.attr_names.index(config.attribute)])
 
 
-def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -> Any:
+class _Loader:
+    """Reads image files for torchvision, and remembers which."""
+
+    def __init__(self) -> None:
+        self._read: set[Path] = set()
+
+    def __call__(self, path: str | Path) -> np.ndarray:
+        """Read a file as (H, W, 3) uint8."""
+        self._read.add(Path(path))
+        return decode_image(path, 3)
+
+    def warn_of_others(self) -> None:
+        """Give one warning if there are images beside those that were read."""
+        folders = {path.parent for path in self._read}
+        files = {file for folder in folders for file in folder.iterdir()}
+        others = [f for f in files - self._read if f.suffix.lower() in IMAGE_SUFFIXES]
+        if others:
+            first = printable(str(min(others)))
+            warnings.warn(
+                f"data.path has images that are not read: {len(others):,}, the first is {first}; "
+                "only the official ones are read",
+                stacklevel=1,
+            )
+
+
+def _check_files(entry: TorchvisionSet, root: Path) -> None:
+    """Raise UsageError for a file that torchvision would wait for, or read with loss."""
+    paths = [root / entry.folder / name for name in entry.files]
+    for path in paths:
+        check_regular_files(path)
+    if entry.takes_loader:
+        return
+    for image in paths[0].rglob("[!.]*"):
+        if image.suffix.lower() in IMAGE_SUFFIXES:
+            with open_image(image):
+                pass
+
+
+def _open(
+    entry: TorchvisionSet, split: Split, root: Path, config: DataConfig, loader: _Loader
+) -> Any:
     """A split's torchvision reader.
 
     torchvision compares MD5 sums, if the data set has any, before it reads (and, for CIFAR,
@@ -122,15 +172,17 @@ def _open(entry: TorchvisionSet, split: Split, root: Path, config: DataConfig) -
     """
     from torchvision import datasets
 
-    loader = {"loader": partial(decode_image, channels=3)} if entry.takes_loader else {}
-    damage = (OSError, RuntimeError, ValueError, LookupError, EOFError)
-    folder, way_out = root / entry.folder, "delete it, and leave data.path out to download them"
+    own = {"loader": loader} if entry.takes_loader else {}
+    folder, way_out = root / entry.folder, "leave data.path out to download them"
+    if config.path is None:
+        way_out = "delete it to download them again"
     try:
-        reader = getattr(datasets, entry.reader)(root, **split.arguments, **loader)
-    except (*damage, csv.Error, pickle.UnpicklingError) as error:
+        reader = getattr(datasets, entry.reader)(root, **split.arguments, **own)
+    except (*DAMAGE, csv.Error, pickle.UnpicklingError) as error:
+        reason = printable(one_line(error))[:200] or type(error).__name__
         raise UsageError(
-            f"{folder} must hold the official files of {config.name}, got others "
-            f"({one_line(error)}); {way_out}"
+            f"{folder} must hold the official files of {config.name}, got others ({reason}); "
+            f"{way_out}"
         ) from None
     if len(reader) != split.num_images:
         named = f"{PART_NAMES[split.part]} images" if entry.parts else "images"

@@ -45,7 +45,8 @@ class TorchvisionSet:
     folder: str = ""
     """Folder of its files below the root; empty for the root itself."""
     files: tuple[str, ...]
-    """Files and folders that must be in `folder`."""
+    """Files and folders that must be in `folder`. The first is the folder of the image files, if
+    torchvision opens these itself."""
     splits: tuple[Split, ...]
     channels: int = 3
     class_names: tuple[str, ...] = ()
