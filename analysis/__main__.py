@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from model.commands.command_line import Command, Program
-from model.errors import UsageError, writing
+from model.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,13 +45,14 @@ class Table(Command):
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
     out: Path | None = None
-    """File to write instead of printing."""
+    """File to write instead of printing: a new one, or a table that this command wrote."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print or write the tables."""
+        from analysis.outputs import check_file, write_file
         from analysis.reading.results import load_class_results, load_results
         from analysis.statistics.seeds import check_confidence
-        from analysis.tables.render import render_tidy
+        from analysis.tables.render import as_file, is_table, render_tidy
 
         check_confidence(self.confidence)
         if self.tidy and (self.metric or self.by or self.format not in (None, "csv")):
@@ -59,17 +60,18 @@ class Table(Command):
                 "--tidy must be used without --metric, --by or a --format other than csv, got one "
                 "of them; it always prints the whole table"
             )
+        if self.out is not None:
+            check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
-        text = render_tidy(frame) if self.tidy else self._tables(frame)
+        style = "csv" if self.tidy else self.format or "md"
+        text = render_tidy(frame) if self.tidy else self._tables(frame, style)
         if self.out is None:
-            sys.stdout.write(text)
+            print(text, end="")
         else:
-            with writing(self.out):
-                self.out.parent.mkdir(parents=True, exist_ok=True)
-                self.out.write_text(text, encoding="utf-8")
+            write_file(self.out, as_file(text, style))
         return 0
 
-    def _tables(self, frame: "DataFrame") -> str:
+    def _tables(self, frame: "DataFrame", style: str) -> str:
         from analysis.reading.columns import resolve_metrics
         from analysis.tables.build import COMPOSITION, SPECIAL_TABLES, build_tables
         from analysis.tables.render import render_tables
@@ -81,7 +83,7 @@ class Table(Command):
         columns = resolve_metrics(frame, others) if others or not self.metric else []
         names = [*columns, *special]
         tables = build_tables(frame, names, by=self.by, confidence=self.confidence)
-        return render_tables(tables, self.format or "md")
+        return render_tables(tables, style)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ class Figure(Command):
     dirs: Dirs
     """Results folders (--out of sweep run); several are joined."""
     out: Path
-    """Folder for the figures."""
+    """Folder for the figures. Only figures that this command drew are replaced."""
     kind: Literal["curves", "grids", "all"] = "all"
     """Kind of figures: curves, image grids, or all."""
     metric: Names = ()
@@ -108,6 +110,7 @@ class Figure(Command):
         from analysis.figures.kinds import FIGURES, draw_figures
         from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
+        from analysis.reading.labels import Labels
         from analysis.reading.results import load_results
         from analysis.statistics.seeds import check_confidence
 
@@ -116,15 +119,16 @@ class Figure(Command):
         request = FigureRequest(
             dirs=self.dirs,
             frame=frame,
+            labels=Labels(frame),
             folder=self.out,
             metrics=resolve_metrics(frame, self.metric),
             image_format=self.format,
             seed=self.seed,
             confidence=self.confidence,
-            note=lambda sentence: print(f"note: {sentence}", file=sys.stderr),
+            note=lambda sentence: print(f"note: {printable(sentence)}", file=sys.stderr),
         )
         for path in draw_figures(request, list(FIGURES) if self.kind == "all" else [self.kind]):
-            print(path)
+            print(printable(str(path)))
         return 0
 
 
@@ -141,7 +145,7 @@ class Check(Command):
 
         findings = inspect_folder(self.folder)
         for problem in findings.problems:
-            print(f"problem: {problem}")
+            print(f"problem: {printable(problem)}")
         if missing := findings.not_copied:
             print(f"not copied: the weights of {len(missing)} of {findings.num_nodes} nodes")
         print(

@@ -10,6 +10,7 @@ from figure_requests import figure_request
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
+from analysis.escapes import file_stems
 from analysis.figures.curves import _encode
 from analysis.figures.grids import (
     COLUMNS,
@@ -23,7 +24,7 @@ from analysis.figures.grids import (
 )
 from analysis.figures.kinds import FIGURES, draw_figures
 from analysis.figures.style import styled
-from analysis.reading.labels import file_stem
+from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
 
 SIDE = tile_side(IMAGE_SIZE)
@@ -135,13 +136,13 @@ def test_tiles_are_set_apart_by_white(tmp_path):
 
 def test_the_name_of_a_file_has_an_end():
     """File systems allow 255 bytes; names that differ beyond that stay apart."""
-    one, other = (
-        file_stem("grid", {"ensemble.members": [*["model.family=gaussian"] * 20, last]})
-        for last in ("share=1", "share=2")
+    members = [[*["model.family=gaussian"] * 20, last] for last in ("share=1", "share=2")]
+    one, other, short = file_stems(
+        [*(["grid", f"members-{texts}"] for texts in members), ["grid", "alpha-1"]]
     )
     assert one != other
     assert max(len(one), len(other)) == 240
-    assert file_stem("grid", {"pool.alpha": 1.0}) == "grid-alpha-1"
+    assert short == "grid-alpha-1"
 
 
 def test_a_diverged_generation_keeps_its_place(tmp_path):
@@ -229,6 +230,6 @@ def test_more_than_four_values_of_a_second_setting_have_colours_rather_than_dash
     """Six rules at one alpha each: there are four dash patterns, and six colours."""
     frame = load_results([write_folder(tmp_path / "a", alphas=(0.5, 1.0))])
     rules = pd.concat([frame.assign(**{"pool.rule": name}) for name in "abcdef"])
-    encoding = _encode(rules, ["pool.alpha", "pool.rule"])
+    encoding = _encode(rules, ["pool.alpha", "pool.rule"], Labels(rules))
     assert (encoding.colour_axis, encoding.dash_axis) == ("pool.rule", "pool.alpha")
     assert len({colour for colour, _ in encoding.colours.values()}) == 6

@@ -8,8 +8,9 @@ from figure_requests import figure_request
 from results_folder import write_folder
 
 from analysis.figures.kinds import draw_figures
+from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
-from analysis.reading.settings import find_usual
+from analysis.reading.settings import Usual, find_usual
 from analysis.tables.build import build_tables
 
 AXES = ("sample.steps", "train.loss", "train.steps")
@@ -24,9 +25,14 @@ def settings(*rows: tuple) -> pd.DataFrame:
 ONE_AT_A_TIME = settings(BASE, (5, "mae", 1000), (20, "mse", 1000), (20, "mae", 500))
 
 
+def usual_of(frame: pd.DataFrame, axes: tuple[str, ...]) -> Usual | None:
+    """The usual values of a table."""
+    return find_usual(frame, axes, Labels(frame))
+
+
 def test_settings_changed_one_at_a_time_have_a_base() -> None:
     """The commonest value of each."""
-    usual = find_usual(ONE_AT_A_TIME, AXES)
+    usual = usual_of(ONE_AT_A_TIME, AXES)
     assert usual is not None
     assert usual.values == dict(zip(AXES, BASE, strict=True))
     assert usual.describe() == "base: sample.steps = 20, train.loss = mae, train.steps = 1000"
@@ -42,7 +48,7 @@ def test_settings_changed_one_at_a_time_have_a_base() -> None:
 )
 def test_a_setting_is_named_by_its_changes(values, name) -> None:
     """In full, so that the names can be typed as flags."""
-    usual = find_usual(ONE_AT_A_TIME, AXES)
+    usual = usual_of(ONE_AT_A_TIME, AXES)
     assert usual is not None
     assert usual.name(dict(zip(AXES, values, strict=True))) == name
 
@@ -50,15 +56,15 @@ def test_a_setting_is_named_by_its_changes(values, name) -> None:
 def test_a_grid_has_no_base() -> None:
     """Nor has one without a corner, nor two axes."""
     grid = [(steps, loss, length) for steps in (5, 20) for loss in "ab" for length in (1, 2)]
-    assert find_usual(settings(*grid), AXES) is None
-    assert find_usual(settings(*grid[:-1]), AXES) is None
-    assert find_usual(ONE_AT_A_TIME, AXES[:2]) is None
+    assert usual_of(settings(*grid), AXES) is None
+    assert usual_of(settings(*grid[:-1]), AXES) is None
+    assert usual_of(ONE_AT_A_TIME, AXES[:2]) is None
 
 
 def test_what_has_no_commonest_value_is_always_said() -> None:
     """Here four losses, each once."""
     rows = [(20, "a", 1000), (20, "b", 1000), (5, "c", 1000), (20, "d", 500)]
-    usual = find_usual(settings(*rows), AXES)
+    usual = usual_of(settings(*rows), AXES)
     assert usual is not None
     assert "train.loss" not in usual.values
     assert [usual.name(dict(zip(AXES, row, strict=True))) for row in rows] == [
@@ -72,7 +78,7 @@ def test_what_has_no_commonest_value_is_always_said() -> None:
 def test_what_changes_together_is_one_factor() -> None:
     """Two runs that differ in two settings, at two lengths each: a grid of two by two."""
     rows = [(5, "a", 1), (5, "a", 2), (20, "b", 1), (20, "b", 2)]
-    assert find_usual(settings(*rows), AXES) is None
+    assert usual_of(settings(*rows), AXES) is None
 
 
 def test_joined_runs_keep_their_columns(tmp_path) -> None:

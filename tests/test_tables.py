@@ -104,11 +104,14 @@ def test_one_table_never_mixes_numbers_of_images(tmp_path):
 
 
 def test_leaving_the_axis_out_of_by_gives_a_table_of_each_number(tmp_path):
-    first = write_folder(tmp_path / "a", num_reference=20, settings={"n": 1})
-    second = write_folder(tmp_path / "b", num_reference=30, settings={"n": 2})
+    first = write_folder(tmp_path / "a", num_reference=20, settings={"sample": {"n": 1}})
+    second = write_folder(tmp_path / "b", num_reference=30, settings={"sample": {"n": 2}})
     frame = load_results([first, second])
     tables = build_tables(frame, ["kid/pixels"], by=["pool.alpha"], confidence=0.95)
-    assert [table.title for table in tables] == ["kid/pixels, n = 1", "kid/pixels, n = 2"]
+    assert [table.title for table in tables] == [
+        "kid/pixels, sample.n = 1",
+        "kid/pixels, sample.n = 2",
+    ]
 
 
 def test_joined_runs_average_over_the_seeds_of_both(tmp_path):

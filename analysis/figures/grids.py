@@ -6,9 +6,9 @@ Positions and sizes are whole pixels, so in a PNG every pixel of an image is a s
 """
 
 import io
-import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.request import FigureRequest
+from analysis.figures.request import Drawing, FigureRequest
 from analysis.figures.style import DPI, FAINT
-from analysis.reading.columns import MIXTURE, grouped, setting_axes, sort_key
+from analysis.figures.text import figure_text
+from analysis.reading.checks import image_size
+from analysis.reading.columns import MIXTURE, SPLIT, grouped, setting_axes, sort_key, unit_columns
+from analysis.reading.labels import Labels
 from analysis.reading.results import run_names
 from analysis.reading.settings import BASE, Usual, find_usual
 from model.errors import UsageError, reading
@@ -46,27 +49,28 @@ class Block:
     """Why there are no images; drawn in their place."""
 
 
-Page = tuple[str, str, list[Block]]
-"""File stem, title and blocks of a figure."""
+Page = tuple[list[str], str, list[Block]]
+"""Parts of the file's name, title and blocks of a figure."""
 Note = Callable[[str], None]
 """Receives a sentence about a figure that cannot be drawn."""
 
 
-def draw_grids(request: FigureRequest) -> list[Path]:
-    """Draw the real images, V_1, and V_2 ... V_G of every setting, for one seed.
+def plan_grids(request: FigureRequest) -> Iterator[Drawing]:
+    """Plan figures of the real images, V_1, and V_2 ... V_G of every setting, for one seed.
 
     Raises:
         UsageError: No lineage has the seed, or a preview is damaged or of an unexpected size.
     """
     models = request.frame[request.frame["member"] != MIXTURE]
-    axes = setting_axes(models)
-    all_axes = Usual(axes=tuple(axes), values={})
-    usual = find_usual(models, axes) or all_axes
+    axes, labels = setting_axes(models), request.labels
+    all_axes = Usual(axes=tuple(axes), values={}, labels=labels)
+    usual = find_usual(models, axes, labels) or all_axes
     lineages = list(_choose_lineages(request, models, usual))
     pages = _make_pages(lineages, usual, request.note)
-    if len({stem for stem, _, _ in pages}) < len(pages):  # equal names; use all axes
+    if len({tuple(name) for name, _, _ in pages}) < len(pages):  # equal names; use all axes
         pages = _make_pages(lineages, all_axes, request.note)
-    return [request.save(draw_blocks(blocks, title=title), stem) for stem, title, blocks in pages]
+    for name, title, blocks in pages:
+        yield Drawing(name=name, draw=partial(draw_blocks, blocks, title=title))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +78,8 @@ class Lineage:
     """A setting, and the rows of its lineage for one seed."""
 
     values: dict[str, Any]
+    unit: str
+    """The seed, and the split of the data if there are several."""
     rows: pd.DataFrame
     record: LineageRecord
     folder: Path
@@ -88,7 +94,7 @@ class Lineage:
 
     def read_tiles(self, path: Path) -> np.ndarray:
         """Cut the first images from a preview with the module's function of this name."""
-        return read_tiles(path, int(self.record.config["data"]["image_size"]))
+        return read_tiles(path, image_size(self.folder, self.record))
 
     def block(self, generation: int) -> Block:
         """Return the images of V_generation, or a block that says why there are none."""
@@ -107,24 +113,34 @@ def _choose_lineages(
     request: FigureRequest, models: pd.DataFrame, usual: Usual
 ) -> Iterator[Lineage]:
     """Yield the lineage of each setting with the requested seed, or else with its lowest seed."""
-    seeds, seed = sorted(models["seed"].dropna().unique()), request.seed
-    if seed is not None and seed not in seeds:
-        raise UsageError(f"--seed must be one of {', '.join(map(str, seeds))}, got {seed}")
+    names, seed = request.labels.names("seed", models["seed"]), request.seed
+    if seed is not None and seed not in models["seed"].tolist():
+        raise UsageError(f"--seed must be one of {', '.join(names)}, got {seed}")
     folders = run_names(request.dirs)
     records = {(run, rec.id): rec for run, path in folders.items() for rec in load_lineages(path)}
     for values, part in grouped(models, setting_axes(models)):
-        rows = part[part["seed"] == (part["seed"].min() if seed is None else seed)]
+        rows = part if seed is None else part[part["seed"] == seed]
         if rows.empty:
             request.note(f"{_plainly(usual, values)} has no seed {seed} and is left out")
             continue
+        unit, rows = next(grouped(rows, unit_columns(rows)))
         run, name = rows[["run", "lineage"]].iloc[0]
         yield Lineage(
             values=values,
+            unit=_name_unit(request.labels, models, unit),
             rows=rows,
             record=records[run, name],
             folder=folders[run],
             folders=folders.values(),
         )
+
+
+def _name_unit(labels: Labels, models: pd.DataFrame, unit: Mapping[str, Any]) -> str:
+    """Name a seed, and a split of the data if there are several: `seed 0, split_seed 1`."""
+    words = [f"seed {labels.name('seed', unit['seed'])}"]
+    if SPLIT in unit and len(labels.names(SPLIT, models[SPLIT])) > 1:
+        words.append(f"split_seed {labels.name(SPLIT, unit[SPLIT])}")
+    return ", ".join(words)
 
 
 def read_tiles(path: Path, size: int) -> np.ndarray:
@@ -163,13 +179,13 @@ def draw_blocks(blocks: Sequence[Block], *, title: str) -> Figure:
     """Draw blocks of images one below the other, each with its label on the left."""
     side = max([tile_side(b.tiles.shape[1]) for b in blocks if b.tiles is not None] or [TILE_SIDE])
     width, height = block_size(side)
-    lines = textwrap.wrap(title, TITLE_WIDTH)
-    more = TITLE_LINE * max(0, len(lines) - 1)
+    text = figure_text(title, TITLE_WIDTH)
+    more = TITLE_LINE * text.count("\n")
     W = LEFT + width + MARGIN
     H = TOP + more + len(blocks) * (height + BLOCK_GAP) - BLOCK_GAP + MARGIN
     figure = Figure(figsize=(W / DPI, H / DPI))
     middle = 1 - (TOP + more) / 2 / H
-    figure.text(LEFT / W, middle, "\n".join(lines), va="center", fontsize=8, color=FAINT)
+    figure.text(LEFT / W, middle, text, va="center", fontsize=8, color=FAINT)
     for index, block in enumerate(blocks):
         top = more + block_top(index, side)
         axes = figure.add_axes((LEFT / W, 1 - (top + height) / H, width / W, height / H))
@@ -231,7 +247,7 @@ def _real_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterat
         card = load_card(first.folder, first.record.dataset)
         title = _title("Real images" + (f" ({card.name})" if card else ""), usual.title(values))
         block = Block(label="real", tiles=first.read_tiles(path))
-        yield usual.file_stem("grid-real", values), title, [block]
+        yield usual.file_name("grid-real", values), title, [block]
 
 
 def _first_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterator[Page]:
@@ -241,8 +257,8 @@ def _first_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Itera
             note(f"no figure of V1 of {_plainly(usual, values)}: {block.instead}")
             continue
         words = "First generation, trained on real images"
-        title = _title(words, usual.title(values), _seed(first))
-        yield usual.file_stem("grid-v1", values), title, [block]
+        title = _title(words, usual.title(values), first.unit)
+        yield usual.file_name("grid-v1", values), title, [block]
 
 
 def _setting_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterator[Page]:
@@ -254,12 +270,8 @@ def _setting_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Ite
             continue
         words = usual.title(lineage.values)
         base = "" if words or not usual.values else BASE
-        stem = usual.file_stem("grid", lineage.values) + (f"-{base}" if base else "")
-        yield stem, _title(words or base, _seed(lineage), "same noise in every generation"), blocks
-
-
-def _seed(lineage: Lineage) -> str:
-    return f"seed {lineage.rows['seed'].iloc[0]}"
+        name = [*usual.file_name("grid", lineage.values), *([base] if base else [])]
+        yield name, _title(words or base, lineage.unit, "same noise in every generation"), blocks
 
 
 def _title(*parts: str) -> str:
@@ -268,8 +280,7 @@ def _title(*parts: str) -> str:
 
 def _plainly(usual: Usual, values: Mapping[str, Any]) -> str:
     """Name a setting as plain text."""
-    words = usual.title(values).replace(r"$\alpha$", "alpha")
-    return words or (BASE if usual.values else "the sweep")
+    return usual.title(values) or (BASE if usual.values else "the sweep")
 
 
 def _share(

@@ -1,21 +1,41 @@
 """The kinds of figures that `analysis figure` draws, listed in FIGURES."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from analysis.figures.curves import draw_curves
-from analysis.figures.grids import draw_grids
-from analysis.figures.request import FigureRequest
-from analysis.figures.style import styled
+from analysis.escapes import file_stems
+from analysis.figures.curves import plan_curves
+from analysis.figures.grids import plan_grids
+from analysis.figures.request import Drawing, FigureRequest
+from analysis.figures.style import AUTHOR, render_figure, styled
+from analysis.outputs import check_file, check_folder, is_in_figures, write_file
 
 
 def draw_figures(request: FigureRequest, kinds: Sequence[str]) -> list[Path]:
-    """Draw kinds of figures (see FIGURES) and return the paths written."""
+    """Draw kinds of figures (see FIGURES) and return the paths written.
+
+    Raises:
+        UsageError: A figure cannot be drawn, or its file exists and is not a figure of ours.
+    """
+    check_folder(request.folder)
+    drawings = [drawing for kind in kinds for drawing in FIGURES[kind](request)]
+    stems = file_stems([drawing.name for drawing in drawings])
+    paths = [request.folder / f"{stem}.{request.image_format}" for stem in stems]
+    for path in paths:
+        if not is_in_figures(path):  # all of these are ours, also those of earlier versions
+            check_file(path, is_ours=is_figure)
     with styled():
-        return [path for kind in kinds for path in FIGURES[kind](request)]
+        for drawing, path in zip(drawings, paths, strict=True):
+            write_file(path, render_figure(drawing.draw(), request.image_format))
+    return paths
 
 
-FIGURES: dict[str, Callable[[FigureRequest], list[Path]]] = {
-    "curves": draw_curves,
-    "grids": draw_grids,
+def is_figure(content: bytes) -> bool:
+    """Whether the content of a file is a figure of ours."""
+    return AUTHOR.encode() in content
+
+
+FIGURES: dict[str, Callable[[FigureRequest], Iterable[Drawing]]] = {
+    "curves": plan_curves,
+    "grids": plan_grids,
 }

@@ -1,4 +1,4 @@
-"""What to draw of some results folders, and where to save it."""
+"""What to draw of some results folders, and the figures that are drawn of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.style import save_figure
+from analysis.reading.labels import Labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,8 @@ class FigureRequest:
     dirs: Sequence[Path]
     frame: pd.DataFrame
     """The table of analysis.reading.results.load_results for `dirs`."""
+    labels: Labels
+    """Names of the values in the table."""
     folder: Path
     """Folder for the figures."""
     metrics: Sequence[str]
@@ -30,6 +32,11 @@ class FigureRequest:
     note: Callable[[str], None]
     """Called with a sentence for each figure that cannot be drawn."""
 
-    def save(self, figure: Figure, stem: str) -> Path:
-        """Write a figure to the file with a stem (its name without suffix), and return the path."""
-        return save_figure(figure, self.folder / f"{stem}.{self.image_format}")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """A figure that is drawn when its file is written."""
+
+    name: Sequence[str]
+    """Parts of its name, which no other figure has."""
+    draw: Callable[[], Figure]

@@ -1,15 +1,13 @@
 """The matplotlib style of figures, applied only while drawing and never set globally."""
 
+import io
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
-
-from model.errors import writing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/)."""
@@ -19,11 +17,12 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK = "#262626"
 FAINT = "#6e6e6e"
 DPI = 150
+FONT = "DejaVu Sans"
 
 STYLE: dict[str, Any] = {
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 9.0,
     "axes.titlesize": 9.0,
     "axes.labelsize": 9.0,
@@ -53,12 +52,15 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 
-TIMELESS = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+AUTHOR = "analysis figure of collapse-sweep"
+"""Metadata by which a figure of ours is recognised."""
+
+METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": AUTHOR},
+    "svg": {"Date": None, "Creator": AUTHOR},
+    "pdf": {"CreationDate": None, "Creator": AUTHOR, "Producer": None},
 }
-"""Metadata to omit from each format, so that equal figures give identical files."""
+"""Metadata of each format: no times, so that equal figures give identical files."""
 
 
 @contextmanager
@@ -70,9 +72,8 @@ def styled() -> Generator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format of the path's suffix (png, pdf or svg) and return the path."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata=TIMELESS[path.suffix.removeprefix(".")])
-    return path
+def render_figure(figure: Figure, image_format: str) -> bytes:
+    """Return a figure as the content of a file (png, pdf or svg)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=image_format, metadata=METADATA[image_format])
+    return buffer.getvalue()

@@ -27,10 +27,10 @@ def has_closed_form(config: Mapping[str, Any], member: int) -> bool:
     """
     ensemble = config.get("ensemble", {})
     default = ensemble.get("data", "all")
-    texts = ensemble.get("members") or [""] * ensemble.get("size", 1)
+    texts = ensemble.get("members") or [""]  # without a list, all members are alike
     members = [dict(word.split("=", 1) for word in text.split()) for text in texts]
     data = [own.get("data", default) for own in members]
-    alike = data[member] == "own" or set(data) == {"all"}
+    alike = data[member if len(texts) > 1 else 0] == "own" or set(data) == {"all"}
     words = [own.get(CONDITIONAL, "false") for own in members]
     has_classes = config.get("model", {}).get("conditional", False) or any(
         parse_word(word, bool, CONDITIONAL) for word in words

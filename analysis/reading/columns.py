@@ -1,11 +1,12 @@
 """Columns of the tidy table: settings, metrics, and grouping of rows by value.
 
-The order of the columns is: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha and
-train.epochs if the settings have them), NODE_COLUMNS, the metrics, METRIC_COLUMNS.
+The order of the columns is: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha,
+train.epochs and data.split_seed if the settings have them), NODE_COLUMNS, the metrics,
+METRIC_COLUMNS. Cells of axes are those of analysis.reading.labels.spell.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +31,36 @@ MIXTURE = "mixture"
 """Value of `member` in rows about the images of all members together."""
 CLASS = "class"
 """Axis of the table of metrics per class."""
+SPLIT = "data.split_seed"
+"""Axis of the split into training and reference images: a source of randomness, as the seed is."""
+
+SETTING = "setting"
+"""Column of the names of settings that change a few values at a time; it replaces the axes."""
+SUMMARY_COLUMNS = (
+    "generation",
+    "mean",
+    "half_width",
+    "n",
+    "num_seeds",
+    "num_splits",
+    "num_diverged",
+    "num_lineages",
+)
+"""Columns of a summary over seeds, after those of the settings."""
+SUMMARY_INPUTS = ("metric", "num_generated", "num_reference", "confidence")
+"""Further columns of a table's summary: what it summarises, and how."""
+RESERVED = frozenset(
+    (
+        *RUN_COLUMNS,
+        *NODE_COLUMNS,
+        *METRIC_COLUMNS,
+        CLASS,
+        SETTING,
+        *SUMMARY_COLUMNS,
+        *SUMMARY_INPUTS,
+    )
+)
+"""Names that no setting or metric may have."""
 
 
 def axis_columns(frame: pd.DataFrame) -> list[str]:
@@ -38,9 +69,17 @@ def axis_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def varying_axes(frame: pd.DataFrame) -> list[str]:
-    """Return the settings with several values in a loaded table, and `member` if it varies."""
-    columns = [*axis_columns(frame), "member"]
+    """Return the settings with several values in a loaded table, and `member` if it varies.
+
+    The split of the data is not among them: like seeds, splits are averaged over.
+    """
+    columns = [*(axis for axis in axis_columns(frame) if axis != SPLIT), "member"]
     return [column for column in columns if frame[column].nunique(dropna=False) > 1]
+
+
+def unit_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of the sources of randomness: the seed, and the split if it is known."""
+    return ["seed", *(column for column in (SPLIT,) if column in frame)]
 
 
 def setting_axes(frame: pd.DataFrame) -> list[str]:
@@ -95,7 +134,8 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
         return None
     sizes = frame.loc[frame[metric].notna(), list(METRIC_COLUMNS[:2])].drop_duplicates()
     if AT in metric:
-        sizes = sizes.assign(**{METRIC_COLUMNS[0]: int(metric.split(AT)[1])}).drop_duplicates()
+        count = int(metric.rsplit(AT, 1)[1])
+        sizes = sizes.assign(**{METRIC_COLUMNS[0]: count}).drop_duplicates()
     if len(sizes) > 1:
         got = " and ".join(f"{int(n)}/{int(m)}" for n, m in sizes.itertuples(index=False))
         raise UsageError(
@@ -112,9 +152,12 @@ def grouped(
     if not by:
         yield {}, frame
         return
-    groups = frame.groupby(list(by), dropna=False, sort=False)
-    for values, part in sorted(groups, key=lambda group: sort_key(cast("tuple", group[0]))):
-        yield dict(zip(by, cast("tuple", values), strict=True)), part
+    positions: dict[tuple, list[int]] = {}
+    columns = [[None if is_missing(v) else v for v in frame[column].tolist()] for column in by]
+    for position, values in enumerate(zip(*columns, strict=True)):
+        positions.setdefault(values, []).append(position)
+    for values in sorted(positions, key=sort_key):
+        yield dict(zip(by, values, strict=True)), frame.iloc[positions[values]]
 
 
 def sort_key(values: Iterable[Any]) -> tuple:

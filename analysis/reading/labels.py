@@ -1,16 +1,21 @@
-"""Names of settings, seeds and metrics in tables, figures and file names."""
+"""Names of settings, seeds and metrics in tables and figures, so that each one names one thing.
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+The names are unescaped; analysis.escapes and analysis.figures.text escape them for a format.
+"""
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
-from analysis.reading.columns import AT, is_missing
+from analysis.reading.columns import AT, SPLIT, is_missing
 
-LONGEST_STEM = 240
-"""Longest file name without suffix in characters; file systems allow 255 bytes in all."""
+MAX_WHOLE = 1e15
+"""Whole floats below this are named without exponent."""
 
 METRIC_NAMES = {
     "kid": "KID",
@@ -23,58 +28,140 @@ METRIC_NAMES = {
 }
 
 
-def format_value(value: Any) -> str:
-    """Format a setting's value: whole numbers without a decimal point, missing ones as a dash."""
+class Spelled(str):
+    """A cell that is already the unique name of its value: JSON, or the name of a setting."""
+
+    __slots__ = ()
+
+
+def spell(values: Sequence[Any]) -> list[Any]:
+    """Return the values of one setting as cells that can be grouped, sorted and named.
+
+    Lists become their JSON. If Python, a reader or pandas would take two different values for the
+    same (1, 1.0 and True; 1 and "1"; "1" and "01"; None and NaN; -0.0 and 0.0), or if they look the
+    same (two Unicode forms of one letter), all values become their JSON.
+    """
+    texts = [json.dumps(value, sort_keys=True) for value in values]
+    cells = [_plain(value) for value in values]
+    views = (map(_as_read_back, cells), map(_as_seen, cells))
+    if all(len(set(view)) == len(set(texts)) for view in views):
+        return cells
+    return [Spelled(text) for text in texts]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple, dict)):
+        return Spelled(json.dumps(value, sort_keys=True, ensure_ascii=False))
+    return None if is_missing(value) else value
+
+
+def _as_read_back(cell: Any) -> Any:
+    """The cell as pandas reads it from a csv file."""
+    with suppress(ValueError):
+        if isinstance(cell, str):
+            return None if is_missing(number := float(cell)) else number
+    return cell
+
+
+def _as_seen(cell: Any) -> str:
+    return unicodedata.normalize("NFC", exact_name(cell))
+
+
+def exact_name(value: Any) -> str:
+    """Name a value as exactly as a setting of its type can be: no other value has this name.
+
+    Missing values are a dash. Text is quoted if it could be mistaken for something else.
+    """
     if is_missing(value):
         return "-"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else f"{value:g}"
+        whole = value.is_integer() and abs(value) < MAX_WHOLE
+        return str(int(value)) if whole else repr(value)
+    if isinstance(value, str) and not isinstance(value, Spelled):
+        return quoted_if_unclear(value)
     return str(value)
 
 
-def list_settings(values: Mapping[str, Any]) -> str:
-    """Format settings with full names: `model.family = ddim, sample.steps = 20`."""
-    return ", ".join(f"{axis} = {format_value(value)}" for axis, value in values.items())
+def quoted_if_unclear(text: str) -> str:
+    """Return text, as JSON if it would be unclear where it ends in a list, or that it is there."""
+    unclear = (
+        text in ("", "-") or text.startswith('"') or any(s in text for s in (", ", " = ", ";"))
+    )
+    return json.dumps(text, ensure_ascii=False) if unclear else text
+
+
+class Labels:
+    """Names the values in the columns of one table; a value has one name in all that is made of it.
+
+    A float has six significant digits, or as many as distinguish it from the others in its column.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._names: dict[str, dict[Any, str]] = {}
+
+    def name(self, column: str, value: Any) -> str:
+        """Name a value of a column."""
+        if isinstance(value, Spelled):
+            return value
+        if column not in self._names:
+            self._names[column] = _name_values(self._frame[column])
+        return self._names[column][None if is_missing(value) else value]
+
+    def names(self, column: str, values: Iterable[Any]) -> list[str]:
+        """Name the unique values of a column, in order."""
+        return list(dict.fromkeys(self.name(column, value) for value in values))
+
+    def list_settings(self, values: Mapping[str, Any]) -> str:
+        """Name settings in full: `model.family = ddim, sample.steps = 20`."""
+        return ", ".join(f"{axis} = {self.name(axis, value)}" for axis, value in values.items())
+
+    def describe_setting(self, values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
+        """Name settings by the last part of their names: `alpha = 1, epochs = 40`.
+
+        `among` holds more axes, whose short names must not be confused with these.
+        """
+        names = short_names(list({**values, **dict.fromkeys(among)}))
+        return ", ".join(f"{names[a]} = {self.name(a, value)}" for a, value in values.items())
+
+    def file_name(
+        self, first: str, values: Mapping[str, Any], among: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the parts of a file's name; `among` is as in describe_setting."""
+        names = short_names(list({**values, **dict.fromkeys(among)}))
+        return [first, *(f"{names[a]}-{self.name(a, value)}" for a, value in values.items())]
+
+    def describe_seeds(self, frame: pd.DataFrame) -> str:
+        """List the seeds of a part of the table: `seeds 0, 1, 2`."""
+        seeds = sorted(self.names("seed", frame["seed"]), key=lambda s: (len(s), s))
+        return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+
+    def describe_splits(self, frame: pd.DataFrame) -> str:
+        """List the splits of the data of a part of the table: `split_seed 0, 1`, or nothing."""
+        if SPLIT not in frame:
+            return ""
+        splits = sorted(self.names(SPLIT, frame[SPLIT]), key=lambda s: (len(s), s))
+        return f"split_seed {', '.join(splits)}"
+
+
+def _name_values(column: Iterable[Any]) -> dict[Any, str]:
+    """Map the values of a column to their names, None standing for missing ones."""
+    values = dict.fromkeys(None if is_missing(value) else value for value in column)
+    counts = Counter(map(_short_name, values))
+    shorts = {value: _short_name(value) for value in values}
+    return {v: exact_name(v) if counts[short] > 1 else short for v, short in shorts.items()}
+
+
+def _short_name(value: Any) -> str:
+    if isinstance(value, float) and not is_missing(value) and not value.is_integer():
+        return f"{value:g}"
+    return exact_name(value)
 
 
 def short_names(axes: Sequence[str]) -> dict[str, str]:
     """Name each dotted axis by its last part, or in full if two axes share it."""
     last = [axis.rsplit(".", 1)[-1] for axis in axes]
     return {a: s if last.count(s) == 1 else a for a, s in zip(axes, last, strict=True)}
-
-
-def describe_setting(values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
-    """Format settings for a figure, with alpha as a Greek letter: `alpha = 1, epochs = 40`.
-
-    `among` holds more axes, whose short names must not be confused with these.
-    """
-    names = short_names(list({**values, **dict.fromkeys(among)}))
-    return ", ".join(f"{symbol(names[a])} = {format_value(v)}" for a, v in values.items())
-
-
-def symbol(name: str) -> str:
-    """Return a setting's name for matplotlib, with alpha as a Greek letter."""
-    return r"$\alpha$" if name == "alpha" else name
-
-
-def file_stem(first: str, values: Mapping[str, Any], among: Sequence[str] = ()) -> str:
-    """Return a file name without suffix, of letters, digits, dots and dashes.
-
-    The end of a name that is too long is replaced by a hash of the whole name.
-    """
-    names = short_names(list({**values, **dict.fromkeys(among)}))
-    parts = [first, *(f"{names[a]}-{format_value(v)}" for a, v in values.items())]
-    stem = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
-    if len(stem) <= LONGEST_STEM:
-        return stem
-    digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
-    return f"{stem[: LONGEST_STEM - len(digest) - 1]}-{digest}"
-
-
-def describe_seeds(frame: pd.DataFrame) -> str:
-    """Format the seeds of a table: `seeds 0, 1, 2`."""
-    seeds = sorted({format_value(seed) for seed in frame["seed"]}, key=lambda s: (len(s), s))
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
 
 
 def name_metric(metric: str) -> str:

@@ -7,7 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.reading.closed_form import has_closed_form
+from analysis.reading.checks import (
+    check_names,
+    fits_closed_form,
+    node_keys,
+    read_metrics,
+    read_node,
+)
 from analysis.reading.columns import (
     AT,
     CLASS,
@@ -15,9 +21,12 @@ from analysis.reading.columns import (
     MIXTURE,
     NODE_COLUMNS,
     NODE_IDENTITY,
+    RESERVED,
     RUN_COLUMNS,
+    SPLIT,
     sort_key,
 )
+from analysis.reading.labels import spell
 from model.errors import UsageError
 from sweep.records import (
     Json,
@@ -26,18 +35,17 @@ from sweep.records import (
     NodeRecord,
     load_card,
     load_lineages,
-    load_metrics,
-    load_node,
     load_sweep,
 )
 
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
-STATUSES = ("done", "diverged", "running", "failed", "missing", "pending")
-"""Of two statuses of one node, a merged row gets the one that is first in this order. A `missing`
-node is one of a finished lineage whose record was not copied."""
+STATUSES = ("done", "diverged", "unmeasured", "running", "queued", "failed", "missing", "pending")
+"""Of two statuses of one node, a merged row gets the one that is first in this order. An
+`unmeasured` node is done, but its metrics are not; a `missing` node is one of a finished lineage
+whose record was not copied."""
 
-SHOWN_AXES = ("pool.alpha", "train.epochs")
+SHOWN_AXES = ("pool.alpha", "train.epochs", SPLIT)
 """Settings that have a column even if they do not vary."""
 
 NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics.resolution")
@@ -103,24 +111,27 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
     rows: dict[tuple, Json] = {}
     metrics: set[str] = set()
     for (run, folder, record), setting in zip(lineages, settings, strict=True):
-        values = {axis: _plain(setting.get(axis)) for axis in axes}
+        check_names(folder, record, RESERVED, axes)
+        values = {axis: setting.get(axis) for axis in axes}
         seed = setting.get("seed")
+        setting_id = json.dumps([seed, *values.values()], sort_keys=True)
         for row, numbers in rows_of(folder, record):
+            check_names(folder, record, {*RESERVED, *axes}, numbers)
             metrics |= numbers.keys()
             row = {"run": run, "seed": seed, **row, **values, **numbers}
-            more_values = tuple(row[axis] for axis in more_axes)
-            identity = (
-                *values.values(),
-                *more_values,
-                seed,
-                *(row[name] for name in NODE_IDENTITY),
-            )
+            identity = (setting_id, *(row[name] for name in (*more_axes, *NODE_IDENTITY)))
             rows[identity] = _merge(rows[identity], row) if identity in rows else row
-    sort_by = [*axes, *more_axes, "seed", "generation", "member"]
-    ordered = sorted(rows.values(), key=lambda row: sort_key(row[column] for column in sort_by))
-    columns = [*RUN_COLUMNS, *axes, *more_axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
-    frame = pd.DataFrame(ordered, columns=pd.Index(columns))
-    return frame.astype(dict.fromkeys(COUNTS, "Int64"))
+    all_axes = [*axes, *more_axes]
+    columns = [*RUN_COLUMNS, *all_axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
+    frame = pd.DataFrame(list(rows.values()), columns=pd.Index(columns, dtype=object), dtype=object)
+    for column in (*all_axes, "seed"):
+        frame[column] = pd.Series(spell(frame[column].tolist()), dtype=object)
+    sort_by = frame[[*all_axes, "seed", "generation", "member"]]
+    keys = [sort_key(values) for values in sort_by.itertuples(index=False, name=None)]
+    ranks = sorted(range(len(frame)), key=keys.__getitem__)
+    numbers = dict.fromkeys((*NODE_COLUMNS, *metrics), float)
+    types = {**numbers, **dict.fromkeys(COUNTS, "Int64"), "generation": int, "closed_form": bool}
+    return frame.iloc[ranks].reset_index(drop=True).astype(types)
 
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
@@ -165,7 +176,7 @@ def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[J
     for axis in candidates:
         if axis in NO_AXES or (axis == "data.path" and same_data):
             continue
-        values = {json.dumps(flat.get(axis)) for flat in settings}
+        values = {json.dumps(flat.get(axis), sort_keys=True) for flat in settings}
         shown = axis in SHOWN_AXES and any(axis in flat for flat in settings)
         if len(values) > 1 or shown:
             axes.append(axis)
@@ -206,16 +217,17 @@ def _measured_rows(
     folder: Path, record: LineageRecord
 ) -> Iterator[tuple[Json, list[MetricsRecord]]]:
     """Yield a row and the metric records of each generation and member."""
-    unknown: list[list[str | None]] = [[None]] * max(1, record.config.get("generations") or 1)
     diverged = False
-    for generation, keys in enumerate(record.nodes or unknown, start=1):
+    for generation, keys in enumerate(node_keys(folder, record), start=1):
         where = {"lineage": record.id, "generation": generation}
         for member, key in enumerate(keys):
-            node = load_node(folder, key) if key else None
-            metrics = _read_metrics(folder, key, record.specs(member) if node else [])
+            node = read_node(folder, key) if key else None
+            specs = record.specs(member) if node else []
+            metrics = _read_metrics(folder, key, specs)
             diverged = diverged or (node is not None and node.status == "diverged")
-            status = "diverged" if diverged else _row_status(record, node)
-            known = has_closed_form(record.config, member)
+            is_measured = bool(metrics) or not specs
+            status = "diverged" if diverged else _row_status(record, node, is_measured)
+            known = fits_closed_form(folder, record, member)
             row = where | {"member": member, "node": key, "status": status, "closed_form": known}
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
@@ -227,7 +239,7 @@ def _measured_rows(
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:
     """Read the metric records that a node has for some specifications."""
-    records = [load_metrics(folder, key, spec) for spec in specs] if key else []
+    records = [read_metrics(folder, key, spec) for spec in specs] if key else []
     return [record for record in records if record is not None]
 
 
@@ -238,10 +250,10 @@ def _with_suffixes(metrics: list[MetricsRecord]) -> Iterator[tuple[MetricsRecord
         yield record, "" if same else f"{AT}{record.num_images}"
 
 
-def _row_status(record: LineageRecord, node: NodeRecord | None) -> str:
+def _row_status(record: LineageRecord, node: NodeRecord | None, is_measured: bool) -> str:
     if node is not None:
-        return node.status
-    return "missing" if record.status == "done" else record.status
+        return node.status if is_measured else "unmeasured"
+    return "missing" if record.status in ("done", "unmeasured") else record.status
 
 
 def _node_numbers(node: NodeRecord | None) -> Json:
@@ -259,17 +271,17 @@ def _metric_sizes(metrics: list[MetricsRecord]) -> Json:
     return {
         "metric_num_images": metrics[0].num_images,
         "metric_num_reference": metrics[0].num_reference,
-        "metric_warnings": "; ".join(warnings) or None,
+        "metric_warnings": tuple(warnings) or None,
     }
 
 
 def _merge(first: Json, second: Json) -> Json:
     """Merge two rows of one node; values that the first one lacks come from the second."""
     known = {name: value for name, value in first.items() if value is not None}
-    status = min(first["status"], second["status"], key=STATUSES.index)
+    status = min(first["status"], second["status"], key=status_rank)
     return {**second, **known, "status": status}
 
 
-def _plain(value: object) -> object:
-    """Return lists and mappings as JSON, so that values can be compared and grouped."""
-    return json.dumps(value) if isinstance(value, (list, tuple, dict)) else value
+def status_rank(status: str) -> tuple[int, str]:
+    """Return the place of a status in STATUSES; statuses of other versions follow in order."""
+    return (STATUSES.index(status) if status in STATUSES else len(STATUSES), status)

@@ -11,10 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.columns import CLASS
-from analysis.reading.labels import describe_setting, file_stem, format_value, list_settings
+from analysis.reading.labels import Labels
 
-SETTING = "setting"
-"""Heading of the column of changes, which replaces the axes."""
 BASE = "base"
 """Name of the setting without changes."""
 APART = ("member", CLASS)
@@ -29,33 +27,37 @@ class Usual:
     """All axes that vary, except members and classes."""
     values: Mapping[str, Any]
     """Axis -> its most common value, for axes that have one."""
+    labels: Labels
+    """Names of the axes' values."""
 
     def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that differ from the usual ones, or that have no usual value."""
         return {
             axis: value
             for axis, value in values.items()
-            if axis not in self.values or format_value(value) != format_value(self.values[axis])
+            if axis not in self.values
+            or self.labels.name(axis, value) != self.labels.name(axis, self.values[axis])
         }
 
     def name(self, values: Mapping[str, Any]) -> str:
         """Name a setting by its changes, with full names: `sample.steps = 5`."""
-        return list_settings(self.changes({axis: values[axis] for axis in self.axes})) or BASE
+        changes = self.changes({axis: values[axis] for axis in self.axes})
+        return self.labels.list_settings(changes) or BASE
 
     def title(self, values: Mapping[str, Any]) -> str:
         """Name a setting by its changes in a figure, with short names; empty without changes."""
-        return describe_setting(self.changes(values), self.axes)
+        return self.labels.describe_setting(self.changes(values), self.axes)
 
-    def file_stem(self, first: str, values: Mapping[str, Any]) -> str:
-        """Return a file name without suffix: a first part, and the changes."""
-        return file_stem(first, self.changes(values), self.axes)
+    def file_name(self, first: str, values: Mapping[str, Any]) -> list[str]:
+        """Return the parts of a file's name: a first part, and the changes."""
+        return self.labels.file_name(first, self.changes(values), self.axes)
 
     def describe(self) -> str:
         """Describe the base: `base: model.family = ddim, sample.steps = 20`."""
-        return f"{BASE}: {list_settings(self.values)}"
+        return f"{BASE}: {self.labels.list_settings(self.values)}"
 
 
-def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
+def find_usual(frame: pd.DataFrame, axes: Sequence[str], labels: Labels) -> Usual | None:
     """Return the usual values if settings change a few values at a time, or None for a grid.
 
     Axes whose values always change together (e.g. in two joined runs) count as one factor. Usual
@@ -64,7 +66,8 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
     classes are not considered.
     """
     varying = [axis for axis in axes if axis not in APART]
-    settings = frame[varying].map(format_value).drop_duplicates()
+    names = {axis: [labels.name(axis, value) for value in frame[axis]] for axis in varying}
+    settings = pd.DataFrame(names, dtype=object).drop_duplicates()
     factors = {tuple(pd.factorize(settings[axis])[0]) for axis in varying}
     if len(factors) < 3 or len(settings) > 1 + sum(max(codes) for codes in factors):
         return None
@@ -72,6 +75,7 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str]) -> Usual | None:
     for axis in varying:
         most_common = settings[axis].mode()
         if len(most_common) == 1:
-            is_usual = frame[axis].map(format_value) == most_common[0]
-            values[axis] = frame.loc[is_usual, axis].iloc[0]
-    return Usual(axes=tuple(varying), values=values) if len(values) >= len(varying) - 1 else None
+            values[axis] = frame[axis].iloc[names[axis].index(most_common[0])]
+    if len(values) < len(varying) - 1:
+        return None
+    return Usual(axes=tuple(varying), values=values, labels=labels)

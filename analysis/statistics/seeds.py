@@ -6,16 +6,14 @@ bootstrap is far below its nominal value.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.reading.columns import grouped
+from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, grouped, unit_columns
 from model.errors import UsageError
-
-SUMMARY_COLUMNS = ("generation", "mean", "half_width", "n", "num_diverged", "num_lineages")
-"""Columns of a summary, after those of the settings."""
 
 
 def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, int]:
@@ -48,10 +46,67 @@ def check_confidence(confidence: float) -> None:
         raise UsageError(f"--confidence must be in (0, 1), got {confidence!r}; 0.95 is common")
 
 
+def crossed_interval(
+    values: Sequence[float], rows: Sequence[Any], columns: Sequence[Any], confidence: float
+) -> tuple[float, float, int]:
+    """Return mean, half-width and number of values with two crossed sources of randomness.
+
+    The values of one seed on several splits of the data are not independent, nor are those of
+    several seeds on one split. In the model mean + row effect + column effect + rest, all three
+    random, the variance of the mean is estimated by R + C - E (at least R and at least C): R from
+    the deviations of each row summed up, C likewise, E from single deviations (Cameron, Gelbach and
+    Miller, 2011). The t quantile has Satterthwaite's degrees of freedom. Unequal numbers of values
+    count as fewer rows or columns, (sum n)^2 / sum n^2. With values in one column, or with each row
+    and column once, this is `t_interval`. docs/guide.md gives the simulated coverage.
+
+    Args:
+        values: Finite numbers, at most one per row and column.
+        rows: Row (seed) of each value.
+        columns: Column (split of the data) of each value.
+        confidence: Coverage in (0, 1), such as 0.95.
+
+    Returns:
+        (mean, half_width, n), as `t_interval`.
+
+    Raises:
+        UsageError: The confidence is not in (0, 1).
+    """
+    check_confidence(confidence)
+    n = len(values)
+    if n < 2:
+        return t_interval(values, confidence)
+    mean = float(np.mean(values))
+    deviations = np.asarray(values) - mean
+    by_row, row_freedom = _mean_variance(deviations, rows)
+    by_column, column_freedom = _mean_variance(deviations, columns)
+    single, _ = _mean_variance(deviations, range(n))
+    variance = max(by_row + by_column - single, by_row, by_column)
+    if variance == 0:
+        return mean, 0.0, n
+    parts = [(by_row, row_freedom), (by_column, column_freedom)]
+    # Squares of shares, as squares of small variances would underflow.
+    shares = [(v / (by_row + by_column)) ** 2 / freedom for v, freedom in parts if v]
+    freedom = min(1 / sum(shares), n - 1)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, df=freedom))
+    return mean, quantile * math.sqrt(variance), n
+
+
+def _mean_variance(deviations: np.ndarray, groups: Sequence[Any]) -> tuple[float, float]:
+    """Return the variance of a mean that groups of deviations explain, and degrees of freedom."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    members = np.array([numbers[group] for group in groups])
+    total, n = len(deviations), np.bincount(members)
+    num_groups = total**2 / float((n**2).sum())
+    if len(n) == 1:
+        return 0.0, 0.0
+    squares = float((np.bincount(members, deviations) ** 2).sum())
+    return squares / total**2 * num_groups / (num_groups - 1), num_groups - 1
+
+
 def summarize_seeds(
     frame: pd.DataFrame, column: str, *, by: Sequence[str], confidence: float
 ) -> pd.DataFrame:
-    """Summarise a column over seeds, for each setting and generation.
+    """Summarise a column over seeds and splits of the data, for each setting and generation.
 
     Diverged lineages are counted and left out of the mean.
 
@@ -63,23 +118,34 @@ def summarize_seeds(
 
     Returns:
         One row per setting and generation: the columns of `by`, then generation, mean, half_width,
-        n (seeds averaged), num_diverged and num_lineages.
+        n (values averaged), num_seeds and num_splits (of these values), num_diverged and
+        num_lineages.
 
     Raises:
-        UsageError: One seed has two different nodes for the same setting and generation.
+        UsageError: One seed has two different nodes for the same setting, split and generation.
     """
     rows = []
     for values, part in grouped(frame, [*by, "generation"]):
-        _check_one_node_per_seed(part, values, by)
-        numbers = part.loc[part["status"] != "diverged", column].dropna()
-        mean, half_width, n = t_interval([float(x) for x in numbers], confidence)
+        _check_one_node_per_unit(part, values, by)
+        used = part[(part["status"] != "diverged") & part[column].notna()]
+        numbers, seeds = used[column].astype(float).tolist(), used["seed"].tolist()
+        splits = used[SPLIT].tolist() if SPLIT in frame else [None] * len(used)
+        if len(set(splits)) > 1:
+            interval = crossed_interval(numbers, seeds, splits, confidence)
+        else:
+            interval = t_interval(numbers, confidence)
         num_diverged = int((part["status"] == "diverged").sum())
-        rows.append((*values.values(), mean, half_width, n, num_diverged, len(part)))
-    return pd.DataFrame(rows, columns=pd.Index([*by, *SUMMARY_COLUMNS]))
+        counts = (len(set(seeds)), len(set(splits)), num_diverged, len(part))
+        rows.append((*values.values(), *interval, *counts))
+    summary = pd.DataFrame(
+        rows, columns=pd.Index([*by, *SUMMARY_COLUMNS], dtype=object), dtype=object
+    )
+    types = dict.fromkeys(SUMMARY_COLUMNS, int) | {"mean": float, "half_width": float}
+    return summary.astype({name: kind for name, kind in types.items() if name not in by})
 
 
-def _check_one_node_per_seed(part: pd.DataFrame, values: dict, by: Sequence[str]) -> None:
-    twice = part[part.duplicated(["seed"], keep=False)]
+def _check_one_node_per_unit(part: pd.DataFrame, values: dict, by: Sequence[str]) -> None:
+    twice = part[part.duplicated(unit_columns(part), keep=False)]
     if len(twice):
         runs = ", ".join(sorted(set(twice["run"])))
         setting = ", ".join(f"{name}={values[name]}" for name in by) or "these settings"

@@ -13,16 +13,21 @@ import pandas as pd
 from analysis.reading.columns import (
     METRIC_COLUMNS,
     MIXTURE,
+    SETTING,
+    SPLIT,
+    SUMMARY_COLUMNS,
+    SUMMARY_INPUTS,
     axis_columns,
     grouped,
     measured_sizes,
     setting_axes,
     varying_axes,
 )
-from analysis.reading.labels import describe_seeds, format_value, list_settings, name_extractor
-from analysis.reading.settings import BASE, SETTING, Usual, find_usual
+from analysis.reading.labels import Labels, name_extractor
+from analysis.reading.results import status_rank
+from analysis.reading.settings import BASE, Usual, find_usual
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
-from analysis.statistics.seeds import SUMMARY_COLUMNS, summarize_seeds
+from analysis.statistics.seeds import summarize_seeds
 from analysis.tables.render import Table
 from model.errors import check_choice
 
@@ -32,6 +37,10 @@ CONTRACTION = "contraction"
 """Name of the table of the samples' standard deviation and the closed form of estimation noise."""
 
 
+MAX_PLACES = 8
+"""Most digits before and after the decimal point of an interval without exponents."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
     """The rows of the tidy table that become one table of results."""
@@ -39,10 +48,19 @@ class Part:
     frame: pd.DataFrame
     by: list[str]
     """Settings that name the rows of the table of results."""
+    usual: Usual | None
+    """Usual values, if one column names each row by its differences from them."""
     split: dict[str, Any]
     """Settings that are constant in the table, which its title names: setting -> value."""
+    labels: Labels
+    """Names of the values in all tables."""
     confidence: float
     """Coverage of the intervals over seeds, in (0, 1)."""
+
+    @property
+    def num_splits(self) -> int:
+        """Number of splits of the data."""
+        return len(self.labels.names(SPLIT, self.frame[SPLIT])) if SPLIT in self.frame else 1
 
     def summarize(self, column: str) -> pd.DataFrame:
         """Summarise a column over seeds."""
@@ -64,24 +82,37 @@ class Part:
         rows = []
         for values, part in grouped(summary.assign(text=texts), self.by):
             cells = dict(zip(part["generation"], part["text"], strict=True))
-            labels = [format_value(value) for value in values.values()]
-            rows.append(labels + [cells.get(generation, "-") for generation in generations])
+            rows.append(self._name(values) + [cells.get(n, "-") for n in generations])
+        if self.usual:
+            rows.sort(key=lambda row: row[0] != BASE)
+            caption = [*caption, self.usual.describe()]
         sentence = "; ".join(filter(None, caption)) + "."
+        names = [SETTING, *self._own_columns()] if self.usual else self.by
         return Table(
-            title=", ".join(filter(None, [name, list_settings(self.split)])),
-            header=[*self.by, *(f"V{generation}" for generation in generations)],
+            title=", ".join(filter(None, [name, self.labels.list_settings(self.split)])),
+            header=[*names, *(f"V{generation}" for generation in generations)],
             rows=rows,
+            num_names=len(names),
             caption=sentence[0].upper() + sentence[1:],
             summary=pd.concat([self._label(numbers, c) for c, numbers in summaries.items()]),
         )
+
+    def _own_columns(self) -> list[str]:
+        """The settings that have a column beside the one for the others."""
+        return [axis for axis in self.by if self.usual is None or axis not in self.usual.axes]
+
+    def _name(self, values: dict[str, Any]) -> list[str]:
+        """Name a row: the text of the columns before its numbers."""
+        own = [self.labels.name(axis, values[axis]) for axis in self._own_columns()]
+        return [self.usual.name(values), *own] if self.usual else own
 
     def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Add columns to a summary, so that it can be concatenated with those of other columns."""
         labelled = summary.assign(**self.split, metric=metric, confidence=self.confidence)
         sizes = measured_sizes(self.frame, metric) or (pd.NA, pd.NA)
         labelled["num_generated"], labelled["num_reference"] = sizes
-        first = ["metric", *self.by, *self.split, *SUMMARY_COLUMNS]
-        return labelled[[*first, "num_generated", "num_reference", "confidence"]]
+        metric_column, *inputs = SUMMARY_INPUTS
+        return labelled[[metric_column, *self.by, *self.split, *SUMMARY_COLUMNS, *inputs]]
 
 
 def build_tables(
@@ -103,32 +134,43 @@ def build_tables(
     Raises:
         UsageError: A name in `by` is not a setting, or a table would mix numbers of images.
     """
+    labels = Labels(frame)
     rows_by, split_by = _choose_axes(frame, by)
-    usual = None if by else find_usual(frame, rows_by)
+    usual = None if by else find_usual(frame, rows_by, labels)
     tables: list[Table] = []
     for name in names:
         build = SPECIAL_TABLES.get(name, _metric_table)
         rows = frame[frame["member"] != MIXTURE] if name in SPECIAL_TABLES else frame
         for split, group in grouped(rows, split_by):
             if not group.empty:
-                part = Part(frame=group, by=rows_by, split=split, confidence=confidence)
+                part = Part(
+                    frame=group,
+                    by=rows_by,
+                    usual=usual,
+                    split=split,
+                    labels=labels,
+                    confidence=confidence,
+                )
                 tables.append(build(part, name))
-    return tables if usual is None else [_name_rows(t, rows_by, usual) for t in tables]
+    return tables
 
 
-def format_interval(mean: float, half_width: float, n: int) -> str:
+def format_interval(mean: float, half_width: float, n: int, count: str | None = None) -> str:
     """Format `mean +- half-width (n)`, both rounded to two significant digits of the half-width.
 
-    One seed gives only the mean, and no seed gives a dash.
+    One value gives only the mean, and no value gives a dash. `count` is written instead of n.
     """
     if n == 0:
         return "-"
     if n == 1:
         return f"{mean:.4g}"
+    number = count or str(n)
     if half_width == 0:
-        return f"{mean:.4g} +- 0 ({n})"
-    places = min(max(0, 1 - math.floor(math.log10(half_width))), 8)
-    return f"{mean:.{places}f} +- {half_width:.{places}f} ({n})"
+        return f"{mean:.4g} +- 0 ({number})"
+    places = max(0, 1 - math.floor(math.log10(half_width)))
+    if places > MAX_PLACES or max(abs(mean), half_width) >= 10**MAX_PLACES:
+        return f"{mean:.4g} +- {half_width:.2g} ({number})"
+    return f"{mean:.{places}f} +- {half_width:.{places}f} ({number})"
 
 
 def _describe_measurement(frame: pd.DataFrame, metric: str) -> str:
@@ -153,18 +195,17 @@ def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], lis
 def _metric_table(part: Part, metric: str) -> Table:
     caption = [_describe_measurement(part.frame, metric)]
     summary = part.summarize(metric)
-    texts = [_format_cell(row) for row in summary.to_dict("records")]
-    caption += [_describe_cells(summary, part.confidence), _describe_lineages(part.frame)]
+    caption += [_describe_cells(summary, part), _describe_lineages(part)]
     caption += ["means exclude diverged lineages"] if summary["num_diverged"].any() else []
     caption += _find_warnings(part.frame, metric)
-    return part.table(metric, texts, caption, {metric: summary})
+    return part.table(metric, _format_cells(summary), caption, {metric: summary})
 
 
 def _composition_table(part: Part, name: str) -> Table:
     texts = [_format_pool(pools) for _, pools in grouped(part.frame, [*part.by, "generation"])]
     caption = [
         "images in pool D_n, on which V_n was trained, and the share of real images among them",
-        _describe_lineages(part.frame),
+        _describe_lineages(part),
     ]
     summaries = {column: part.summarize(column) for column in ("num_images", "real_share")}
     return part.table(name, texts, caption, summaries)
@@ -175,40 +216,38 @@ def _contraction_table(part: Part, name: str) -> Table:
     part = replace(part, frame=with_contraction(part.frame, by=lineage))
     left, null = part.summarize(LEFT), part.summarize(NULL)
     texts = [
-        _format_cell(row) + (f"; {mean:.5g}" if mean == mean else "")
-        for row, mean in zip(left.to_dict("records"), null["mean"], strict=True)
+        text + (f"; {mean:.5g}" if mean == mean else "")
+        for text, mean in zip(_format_cells(left), null["mean"], strict=True)
     ]
     caption = [
         "standard deviation of pixels over images, of V_n's samples divided by V_1's; after the "
         "semicolon, the expectation under estimation noise only (Gaussian fits), if known, which "
         "ignores the clipping of samples to the range of pixels that affects Gaussian fits most",
-        _describe_cells(left, part.confidence),
-        _describe_lineages(part.frame),
+        _describe_cells(left, part),
+        _describe_lineages(part),
     ]
     return part.table(name, texts, caption, {LEFT: left, NULL: null})
 
 
-def _name_rows(table: Table, by: list[str], usual: Usual) -> Table:
-    """Name rows by their changes in one column, base first; the summary keeps every setting."""
-    others = [by.index(axis) for axis in by if axis not in usual.axes]
-    rows = []
-    for row in table.rows:
-        name = usual.name(dict(zip(by, row[: len(by)], strict=True)))
-        rows.append([name, *(row[i] for i in others), *row[len(by) :]])
-    return replace(
-        table,
-        header=[SETTING, *(by[i] for i in others), *table.header[len(by) :]],
-        rows=sorted(rows, key=lambda row: row[0] != BASE),
-        caption=f"{table.caption[:-1]}; {usual.describe()}.",
-    )
+def _format_cells(summary: pd.DataFrame) -> list[str]:
+    by_split = bool((summary["num_splits"] > 1).any())
+    return [_format_cell(row, by_split) for row in summary.to_dict("records")]
 
 
-def _format_cell(row: dict[Any, Any]) -> str:
-    text = format_interval(row["mean"], row["half_width"], row["n"])
+def _format_cell(row: dict[Any, Any], by_split: bool) -> str:
+    count = _count_units(row) if by_split else None
+    text = format_interval(row["mean"], row["half_width"], row["n"], count)
     if not row["num_diverged"]:
         return text
     diverged = f"diverged {row['num_diverged']}/{row['num_lineages']}"
     return f"{text}; {diverged}" if row["n"] else diverged
+
+
+def _count_units(row: dict[Any, Any]) -> str:
+    """Format the numbers of seeds and splits: `3 x 4`, or `5 of 3 x 4` if some are missing."""
+    full = row["num_seeds"] * row["num_splits"]
+    missing = "" if row["n"] == full else f"{row['n']} of "
+    return f"{missing}{row['num_seeds']} x {row['num_splits']}"
 
 
 def _format_pool(part: pd.DataFrame) -> str:
@@ -220,29 +259,37 @@ def _format_pool(part: pd.DataFrame) -> str:
     return f"{size} ({100 * float(shares.mean()):.3g}% real)"
 
 
-def _describe_cells(summary: pd.DataFrame, confidence: float) -> str:
-    max_n = int(summary["n"].max())
-    if max_n <= 1:
+def _describe_cells(summary: pd.DataFrame, part: Part) -> str:
+    """Say what an interval is over, and what it holds fixed."""
+    if int(summary["n"].max()) <= 1:
         return "n = 1 seed in every cell, so no interval"
-    words = f"mean +- half-width of the {100 * confidence:g}% t interval over seeds (n seeds)"
-    return words + ("; a number without an interval has n = 1" if (summary["n"] == 1).any() else "")
+    interval = f"mean +- half-width of the {100 * part.confidence:g}% t interval over"
+    single = "; a number without an interval has n = 1" if (summary["n"] == 1).any() else ""
+    splits = part.labels.describe_splits(part.frame)
+    if not (summary["num_splits"] > 1).any():
+        row = " in each row" if part.num_splits > 1 else ""
+        known = f" ({splits})" if splits else ""
+        return f"{interval} seeds (n seeds), for one split of the data{row}{known}{single}"
+    over = "seeds and splits" if (summary["num_seeds"] > 1).any() else "splits"
+    held = "" if (summary["num_seeds"] > 1).any() else ", for one seed"
+    return f"{interval} {over} of the data (seeds x splits){held}; {splits}{single}"
 
 
-def _describe_lineages(frame: pd.DataFrame) -> str:
+def _describe_lineages(part: Part) -> str:
     """Describe seeds and runs, and count the lineages that are not done by status."""
-    runs = frame["run"].unique()
-    words = [describe_seeds(frame), f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
-    lineages = [set(part["status"]) for _, part in grouped(frame, ["run", "lineage"])]
-    for status in ("diverged", "failed", "running", "pending", "missing"):
+    runs = part.labels.names("run", part.frame["run"])
+    seeds = part.labels.describe_seeds(part.frame)
+    words = [seeds, f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
+    lineages = [set(rows["status"]) for _, rows in grouped(part.frame, ["run", "lineage"])]
+    for status in sorted(set().union(*lineages) - {"done"}, key=status_rank):
         n = sum(status in statuses for statuses in lineages)
-        if n:
-            words.append(f"{n} of {len(lineages)} lineages {status}")
+        words.append(f"{n} of {len(lineages)} lineages {status}")
     return "; ".join(words)
 
 
 def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:
     """Return the warnings of the evaluation about this metric."""
-    warnings = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell.split("; ")}
+    warnings = {text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell}
     name = metric.split("/")[0]
     of_metric = [text for text in warnings if text.split("/")[0].removesuffix("_se") == name]
     return [f"warning: {text}" for text in sorted(of_metric)]

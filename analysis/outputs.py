@@ -1,0 +1,94 @@
+"""Writes files that a user named, and replaces only files that the same command wrote."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from model.errors import UsageError, writing
+
+FIGURES_FOLDER = "figures"
+"""Folder of figures inside a results folder."""
+LARGEST = 64 * 2**20
+"""Size in bytes above which a file is none of ours."""
+
+
+def check_folder(folder: Path) -> None:
+    """Check that --out can be a folder for figures, and create it.
+
+    Raises:
+        UsageError: It is a file, in a results folder but not in its figures/, or not writable.
+    """
+    with writing(folder):
+        if folder.exists():
+            folder.mkdir(exist_ok=True)  # raises if it is a file
+        _check_place(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
+    """Check that a file is new, or that the same command wrote it, and create its folder.
+
+    Args:
+        path: The file.
+        is_ours: Whether the content of an existing file is one that the same command wrote.
+
+    Raises:
+        UsageError: The file exists and is another one, is in a results folder but not in its
+            figures/, or its folder is not writable.
+    """
+    with writing(path):
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        if special or (path.exists() and not is_ours(_content(path))):
+            raise UsageError(
+                f"--out must be new, or unchanged since this command wrote it, got {path}; "
+                "delete it if you do not need it, or name another"
+            )
+        _check_place(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically: readers see the old content or the new one.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))  # replaces the target of a link, not the link
+        temporary = target.with_name(f".{uuid.uuid4().hex[:16]}.tmp")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def is_in_figures(path: Path) -> bool:
+    """Whether a path is in the folder of figures of a results folder."""
+    real = Path(os.path.realpath(path))
+    return any(
+        _is_results(folder) and real.relative_to(folder).parts[:1] == (FIGURES_FOLDER,)
+        for folder in real.parents
+    )
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file; of one that is too large, as much as shows that it is none of ours."""
+    with path.open("rb") as file:
+        return file.read(LARGEST)
+
+
+def _check_place(path: Path) -> None:
+    """Raise UsageError if a path is in a results folder, but not in its folder of figures."""
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        if _is_results(folder) and not is_in_figures(path):
+            raise UsageError(
+                f"--out must not be in a results folder, got {path}; "
+                f"use {folder / FIGURES_FOLDER} or a folder elsewhere"
+            )
+
+
+def _is_results(folder: Path) -> bool:
+    return (folder / "sweep.json").is_file() and (folder / "lineages").is_dir()
