@@ -14,28 +14,27 @@ LARGEST = 64 * 2**20
 
 
 def check_folder(folder: Path) -> None:
-    """Check that --out can be a folder for figures, and create it.
+    """Check that --out can be a folder for figures.
 
     Raises:
-        UsageError: It is a file, in a results folder but not in its figures/, or not writable.
+        UsageError: It is a file, or in a results folder but not in its figures/.
     """
     with writing(folder):
         if folder.exists():
             folder.mkdir(exist_ok=True)  # raises if it is a file
         _check_place(folder)
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
-    """Check that a file is new, or that the same command wrote it, and create its folder.
+    """Check that a file is new, or that the same command wrote it.
 
     Args:
         path: The file.
         is_ours: Whether the content of an existing file is one that the same command wrote.
 
     Raises:
-        UsageError: The file exists and is another one, is in a results folder but not in its
-            figures/, or its folder is not writable.
+        UsageError: The file exists and is another one, or is in a results folder but not in its
+            figures/.
     """
     with writing(path):
         special = path.exists() and not (path.is_file() or path.is_dir())
@@ -45,17 +44,17 @@ def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
                 "delete it if you do not need it, or name another"
             )
         _check_place(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically: readers see the old content or the new one.
+    """Write a file, and missing folders above it; readers see the old content or the new one.
 
     Raises:
         UsageError: It cannot be written.
     """
     with writing(path):
         target = Path(os.path.realpath(path))  # replaces the target of a link, not the link
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{uuid.uuid4().hex[:16]}.tmp")
         try:
             temporary.write_bytes(content)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import printable_name
 from sweep.config import flatten
 from sweep.planning.lineages import NodePlan, PlannedLineage
 from sweep.records import NodeRecord
@@ -116,9 +117,12 @@ class Board:
         unfinished = self.folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
         writer = EventFileWriter(str(unfinished), filename_suffix=suffix)
         now = time.time()
-        yield lambda step, value: writer.add_event(
-            Event(wall_time=now, step=step, summary=Summary(value=[Summary.Value(**value)]))
-        )
+
+        def add(step: int, value: dict[str, Any]) -> None:
+            escaped = Summary.Value(**{**value, "tag": escape_tag(value["tag"])})
+            writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=[escaped])))
+
+        yield add
         writer.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in unfinished.iterdir():
@@ -154,12 +158,21 @@ def add_hparams(add: AddFunction, lineage: PlannedLineage) -> None:
     """Add the lineage's axis values for TensorBoard's HPARAMS tab."""
     from tensorboard.plugins.hparams import summary_v2
 
-    settings = {
-        name: value if isinstance(value, (bool, int, float, str)) else str(value)
-        for name, value in flatten(lineage.axes)
-    }
+    settings = {escape_tag(name): hparam(value) for name, value in flatten(lineage.axes)}
     for value in summary_v2.hparams_pb(settings, trial_id=lineage.id).value:
         add(0, {"tag": value.tag, "metadata": value.metadata, "tensor": value.tensor})
+
+
+def hparam(value: object) -> bool | float | str:
+    """A setting as TensorBoard can hold it; whole numbers that a double would round are text."""
+    if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) <= 2**53):
+        return value
+    return escape_tag(str(value))
+
+
+def escape_tag(text: str) -> str:
+    """Escape a tag or text for TensorBoard, whose files hold UTF-8; slashes separate groups."""
+    return printable_name(text)
 
 
 def png_size(png: bytes) -> tuple[int, int]:

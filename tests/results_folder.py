@@ -35,6 +35,7 @@ def write_folder(
     alphas: tuple[float | None, ...] = (0.5, 1.0),
     epochs: tuple[int, ...] = (40,),
     seeds: tuple[int, ...] = (0, 1, 2),
+    splits: tuple[int, ...] = (),
     generations: int = 3,
     value: Callable[[float, int, int], float] = lambda alpha, seed, n: n + 0.1 * seed,
     extractor: str = EXTRACTOR,
@@ -53,6 +54,8 @@ def write_folder(
         alphas: Values of pool.alpha.
         epochs: Values of train.epochs.
         seeds: Values of seed.
+        splits: Values of data.split_seed, each of which adds a tenth of it to kid; without any,
+            the records do not know it.
         generations: Length of every lineage.
         value: kid of (alpha, seed, generation).
         extractor: Feature extractor in the metrics' names.
@@ -66,16 +69,17 @@ def write_folder(
     """
     tiles = tiles or flat_tiles
     axes = {"pool.alpha": list(alphas), "train.epochs": list(epochs), "seed": list(seeds)}
+    axes |= {"data.split_seed": list(splits)} if splits else {}
     size = tiles(0, 0.0, 0).shape[1]
     SweepRecord(name="test", description="", base={}, grids=[axes]).save(out / "sweep.json")
     _write_dataset(out, tiles)
-    for alpha, num_epochs, seed in product(alphas, epochs, seeds):
+    for alpha, num_epochs, seed, split in product(alphas, epochs, seeds, splits or (None,)):
         stop = {n: "diverged" for a, s, n in diverged if (a, s) == (alpha, seed)}
         stop |= {n: "pending" for a, s, n in pending if (a, s) == (alpha, seed)}
         keys, status, num_done = [], "done", generations
         for n in range(1, generations + 1):
             rate = alpha or 0.0
-            key = node_key(rate, num_epochs, seed, n)
+            key = node_key(rate, num_epochs, seed, n, split)
             keys.append([key])
             if status != "done" or stop.get(n) == "pending":
                 num_done, status = min(num_done, n - 1), ("running" if status == "done" else status)
@@ -85,7 +89,10 @@ def write_folder(
             if node_status == "diverged":
                 status, num_done = "diverged", n
                 continue
-            numbers = {f"kid/{extractor}": value(rate, seed, n), "pixel_std": 0.2 / n}
+            numbers = {
+                f"kid/{extractor}": value(rate, seed, n) + (split or 0) / 10,
+                "pixel_std": 0.2 / n,
+            }
             MetricsRecord(
                 node=key,
                 spec={"names": ["kid"]},
@@ -97,11 +104,18 @@ def write_folder(
                 warnings=warnings or [],
             ).save(out / "generations" / key / "metrics" / f"{SPEC}.json")
         name = f"alpha-{alpha}-epochs-{num_epochs}-seed-{seed}"
+        name += "" if split is None else f"-split-{split}"
+        own_split = {} if split is None else {"split_seed": split}
         LineageRecord(
             id=name,
-            axes={"pool.alpha": alpha, "train.epochs": num_epochs, "seed": seed},
+            axes={
+                "pool.alpha": alpha,
+                "train.epochs": num_epochs,
+                "seed": seed,
+                **{f"data.{name}": value for name, value in own_split.items()},
+            },
             config={
-                "data": {"name": "digits", "image_size": size, "path": None},
+                "data": {"name": "digits", "image_size": size, "path": None, **own_split},
                 "train": {"epochs": num_epochs, "batch_size": 64},
                 "pool": {"rule": "grow", "alpha": alpha},
                 "metrics": {"extractor": extractor, "names": ["kid"]},
@@ -125,9 +139,12 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_bytes(dump_json({**record, CHECKSUM: digest(record)}))
 
 
-def node_key(alpha: float, epochs: int, seed: int, generation: int) -> str:
+def node_key(
+    alpha: float, epochs: int, seed: int, generation: int, split: int | None = None
+) -> str:
     """Key of a node; the first generation does not depend on alpha."""
-    place = (0.0 if generation == 1 else alpha, epochs, seed, generation)
+    place: tuple = (0.0 if generation == 1 else alpha, epochs, seed, generation)
+    place += () if split is None else (split,)
     return hashlib.sha256(repr(place).encode()).hexdigest()[:16]
 
 

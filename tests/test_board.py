@@ -11,7 +11,7 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.store.store import Store, open_store
-from sweep.tensorboard import png_size, write_boards
+from sweep.tensorboard import Board, add_scalars, hparam, png_size, write_boards
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 STEPS = 6
@@ -111,6 +111,30 @@ def test_the_axes_are_the_lineages_hyperparameters(events, lineages) -> None:
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     assert b"pool.alpha" in content
     assert lineages[0].id.encode() in content
+
+
+def test_a_hostile_name_of_a_metric_is_a_tag(store, lineages, tmp_path) -> None:
+    """As text: TensorBoard's files hold no bytes that are not UTF-8, nor should it show others."""
+    with Board(folder=tmp_path / "x", lineage=lineages[0], store=store).writing(".V1-x") as add:
+        add_scalars(add, 1, {"kid/caf\udce9": 1.0, "kid/\x1b[31m": 2.0})
+    found = EventAccumulator(str(tmp_path / "x"))
+    found.Reload()
+    assert found.Tags()["scalars"] == ["kid/caf\\udce9", "kid/\\x1b[31m"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1, 1),
+        (True, True),
+        (2**53 + 1, "9007199254740993"),
+        ("a\udce9", "a\\udce9"),
+        (None, "None"),
+    ],
+)
+def test_settings_are_what_tensorboard_can_hold(value, shown) -> None:
+    """A seed above 2^53 would become another one as a double."""
+    assert hparam(value) == shown
 
 
 def test_a_shared_first_model_is_on_the_board_of_every_lineage(out, lineages) -> None:

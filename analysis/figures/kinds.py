@@ -7,8 +7,8 @@ from analysis.escapes import file_stems
 from analysis.figures.curves import plan_curves
 from analysis.figures.grids import plan_grids
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.figures.style import AUTHOR, render_figure, styled
-from analysis.outputs import check_file, check_folder, is_in_figures, write_file
+from analysis.figures.style import AUTHOR, save_figure, styled
+from analysis.outputs import check_file, check_folder, is_in_figures
 
 
 def draw_figures(request: FigureRequest, kinds: Sequence[str]) -> list[Path]:
@@ -26,7 +26,7 @@ def draw_figures(request: FigureRequest, kinds: Sequence[str]) -> list[Path]:
             check_file(path, is_ours=is_figure)
     with styled():
         for drawing, path in zip(drawings, paths, strict=True):
-            write_file(path, render_figure(drawing.draw(), request.image_format))
+            save_figure(drawing.draw(), path)
     return paths
 
 

@@ -3,11 +3,14 @@
 import io
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
+
+from analysis.outputs import write_file
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/)."""
@@ -72,8 +75,8 @@ def styled() -> Generator[None]:
         yield
 
 
-def render_figure(figure: Figure, image_format: str) -> bytes:
-    """Return a figure as the content of a file (png, pdf or svg)."""
-    buffer = io.BytesIO()
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's suffix (png, pdf or svg)."""
+    image_format, buffer = path.suffix.removeprefix("."), io.BytesIO()
     figure.savefig(buffer, format=image_format, metadata=METADATA[image_format])
-    return buffer.getvalue()
+    write_file(path, buffer.getvalue())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, grouped, unit_columns
 from model.errors import UsageError
@@ -87,7 +87,7 @@ def crossed_interval(
     # Squares of shares, as squares of small variances would underflow.
     shares = [(v / (by_row + by_column)) ** 2 / freedom for v, freedom in parts if v]
     freedom = min(1 / sum(shares), n - 1)
-    quantile = float(stats.t.ppf((1 + confidence) / 2, df=freedom))
+    quantile = float(special.stdtrit(freedom, (1 + confidence) / 2))
     return mean, quantile * math.sqrt(variance), n
 
 
