@@ -177,6 +177,19 @@ def printable(text: str) -> str:
     return "".join(map(_escape, text))
 
 
+def printable_name(name: str) -> str:
+    """Write a name so that a terminal can print it, and no two names look the same.
+
+    As `printable`, but backslashes are doubled, and spaces that could be overlooked (at the ends,
+    or after another space) are escaped too.
+    """
+    text = "".join(
+        ascii(letter)[1:-1] if letter == "\\" or "\ud800" <= letter <= "\udfff" else _escape(letter)
+        for letter in name
+    )
+    return re.sub(r"^ | $|(?<= ) ", r"\\x20", text)
+
+
 def _escape(letter: str) -> str:
     if letter.isprintable() and not INVISIBLE.match(letter):
         return letter
@@ -243,25 +256,6 @@ def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) ->
     digest = hashlib.sha256(data).hexdigest()
     if digest != sha256:
         raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
-
-
-def printable(text: str) -> str:
-    """Replace characters that a terminal would act on or cannot show by backslash escapes.
-
-    These are control characters (line breaks included), marks that reverse the direction of text,
-    spaces other than the usual one, and lone surrogates, which no file can hold.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def printable_name(name: str) -> str:
-    """Write a name from a file so that a terminal can print it and no two names look the same.
-
-    As `printable`, but backslashes are doubled, and spaces that could be overlooked (at the ends,
-    or after another space) are escaped too.
-    """
-    text = printable(name.replace("\\", "\\\\"))
-    return re.sub(r"^ | $|(?<= ) ", r"\\x20", text)
 
 
 def one_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-no
 
 from analysis.escapes import escape_csv, escape_latex, escape_markdown, file_stems
 from analysis.figures.text import figure_text
-from model.errors import printable, printable_name
+from model.errors import printable_name
 from sweep.tensorboard import escape_tag
 
 
@@ -158,7 +158,3 @@ def test_every_name_can_be_drawn():
 
 def test_alpha_is_a_greek_letter_where_it_is_the_setting():
     assert figure_text("alpha = 1, epochs = 2", 68) == r"$\alpha$ = 1, epochs = 2"
-
-
-def test_a_sentence_keeps_its_backslashes():
-    assert printable("got 'a\\n' and \x1b[31m") == "got 'a\\n' and \\x1b[31m"
