@@ -39,7 +39,7 @@ def load_bars(config: DataConfig) -> tuple[np.ndarray, Contents]:
     return collect_pixels(bars, contents, config), contents
 
 
-DATASETS["bars"] = Loader(describe=describe_bars, load=load_bars)
+DATASETS["bars"] = Loader(describe=describe_bars, load=load_bars, version=1)
 
 if __name__ == "__main__":
     show(compute(replace(TINY, data=DataConfig(name="bars", image_size=8))))

@@ -61,7 +61,7 @@ def bootstrap_size(
 
 
 FAMILY_FACTS["bootstrap"] = FamilyFacts(
-    size=bootstrap_size, iterative=False, conditional=False, guided=False
+    size=bootstrap_size, version=1, iterative=False, conditional=False, guided=False
 )
 FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap)
 

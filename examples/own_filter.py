@@ -22,7 +22,7 @@ def keep_central(candidates: Candidates) -> Selection:
     return Selection(indices=lowest(distances, candidates.keep), scores=distances)
 
 
-FILTERS["central"] = Filter(select=keep_central)
+FILTERS["central"] = Filter(select=keep_central, version=1)
 
 if __name__ == "__main__":
     judge = FilterConfig(name="central", candidates=4.0, extractor="pixels")

@@ -19,7 +19,7 @@ def newest_only(step: Step) -> Pool:
 
 
 POOL_RULES["newest"] = PoolRule(
-    num_new=POOL_RULES["grow"].num_new, combine=newest_only, uses_alpha=True
+    num_new=POOL_RULES["grow"].num_new, combine=newest_only, uses_alpha=True, version=1
 )
 
 if __name__ == "__main__":

@@ -131,6 +131,30 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
         )
 
 
+def later_version(field: str, name: str, variant: object, *, key: str) -> dict[str, int]:
+    """The version of a registered variant as an entry of a key; empty at the first version.
+
+    Keys from before there were versions thus stay valid.
+
+    Args:
+        field: Setting that selects the variant.
+        name: The variant's name.
+        variant: Its entry in the registry.
+        key: Name of the version in the key.
+
+    Raises:
+        UsageError: The variant has no version.
+    """
+    version = getattr(variant, "version", None)
+    if type(version) is not int or version < 1:
+        raise UsageError(
+            f"{field}={name} must have a version, a whole number of at least 1, in its registered "
+            f"entry, got {version!r}; start with version=1, and raise it whenever the same "
+            "settings give other results"
+        )
+    return {key: version} if version > 1 else {}
+
+
 def suggestion(word: str, choices: Collection[str]) -> str:
     """The end of an error's sentence: the choice that is closest to `word`, or nothing."""
     close = get_close_matches(word[:ECHO], choices, 1, 0.5)

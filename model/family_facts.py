@@ -20,6 +20,9 @@ class FamilyFacts:
     size: Callable[[ModelConfig, Shape, int, int], ModelSize]
     """Function of the settings, (C, H, W), the number of images in the pool and the number of
     classes (0 for an unconditional model)."""
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     iterative: bool = True
     """Whether the model is a network that is trained in steps and that halves an image's side
     len(model.widths) - 1 times. Otherwise it sees each image once and train.* has no effect."""
@@ -33,9 +36,6 @@ class FamilyFacts:
     """Whether an image is decoded from model.latent_dim latent numbers."""
     package: str = ""
     """Optional package that the family needs; the extra that installs it has the same name."""
-    numerics: int = 1
-    """Version of the family's results. Increase it whenever a change makes the same settings train
-    or sample other numbers for this family only."""
 
 
 def facts_of(name: str) -> FamilyFacts:
@@ -152,10 +152,10 @@ def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
 
 
 FAMILY_FACTS: dict[str, FamilyFacts] = {
-    "ddim": FamilyFacts(size=unet_size, ddim_sampler=True),
-    "flow": FamilyFacts(size=unet_size),
-    "edm": FamilyFacts(size=unet_size, numerics=2),
-    "vae": FamilyFacts(size=vae_size, guided=False, has_latent=True),
-    "unet2d": FamilyFacts(size=unet2d_size, ddim_sampler=True, package="diffusers"),
-    "gaussian": FamilyFacts(size=gaussian_size, iterative=False, guided=False),
+    "ddim": FamilyFacts(size=unet_size, version=1, ddim_sampler=True),
+    "flow": FamilyFacts(size=unet_size, version=1),
+    "edm": FamilyFacts(size=unet_size, version=2),
+    "vae": FamilyFacts(size=vae_size, version=1, guided=False, has_latent=True),
+    "unet2d": FamilyFacts(size=unet2d_size, version=1, ddim_sampler=True, package="diffusers"),
+    "gaussian": FamilyFacts(size=gaussian_size, version=1, iterative=False, guided=False),
 }

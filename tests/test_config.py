@@ -258,7 +258,9 @@ def test_what_may_be_extended_is_a_setting(name: str) -> None:
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that cannot be conditional."""
-    monkeypatch.setitem(FAMILY_FACTS, "other", FamilyFacts(size=gaussian_size, conditional=False))
+    monkeypatch.setitem(
+        FAMILY_FACTS, "other", FamilyFacts(size=gaussian_size, version=1, conditional=False)
+    )
 
 
 @pytest.mark.usefixtures("other")

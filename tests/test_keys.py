@@ -81,7 +81,7 @@ def test_the_keys_of_a_lineage_are_what_they_were() -> None:
 def test_a_family_whose_numerics_changed_has_keys_of_its_own_version() -> None:
     """Those of the others stay."""
     edm = nodes(make_lineage({"model.family": "edm"}))[0].inputs
-    assert edm["family_numerics"] == FAMILY_FACTS["edm"].numerics == 2
+    assert edm["family_numerics"] == FAMILY_FACTS["edm"].version == 2
     assert "family_numerics" not in nodes(make_lineage())[0].inputs
 
 

@@ -20,13 +20,14 @@ from model.data.file_digests import content_digest
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
 from model.data.torchvision_table import TORCHVISION_SETS
-from model.errors import check_choice, check_class_names
+from model.errors import check_choice, check_class_names, later_version
 
 OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
 """Settings that have no effect for some data sets."""
 
 DATASETS_VERSION = 1
-"""Part of dataset_key. Raise it whenever the same settings produce different arrays."""
+"""Part of dataset_key. Raise it whenever the same settings produce other arrays, for example by
+other splits or another resizing. If that is true of one data set only, raise its own version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +92,9 @@ class Loader:
 
     describe: Callable[[DataConfig], Contents]
     load: Callable[[DataConfig], tuple[np.ndarray, Contents]]
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     takes: tuple[str, ...] = ()
     """Which of OPTIONAL_FIELDS have an effect."""
     parts: tuple[int, ...] | None = ()
@@ -153,6 +157,7 @@ def dataset_key(config: DataConfig) -> str:
     """
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
+    settings |= later_version("data.name", config.name, loader, key="loader_version")
     root = Path(config.path or "").expanduser()
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
         files = loader.files(config) if loader.files else []
@@ -173,16 +178,18 @@ def _loader(config: DataConfig) -> Loader:
 
 
 DATASETS: dict[str, Loader] = {
-    "digits": Loader(describe=public.describe_digits, load=public.load_digits),
+    "digits": Loader(describe=public.describe_digits, load=public.load_digits, version=1),
     "flower-crops": Loader(
         describe=public.describe_flower_crops,
         load=public.load_flower_crops,
+        version=1,
         takes=("num_images",),
     ),
     **{
         name: Loader(
             describe=torchvision.describe_torchvision,
             load=torchvision.load_torchvision,
+            version=1,
             takes=("path", "attribute") if entry.num_classes == 0 else ("path",),
             parts=entry.parts,
             files=torchvision.torchvision_files,
@@ -192,6 +199,7 @@ DATASETS: dict[str, Loader] = {
     "huggingface": Loader(
         describe=huggingface.describe_huggingface,
         load=huggingface.load_huggingface,
+        version=1,
         takes=("path", "image_column", "label_column"),
         parts=None,
         files=huggingface.huggingface_files,
@@ -200,6 +208,7 @@ DATASETS: dict[str, Loader] = {
     "folder": Loader(
         describe=own_images.describe_folder,
         load=own_images.load_folder,
+        version=1,
         takes=("path",),
         parts=None,
         files=own_images.folder_files,
@@ -207,6 +216,7 @@ DATASETS: dict[str, Loader] = {
     "npz": Loader(
         describe=own_images.describe_npz,
         load=own_images.load_npz,
+        version=1,
         takes=("path",),
         files=own_images.npz_files,
     ),

@@ -1,9 +1,9 @@
 """Feature extractors: they map each image to one row of numbers.
 
 An extractor's label is part of every metric's name. It consists of the extractor's name, its
-resolution if it resizes, a digest of the weights if they are not the published ones, and its
-precision. A row depends only on its image, bit for bit, because the extractor always runs on one
-fixed batch shape. torch is imported only when features are extracted.
+resolution if it resizes, its version if that is not the first, a digest of the weights if they are
+not the published ones, and its precision. A row depends only on its image, bit for bit, because the
+extractor always runs on one fixed batch shape. torch is imported only when features are extracted.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from model.config import MetricsConfig
-from model.errors import MissingFileError, UsageError, check_choice, reading
+from model.errors import MissingFileError, UsageError, check_choice, later_version, reading
 from model.features import vision_transformers as vit
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
 
@@ -46,6 +46,9 @@ class Extractor:
     network's inputs, always in float32."""
     build: Callable[[str | None, str | None, str], ExtractFunction]
     """Builds the network from (metrics.weights, SHA-256 of weights, device); reads its files."""
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     num_features: int | None = None
     """D of the published network; None if each pixel of each channel is a feature."""
     resizes: bool = False
@@ -128,9 +131,16 @@ def extractor_label(config: MetricsConfig) -> str:
     digest = weights_digest(config)
     parts = [config.extractor]
     parts += [str(config.resolution)] if extractor.resizes else []
+    parts += [f"v{version}" for version in extractor_version(config).values()]
     parts += [digest[:8]] if digest is not None else []
     parts += ["bf16"] if config.precision == "bf16" else []
     return "-".join(parts)
+
+
+def extractor_version(config: MetricsConfig) -> dict[str, int]:
+    """The version of the extractor, for keys; empty at the first."""
+    extractor = EXTRACTORS[config.extractor]
+    return later_version("metrics.extractor", config.extractor, extractor, key="extractor")
 
 
 def weights_digest(config: MetricsConfig) -> str | None:
@@ -344,23 +354,28 @@ def resize_colour(images: "Tensor", resolution: int) -> "Tensor":
 
 EXTRACTORS: dict[str, Extractor] = {
     "efficientnet-lite0": Extractor(
-        prepare=resize_colour, build=build_efficientnet_lite0, num_features=1280, resizes=True
+        prepare=resize_colour,
+        build=build_efficientnet_lite0,
+        version=1,
+        num_features=1280,
+        resizes=True,
     ),
     "inception": Extractor(
         prepare=prepare_inception,
         build=load_inception,
+        version=1,
         num_features=2048,
         weights="file",
         published_sha256=INCEPTION_SHA256,
     ),
     "dinov2": Extractor(
-        prepare=prepare_dinov2, build=vit.load_dinov2, num_features=384, weights="folder"
+        prepare=prepare_dinov2, build=vit.load_dinov2, version=1, num_features=384, weights="folder"
     ),
     "clip": Extractor(
-        prepare=prepare_clip, build=vit.load_clip, num_features=512, weights="folder"
+        prepare=prepare_clip, build=vit.load_clip, version=1, num_features=512, weights="folder"
     ),
-    "pixels": Extractor(prepare=keep_images, build=build_pixels, has_network=False),
+    "pixels": Extractor(prepare=keep_images, build=build_pixels, version=1, has_network=False),
     "random-conv": Extractor(
-        prepare=resize_colour, build=build_random_conv, num_features=64, resizes=True
+        prepare=resize_colour, build=build_random_conv, version=1, num_features=64, resizes=True
     ),
 }

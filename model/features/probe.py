@@ -6,10 +6,11 @@ its predictions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from model.errors import UsageError
+from model.errors import UsageError, later_version
 
 CONSTANT = 1e-12
 """A feature is constant if its standard deviation is below this share of its mean."""
@@ -23,6 +24,9 @@ WAY_OUT = "leave metrics of classes out of metrics.names"
 class Probe:
     """A linear discriminant on standardised features."""
 
+    version: ClassVar[int] = 1
+    """Part of the keys of what a probe selects or measures, if above 1. Raise it whenever the same
+    features and classes give another probe."""
     mean: np.ndarray
     """(D,) float64 mean of the features it was fitted to."""
     scale: np.ndarray
@@ -62,6 +66,11 @@ class Probe:
         """(N, C) log posterior probabilities, up to an additive constant per row."""
         standard = (features.astype(np.float64) - self.mean) / self.scale
         return standard @ self.weights + self.offsets
+
+
+def probe_version() -> dict[str, int]:
+    """The version of the probe, for keys; empty at the first."""
+    return later_version("probe", "linear", Probe, key="probe")
 
 
 def fit_probe(

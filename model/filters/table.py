@@ -12,10 +12,14 @@ from decimal import ROUND_CEILING, Decimal
 import numpy as np
 
 from model.config import FilterConfig, MetricsConfig
-from model.errors import UsageError, check_at_least, check_choice
-from model.features.extractors import check_extractor, check_finite_features
+from model.errors import UsageError, check_at_least, check_choice, later_version
+from model.features.extractors import (
+    check_extractor,
+    check_finite_features,
+    extractor_version,
+)
 from model.features.neighbours import nearest_kth, nearest_two
-from model.features.probe import check_labels
+from model.features.probe import check_labels, probe_version
 from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
 from model.filters.probed import keep_confident, keep_rewarded
 from model.filters.spread import Spread, decaying_threshold, farthest_points, separate
@@ -31,6 +35,9 @@ class Filter:
 
     select: Callable[[Candidates], Selection]
     """May assume that 1 <= keep <= K, and that the data it needs are present and finite."""
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     needs_features: bool = True
     """Whether it uses the candidates' features."""
     needs_real: bool = False
@@ -55,6 +62,15 @@ def num_candidates(config: FilterConfig, keep: int) -> int:
 def feature_settings(config: FilterConfig) -> MetricsConfig:
     """The settings of a filter's features, as `extract_features` takes them."""
     return MetricsConfig(names=(), **{name: getattr(config, name) for name in FEATURE_SETTINGS})
+
+
+def filter_versions(config: FilterConfig) -> dict[str, int]:
+    """Versions of the filter and of what it uses, for keys; none at the first version."""
+    entry = FILTERS[config.name]
+    versions = later_version("filter.name", config.name, entry, key="filter")
+    if entry.needs_features:
+        versions |= extractor_version(feature_settings(config))
+    return versions | (probe_version() if entry.needs_labels else {})
 
 
 def unused_settings(config: FilterConfig) -> tuple[str, ...]:
@@ -259,17 +275,20 @@ def _check_enough(spread: Spread, candidates: Candidates, condition: str) -> Non
 
 
 FILTERS: dict[str, Filter] = {
-    "none": Filter(select=keep_first, needs_features=False),
-    "random": Filter(select=keep_random, needs_features=False),
-    "typicality": Filter(select=keep_typical, needs_real=True, settings=("nearest_k",)),
-    "confidence": Filter(select=keep_confident, needs_real=True, needs_labels=True),
-    "farthest-point": Filter(select=keep_farthest),
-    "threshold-decay": Filter(select=keep_by_decaying_threshold, settings=("threshold", "decay")),
+    "none": Filter(select=keep_first, version=1, needs_features=False),
+    "random": Filter(select=keep_random, version=1, needs_features=False),
+    "typicality": Filter(select=keep_typical, version=1, needs_real=True, settings=("nearest_k",)),
+    "confidence": Filter(select=keep_confident, version=1, needs_real=True, needs_labels=True),
+    "farthest-point": Filter(select=keep_farthest, version=1),
+    "threshold-decay": Filter(
+        select=keep_by_decaying_threshold, version=1, settings=("threshold", "decay")
+    ),
     "near-duplicates": Filter(
-        select=drop_near_duplicates, needs_real=True, settings=("threshold",)
+        select=drop_near_duplicates, version=1, needs_real=True, settings=("threshold",)
     ),
     "reward": Filter(
         select=keep_rewarded,
+        version=1,
         needs_real=True,
         needs_labels=True,
         settings=("choices", "temperature", "reward_class"),

@@ -35,6 +35,9 @@ class Metric:
 
     compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
     """Raises UsageError if there are too few images for a meaningful number."""
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     needs: tuple[str, ...] = ()
     """Optional parts of a Comparison and its RealFeatures that this metric requires."""
     probe: Literal["never", "always", "unconditional", "with_train"] = "never"
@@ -326,43 +329,49 @@ def check_features(comparison: Comparison) -> None:
 
 
 METRICS: dict[str, Metric] = {
-    "kid": Metric(compute=distribution.compute_kid),
-    "fid": Metric(compute=distribution.compute_fid),
-    "precision": Metric(compute=precision_recall.compute_precision),
-    "recall": Metric(compute=precision_recall.compute_recall),
-    "density": Metric(compute=precision_recall.compute_density),
-    "coverage": Metric(compute=precision_recall.compute_coverage),
-    "vendi": Metric(compute=distribution.compute_vendi),
+    "kid": Metric(compute=distribution.compute_kid, version=1),
+    "fid": Metric(compute=distribution.compute_fid, version=1),
+    "precision": Metric(compute=precision_recall.compute_precision, version=1),
+    "recall": Metric(compute=precision_recall.compute_recall, version=1),
+    "density": Metric(compute=precision_recall.compute_density, version=1),
+    "coverage": Metric(compute=precision_recall.compute_coverage, version=1),
+    "vendi": Metric(compute=distribution.compute_vendi, version=1),
     "memorization": Metric(
         compute=memorization.compute_memorization,
+        version=1,
         needs=("train",),
         shown=("memorized", "copying_z"),
     ),
     "classes": Metric(
         compute=classes.compute_classes,
+        version=1,
         needs=PROBE_NEEDS,
         probe="always",
         shown=("class_tv", "probe_accuracy"),
     ),
     "class_kid": Metric(
         compute=classes.compute_class_kid,
+        version=1,
         needs=PROBE_NEEDS,
         probe="unconditional",
         shown=("worst_class_kid",),
     ),
     "class_recall": Metric(
         compute=classes.compute_class_recall,
+        version=1,
         needs=PROBE_NEEDS,
         probe="unconditional",
         shown=("worst_class_recall",),
     ),
     "conditional_accuracy": Metric(
         compute=classes.compute_conditional_accuracy,
+        version=1,
         needs=(*PROBE_NEEDS, "generated_labels"),
         probe="always",
     ),
     "cas": Metric(
         compute=classes.compute_cas,
+        version=1,
         needs=("generated_labels", "reference_labels"),
         probe="with_train",
     ),

@@ -6,18 +6,19 @@ and names are not part of any key.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
-from model.errors import UsageError
+from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
 from sweep.files import digest
 
 NUMERICS_VERSION = 1
 """Increase it whenever the same settings would train or sample different numbers. If that is true
-of one family only, increase `numerics` in its record in model/family_facts.py instead."""
+of one family only, increase `version` in its record in model/family_facts.py instead."""
 
 
 def canonical(config: Any) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def node_inputs(
     selection: dict[str, Any] | None = None,
     parent: str = "",
     first_recipe: list[dict[str, Any]] | None = None,
+    rule: Mapping[str, int] = {},
 ) -> dict[str, Any]:
     """All inputs of a node as JSON. Its key is their hash, and its config.json contains them.
 
@@ -61,10 +63,11 @@ def node_inputs(
         selection: Metric specification that selects the checkpoint with train.select=best_kid.
         parent: Key of the node whose weights training continues from; empty from scratch.
         first_recipe: Segments of the first pool with model.normalization=first_pool.
+        rule: Version of the pool rule that made the pool; empty at the first version.
     """
     if train.precision == "auto":
         raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
-    inputs = {
+    inputs: dict[str, Any] = {
         "numerics": NUMERICS_VERSION,
         "recipe": recipe,
         "model": canonical(model),
@@ -74,11 +77,12 @@ def node_inputs(
         "generation": generation,
         "member": member,
     }
-    if (version := FAMILY_FACTS[model.family].numerics) > 1:
-        inputs["family_numerics"] = version
+    facts = FAMILY_FACTS[model.family]
+    inputs |= later_version("model.family", model.family, facts, key="family_numerics")
     inputs |= {"selection": selection} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
-    return inputs | ({"parent": parent} if parent else {})
+    inputs |= {"parent": parent} if parent else {}
+    return inputs | dict(rule)
 
 
 def stream_key(node_key: str, sample: SampleConfig) -> str:

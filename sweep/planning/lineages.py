@@ -36,7 +36,7 @@ from sweep.planning.measurements import (
 from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
-from sweep.planning.rules import Step, first_pool, rule_of
+from sweep.planning.rules import Step, first_pool, rule_of, rule_version
 from sweep.records import DatasetCard
 
 
@@ -247,6 +247,7 @@ def plan_node(
         selection=plan_selection(config, card),
         parent=continued,
         first_recipe=pool_recipe(first) if config.model.normalization == "first_pool" else None,
+        rule=rule_version(config.pool) if generation > 1 else {},
     )
     key = digest(inputs)
     return NodePlan(
@@ -287,7 +288,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
         "train": canonical(one.train),
         "sample": canonical(one.sample),
         "pool": canonical(one.pool),
-        "metrics": metrics.spec if (metrics := plan_metrics(one, card)) else None,
+        "metrics": plan.unversioned_spec if (plan := plan_metrics(one, card)) else None,
         "seed": one.seed,
     }
     for name in ("filter", "ensemble"):  # added later; defaults are omitted to keep old ids

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from model.config import MetricsConfig, SampleConfig
-from model.errors import UsageError
-from model.features.extractors import weights_digest
-from model.metrics.table import check_needs, check_probe
+from model.errors import UsageError, later_version
+from model.features.extractors import extractor_version, weights_digest
+from model.features.probe import probe_version
+from model.metrics.table import METRICS, check_needs, check_probe
 from sweep.config import LineageConfig
 from sweep.files import Json
 from sweep.planning.class_counts import quota
@@ -58,6 +59,11 @@ class MetricsPlan:
             if count
         )
         return replace(self, images=images, num_seen=num_seen)
+
+    @property
+    def unversioned_spec(self) -> str:
+        """The specification at the first versions, so that a lineage keeps its id."""
+        return spec_name({name: v for name, v in self.inputs.items() if name != "versions"})
 
     def of_mixture(self, images: Pool, *, num_seen: int | None = None) -> "MetricsPlan":
         """The specification for images that enter a pool together."""
@@ -122,6 +128,8 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
         inputs["labels"] = list(labels)
     if "memorization" in metrics.names and config.pool.initial_images is not None:
         inputs["memorization"] = "of the real images that the pools have held"
+    if versions := metric_versions(metrics):
+        inputs["versions"] = versions
     if (weights := weights_digest(metrics)) is not None:
         inputs["weights"] = weights
     return MetricsPlan(
@@ -132,6 +140,16 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
         num_images=num_images,
         labels=labels,
     )
+
+
+def metric_versions(config: MetricsConfig) -> dict[str, int]:
+    """Versions of the metrics, their extractor and probe, for keys; none at the first version."""
+    versions = extractor_version(config)
+    for name in config.names:
+        metric = METRICS[name]
+        versions |= later_version("metrics.names", name, metric, key=f"metrics.{name}")
+        versions |= probe_version() if metric.probe != "never" else {}
+    return versions
 
 
 def plan_all_metrics(
@@ -166,6 +184,8 @@ def plan_selection(config: LineageConfig, card: DatasetCard) -> Json | None:
             f"{config.data.validation_fraction}; it leaves {card.num_validation} of {card.name}"
         )
     selection: Json = {"metrics": canonical(metrics), "sample": canonical(metrics_sample(config))}
+    if versions := metric_versions(metrics):
+        selection["versions"] = versions
     if (weights := weights_digest(metrics)) is not None:
         selection["weights"] = weights
     return selection

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from model.errors import UsageError
-from model.features.extractors import weights_digest
-from model.filters.table import feature_settings, num_candidates
+from model.features.extractors import extractor_version, weights_digest
+from model.features.probe import probe_version
+from model.filters.table import feature_settings, filter_versions, num_candidates
 from sweep.config import LineageConfig
 from sweep.files import Json
 from sweep.planning.class_counts import (
@@ -174,6 +175,8 @@ class MemberImages:
         limit = scaled_size(self.entry.config.pool.draws_per_image, total)
         limit = max(self.num_candidates(limit), candidates)
         by = {"name": PROBE, "class": label, **self.judged_by()}
+        if versions := extractor_version(feature_settings(self.member.filter)) | probe_version():
+            by["versions"] = versions
         return self.kept(select((self.drawn(limit),), candidates, by, label=label), count, label)
 
     def num_candidates(self, count: int) -> int:
@@ -193,6 +196,8 @@ class MemberImages:
         settings = {k: v for k, v in canonical(judge).items() if k != "candidates"}
         seed = [entry.config.seed, self.generation, self.number]
         by = {**settings, **self.judged_by(), "seed": seed if label is None else [*seed, label]}
+        if versions := filter_versions(judge):
+            by["versions"] = versions
         if judge.reward_class is not None:
             number = class_number(judge.reward_class, "filter.reward_class", entry.card)
             by["reward_class"] = entry.card.class_name(number)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, check_choice, later_version
 from sweep.config import PoolConfig
 from sweep.planning.pool import RANDOM, Pool, Segment, pool_size, select
 
@@ -42,8 +42,20 @@ class PoolRule:
     combine: Callable[[Step], Pool]
     """Returns D_{n+1}."""
     uses_alpha: bool
+    version: int
+    """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
+    old result is taken for a new one."""
     has_reserve: bool = False
     """Whether real images beyond D_1 enter later pools."""
+
+
+def rule_version(config: PoolConfig) -> dict[str, int]:
+    """The version of the pool rule, for keys; empty at the first.
+
+    A recipe describes the pool that a rule makes, so an edited rule usually changes keys by itself.
+    """
+    rule = POOL_RULES[config.rule]
+    return later_version("pool.rule", config.rule, rule, key="rule_version")
 
 
 def rule_of(config: PoolConfig) -> PoolRule:
@@ -156,27 +168,32 @@ POOL_RULES: dict[str, PoolRule] = {
         num_new=_times(lambda step: pool_size(step.current)),
         combine=lambda step: step.current + step.new,
         uses_alpha=True,
+        version=1,
     ),
     "replace": PoolRule(
         num_new=_first_size,
         combine=lambda step: step.new,
         uses_alpha=False,
+        version=1,
     ),
     "accumulate": PoolRule(
         num_new=_first_size,
         combine=lambda step: step.current + step.new,
         uses_alpha=False,
+        version=1,
     ),
-    "subsample": PoolRule(num_new=_first_size, combine=_subsample, uses_alpha=False),
+    "subsample": PoolRule(num_new=_first_size, combine=_subsample, uses_alpha=False, version=1),
     "mix": PoolRule(
         num_new=_times(_first_size),
         combine=lambda step: step.first + step.new,
         uses_alpha=True,
+        version=1,
     ),
     "fresh": PoolRule(
         num_new=_times(num_fresh),
         combine=lambda step: step.new + fresh_images(step),
         uses_alpha=True,
+        version=1,
         has_reserve=True,
     ),
 }
