@@ -57,6 +57,16 @@ class Checkpoint:
         named = self.tensors.items()
         return {name[len(prefix) :]: t for name, t in named if name.startswith(prefix)}
 
+    def check_tensors(self, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> None:
+        """Raise UsageError unless there are exactly these tensors, all of one type."""
+        found = {name: (t.dtype, tuple(t.shape)) for name, t in self.tensors.items()}
+        expected = {name: (dtype, shape) for name, shape in shapes.items()}
+        if found != expected:
+            names = found.keys() | expected.keys()
+            wrong = min(name for name in names if found.get(name) != expected.get(name))
+            rule, got = (each.get(wrong, "no such tensor") for each in (expected, found))
+            raise UsageError(f"{wrong} must be {rule}, got {got}")
+
     def digest(self, prefix: str = "") -> str:
         """SHA-256 (hex) of the tensors that start with `prefix`: names, types, shapes, bytes."""
         digest = hashlib.sha256()

@@ -5,6 +5,7 @@ without torch) and one line in FAMILIES. A family of networks is an Objective in
 all of them share the training and sampling loops.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,13 +15,13 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.errors import check_choice
-from model.gaussian import fit_gaussian, sample_gaussian
+from model.gaussian import check_gaussian, fit_gaussian, sample_gaussian
 from model.job import Fit, TrainingJob
 from model.networks.ddim import DDIM
 from model.networks.edm import EDM
 from model.networks.flow import FLOW
 from model.networks.objective import Objective
-from model.networks.sampling import sample_network
+from model.networks.sampling import check_network, sample_network
 from model.networks.unet2d import UNET2D
 from model.networks.vae import VAE
 from model.training.trainer import fit_network
@@ -60,6 +61,8 @@ class Family:
 
     fit: FitFunction
     sample: SampleFunction
+    check: Callable[[Checkpoint], None] = lambda checkpoint: None
+    """Raises UsageError unless the tensors of a checkpoint are those that its settings imply."""
 
 
 def family_of(name: str) -> Family:
@@ -70,7 +73,11 @@ def family_of(name: str) -> Family:
 
 def network_family(objective: Objective) -> Family:
     """The family that trains and samples a network with the shared loops."""
-    return Family(fit=partial(fit_network, objective), sample=partial(sample_network, objective))
+    return Family(
+        fit=partial(fit_network, objective),
+        sample=partial(sample_network, objective),
+        check=check_network,
+    )
 
 
 FAMILIES: dict[str, Family] = {
@@ -79,5 +86,5 @@ FAMILIES: dict[str, Family] = {
     "edm": network_family(EDM),
     "vae": network_family(VAE),
     "unet2d": network_family(UNET2D),
-    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian),
+    "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, check=check_gaussian),
 }

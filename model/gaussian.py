@@ -3,6 +3,7 @@
 Estimation is its only source of error, so its lineages have closed forms.
 """
 
+import math
 from time import perf_counter
 
 import numpy as np
@@ -80,6 +81,18 @@ def sample_gaussian(
         raise Diverged("samples are not finite")
     settings = checkpoint.settings
     return from_unit(shaped, settings["dtype"], bounded=settings["bounded"]).numpy()
+
+
+def check_gaussian(checkpoint: Checkpoint) -> None:
+    """Raise UsageError unless there are a mean and a factor, or those of each class with images."""
+    dim, shapes = math.prod(checkpoint.shape), {}
+    classes = range(checkpoint.settings.get("num_classes", 0))
+    names = [f".{k}" for k in classes if f"ema.mean.{k}" in checkpoint.tensors]
+    for name in names if classes else [""]:
+        factor = checkpoint.tensors.get(f"ema.factor{name}", torch.empty(0))
+        shapes[f"ema.mean{name}"] = (dim,)
+        shapes[f"ema.factor{name}"] = (min(len(factor) if factor.ndim else 0, dim), dim)
+    checkpoint.check_tensors(shapes, torch.float64)
 
 
 def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:

@@ -208,8 +208,8 @@ def test_a_missing_or_unknown_setting_is_a_line(kind):
     ("change", "message"),
     [
         ({"shape": "x"}, "V_1 must be a model trained by this package: shape must be a whole"),
-        ({"shape": [1, 4]}, r"shape must be three numbers from 1 to 4096, got \(1, 4\)"),
-        ({"shape": [1, 10**9, 4]}, "shape must be three numbers from 1 to 4096"),
+        ({"shape": [1, 4]}, r"shape must be three positive numbers, got \(1, 4\)"),
+        ({"shape": [1, 10**9, 4]}, "data.image_size must be at most 4,096, got"),
         ({"shape": [3, 4, 4]}, r"mean must be \(torch.float32, \(3,\)\), got .*\(1,\)"),
         ({"shape": [1, 7, 7]}, "data.image_size must be divisible by 2"),
         ({"dtype": "int8"}, "dtype must be one of uint8, float32, got 'int8'; did you mean"),

@@ -65,7 +65,7 @@ CASES: list[tuple[str, str, dict[str, Any], set[str]]] = [
 
 
 def config_of(changes: Mapping[str, Any]) -> LineageConfig:
-    return make_lineage(PLAIN | changes)
+    return make_lineage({**PLAIN, **changes})
 
 
 def keys(changes: Mapping[str, Any]) -> dict[str, str]:

@@ -5,15 +5,11 @@ and every tensor the name, type and size that the settings imply.
 """
 
 import json
-import math
 import typing
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from model.checkpoint import Checkpoint
 from model.commands.values import typed
@@ -22,12 +18,12 @@ from model.config import (
     ModelConfig,
     TrainConfig,
     frozen_defaults,
-    restored_model,
     stored_settings,
 )
 from model.data.reading import MAX_CLASSES
 from model.errors import MissingFileError, UsageError, check_choice, check_class_names, reading
-from model.family_facts import FAMILY_FACTS, check_together, model_size
+from model.families import family_of
+from model.family_facts import FAMILY_FACTS, check_together
 
 FIELDS: dict[str, Any] = {
     "family": str,
@@ -39,8 +35,6 @@ FIELDS: dict[str, Any] = {
 """Types of the settings of every checkpoint, in addition to `model`."""
 CLASS_FIELDS: dict[str, Any] = {"num_classes": int, "class_names": tuple[str, ...]}
 """Types of the further settings of a conditional model."""
-MAX_SIDE = 4096
-"""Largest side of an image in pixels. A file must not claim memory that no machine has."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -72,7 +66,7 @@ def trained_model(data: bytes, *, source: str, verified: bool = False) -> Checkp
         raise UsageError(f"{rule}, got one that lacks {', '.join(sorted(missing))}")
     try:
         checkpoint = replace(checkpoint, settings=checked_settings(checkpoint.settings))
-        check_tensors(checkpoint)
+        family_of(checkpoint.family).check(checkpoint)
     except UsageError as error:
         raise UsageError(f"{rule}: {error}") from None
     return checkpoint
@@ -93,8 +87,8 @@ def checked_settings(stored: dict[str, Any]) -> dict[str, Any]:
     check_known("", stored, {*hints, "model"})
     settings = {name: typed(stored[name], hint, name) for name, hint in hints.items()}
     shape, family = settings["shape"], settings["family"]
-    if len(shape) != 3 or not all(1 <= side <= MAX_SIDE for side in shape):
-        raise UsageError(f"shape must be three numbers from 1 to {MAX_SIDE}, got {shape}")
+    if len(shape) != 3 or min(shape) < 1:
+        raise UsageError(f"shape must be three positive numbers, got {shape}")
     if family != model.family:
         raise UsageError(f"family must be model.family ({model.family}), got {family!r}")
     for side in shape[1:]:
@@ -133,61 +127,6 @@ def check_classes(num_classes: int, class_names: Sequence[str]) -> None:
             f"class_names must name all {num_classes} classes or none, got {len(class_names)} names"
         )
     check_class_names("class_names", class_names)
-
-
-def check_tensors(checkpoint: Checkpoint) -> None:
-    """Raise UsageError unless the tensors have the names, types and shapes of the settings.
-
-    A network's weights are compared with its size here, before it is built, and by name and shape
-    when they are loaded into it.
-    """
-    model = restored_model(checkpoint.settings["model"])
-    is_network = FAMILY_FACTS[model.family].iterative
-    shapes = network_shapes(checkpoint) if is_network else gaussian_shapes(checkpoint)
-    dtype = torch.float32 if is_network else torch.float64
-    found = {name: (t.dtype, tuple(t.shape)) for name, t in checkpoint.tensors.items()}
-    expected = {name: (dtype, shape) for name, shape in shapes.items()}
-    if found != expected:
-        wrong = min(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
-        rule, got = (texts.get(wrong, "no such tensor") for texts in (expected, found))
-        raise UsageError(f"{wrong} must be {rule}, got {got}")
-    if is_network:
-        check_size(checkpoint, model)
-
-
-def network_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """Shapes of a network's tensors; the raw weights are those of the averaged ones."""
-    statistics = dict.fromkeys(("mean", "std"), checkpoint.shape[:1])
-    averaged = {name: tuple(t.shape) for name, t in checkpoint.part("ema.").items()}
-    return statistics | {
-        f"{part}.{name}": shape for part in ("ema", "raw") for name, shape in averaged.items()
-    }
-
-
-def gaussian_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """Shapes of a Gaussian's tensors: a mean and a factor, or those of each class with images."""
-    dim, shapes = math.prod(checkpoint.shape), {}
-    classes = range(checkpoint.settings.get("num_classes", 0))
-    names = [f".{k}" for k in classes if f"ema.mean.{k}" in checkpoint.tensors]
-    for name in names if classes else [""]:
-        factor = checkpoint.tensors.get(f"ema.factor{name}", torch.empty(0))
-        shapes[f"ema.mean{name}"] = (dim,)
-        shapes[f"ema.factor{name}"] = (min(len(factor) if factor.ndim else 0, dim), dim)
-    return shapes
-
-
-def check_size(checkpoint: Checkpoint, model: ModelConfig) -> None:
-    """Raise UsageError unless there are as many averaged weights as the network has."""
-    averaged = checkpoint.part("ema.")
-    found = sum(tensor.numel() for tensor in averaged.values())
-    expected = math.inf
-    with suppress(OverflowError):  # a size beyond all numbers
-        if model.block_depth * len(model.widths) <= len(averaged):  # a block has several tensors
-            num_classes = checkpoint.settings.get("num_classes", 0)
-            size = model_size(model, checkpoint.shape, 0, num_classes)
-            expected = size.num_parameters + size.num_buffers
-    if found != expected:
-        raise UsageError(f"the model must have the weights of its settings, got {found:,} numbers")
 
 
 def class_names_of(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """Drawing images from a trained network, always in one fixed batch shape."""
 
+import math
+from contextlib import suppress
+
 import numpy as np
 import torch
 from torch import nn
@@ -7,6 +10,8 @@ from torch import nn
 from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig, restored_model
+from model.errors import UsageError
+from model.family_facts import model_size
 from model.images import from_unit
 from model.job import Diverged
 from model.networks.arithmetic import float32_products
@@ -21,6 +26,29 @@ def noise_shape(checkpoint: Checkpoint, config: SampleConfig) -> tuple[int, ...]
     Both start with the same (C, H, W) numbers.
     """
     return checkpoint.shape if config.stochasticity == 0 else (config.steps, *checkpoint.shape)
+
+
+def check_network(checkpoint: Checkpoint) -> None:
+    """Raise UsageError unless the tensors are those of a network with the checkpoint's settings.
+
+    The number of weights is compared here, before a network of that size is built; their names and
+    shapes, when they are loaded into it.
+    """
+    averaged = {name: tuple(t.shape) for name, t in checkpoint.part("ema.").items()}
+    statistics = ("mean", "std")
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(statistics, checkpoint.shape[:1])
+    for part in ("ema", "raw"):
+        shapes |= {f"{part}.{name}": shape for name, shape in averaged.items()}
+    checkpoint.check_tensors(shapes, torch.float32)
+    model = restored_model(checkpoint.settings["model"])
+    expected, found = math.inf, sum(map(math.prod, averaged.values()))
+    with suppress(OverflowError):  # a size beyond all numbers
+        if model.block_depth * len(model.widths) <= len(averaged):  # a block has several tensors
+            num_classes = checkpoint.settings.get("num_classes", 0)
+            size = model_size(model, checkpoint.shape, 0, num_classes)
+            expected = size.num_parameters + size.num_buffers
+    if found != expected:
+        raise UsageError(f"the model must have the weights of its settings, got {found:,} numbers")
 
 
 def load_net(objective: Objective, checkpoint: Checkpoint, *, device: str = "cpu") -> nn.Module:
