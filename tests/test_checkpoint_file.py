@@ -230,9 +230,10 @@ def test_the_line_names_the_setting(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"widths": [4, 10**12]}, "must have the weights of its settings, got"),
-        ({"block_depth": 10**12}, "must have the weights of its settings, got"),
-        ({"stem_width": 10**12}, "must have the weights of its settings, got"),
+        ({"widths": [4, 10**12]}, "model.widths must be at most"),
+        ({"widths": [4, 2**16]}, "must have the weights of its settings, got"),
+        ({"block_depth": 1000}, "must have the weights of its settings, got"),
+        ({"stem_width": 2**16}, "must have the weights of its settings, got"),
         ({"embedding_dim": 6}, "must have the weights of its settings, got"),
         ({"widths": []}, "model.widths must be one or more positive numbers"),
         ({"widths": "x"}, "model.widths must be a whole number, got 'x'"),
