@@ -308,7 +308,11 @@ class MetricsConfig:
     num_images: int | None = field(default=None, metadata=IMAGES)
     """Number of generated images to measure; none means as many as the reference has."""
     sample_steps: int | None = field(default=None, metadata=REPEATS)
-    """Sampler steps for the measured images; none measures the images that enter the pool."""
+    """Sampler steps for the measured images; none uses those of the images that enter the pool."""
+    images: Literal["entering", "separate"] = field(
+        default="entering", metadata={"key_default": "entering"}
+    )
+    """Measure the first images that enter the pool, or separate ones (about twice the sampling)."""
     kid_subset_size: int | None = field(default=None, metadata=IMAGES)
     """Images per KID subset (Keras: 64); none means one estimate from all images."""
     kid_num_subsets: int = field(default=100, metadata=REPEATS)

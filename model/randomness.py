@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     VALIDATION = 7
     SPLIT = 8
     POOL = 9
+    MEASURE = 10
 
 
 def sequence(seed: Seed, purpose: Purpose, *extra: int) -> np.random.SeedSequence:
@@ -54,7 +55,7 @@ def image_noise(
 
     Args:
         seed: (lineage seed, generation, member); previews leave out the generation.
-        purpose: SAMPLE, PREVIEW or VALIDATION.
+        purpose: SAMPLE, PREVIEW, VALIDATION or MEASURE.
         indices: Numbers of the images in their stream.
         shape: Shape of one image's noise, (C, H, W).
         label: Class of the stream, or None.

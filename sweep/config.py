@@ -51,10 +51,12 @@ class PoolConfig:
     """Share c of the new images drawn from focal_classes only; the others follow the pool."""
     focal_classes: tuple[str, ...] = ()
     """Classes on which new images concentrate, by name or number."""
-    labels: Literal["quota", "multinomial"] = field(
+    labels: Literal["quota", "stratified", "multinomial"] = field(
         default="quota", metadata={"key_default": "quota"}
     )
-    """How new images get classes: by rounding shares to whole images, or by random draws."""
+    """Classes of new images: rounded shares, with the focal total exact (stratified), or drawn."""
+    shares: Literal["drift", "pool"] = field(default="drift", metadata={"key_default": "drift"})
+    """Unconditional models without concentration: classes drift, or keep the pool's by a probe."""
     draws_per_image: float = field(default=20.0, metadata={"key_default": 20.0} | REPEATS)
     """Maximum images drawn per new image if a probe classifies an unconditional model's images."""
     initial_images: int | None = field(default=None, metadata={"key_default": None})

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.planning.class_counts import class_weights, multinomial, quota, whole_weights
+from sweep.planning.class_counts import (
+    class_weights,
+    multinomial,
+    quota,
+    stratified,
+    whole_weights,
+)
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any)
 FEW = st.lists(st.integers(0, 50), min_size=1, max_size=3).filter(any)
@@ -164,3 +170,80 @@ def test_generations_and_members_draw_apart() -> None:
     seeds = [(0, 1, 0), (0, 2, 0), (0, 1, 1), (1, 1, 0)]
     drawn = {tuple(multinomial([1] * 10, 100, seed)) for seed in seeds}
     assert len(drawn) == 4
+
+
+WEIGHTS = st.lists(st.integers(0, 50), min_size=2, max_size=12).filter(any)
+
+
+def focal_of(weights: list[int], data: st.DataObject) -> list[int]:
+    return data.draw(st.lists(st.sampled_from(range(len(weights))), unique=True))
+
+
+@given(WEIGHTS, TOTALS, st.data())
+def test_a_stratified_focal_total_is_within_half_an_image_of_its_share(weights, total, data):
+    """The rest is too, and within each Webster's method divides what there is."""
+    focal = focal_of(weights, data)
+    counts = stratified(weights, total, focal=focal)
+    share = Fraction(sum(weights[k] for k in focal) * total, sum(weights))
+    assert counts.sum() == total
+    assert abs(int(counts[focal].sum()) - share) <= Fraction(1, 2)
+    for inside in (True, False):
+        stratum = [w if (k in focal) is inside else 0 for k, w in enumerate(weights)]
+        chosen = np.array([k for k in range(len(weights)) if (k in focal) is inside], int)
+        if any(stratum):
+            within = quota(stratum, int(counts[chosen].sum()))
+            assert counts[chosen].tolist() == within[chosen].tolist()
+        else:
+            assert not counts[chosen].any()
+
+
+@given(WEIGHTS, TOTALS, st.data())
+def test_a_larger_total_takes_no_image_from_a_stratified_class(weights, total, data) -> None:
+    """It adds one to one class."""
+    focal = focal_of(weights, data)
+    smaller, larger = (stratified(weights, n, focal=focal) for n in (total, total + 1))
+    assert sorted((larger - smaller).tolist()) == [0] * (len(weights) - 1) + [1]
+
+
+@pytest.mark.parametrize("concentration", [0.0, 0.1, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("focal", [[0], [0, 1, 2, 3]])
+def test_stratified_counts_grow_at_each_of_700_sizes(concentration, focal) -> None:
+    """Of nine classes of different sizes."""
+    weights = class_weights(range(1, 10), concentration=concentration, focal=focal)
+    counts = [stratified(weights, total, focal=focal) for total in range(1, 701)]
+    assert (np.diff(counts, axis=0) >= 0).all()
+
+
+def test_focal_classes_that_are_rounded_one_by_one_take_images_away() -> None:
+    """Nine equal classes, four of them focal, c = 0.75: at 151 of the 699 steps to a larger size.
+
+    All four round up at the same sizes, so the others lose what one more image does not pay for.
+    """
+    focal = [0, 1, 2, 3]
+    weights = class_weights([10] * 9, concentration=0.75, focal=focal)
+
+    def one_by_one(total: int) -> np.ndarray:
+        each = round(Fraction(weights[0] * total, sum(weights)))
+        counts = quota([0 if k in focal else w for k, w in enumerate(weights)], total - 4 * each)
+        counts[focal] = each
+        return counts
+
+    steps = np.diff([one_by_one(total) for total in range(1, 701)], axis=0)
+    assert np.sum((steps < 0).any(axis=1)) == 151
+
+
+def test_many_classes_get_the_concentration_that_was_set() -> None:
+    """102 classes, c = 0.75, 510 new images (alpha 0.5 of 1020): Webster's method realises 0.80.
+
+    The other classes have 1.25 images each, which it rounds to one; the focal class gets the rest.
+    """
+    weights = class_weights([10] * 102, concentration=0.75, focal=[7])
+    realised = {
+        method.__name__: (Fraction(int(counts[7]), 510) - Fraction(1, 102)) / Fraction(101, 102)
+        for method, counts in (
+            (quota, quota(weights, 510)),
+            (stratified, stratified(weights, 510, focal=[7])),
+        )
+    }
+    assert round(float(realised["quota"]), 4) == 0.8
+    assert abs(realised["stratified"] - Fraction(3, 4)) <= Fraction(1, 2) / 510 * Fraction(102, 101)

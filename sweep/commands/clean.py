@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UsageError
-from sweep.estimate.costs import samplers
 from sweep.estimate.sizes import format_bytes
 from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import store_key
@@ -142,6 +141,6 @@ def streams_of_nodes(lineages: list[PlannedLineage]) -> set[str]:
         store_key(stream, label)
         for lineage in lineages
         for node in lineage.nodes
-        for stream in samplers(node)
+        for stream in node.sampled
         for label in (None, *range(lineage.card.num_classes))
     }

@@ -62,6 +62,7 @@ def print_plan(
     missing = [n for n in tree.values() if n.key not in finished.nodes]
     naive = sum(len(lineage.nodes) for lineage in lineages)
     note_idle_settings(lineages)
+    note_uneven_control(lineages)
     print(f"{sweep.name}: {sweep.description}\n")
     for card in {lineage.card.key: lineage.card for lineage in lineages}.values():
         C, H, W = card.shape
@@ -101,6 +102,23 @@ def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
     beside = " or ".join(f"filter.name={name}" for name in sorted({f.name for f in filters}))
     for name in sorted(set.intersection(*idle)) if idle else []:
         print(f"note: filter.{name} has no effect with {beside}", file=sys.stderr)
+
+
+def note_uneven_control(lineages: Iterable[PlannedLineage]) -> None:
+    """Print on stderr if unconditional models lack the control of positive concentrations."""
+    pools = {
+        lineage.config.pool
+        for lineage in lineages
+        for node in lineage.nodes
+        if not node.settings.model.conditional
+    }
+    drifting = any(pool.concentration == 0 and pool.shares == "drift" for pool in pools)
+    if drifting and any(pool.concentration > 0 for pool in pools):
+        print(
+            "note: with pool.concentration 0 the classes of an unconditional model drift, but with "
+            "positive values a probe sets their shares; --pool.shares pool sets them at 0 too",
+            file=sys.stderr,
+        )
 
 
 def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from model.blocks import SAMPLE_BATCH
 from model.commands.settings_file import read_settings
 from model.commands.values import typed
-from model.config import SampleConfig
 from model.errors import UsageError, check_finite, check_text, shown
 from model.metrics.table import needed
 from sweep.estimate.makespan import longest_chain, makespan
@@ -27,7 +26,7 @@ from sweep.estimate.timings import (
     train_kind,
 )
 from sweep.finished import Finished
-from sweep.planning.keys import block_size, blocks_of, canonical, stream_key
+from sweep.planning.keys import block_size, blocks_of, canonical
 from sweep.planning.lineages import NodePlan, PlannedLineage
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.new_images import streams_of
@@ -139,7 +138,7 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
                 continue
             amounts = work[node.key]
             amounts[train_kind(node.inputs, shape)] = node.images_seen
-            for stream, sample in samplers(node).items():
+            for stream, (sample, _) in node.sampled.items():
                 owners[stream] = node.key, draw_kind(node.inputs, shape, canonical(sample))
             preview = draw_kind(node.inputs, shape, canonical(node.settings.sample))
             amounts.setdefault(preview, SAMPLE_BATCH)
@@ -167,12 +166,6 @@ def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Fini
                 shape=lineage.card.shape,
                 metrics=[record for record in records if record is not None],
             )
-
-
-def samplers(node: NodePlan) -> dict[str, SampleConfig]:
-    """Return the samplers of a node's streams, for the pool and for the metrics, by stream key."""
-    measured = {stream_key(node.key, plan.sample): plan.sample for plan in node.metrics}
-    return {node.stream: node.settings.sample, **measured}
 
 
 def measure_of(plan: MetricsPlan, card: DatasetCard) -> Kind:

@@ -15,7 +15,7 @@ from model.config import SampleConfig
 from model.randomness import Purpose
 from model.streams import Stream
 from sweep.lineage.progress import WAIT_SECONDS, LineageProgress
-from sweep.planning.keys import block_size, blocks_with, store_key, stream_key
+from sweep.planning.keys import block_size, blocks_with, store_key
 from sweep.planning.lineages import NodePlan
 from sweep.records import WEIGHTS
 from sweep.store.folder import CorruptError
@@ -24,8 +24,8 @@ from sweep.store.store import Store
 Ranges = Mapping[int | None, range]
 """Positions of the images needed of each class of a stream; None is an unconditional model's."""
 
-Sampled = tuple[NodePlan, SampleConfig]
-"""The node and the sampler that draw a stream."""
+Sampled = tuple[NodePlan, SampleConfig, Purpose]
+"""The node and the sampler that draw a stream, and what its images are for."""
 
 
 class DamagedWeights(Exception):
@@ -46,7 +46,7 @@ class Streams:
     """Seed of the lineage."""
     device: str
     sampled: Mapping[str, Sampled]
-    """The node and the sampler of each stream, by the stream's key."""
+    """How each stream is drawn, by the stream's key."""
     num_drawn: int = 0
     """Number of images that this process has drawn."""
     draw_seconds: float = 0.0
@@ -72,7 +72,7 @@ class Streams:
         Raises:
             Diverged, DamagedWeights: As in `read`.
         """
-        node, _ = self.sampled[stream]
+        node = self.sampled[stream][0]
         while missing := [
             (label, block)
             for label, images in ranges.items()
@@ -97,14 +97,14 @@ class Streams:
 
     def draw(self, key: str, missing: list[tuple[int | None, int]]) -> None:
         """Draw and store (class, block) pairs of a stream, always as whole blocks."""
-        node, sample = self.sampled[key]
+        node, sample, purpose = self.sampled[key]
         checkpoint = read_weights(self.store, node)
         missing = [m for m in missing if not self.store.has_block(store_key(key, m[0]), m[1])]
         stream = Stream(
             checkpoint=checkpoint,
             config=sample,
             seed=(self.seed, node.generation, node.member),
-            purpose=Purpose.SAMPLE,
+            purpose=purpose,
             device=self.device,
         )
         started, drawn = time.perf_counter(), 0
@@ -126,13 +126,8 @@ class Streams:
 
 
 def sampled_streams(nodes: Sequence[NodePlan]) -> dict[str, Sampled]:
-    """The node and the sampler of every stream of a lineage, by the stream's key."""
-    measured = {
-        stream_key(node.key, plan.sample): (node, plan.sample)
-        for node in nodes
-        for plan in node.metrics
-    }
-    return measured | {node.stream: (node, node.settings.sample) for node in nodes}
+    """How every stream of a lineage is drawn, by the stream's key."""
+    return {key: (node, *drawn) for node in nodes for key, drawn in node.sampled.items()}
 
 
 def read_weights(store: Store, node: NodePlan) -> Checkpoint:

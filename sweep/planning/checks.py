@@ -31,7 +31,13 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
     check_random_parts(config, members, card)
     conditional = any(member.model.conditional for member in members)
     concentration = config.pool.concentration
+    sets_shares = concentration > 0 or config.pool.shares == "pool"
     has_classes = card.num_classes > 0
+    if config.pool.shares == "pool" and not has_classes:
+        raise UsageError(
+            f"pool.shares must be drift with data.name={card.name}, which has no classes, "
+            "got 'pool'"
+        )
     if concentration > 0 and not has_classes:
         raise UsageError(
             f"pool.concentration must be 0 with data.name={card.name}, which has no classes, "
@@ -49,7 +55,7 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
         )
     for member in members:
         check_sampler(member.model, member.sample)
-        by_class = (conditional or concentration > 0) and member.data != "filtered"
+        by_class = (conditional or sets_shares) and member.data != "filtered"
         check_filter(member.filter, has_classes=has_classes, conditional=by_class)
         if member.filter.reward_class is not None:
             class_number(member.filter.reward_class, "filter.reward_class", card)
@@ -117,6 +123,14 @@ def _bytes_needed(model: ModelConfig, shape: Shape, size: int, num_classes: int)
     return max(needed.state_bytes, needed.checkpoint_bytes)
 
 
+def ways_out(config: LineageConfig) -> str:
+    """How to set the pool so that no probe is needed."""
+    by_shares = "set pool.shares to drift" if config.pool.shares == "pool" else ""
+    if config.pool.concentration == 0 and by_shares:
+        return by_shares
+    return "set pool.concentration to 0" + by_shares.replace("set", ",")
+
+
 def check_judges(entry: Entry) -> None:
     """Raise UsageError unless D_1 has enough images of each class for its filters and probes."""
     card, size = entry.card, pool_size(entry.first)
@@ -132,7 +146,7 @@ def check_judges(entry: Entry) -> None:
                 num_images=size,
                 num_classes=card.num_classes,
                 names=card.class_names,
-                way_out="set pool.concentration to 0 and use no filter that needs classes",
+                way_out=f"{ways_out(entry.config)} and use no filter that needs classes",
             )
         if not judge.needs_real or judge.needs_labels:
             continue

@@ -108,18 +108,51 @@ def quota(weights: Sequence[int], total: int) -> np.ndarray:
     return np.array(counts, np.int64)
 
 
-def multinomial(weights: Sequence[int], total: int, seed: Seed) -> np.ndarray:
-    """Draw the class of each image independently; the draw of image i depends only on (seed, i).
+def stratified(weights: Sequence[int], total: int, *, focal: Sequence[int]) -> np.ndarray:
+    """Apportion `total` images to the focal classes and the rest, then within each of the two.
+
+    Each step is Webster's method (quota). With two parties it rounds, so the number of focal images
+    is within half an image of its exact share for any number of classes. If `total` grows by one,
+    one of the two numbers grows by one, and with it the count of one class; so no count falls.
+    Rounding each focal class by itself would not have this property, because several of them can
+    round up at the same total and take images from the rest.
+
+    Args:
+        weights: (C,) whole numbers, at least one of them positive.
+        total: The sum of the counts.
+        focal: Classes that are rounded together; without any, this is quota.
+
+    Returns:
+        (C,) int64.
+    """
+    inside = np.isin(np.arange(len(weights)), focal)
+    strata = [
+        [weight if chosen else 0 for weight, chosen in zip(weights, mask, strict=True)]
+        for mask in (inside, ~inside)
+    ]
+    sizes = quota([sum(stratum) for stratum in strata], total).tolist()
+    counts = np.zeros(len(weights), np.int64)
+    for stratum, size in zip(strata, sizes, strict=True):
+        if size:
+            counts += quota(stratum, size)
+    return counts
+
+
+def multinomial(
+    weights: Sequence[int], total: int, seed: Seed, *, purpose: Purpose = Purpose.POOL
+) -> np.ndarray:
+    """Draw the class of each image independently; image i's depends only on seed, purpose and i.
 
     Args:
         weights: (C,) whole numbers, at least one of them positive.
         total: Number of images.
         seed: (lineage seed, generation, member).
+        purpose: MEASURE for images that are measured but do not enter a pool.
 
     Returns:
         (C,) int64 counts that sum to `total`.
     """
-    draws = generator(seed, Purpose.POOL, LABELS).random(total)
+    draws = generator(seed, purpose, LABELS).random(total)
     whole = sum(weights)
     edges = np.array([below / whole for below in itertools.accumulate(weights)])
     classes = np.searchsorted(edges, draws, side="right")

@@ -14,6 +14,7 @@ from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
+from model.randomness import Purpose
 from sweep.files import digest
 
 NUMERICS_VERSION = 1
@@ -85,9 +86,10 @@ def node_inputs(
     return inputs | dict(rule)
 
 
-def stream_key(node_key: str, sample: SampleConfig) -> str:
-    """Key of the images that a node's model draws with a sampler."""
-    return digest({"node": node_key, "sample": canonical(sample)})
+def stream_key(node_key: str, sample: SampleConfig, purpose: Purpose = Purpose.SAMPLE) -> str:
+    """Key of the images that a node's model draws with a sampler, for pools or to be measured."""
+    inputs = {"node": node_key, "sample": canonical(sample)}
+    return digest(inputs if purpose is Purpose.SAMPLE else {**inputs, "purpose": int(purpose)})
 
 
 def class_stream_key(stream: str, label: int) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig
+from model.config import DataConfig, MetricsConfig, SampleConfig
 from model.errors import UsageError, check_at_most
 from model.family_facts import FAMILY_FACTS, check_package
 from model.features.extractors import weights_digest
 from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
+from model.randomness import Purpose
 from model.training.length import training_length
 from sweep.config import LineageConfig, SweepConfig
 from sweep.files import Json, digest
@@ -80,6 +81,14 @@ class NodePlan:
     def num_drawn(self) -> int:
         """Number of its images to draw for the next pool; a lower bound if there is a probe."""
         return sum(streams_of(self.new).values())
+
+    @property
+    def sampled(self) -> dict[str, tuple[SampleConfig, Purpose]]:
+        """The sampler and purpose of every stream that may be drawn from it, by stream key."""
+        sample = self.settings.sample
+        drawn = [(sample, Purpose.SAMPLE), (sample, Purpose.MEASURE)]
+        drawn += [(plan.sample, plan.purpose) for plan in self.metrics]
+        return {stream_key(self.key, *each): each for each in drawn}
 
     @property
     def all_metrics(self) -> tuple[MetricsPlan, ...]:
@@ -162,7 +171,12 @@ def plan_lineage(
                 plan.of_mixture(
                     sum(
                         entering_images(
-                            entry, pool, streams, generation=generation, count=plan.num_images
+                            entry,
+                            pool,
+                            [drawn_stream(node, plan.purpose) for node in current],
+                            generation=generation,
+                            count=plan.num_images,
+                            purpose=plan.purpose,
                         ),
                         (),
                     ),
@@ -178,13 +192,18 @@ def plan_lineage(
     return nodes
 
 
+def drawn_stream(node: NodePlan, purpose: Purpose) -> str:
+    """Key of the stream of a node's images that enter the pool, or could have entered it."""
+    return stream_key(node.key, node.settings.sample, purpose)
+
+
 def of_node(
     node: NodePlan, plans: Sequence[MetricsPlan], num_seen: int | None
 ) -> tuple[MetricsPlan, ...]:
     """The metric specifications applied to one node's images."""
     return tuple(
-        plan.of_stream(
-            stream_key(node.key, plan.sample),
+        plan.of_node(
+            node.key,
             generation=node.generation,
             member=node.member,
             num_seen=num_seen,

@@ -11,10 +11,11 @@ from model.errors import UsageError, later_version
 from model.features.extractors import extractor_version, weights_digest
 from model.features.probe import probe_version
 from model.metrics.table import METRICS, check_needs, check_probe
+from model.randomness import Purpose
 from sweep.config import LineageConfig
 from sweep.files import Json
 from sweep.planning.class_counts import quota
-from sweep.planning.keys import canonical
+from sweep.planning.keys import canonical, stream_key
 from sweep.planning.pool import Pool, Segment, pool_recipe
 from sweep.records import DatasetCard, spec_name
 
@@ -40,10 +41,16 @@ class MetricsPlan:
     If a lineage starts with part of them, this grows as real images are added. It is not in the
     hash because it follows from the node."""
 
-    def of_stream(
-        self, stream: str, *, generation: int, member: int, num_seen: int | None = None
+    @property
+    def purpose(self) -> Purpose:
+        """SAMPLE to measure images that enter the pool, MEASURE to measure separate ones."""
+        return Purpose.MEASURE if self.config.images == "separate" else Purpose.SAMPLE
+
+    def of_node(
+        self, key: str, *, generation: int, member: int, num_seen: int | None = None
     ) -> "MetricsPlan":
-        """The specification for a stream that a model draws with the sampler `sample`."""
+        """The specification for the images that a node's model draws with the sampler `sample`."""
+        stream = stream_key(key, self.sample, self.purpose)
         counts = dict(enumerate(self.labels)) if self.labels else {None: self.num_images}
         images = tuple(
             Segment(
@@ -164,7 +171,13 @@ def plan_all_metrics(
 def selection_metrics(config: LineageConfig) -> MetricsConfig:
     """The KID by which train.select=best_kid selects, independent of the lineage's metrics."""
     return replace(
-        config.metrics, names=("kid",), num_images=None, sample_steps=None, nearest_k=5, bootstrap=0
+        config.metrics,
+        names=("kid",),
+        num_images=None,
+        sample_steps=None,
+        nearest_k=5,
+        bootstrap=0,
+        images="entering",
     )
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from model.errors import UsageError
+from model.errors import UsageError
 from model.features.extractors import extractor_version, weights_digest
 from model.features.probe import probe_version
 from model.filters.table import feature_settings, filter_versions, num_candidates
+from model.randomness import Purpose
 from sweep.config import LineageConfig
 from sweep.files import Json
 from sweep.planning.class_counts import (
@@ -21,6 +23,7 @@ from sweep.planning.class_counts import (
     focal_numbers,
     multinomial,
     quota,
+    stratified,
     whole_weights,
 )
 from sweep.planning.keys import canonical
@@ -60,13 +63,18 @@ class Entry:
     def has_labels(self) -> bool:
         """Whether every image of a pool has a class."""
         conditional = any(member.model.conditional for member in self.members)
-        return conditional or self.config.pool.concentration > 0
+        return conditional or self.sets_shares
+
+    @property
+    def sets_shares(self) -> bool:
+        """Whether the pool's settings determine the class shares of every model's new images."""
+        return self.config.pool.concentration > 0 or self.config.pool.shares == "pool"
 
     @property
     def is_mixed(self) -> bool:
         """Whether the images that enter a pool are not just the first ones that one model draws."""
         filtered = any(member.filters_new for member in self.members)
-        return len(self.members) > 1 or filtered or self.config.pool.concentration > 0
+        return len(self.members) > 1 or filtered or self.sets_shares
 
 
 def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
@@ -95,7 +103,13 @@ def member_pool(entry: Entry, pool: Pool, number: int, generation: int) -> Pool:
 
 
 def entering_images(
-    entry: Entry, pool: Pool, streams: Sequence[str], *, generation: int, count: int
+    entry: Entry,
+    pool: Pool,
+    streams: Sequence[str],
+    *,
+    generation: int,
+    count: int,
+    purpose: Purpose = Purpose.SAMPLE,
 ) -> list[Pool]:
     """The first `count` images of S_n, as one pool per member.
 
@@ -105,11 +119,15 @@ def entering_images(
         streams: Stream key of each member.
         generation: n.
         count: Total number of images.
+        purpose: MEASURE for images that are only measured, which share no random number with those
+            that enter the pool.
     """
     if count == 0:
         return [() for _ in entry.members]
     shares = whole_weights([Fraction(str(member.share)) for member in entry.members])
-    members = [MemberImages(entry, k, generation, stream) for k, stream in enumerate(streams)]
+    members = [
+        MemberImages(entry, k, generation, stream, purpose) for k, stream in enumerate(streams)
+    ]
     counts = quota(shares, count).tolist()
     if not entry.has_labels:
         return [member.unlabelled(n) for member, n in zip(members, counts, strict=True)]
@@ -131,6 +149,7 @@ class MemberImages:
     generation: int
     stream: str = ""
     """Key of the stream that the member draws."""
+    purpose: Purpose = Purpose.SAMPLE
 
     @property
     def member(self) -> Member:
@@ -157,11 +176,17 @@ class MemberImages:
 
     def labelled(self, count: int, weights: Sequence[int]) -> Pool:
         """`count` images that are divided among the classes by weight."""
-        if self.entry.config.pool.labels == "quota":
+        config = self.entry.config
+        if config.pool.labels == "quota":
             counts = quota(weights, count)
+        elif config.pool.labels == "stratified":
+            counts = stratified(weights, count, focal=focal_numbers(config, self.entry.card))
         else:
-            seed = (self.entry.config.seed, self.generation, self.number)
-            counts = multinomial(weights, count, seed)
+            seed = (config.seed, self.generation, self.number)
+            measured = self.purpose is Purpose.MEASURE
+            counts = multinomial(
+                weights, count, seed, purpose=Purpose.MEASURE if measured else Purpose.POOL
+            )
         return tuple(self.of_class(label, n, count) for label, n in enumerate(counts.tolist()) if n)
 
     def of_class(self, label: int, count: int, total: int) -> Source:
@@ -194,14 +219,20 @@ class MemberImages:
         """What the member's filter keeps of the candidates."""
         entry, judge = self.entry, self.member.filter
         settings = {k: v for k, v in canonical(judge).items() if k != "candidates"}
-        seed = [entry.config.seed, self.generation, self.number]
-        by = {**settings, **self.judged_by(), "seed": seed if label is None else [*seed, label]}
+        by = {**settings, **self.judged_by(), "seed": self.filter_seed(label)}
         if versions := filter_versions(judge):
             by["versions"] = versions
         if judge.reward_class is not None:
             number = class_number(judge.reward_class, "filter.reward_class", entry.card)
             by["reward_class"] = entry.card.class_name(number)
         return select(candidates, keep, by, label=label)
+
+    def filter_seed(self, label: int | None) -> list[int]:
+        """Seed of the filter's random choices, for images of one class or of any."""
+        seed = [self.entry.config.seed, self.generation, self.number]
+        if self.purpose is Purpose.MEASURE:
+            return [*seed, 0 if label is None else label + 1, int(self.purpose)]
+        return seed if label is None else [*seed, label]
 
     def judged_by(self) -> Json:
         """The features and real images that the filter or probe uses, as inputs of a key."""

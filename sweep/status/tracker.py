@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sweep.estimate.costs import Work, estimate, planned_work, samplers
+from sweep.estimate.costs import Work, estimate, planned_work
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import Finished, NodeAndSpec, lineage_status, look_up
@@ -93,7 +93,7 @@ class Tracker:
         self._tree = unique_nodes(lineage.nodes for lineage in lineages)
         self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
         self._generations = {lineage.id: by_generation(lineage.nodes) for lineage in lineages}
-        self._ours = self._tree.keys() | {s for node in self._tree.values() for s in samplers(node)}
+        self._ours = self._tree.keys() | {s for node in self._tree.values() for s in node.sampled}
         """Keys that this sweep's trials may claim. Other sweeps may share the store."""
         self._chains = chains_of(lineages)
         self._work = planned_work(lineages, self._tree)
