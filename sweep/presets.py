@@ -151,6 +151,23 @@ def concentration() -> Preset:
     return base, over_seeds({"pool.concentration": [0.0, 0.5, 1.0]})
 
 
+def controlled(base: LineageConfig) -> LineageConfig:
+    """Return a lineage with exact shares at every concentration, measured on separate images."""
+    pool = replace(base.pool, focal_classes=("1",), labels="stratified", shares="pool")
+    return replace(base, pool=pool, metrics=replace(base.metrics, images="separate"))
+
+
+def concentration_unconditional() -> Preset:
+    """Does extra content of one class starve the others of a model that is not told the class?"""
+    return controlled(small(steps=1500)), over_seeds({"pool.concentration": [0.0, 0.5, 1.0]})
+
+
+def concentration_flowers() -> Preset:
+    """Does one flower of 102 starve the others? On flowers102 at 64x64, by class; needs a GPU."""
+    base = flowers(replace(NETWORK, widths=(64, 128, 256), conditional=True))
+    return controlled(base), over_seeds({"pool.concentration": [0.0, 0.5, 0.75, 1.0]})
+
+
 def ensemble() -> Preset:
     """Do three models per generation degrade less than one, at equal compute or equal length?"""
     return small(steps=1800), over_seeds(
@@ -307,6 +324,8 @@ PRESETS: dict[str, Callable[[], Preset]] = {
     "families": families,
     "conditional": conditional,
     "concentration": concentration,
+    "concentration-unconditional": concentration_unconditional,
+    "concentration-flowers": concentration_flowers,
     "ensemble": ensemble,
     "shards": shards,
     "filters": filters,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from model.errors import UsageError
-from model.errors import UsageError
 from model.features.extractors import extractor_version, weights_digest
 from model.features.probe import probe_version
 from model.filters.table import feature_settings, filter_versions, num_candidates
