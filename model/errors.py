@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import re
+import signal
 import stat
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -98,7 +99,12 @@ def writing(path: Path) -> Generator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received; it ends a command as Ctrl-C does."""
+    """SIGTERM, or SIGHUP, was received; it ends a command as Ctrl-C does."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number
+        """The signal's number."""
 
 
 def shown(value: object) -> str:

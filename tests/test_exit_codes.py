@@ -53,6 +53,8 @@ FINE = [
     "analysis figure {results} --out {new}",
     "analysis check {results}",
 ]
+PRINTING = [words for words in FINE if not words.startswith(("sweep run", "sweep evaluate"))]
+"""Those whose tables are not printed by another process."""
 INCOMPLETE = [
     f"{TRAIN} --out {{new}}.safetensors --train.lr 1e30",
     "sweep run {diverged}/sweep.json --out {diverged}",
@@ -187,6 +189,30 @@ def test_0_is_all_that_was_asked_for(words: str, run) -> None:
     code, printed, said = run(words)
     assert (code, said if code else "") == (0, "")
     assert printed
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("words", PRINTING)
+def test_1_is_output_that_found_no_room(words: str, run, monkeypatch) -> None:
+    """Standard error, whose lines were not asked for, may be full."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr("sys.stdout", full)
+        code, _, said = run(words)
+    assert code == 1
+    assert "stdout must be writable, got 'No space left on device'; the output is" in said
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("words", PRINTING)
+def test_output_that_nobody_reads_changes_no_code(words: str, run, monkeypatch) -> None:
+    """The reader of stdout has gone, and stderr is full."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone, open("/dev/full", "w") as full:  # noqa: PTH123
+        monkeypatch.setattr("sys.stdout", gone)
+        monkeypatch.setattr("sys.stderr", full)
+        code, _, _ = run(words)
+    assert code == 0
 
 
 @pytest.mark.parametrize("words", INCOMPLETE)

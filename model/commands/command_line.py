@@ -9,7 +9,6 @@ import functools
 import inspect
 import io
 import operator
-import os
 import shutil
 import signal
 import sys
@@ -23,14 +22,20 @@ from typing import Annotated, Any, Self, TextIO
 
 import tyro
 
+from model.commands.output import forgiving_output
+from model.commands.signals import Ending, ended_by_signals
 from model.commands.values import parse_word
 from model.errors import OneLineError, Terminated, UsageError, printable
 
 DISTRIBUTION = "collapse-sweep"
+MISSING = 1
+"""Exit code if a requested result is missing."""
 USAGE = 2
 """Exit code of a user error."""
 BUG = 70
 """Exit code of a bug in this package: EX_SOFTWARE of sysexits.h."""
+SIGNALLED = 128
+"""Exit code after signal n, less n."""
 METAVARS: dict[Any, str] = {
     int: "INT",
     float: "FLOAT",
@@ -96,30 +101,37 @@ class Program:
         """Run the command that the arguments name, and return the exit code.
 
         A user error prints one line to stderr, as a warning does; a bug prints a traceback. It is
-        not an error if the reader of stdout closes it early.
+        not an error if the reader of stdout closes it early. A result that could not be printed
+        is missing.
         """
+        with ended_by_signals() as ending, forgiving_output() as stdout:
+            try:
+                code = self._code(list(args), ending)
+                stdout.flush()
+            except KeyboardInterrupt as error:  # during the end of the command
+                code = exit_code(error, ending.number)
+            if stdout.error is not None:
+                print(
+                    f"error: stdout must be writable, got {stdout.error.strerror!r}; "
+                    "the output is incomplete",
+                    file=sys.stderr,
+                )
+            return code or (0 if stdout.error is None else MISSING)
+
+    def _code(self, args: list[str], ending: Ending) -> int:
+        """Run a command, print its error if there is one, and return the exit code."""
         try:
             with warnings.catch_warnings():
                 # Python's documentation allows replacing showwarning; its type annotation does not.
                 warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
-                code = self._run(list(args))
-            sys.stdout.flush()
+                return self._run(args)
+        except BaseException as error:
+            code = exit_code(error, ending.number)
+            if code == BUG:
+                _report(error)
+            elif code == USAGE:
+                _complain(sentence(error))
             return code
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except OneLineError as error:
-            return _complain(str(error))
-        except KeyboardInterrupt as error:
-            return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
-        except Exception as error:
-            package = error.name if isinstance(error, ModuleNotFoundError) else None
-            if package is None or package.split(".")[0] in ("model", "sweep", "analysis"):
-                return _report(error)
-            return _complain(
-                f"this command needs the package {package}, which is not installed; "
-                f"pip install '{DISTRIBUTION}[all]'"
-            )
 
     def _run(self, args: list[str]) -> int:
         if args == ["--version"]:
@@ -179,6 +191,36 @@ def parse(
         raise
 
 
+def exit_code(error: BaseException, received: int | None = None) -> int:
+    """The exit code of a command that ends with an error.
+
+    Args:
+        error: The error.
+        received: The signal that the command has received. What fails after it is its consequence.
+    """
+    if received is not None or isinstance(error, KeyboardInterrupt):
+        number = error.number if isinstance(error, Terminated) else signal.SIGINT
+        return SIGNALLED + (received or number)
+    return USAGE if isinstance(error, OneLineError) or missing_package(error) else BUG
+
+
+def sentence(error: BaseException) -> str:
+    """What the user must change."""
+    if package := missing_package(error):
+        return (
+            f"this command needs the package {package}, which is not installed; "
+            f"pip install '{DISTRIBUTION}[all]'"
+        )
+    return str(error)
+
+
+def missing_package(error: BaseException) -> str | None:
+    """Name of the package that is not installed, if that is the error."""
+    package = error.name if isinstance(error, ModuleNotFoundError) else None
+    ours = package is not None and package.split(".")[0] in ("model", "sweep", "analysis")
+    return None if ours else package
+
+
 def help_text(kind: type[Command]) -> str:
     """A command's docstring, wrapped and indented here: tyro joins lines that are not indented."""
     width = max(shutil.get_terminal_size().columns, 20)  # a terminal may report 0
@@ -188,23 +230,21 @@ def help_text(kind: type[Command]) -> str:
     return textwrap.indent("\n".join(lines), " ")
 
 
-def _complain(message: str) -> int:
+def _complain(message: str) -> None:
     line = "".join(
         printable(letter) if letter.isprintable() or letter >= "\ud800" else " "
         for letter in message
     )
     print(f"error: {line}", file=sys.stderr)
-    return USAGE
 
 
-def _report(error: Exception) -> int:
+def _report(error: BaseException) -> None:
     traceback.print_exception(error)
     print(
         f"\nThis is a bug in {DISTRIBUTION} {version(DISTRIBUTION)}; "
         "please report it with this traceback.",
         file=sys.stderr,
     )
-    return BUG
 
 
 def _show_warning(

@@ -184,37 +184,26 @@ def started_ray(
             "--address must be HOST:PORT or auto, got 'local'; leave it out to start Ray here"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    received: list[int] = []
-
-    def terminate(number: int, frame: object) -> None:
-        received.append(number)
-        raise Terminated
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.chdir(directory))
-            options: dict[str, Any] = {"address": address}
-            if address is None:
-                options = stack.enter_context(private_options(resources))
-            options |= {"log_to_driver": False, "logging_level": "CRITICAL"}
-            stack.callback(ray.shutdown)
-            init_ray(options, address)
-            signal.signal(signal.SIGTERM, terminate)  # ray.init has replaced it
-            available = ray.cluster_resources()
-            yield available if address is None else cluster_total(resources, available)
-    except KeyboardInterrupt:
-        if received:
-            raise Terminated from None  # Ray may have raised KeyboardInterrupt instead
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(directory))
+        options: dict[str, Any] = {"address": address}
+        if address is None:
+            options = stack.enter_context(private_options(resources))
+        options |= {"log_to_driver": False, "logging_level": "CRITICAL"}
+        stack.callback(ray.shutdown)
+        init_ray(options, address)
+        available = ray.cluster_resources()
+        yield available if address is None else cluster_total(resources, available)
 
 
 def init_ray(options: dict[str, Any], address: str | None) -> None:
-    """Start or join Ray; raises UsageError if no cluster can be joined at the user's address."""
+    """Start or join Ray; raises UsageError if no cluster can be joined at the user's address.
+
+    Signals wait until Ray has started: an exception in the middle would leave its processes.
+    """
     try:
-        ray.init(**options)
+        with signals_held(), mock.patch.object(ray_utils, "set_sigterm_handler"):
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if address is None:
             raise

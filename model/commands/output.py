@@ -1,0 +1,108 @@
+"""Standard output and error whose failures do not end a command.
+
+A reader that leaves early (`sweep run ... | head`), a terminal that goes away and a full disk are
+no reason to stop a training. What a command could not print is known at its end.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+STANDARD = (0, 1, 2)
+"""File descriptors of standard input, output and error."""
+
+
+class Output:
+    """A text stream that discards what it cannot write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self.is_abandoned = False
+        """Whether nobody reads it any more: its pipe or its terminal is closed."""
+        self.error: OSError | None = None
+        """The last failure, unless the stream is abandoned."""
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name must not end the command either
+
+    def write(self, text: str) -> int:
+        """Write text if possible."""
+        with self._forgiving():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written if possible."""
+        with self._forgiving():
+            self._stream.flush()
+
+    def finish(self) -> None:
+        """Flush, and discard what is still unwritten, which Python would try to write at exit."""
+        self.flush()
+        if self.error is not None:
+            self._discard()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the stream's own."""
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _forgiving(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            gone = (errno.EPIPE, errno.EIO) if self._is_terminal else (errno.EPIPE,)
+            if error.errno in gone:
+                self.is_abandoned = True
+                self._discard()
+            else:
+                self.error = error
+        except ValueError as error:  # the stream is closed
+            self.error = OSError(errno.EBADF, str(error))
+
+    def _discard(self) -> None:
+        """Let the file descriptor, which child processes inherit, lead nowhere."""
+        with contextlib.suppress(OSError, ValueError):
+            number = self._stream.fileno()
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, number)
+            os.close(null)
+
+
+@contextmanager
+def forgiving_output() -> Generator[Output]:
+    """Replace sys.stdout and sys.stderr during the block; yields standard output."""
+    open_standard()
+    before = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w") as nowhere:
+        streams = [Output(stream or nowhere) for stream in before]
+        sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in streams)
+        try:
+            yield streams[0]
+        finally:
+            for stream in streams:
+                stream.finish()
+            sys.stdout, sys.stderr = before
+
+
+def open_standard() -> None:
+    """Open standard streams that were closed at the start, so that no other file gets their place.
+
+    Otherwise what libraries write to standard error could end up in a file of results.
+    """
+    for number in STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+
+
+def is_abandoned() -> bool:
+    """Whether nobody reads this command's standard output any more."""
+    return isinstance(sys.stdout, Output) and sys.stdout.is_abandoned
