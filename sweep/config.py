@@ -165,6 +165,8 @@ class ResourcesConfig:
     """How many times a crashed trial is retried."""
     lease_seconds: float = field(default=60.0, metadata=SECONDS)
     """Seconds of silence after which a trial on another machine is presumed dead."""
+    outage_seconds: float = 120.0
+    """Seconds for which a store may fail before a run gives up. What is finished is kept."""
     cache_dir: str | None = None
     """Folder on each machine that caches what is read from a bucket; None is the user's cache."""
     cache_gigabytes: float = 50.0
@@ -179,6 +181,7 @@ class ResourcesConfig:
             check_at_least(f"resources.{name}", getattr(self, name), 0)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)
         check_finite("resources.lease_seconds", self.lease_seconds, 1)
+        check_finite("resources.outage_seconds", self.outage_seconds, 0)
         check_finite("resources.cache_gigabytes", self.cache_gigabytes, 0, above=True)
         check_at_least("resources.parallel_members", self.parallel_members, 1)
         check_fields("resources.", self)

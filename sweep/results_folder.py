@@ -46,7 +46,10 @@ from sweep.store.store import Store
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """Files of a node that analysis reads, in addition to record.json and metrics/."""
 
-OURS = (*FOLDERS, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
+LOG = "log.txt"
+"""Name of the log of the commands that filled a results folder."""
+
+OURS = (*FOLDERS, LOG, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
 """What a results folder may contain if its sweep.json is deleted or not yet written."""
 
 

@@ -36,6 +36,12 @@ class Server:
         urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - our own server
         return f"s3://{name}"
 
+    def delete_buckets(self) -> None:
+        """Delete every bucket with all that is in it."""
+        url = f"{self.endpoint}/moto-api/reset"
+        request = urllib.request.Request(url, data=b"", method="POST")  # noqa: S310
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - our own server
+
 
 @contextmanager
 def running_server() -> Generator[Server]:

@@ -18,7 +18,8 @@ from faulty_proxy import FaultyProxy
 from test_claims import term
 from test_store import KEY, RECORD, claimed, paths
 
-from sweep.store.claims import Claim, ClaimLost, Heartbeat
+from sweep.store.claims import Claim, ClaimLost
+from sweep.store.heartbeat import Heartbeat
 from sweep.store.store import Store
 
 SPAWN = multiprocessing.get_context("spawn")

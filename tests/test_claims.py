@@ -15,8 +15,9 @@ from bucket_store import elsewhere, store_of
 from test_store import FILES, KEY, RECORD, claimed, content, paths
 
 from sweep.config import ResourcesConfig
-from sweep.store.claims import LISTING_SECONDS, Claim, ClaimLost, Heartbeat
+from sweep.store.claims import LISTING_SECONDS, Claim, ClaimLost
 from sweep.store.folder import StoreError
+from sweep.store.heartbeat import Heartbeat
 from sweep.store.store import Store, open_store
 
 

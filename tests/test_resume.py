@@ -53,12 +53,19 @@ def terminate(run: Running, key: str) -> None:
     run.wait(60)
 
 
+def hang_up(run: Running, key: str) -> None:
+    """As the kernel does when the terminal of a session is closed."""
+    run.signal_group(signal.SIGHUP)
+    assert run.wait(60) == 128 + signal.SIGHUP
+
+
 WAYS = [
     kill_everything,
     kill_driver,
     kill_worker,
     interrupt,
     terminate,
+    hang_up,
 ]
 
 

@@ -4,11 +4,12 @@ Each raises KeyboardInterrupt in the main thread. A signal that was ignored at t
 under nohup) stays ignored.
 """
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,13 +28,15 @@ class Ending:
     """That of the command that runs in this process."""
 
     number: int | None = None
+    is_deaf: bool = False
+    """Whether further signals are ignored."""
     _last: float = float("-inf")
     """Time of the last signal that raised."""
 
     def receive(self, number: int, frame: object) -> None:
         """Handle a signal."""
         self.number = self.number or number
-        if time.monotonic() - self._last >= REPEAT_SECONDS:
+        if not self.is_deaf and time.monotonic() - self._last >= REPEAT_SECONDS:
             self._last = time.monotonic()
             self.end()
 
@@ -42,6 +45,17 @@ class Ending:
         if self.number is None or self.number == signal.SIGINT:
             raise KeyboardInterrupt
         raise Terminated(self.number)
+
+
+@contextmanager
+def last_words() -> Generator[int | None]:
+    """Ignore ending signals during the block; yields the one that was received before."""
+    ending = Ending.current or Ending()
+    ending.is_deaf = True
+    try:
+        yield ending.number
+    finally:
+        ending.is_deaf = False
 
 
 @contextmanager
@@ -68,11 +82,15 @@ def ended_by_signals() -> Generator[Ending]:
 
 
 @contextmanager
-def signals_held() -> Generator[None]:
+def signals_held(what: str) -> Generator[None]:
     """Hold back ending signals during the block; the first one is delivered at its end.
 
     For code that an exception would leave half done. A second signal ends the block at once.
+
+    Args:
+        what: What the first signal waits for.
     """
+    notice = f"\nstopping after {what}; press Ctrl-C again to stop at once\n".encode()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,6 +100,9 @@ def signals_held() -> Generator[None]:
         now = time.monotonic()
         if held and now - held[0][0] >= REPEAT_SECONDS:
             raise KeyboardInterrupt
+        if not held:
+            with suppress(OSError):
+                os.write(2, notice)  # a handler may have interrupted a print
         held.append((now, number))
 
     before = {n: signal.getsignal(n) for n in ENDING if callable(signal.getsignal(n))}

@@ -3,6 +3,7 @@
 The metrics are added to sweep.json, so that a later `sweep run` takes them of new models too.
 """
 
+import logging
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
 from sweep.results_folder import fill, load_recorded_data, read_sweep, write_sweep
+from sweep.status.log import logged
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 
+LOG = logging.getLogger(__name__)
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
 """Settings that may differ within a results folder, because the column names tell them apart."""
 
@@ -45,17 +48,43 @@ def evaluate(
     kept = open_store(store or out, sweep.resources)
     lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     work = missing_measurements(lineages, kept)
+
+    def measure_all() -> int:
+        return measure(
+            sweep, lineages, kept, out, work=work, metrics=metrics, address=address, command=command
+        )
+
+    return logged(out, command, measure_all, kept="what was measured is kept")
+
+
+def measure(
+    sweep: SweepConfig,
+    lineages: list[PlannedLineage],
+    kept: Store,
+    out: Path,
+    *,
+    work: list[tuple[str, int]],
+    metrics: MetricsConfig,
+    address: str | None,
+    command: str,
+) -> int:
+    """Take the missing metrics of models whose settings have been checked, and show the table."""
     with writing(out):
         write_sweep(out, sweep, command, store=kept.location, lineages=lineages)
     errors: dict[str, str] = {}
     if work:
-        from sweep.tune.runner import RayRun
+        with driving(sweep, lineages, kept, out) as driver:
+            from sweep.tune.runner import RayRun
 
-        run = RayRun(
-            lineages=lineages, store=kept, sweep=sweep, tune_dir=out / "tune", address=address
-        )
-        with driving(run, out, kept="what was measured is kept", command=command):
-            errors = run.measure(work, say=lambda line: print(line, file=sys.stderr, flush=True))
+            run = RayRun(
+                lineages=lineages,
+                store=kept,
+                sweep=sweep,
+                tune_dir=out / "tune",
+                address=address,
+                check=driver.check,
+            )
+            errors = run.measure(work, say=say)
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
     with writing(out):
@@ -64,10 +93,16 @@ def evaluate(
     label = extractor_label(metrics)
     shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
     words = ["--metric", *shown] if shown else []
-    has_table = run_analysis("table", str(short_path(out)), *words)
+    has_table = not run_analysis({"the table": ("table", str(short_path(out)), *words)})
     for lineage, error in errors.items():
         print(f"{lineage} failed: {error}", file=sys.stderr)
     return 0 if has_table and not errors else 1
+
+
+def say(line: str) -> None:
+    """Print a line of progress, which is also an event of the log."""
+    LOG.info(line)
+    print(line, file=sys.stderr, flush=True)
 
 
 def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:

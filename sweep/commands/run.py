@@ -1,13 +1,15 @@
 """`sweep run`: checks everything, prepares data, computes what is missing, shows the results."""
 
+import logging
+import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from model.commands.command_line import MISSING
 from model.errors import UsageError, writing
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
@@ -25,14 +27,16 @@ from sweep.results_folder import (
     load_recorded_data,
     write_sweep,
 )
-from sweep.status.drivers import present, run_key
+from sweep.status.drivers import Driver, present, run_key
 from sweep.status.known_sweeps import note
+from sweep.status.log import logged
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 from sweep.tune.resources import check_machine
 
-if TYPE_CHECKING:
-    from sweep.tune.runner import RayRun
+LOG = logging.getLogger(__name__)
+KEPT = "finished models are kept"
+"""What is kept of a stopped run."""
 
 
 def execute(
@@ -58,6 +62,26 @@ def execute(
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+
+    def work() -> int:
+        return compute(
+            sweep, expected, opened, out, find_card=find_card, address=address, command=command
+        )
+
+    return logged(out, command, work, kept=KEPT)
+
+
+def compute(
+    sweep: SweepConfig,
+    expected: list[PlannedLineage],
+    opened: Store,
+    out: Path,
+    *,
+    find_card: FindCard,
+    address: str | None,
+    command: str,
+) -> int:
+    """Compute what is missing of a sweep whose settings have been checked, and show the results."""
     lineages = prepare(sweep, expected, opened, find_card)
     check_lineages(out, lineages)
     with writing(out):
@@ -67,13 +91,18 @@ def execute(
             note(opened, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, opened)
     if any(record.status in ("pending", "running") for record in records):
-        from sweep.tune.runner import RayRun
-
-        run = RayRun(
-            lineages=lineages, store=opened, sweep=sweep, tune_dir=out / "tune", address=address
-        )
         by_id = {lineage.id: lineage for lineage in lineages}
-        with driving(run, out, kept="finished models are kept", command=command):
+        with driving(sweep, lineages, opened, out) as driver:
+            from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
+
+            run = RayRun(
+                lineages=lineages,
+                store=opened,
+                sweep=sweep,
+                tune_dir=out / "tune",
+                address=address,
+                check=driver.check,
+            )
             errors = run.compute(lambda name: show_lineage(by_id[name], opened, out))
         with writing(out):
             records = fill(out, lineages, opened, errors=errors)
@@ -137,14 +166,17 @@ def check_space(lineages: list[PlannedLineage], store: Store) -> None:
 
 
 @contextmanager
-def driving(run: "RayRun", out: Path, *, kept: str, command: str) -> Generator[None]:
-    """Run the block as a driver; on Ctrl-C, fill the results folder and print how to resume."""
-    with present(run.store, run_key(out, run.sweep)):
+def driving(
+    sweep: SweepConfig, lineages: list[PlannedLineage], store: Store, out: Path
+) -> Generator[Driver]:
+    """Run the block as the driver of a sweep; if it is stopped, fill the results folder."""
+    with present(store, run_key(out, sweep)) as driver:
         try:
-            yield
+            yield driver
         except KeyboardInterrupt:
-            fill(out, run.lineages, run.store)
-            print(f"\nstopped; {kept}. To resume:\n  {command}", file=sys.stderr)
+            with suppress(OSError):  # the same command again fills it
+                if not store.is_failing:
+                    fill(out, lineages, store)
             raise
 
 
@@ -158,16 +190,17 @@ def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
 def conclude(out: Path, records: list[LineageRecord]) -> int:
     """Print the table and the paths of other results; returns 1 if anything is missing, else 0."""
     shown = short_path(out)
-    figures = shown / "figures"
-    with start_analysis("figure", str(shown), "--out", str(figures), quiet=True) as drawing:
-        has_table = run_analysis("table", str(shown))
-    has_figures = drawing.returncode == 0
-    print(f"figures:      {figures}/")
+    figures = str(shown / "figures")
+    failures = run_analysis(
+        {"the table": ("table", str(shown)), "figures": ("figure", str(shown), "--out", figures)}
+    )
+    if "figures" not in failures:
+        print(f"figures:      {figures}/")
     print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
     bad = [record for record in records if record.status != "done"]
     for record in bad:
-        print(f"{record.id} {record.status}: {record.error}", file=sys.stderr)
-    return 0 if has_table and has_figures and not bad else 1
+        LOG.warning("%s", f"{record.id} {record.status}: {record.error or 'not finished'}")
+    return MISSING if failures or bad else 0
 
 
 def short_path(path: Path) -> Path:
@@ -175,14 +208,50 @@ def short_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def start_analysis(*words: str, quiet: bool = False) -> subprocess.Popen[bytes]:
-    """Start a command of `analysis` in a separate process."""
+def run_analysis(commands: Mapping[str, Sequence[str]]) -> set[str]:
+    """Run commands of `analysis` at the same time, each in a process of its own.
+
+    Args:
+        commands: What each command makes -> its arguments. Only a table is printed.
+
+    Returns:
+        What is missing, because its command failed. A line says so.
+    """
+    missing = set()
+    with ExitStack() as stack:
+        processes = {what: stack.enter_context(analysis(c)) for what, c in commands.items()}
+        for what, process in processes.items():
+            if process is None or process.wait() != 0:
+                code = None if process is None else process.returncode
+                LOG.warning("%s", f"missing: {what} (analysis {commands[what][0]} {ending(code)})")
+                missing.add(what)
+    return missing
+
+
+@contextmanager
+def analysis(words: Sequence[str]) -> Generator[subprocess.Popen[bytes] | None]:
+    """Start a command of `analysis`, and end it with the block; None if it cannot be started."""
     # -P, so that a user's own analysis/ in the working directory is not imported.
     command = [sys.executable, "-P", "-m", "analysis", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None)
+    try:
+        process = subprocess.Popen(
+            command, stdout=None if words[0] == "table" else subprocess.DEVNULL
+        )
+    except OSError:  # no memory, or too many processes
+        yield None
+        return
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
 
 
-def run_analysis(*words: str) -> bool:
-    """Run a command of `analysis` in a separate process; returns whether it succeeded."""
-    with start_analysis(*words) as process:
-        return process.wait() == 0
+def ending(code: int | None) -> str:
+    """How a process with this return code has ended."""
+    if code is None:
+        return "could not be started"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"

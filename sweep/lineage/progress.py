@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from model.job import Progress
 from sweep.files import Json
 from sweep.planning.lineages import NodePlan
-from sweep.store.claims import Claim, ClaimLost, Heartbeat
+from sweep.store.claims import Claim, ClaimLost
+from sweep.store.heartbeat import Heartbeat
 from sweep.store.store import Store
 
 WAIT_SECONDS = 0.5
@@ -67,7 +68,7 @@ class LineageProgress:
                 self._position, self._heartbeat = outer
 
     def report_training(self, node: NodePlan, progress: Progress) -> None:
-        """Report a training's progress; raises ClaimLost to stop it if its claim was lost."""
+        """Report a training's progress; raises StoreError to stop it if its claim was lost."""
         self.report(node, "train", **asdict(progress))
         if self._heartbeat is not None and self._heartbeat.lost is not None:
             raise self._heartbeat.lost

@@ -3,7 +3,9 @@
 The lines are redrawn in place on a terminal, and printed one below the other elsewhere.
 """
 
+import logging
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -13,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from model.commands.command_line import SIGNALLED
+from model.commands.output import is_abandoned
 from model.errors import check_finite
 from sweep.estimate.timings import format_seconds
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import load_lineages, load_sweep
 from sweep.status.report import print_lineages, track
 from sweep.status.tracker import Tracker
-from sweep.store.folder import StoreError
 from sweep.store.store import Store
 
+LOG = logging.getLogger(__name__)
+"""What a run says is an event of its log."""
 REDRAW_SECONDS = 1.0
 PLAIN_SECONDS = 30.0
 """Seconds between progress lines without a terminal."""
@@ -56,7 +61,8 @@ class Screen:
             self.draw(f"[{time.strftime('%H:%M:%S')}] {text}")
 
     def say(self, line: str) -> None:
-        """Print a permanent line."""
+        """Print a permanent line, which is also an event of the run's log."""
+        LOG.info(line)
         if self.live is None:
             print(line, file=self.stream, flush=True)
         else:
@@ -103,6 +109,8 @@ def _keep_drawing(screen: Screen, tracker: Tracker, done: threading.Event) -> No
 def watch(out: Path, *, store: str | None, period: float) -> int:
     """Show a sweep until it is finished; returns 0, or 1 if lineages failed or diverged.
 
+    Returns 141, as for SIGPIPE, once nobody reads the output any more.
+
     Args:
         out: Results folder of the sweep.
         store: Store of its models, if that is not `out`.
@@ -110,22 +118,20 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
 
     Raises:
         UsageError: `period` is less than 0.1 s, or `out` is not a results folder.
+        StoreError: The store has failed for too long.
         KeyboardInterrupt: Ctrl-C. The sweep itself continues.
     """
     check_finite("--watch", period, 0.1)
-    load_sweep(out)  # its error is clearer than that of stat below
-    read_at = 0
+    read_as = load_sweep(out)
+    followed = track(out, store=store)
+    patience = followed.store.patience()
     with opened_screen(stderr=False) as screen:
-        while True:
-            if read_at != (modified := (out / "sweep.json").stat().st_mtime_ns):
-                read_at = modified  # the first look, or sweep.json was extended
-                followed = track(out, store=store)
+        while not is_abandoned():
+            with patience.attempt():
+                if read_as != (record := load_sweep(out)):  # the sweep was extended
+                    read_as, followed = record, track(out, store=store)
                 tracker = followed.tracker
-            try:
                 snapshot, drivers = tracker.look(), followed.drivers()
-            except StoreError as error:  # the store may be reachable again at the next look
-                screen.draw_news(f"cannot read the store: {error}", news=str(error))
-            else:
                 dead = not (snapshot.at_work or drivers)
                 if is_finished(out, tracker, dead=dead):
                     break
@@ -135,6 +141,8 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
                 news = (snapshot.num_ended, snapshot.num_done, dead)
                 screen.draw_news("\n  ".join(lines), news=news)
             time.sleep(period)
+        else:
+            return SIGNALLED + signal.SIGPIPE
     records = print_lineages(followed, snapshot, out=out)
     return 1 if any(record.status != "done" for record in records) else 0
 

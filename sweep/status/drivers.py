@@ -10,15 +10,17 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model.commands.signals import check_received
 from sweep.config import SweepConfig, flatten, to_json
 from sweep.files import dump_json
 from sweep.results_folder import read_sweep
-from sweep.store.claims import ClaimInfo, Heartbeat
+from sweep.store.claims import ClaimInfo
 from sweep.store.folder import StoreError, sha256
+from sweep.store.heartbeat import Heartbeat
 from sweep.store.store import Store, existing_store
 
 REQUEST = "stop"
@@ -43,26 +45,51 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
     return f"run-{sha256(dump_json(facts))[:32]}"
 
 
+@dataclass(slots=True)
+class Driver:
+    """This process as the driver of a sweep."""
+
+    failure: StoreError | None = None
+    """Why it can no longer be reached through the store."""
+
+    def check(self) -> None:
+        """End the run if this process was told to stop, or if its store has failed for too long.
+
+        Raises:
+            KeyboardInterrupt: It received a signal.
+            StoreError: The store has failed.
+        """
+        check_received()
+        if self.failure is not None:
+            raise self.failure
+
+
 @contextmanager
-def present(store: Store, key: str) -> Generator[None]:
-    """Hold a driver's claim on a sweep; a stop request sends SIGTERM to this process."""
+def present(store: Store, key: str) -> Generator[Driver]:
+    """Hold a driver's claim on a sweep; a stop request sends SIGTERM to this process.
+
+    A claim that cannot be released, because the store fails, ends with the process or its lease.
+    """
     store.claims.sweep(f"{key}-")  # claims of killed drivers
     if not running(store, key):
         store.drop_scratch(key)  # an old stop request
     claim = store.claims.take(f"{key}-{uuid.uuid4().hex[:8]}")
     assert claim is not None
-    done = threading.Event()
-    listener = threading.Thread(target=_listen, args=(store, key, done), daemon=True)
+    driver, done, is_reachable = Driver(), threading.Event(), True
+    listener = threading.Thread(target=_listen, args=(store, key, driver, done), daemon=True)
     try:
-        with claim, Heartbeat(claim, {}):
+        with Heartbeat(claim, {}):
             listener.start()
-            try:
-                yield
-            finally:
-                done.set()
-                listener.join()
+            yield driver
+    except StoreError:
+        is_reachable = False
+        raise
     finally:
-        store.claims.sweep(f"{key}-")
+        done.set()
+        if is_reachable and not store.is_failing:
+            listener.join(LOOK_SECONDS)
+            claim.release()
+            store.claims.sweep(f"{key}-")
 
 
 def running(store: Store, key: str) -> list[ClaimInfo]:
@@ -88,9 +115,12 @@ def stop(out: Path, *, store: str | None) -> int:
     kept.save_scratch(key, REQUEST, b"")
     for driver in drivers:
         print(f"asked process {driver.pid} on {driver.host} to stop", file=sys.stderr)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (alive := running(kept, key)) and time.monotonic() < deadline:
+    deadline, alive = time.monotonic() + PATIENCE_SECONDS, drivers
+    patience = kept.patience()
+    while alive and time.monotonic() < deadline:
         time.sleep(0.5)
+        with patience.attempt():
+            alive = running(kept, key)
     kept.drop_scratch(key)
     for driver in alive:
         print(
@@ -104,9 +134,13 @@ def stop(out: Path, *, store: str | None) -> int:
     return 1 if alive else 0
 
 
-def _listen(store: Store, key: str, done: threading.Event) -> None:
-    while not done.wait(LOOK_SECONDS):
-        with suppress(StoreError):  # the store may be unreachable for a while
-            if store.load_scratch(key, REQUEST) is not None:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+def _listen(store: Store, key: str, driver: Driver, done: threading.Event) -> None:
+    patience, request = store.patience(), None
+    try:
+        while request is None and not done.wait(LOOK_SECONDS):
+            with patience.attempt():
+                request = store.load_scratch(key, REQUEST)
+    except StoreError as error:
+        driver.failure = error
+    if request is not None and not done.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -39,6 +39,7 @@ from sweep.store.folder import (
     explained,
     owner_id,
 )
+from sweep.store.patience import OUTAGE_SECONDS, Patience
 
 T = TypeVar("T")
 
@@ -46,12 +47,11 @@ SCHEMES = ("s3", "gs", "az")
 IMMUTABLE = ("files/", "streams/", "features/", "selections/")
 """Folders whose objects are cached."""
 
-ATTEMPTS = 4
-"""Attempts per request. Within each, the client retries for RETRY_SECONDS, but does not repeat a
-`create` or `delete` whose response was lost."""
-RETRY_SECONDS = 20.0
+RETRY_SECONDS = 4.0
+"""Time for which the client itself retries a request, within one attempt of ours. It does not
+repeat a `create` or `delete` whose response was lost."""
 BACKOFF_SECONDS = 2.0
-"""Longest pause between the client's retries; short, to renew claims soon after an outage."""
+"""Longest pause between retries; short, to renew claims soon after an outage."""
 SILENCE_SECONDS = 30.0
 """Time without any data from the server after which a request has failed."""
 LONGEST_SECONDS = 3600.0
@@ -78,6 +78,8 @@ class Bucket:
     endpoint: str | None = None
     """URL of an S3-compatible server; None is the cloud provider's own."""
     region: str | None = None
+    outage_seconds: float = OUTAGE_SECONDS
+    """Time for which a request is retried."""
 
     is_far: ClassVar[bool] = True
     """Whether requests are slow and billed, so that records are kept in memory once read."""
@@ -248,9 +250,11 @@ class Bucket:
 
         target = f"{self}/{path}"
         client = _connect(self, os.getpid())
+        patience = Patience(str(self), self.outage_seconds)
         for attempt in itertools.count(1):
+            started = time.monotonic()
             try:
-                return request(client)
+                response = request(client)
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StoreError(
                     f"{target} must be readable and writable, got {_reason(error)}; give this "
@@ -266,12 +270,18 @@ class Bucket:
                     if "missing" in default:
                         return default["missing"]
                     raise StoreError(f"{target} must exist, got no such object") from None
-                if attempt == ATTEMPTS:
-                    raise StoreError(
+                patience.failed(
+                    StoreError(
                         f"{target} must be reachable, got {_reason(error)}; check the bucket, its "
                         "region and the network, and run the same command again"
-                    ) from error
-                time.sleep(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - spreads retries
+                    ),
+                    started,
+                )
+                seconds = min(0.5 * 2**attempt, BACKOFF_SECONDS)
+                time.sleep(random.uniform(0.2, 1.0) * seconds)  # noqa: S311 - spreads retries
+            else:
+                patience.succeeded()
+                return response
         raise AssertionError("unreachable")
 
 
@@ -292,17 +302,18 @@ def open_bucket(url: str, resources: ResourcesConfig) -> Bucket:
             f"{' and more' if more else ''}; "
             f"the schemes are {', '.join(SCHEMES)}"
         )
+    outage = resources.outage_seconds
     limit_bytes = int(resources.cache_gigabytes * GIGABYTE)
     cache = Cache(root=cache_root(resources.cache_dir), limit_bytes=limit_bytes, bucket=url)
     if parts.scheme != "s3":
-        return Bucket(url=url, cache=cache)
+        return Bucket(url=url, cache=cache, outage_seconds=outage)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and endpoint is None:
         raise UsageError(
             f"--store {url} needs the region of its bucket, got none; export AWS_REGION=..."
         )
-    return Bucket(url=url, cache=cache, endpoint=endpoint, region=region)
+    return Bucket(url=url, cache=cache, endpoint=endpoint, region=region, outage_seconds=outage)
 
 
 @cache
@@ -327,7 +338,7 @@ def _connect(bucket: Bucket, pid: int) -> Any:
         },
         retry_config={
             "max_retries": 1000,
-            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+            "retry_timeout": timedelta(seconds=min(RETRY_SECONDS, bucket.outage_seconds)),
             "backoff": {"max_backoff": timedelta(seconds=BACKOFF_SECONDS)},
         },
         **options,

@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Self
 from sweep.files import Json
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Entry, StoreError, checked_name, owner_id, sha256
+from sweep.store.patience import OUTAGE_SECONDS
 from sweep.store.published import Files
 
 FOLDER = "claims/"
@@ -123,6 +124,8 @@ class Claim:
     number: int
     """Number of its term."""
     lease_seconds: float
+    outage_seconds: float = OUTAGE_SECONDS
+    """Time for which heartbeats may fail before the holder gives up."""
     owner: str = field(default_factory=owner_id)
 
     def __post_init__(self) -> None:
@@ -171,9 +174,13 @@ class Claim:
         """The claim itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Release the claim, also after an exception."""
-        self.release()
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Release the claim, also after an exception.
+
+        If the store has failed, this may fail too: the claim then ends with its process or lease.
+        """
+        with suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
+            self.release()
 
     def _content(self) -> bytes:
         term = {
@@ -201,36 +208,6 @@ class Claim:
             )
 
 
-class Heartbeat:
-    """A thread that renews a claim and reports progress; sets `lost` if the claim is lost."""
-
-    def __init__(self, claim: Claim, position: Json) -> None:
-        self.lost: ClaimLost | None = None
-        self._claim, self._position = claim, position
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the thread."""
-        self._stop.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._claim.beat_seconds):
-            try:
-                self._claim.heartbeat(dict(self._position))
-            except ClaimLost as error:
-                self.lost = error
-                return
-            except OSError:
-                pass  # a full or slow disk, or an unreachable bucket; the next beat may succeed
-
-
 @dataclass(slots=True)
 class _Silence:
     """How long a claim's term has not changed."""
@@ -244,9 +221,12 @@ class _Silence:
 class Claims:
     """The claims of a store."""
 
-    def __init__(self, files: Files, *, lease_seconds: float) -> None:
+    def __init__(
+        self, files: Files, *, lease_seconds: float, outage_seconds: float = OUTAGE_SECONDS
+    ) -> None:
         self.files = files
         self.lease_seconds = lease_seconds
+        self.outage_seconds = outage_seconds
         self._silences: dict[str, _Silence] = {}
         self._infos: dict[str, ClaimInfo] = {}
         self._fresh_until = float("-inf")
@@ -260,8 +240,13 @@ class Claims:
         number = max(_numbers(self.files, key), default=0)
         if number and not self._is_free(key, number):
             return None
-        lease = self.lease_seconds
-        claim = Claim(files=self.files, key=key, number=number + 1, lease_seconds=lease)
+        claim = Claim(
+            files=self.files,
+            key=key,
+            number=number + 1,
+            lease_seconds=self.lease_seconds,
+            outage_seconds=self.outage_seconds,
+        )
         return claim if claim.begin() else None
 
     def read(self) -> dict[str, ClaimInfo]:

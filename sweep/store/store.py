@@ -19,6 +19,7 @@ from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
 from sweep.store.folder import CorruptError, Entry, Folder, checked_name
 from sweep.store.inventory import Item, items_of
+from sweep.store.patience import NOTICES, OUTAGE_SECONDS, Patience
 from sweep.store.published import Files, Published, parse_stored
 
 Shelf = Literal["streams", "features", "selections"]
@@ -39,16 +40,32 @@ class Store:
         files: The folder or bucket that holds everything.
     """
 
-    def __init__(self, files: Files, *, lease_seconds: float = 60.0) -> None:
-        """Use a folder or bucket; this process's claims expire after lease_seconds of silence."""
+    def __init__(
+        self, files: Files, *, lease_seconds: float = 60.0, outage_seconds: float = OUTAGE_SECONDS
+    ) -> None:
+        """Use a folder or bucket.
+
+        This process's claims expire after lease_seconds of silence, and it tolerates failures of
+        the store for outage_seconds.
+        """
         self.files = files
         self.nodes = Published(files=files, kind="nodes", record_type=NodeRecord)
         self.datasets = Published(files=files, kind="datasets", record_type=DatasetCard)
-        self.claims = Claims(files, lease_seconds=lease_seconds)
+        self.claims = Claims(files, lease_seconds=lease_seconds, outage_seconds=outage_seconds)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the observations of claims, but no other cached state."""
-        return _make, (self.files, self.claims.lease_seconds, self.claims.silences())
+        claims = self.claims
+        return _make, (self.files, claims.lease_seconds, claims.outage_seconds, claims.silences())
+
+    def patience(self) -> Patience:
+        """How long one place of this process tolerates failures of the store."""
+        return Patience(self.location, self.claims.outage_seconds)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it has failed for so long that this was said."""
+        return NOTICES.has(self.location)
 
     @property
     def location(self) -> str:
@@ -224,9 +241,12 @@ def open_store(location: Path | str, resources: ResourcesConfig | None = None) -
     resources = resources or ResourcesConfig()
     if re.match(r"[a-z0-9]+:/(?!/)", str(location)):
         raise UsageError(f"--store must have two slashes in a URL, got {str(location)!r}")
-    if "://" not in str(location):
-        return Store(Folder(Path(location).absolute()), lease_seconds=resources.lease_seconds)
-    return Store(open_bucket(str(location), resources), lease_seconds=resources.lease_seconds)
+    is_bucket = "://" in str(location)
+    return Store(
+        open_bucket(str(location), resources) if is_bucket else Folder(Path(location).absolute()),
+        lease_seconds=resources.lease_seconds,
+        outage_seconds=resources.outage_seconds,
+    )
 
 
 def seal(data: bytes) -> bytes:
@@ -242,8 +262,8 @@ def unseal(sealed: bytes) -> bytes | None:
     return bytes(data) if whole else None
 
 
-def _make(files: Files, lease_seconds: float, silences: Silences) -> Store:
-    store = Store(files, lease_seconds=lease_seconds)
+def _make(files: Files, lease_seconds: float, outage_seconds: float, silences: Silences) -> Store:
+    store = Store(files, lease_seconds=lease_seconds, outage_seconds=outage_seconds)
     store.claims.inherit(silences)
     return store
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import os
-import signal
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ for _name, _value in RAY_ENVIRONMENT.items():
 import ray  # noqa: E402  (reads the environment set above)
 from ray import tune  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private import utils as ray_utils  # noqa: E402
 from ray._private.authentication.authentication_token_setup import (  # noqa: E402
     AuthenticationTokenLoader,
     Config,
@@ -36,7 +36,8 @@ from ray._private.authentication.authentication_token_setup import (  # noqa: E4
 from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
-from model.errors import Terminated, UsageError  # noqa: E402
+from model.commands.signals import signals_held  # noqa: E402
+from model.errors import UsageError  # noqa: E402
 from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
 from sweep.estimate.timings import format_seconds  # noqa: E402
 from sweep.finished import done_keys  # noqa: E402
@@ -58,6 +59,10 @@ SECRETS = frozenset(
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
 
+CHECK_SECONDS = 1.0
+"""Longest time between two checks whether a run must end."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RayRun:
     """Lineages of a sweep to be computed or measured with Ray.
@@ -75,6 +80,8 @@ class RayRun:
     """Folder for Ray Tune's files, and the working directory when Ray starts."""
     address: str | None = None
     """Address of a running Ray cluster, or None to start Ray here."""
+    check: Callable[[], None] = lambda: None
+    """Called often in the main thread; raises an exception to end the run."""
 
     def compute(self, show: Callable[[str], None]) -> dict[str, str]:
         """Compute the missing models of the lineages in parallel, as Ray Tune trials.
@@ -95,7 +102,7 @@ class RayRun:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
             with progress_screen(lineages, self.store) as screen:
-                events = TrialEvents(screen, show)
+                events = TrialEvents(screen, show, self.check)
                 tuner = tune.Tuner(
                     tune.with_resources(
                         functools.partial(run_trial, job=job),
@@ -140,7 +147,7 @@ class RayRun:
             shared = ray.put(self.job(device, per_trial))
             running = {task.remote(lineage, n, shared): (lineage, n) for lineage, n in models}
             for done in range(1, len(models) + 1):
-                (finished,), _ = ray.wait(list(running), num_returns=1)
+                finished = self.next_finished(list(running))
                 lineage, generation = running.pop(finished)
                 try:
                     ray.get(finished)
@@ -150,6 +157,13 @@ class RayRun:
                     errors[lineage] = outcome
                 say(f"[{done} of {len(models)}] {lineage}  V_{generation}  {outcome}")
         return errors
+
+    def next_finished(self, tasks: list[Any]) -> Any:
+        """Wait for the first of some tasks to finish."""
+        while True:
+            self.check()
+            if finished := ray.wait(tasks, num_returns=1, timeout=CHECK_SECONDS)[0]:
+                return finished[0]
 
     def job(self, device: str, per_trial: dict[str, float]) -> TrialJob:
         """Return what every trial or task needs."""
@@ -202,7 +216,7 @@ def init_ray(options: dict[str, Any], address: str | None) -> None:
     Signals wait until Ray has started: an exception in the middle would leave its processes.
     """
     try:
-        with signals_held(), mock.patch.object(ray_utils, "set_sigterm_handler"):
+        with signals_held("the start of Ray"), own_signal_handlers():
             ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if address is None:
@@ -210,6 +224,21 @@ def init_ray(options: dict[str, Any], address: str | None) -> None:
         raise UsageError(
             f"--address must be the address of a running Ray cluster, got {address!r} ({error})"
         ) from error
+
+
+@contextlib.contextmanager
+def own_signal_handlers() -> Generator[None]:
+    """Keep Ray from replacing the handler of SIGTERM by one that exits with a code of its own."""
+    usual = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = _keep_handler  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = usual
+
+
+def _keep_handler(handler: object) -> None:
+    """Do nothing."""
 
 
 @contextlib.contextmanager
@@ -238,14 +267,20 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
-    def __init__(self, screen: Screen, show: Callable[[str], None]) -> None:
+    def __init__(
+        self, screen: Screen, show: Callable[[str], None], check: Callable[[], None]
+    ) -> None:
         self.errors: dict[str, str] = {}
-        self._screen, self._show = screen, show
+        self._screen, self._show, self._check = screen, show, check
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return no state, because Tune pickles its callbacks for a restore that never happens."""
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        """Check whether the run must end."""
+        self._check()
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any

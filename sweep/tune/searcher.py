@@ -11,7 +11,6 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from sweep.planning.schedule import Schedule
-from sweep.store.folder import StoreError
 from sweep.store.store import Store
 
 
@@ -22,16 +21,22 @@ class LineageSearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._schedule = schedule
         self._store = store
+        self._patience = store.patience()
         self._lineages: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return a lineage, None while none may start, or FINISHED after the last one."""
+        """Return a lineage, None while none may start, or FINISHED after the last one.
+
+        Raises:
+            StoreError: The store has failed for too long.
+        """
         if self._schedule.is_exhausted:
             return Searcher.FINISHED
-        # Lineages also wait for nodes that another driver has claimed.
-        try:
+        claimed = None
+        with self._patience.attempt():
+            # Lineages also wait for nodes that another driver has claimed.
             claimed = [key for key, claim in self._store.claims.read().items() if claim.live]
-        except StoreError:  # unreachable for now; Tune calls suggest again
+        if claimed is None:  # unreachable for now; Tune calls suggest again
             return None
         lineage = self._schedule.take(claimed)
         if lineage is None:
