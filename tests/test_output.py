@@ -91,7 +91,7 @@ def test_a_name_that_the_locale_has_no_letters_for_is_printed(tmp_path) -> None:
     """Escaped, instead of a UnicodeEncodeError."""
     path = tmp_path / "out"
     with path.open("w", encoding="ascii") as stream:
-        Output(stream).write("blåklocka \udcff\n")
+        Output(stream).write("bl\xe5klocka \udcff\n")
     assert path.read_text() == "bl\\xe5klocka \\udcff\n"
 
 
