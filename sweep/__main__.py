@@ -32,7 +32,7 @@ class SweepCommand(Command):
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE")]
     """Preset (see `sweep presets`), or a .toml or .json file of settings. Must come first."""
     store: str | None = None
-    """Folder or bucket (s3://, gs://, az://) of models that sweeps share; default: --out."""
+    """Folder or bucket (s3://, gs://, az://) of models; default: that of earlier runs, or --out."""
     axis: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
@@ -145,7 +145,7 @@ class Status(Command):
     directory: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None
     """Results folder (--out of sweep run)."""
     store: str | None = None
-    """The --store the sweep was run with."""
+    """Store of the run, if it is not the one that DIR/sweep.json names."""
     watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
     """Refresh every SECONDS (default 2) until the sweep ends; the exit code is sweep run's."""
 
@@ -190,7 +190,7 @@ class Evaluate(Command):
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run)."""
     store: str | None = None
-    """The --store the sweep was run with."""
+    """Store of the run, if it is not the one that DIR/sweep.json names."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
@@ -219,7 +219,7 @@ class Stop(Command):
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run), or a copy of it with the same name."""
     store: str | None = None
-    """The --store the sweep was run with."""
+    """Store of the run, if it is not the one that DIR/sweep.json names."""
 
     def run(self, args: Sequence[str]) -> int:
         """Ask the processes that run the sweep to stop, and wait for them."""
@@ -239,7 +239,7 @@ class Clean(Command):
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Results folder (--out of sweep run)."""
     store: str | None = None
-    """The --store the sweep was run with."""
+    """Store of the run, if it is not the one that DIR/sweep.json names."""
     checkpoints: bool = False
     """Also delete the checkpoints of unfinished models, whose training then starts over."""
     force: bool = False

@@ -94,7 +94,7 @@ def lineage_status(
     if num_done == len(generations):
         status = "done"
     elif status != "diverged":
-        status = "failed" if error else ("running" if num_done else "pending")
+        status = "failed" if error else "pending"
     specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
     mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(

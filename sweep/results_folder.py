@@ -3,6 +3,7 @@
 Everything written here follows from sweep.json and the store, so repeating it at any time is safe.
 """
 
+import logging
 import subprocess
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ from sweep.store.store import Store
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """Files of a node that analysis reads, in addition to record.json and metrics/."""
 
+LOGGER = logging.getLogger(__name__)
 LOG = "log.txt"
 """Name of the log of the commands that filled a results folder."""
 
@@ -90,6 +92,52 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     data = replace(old.base.data, path=sweep.base.data.path)
     base = replace(old.base, generations=generations, data=data)
     return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
+
+
+def store_location(out: Path, store: str | None = None) -> str:
+    """Where the store of a results folder is: `store`, or what its sweep.json names, or `out`.
+
+    A line on standard error says if sweep.json names it.
+
+    Raises:
+        UsageError: sweep.json names a folder that does not exist.
+        RecordError: The folder's sweep.json is damaged.
+    """
+    recorded = load_sweep(out).store if (out / "sweep.json").exists() else ""
+    if store is not None or not recorded:
+        return store or str(out)
+    if "://" not in recorded and not Path(recorded).is_dir():
+        raise UsageError(
+            f"--store must be set, because {out / 'sweep.json'} names the store {recorded}, which "
+            f"does not exist here; use its new place, or --store {out} for what {out} itself holds"
+        )
+    LOGGER.warning("using the store %s, as in %s", recorded, out / "sweep.json")
+    return recorded
+
+
+def check_store(out: Path, store: Store) -> None:
+    """Raise UsageError if another store than that of earlier runs lacks models of the folder.
+
+    Otherwise a line on standard error says that the store is another one.
+    """
+    if not (out / "sweep.json").exists():
+        return
+    before = load_sweep(out).store or str(out)
+    if before == store.location:
+        return
+    finished = {
+        key
+        for record in load_lineages(out)
+        for members in record.nodes[: record.num_done]
+        for key in members
+    }
+    if missing := finished - store.nodes.done(finished):
+        raise UsageError(
+            f"--store must hold the finished models of {out}, whose store is {before}, got "
+            f"{store.location} without {len(missing)} of {len(finished)}; leave --store out, copy "
+            "the store there, or use another --out"
+        )
+    LOGGER.warning("the store of %s is now %s, not %s", out, store.location, before)
 
 
 def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:

@@ -219,7 +219,7 @@ def test_a_lineage_that_shares_its_first_model_has_one_done(store: Store) -> Non
     """The next is still to come."""
     (lineage,) = plan_in(make_sweep(({"pool.alpha": [4.0]},)), store)
     record = lineage_status(lineage, look_up(store, [lineage]), error=None)
-    assert (record.status, record.num_done) == ("running", 1)
+    assert (record.status, record.num_done) == ("pending", 1)
 
 
 def test_a_lineage_that_stopped_with_an_error_has_failed(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Facts of what `sweep plan` and `sweep status` print: counts, bytes, time, where lineages are."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from sweep.planning.lineages import PlannedLineage, unique_nodes
 from sweep.presets import preset_of
 from sweep.records import load_sweep
 from sweep.results_folder import fill, write_sweep
+from sweep.status.drivers import run_key
 from sweep.status.report import print_status
 from sweep.store.store import Store, open_store
 
@@ -222,7 +224,7 @@ def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
     text = capsys.readouterr().out
     assert "tiny: 2 of 3 models done" in text
     rows = [row.split()[1:5] for row in text.splitlines() if row.startswith("grow-")]
-    assert rows == [["done", "2", "of", "2"], ["running", "1", "of", "2"]]
+    assert rows == [["done", "2", "of", "2"], ["pending", "1", "of", "2"]]
 
 
 def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
@@ -234,6 +236,55 @@ def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:
     (row,) = [r for r in capsys.readouterr().out.splitlines() if "alpha2-" in r]
     assert "failed" in row
     assert "the worker was lost" in row
+
+
+def test_a_long_error_is_whole_below_the_table(out: Path, capsys) -> None:
+    """A row remains a line of a screen; characters that move a cursor are escaped."""
+    store = open_store(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    error = "the worker\x1b[2J\nwas lost, " + "because " * 20
+    fill(out, lineages, store, errors={lineages[1].id: error})
+    print_status(out, store=None)
+    text = capsys.readouterr().out
+    (row,) = [r for r in text.splitlines() if "alpha2-" in r and "1 of 2" in r]
+    assert len(row) < 130
+    assert row.endswith("...")
+    whole = error.strip().replace("\x1b", "\\x1b").replace("\n", " ")
+    assert f"{lineages[1].id}: {whole}" in text
+
+
+def test_status_says_that_nobody_works_and_how_to_resume(out: Path, capsys) -> None:
+    print_status(out, store=None)
+    assert capsys.readouterr().out.endswith("not running; resume with: sweep run tiny\n")
+
+
+def test_status_tells_what_runs_from_what_waits(out: Path, capsys) -> None:
+    """A driver has started one lineage; the other waits for a free trial."""
+    sweep = make_sweep(({"pool.alpha": [0.5, 2.0, 4.0]},))
+    write_sweep(out, sweep, "sweep run tiny")
+    store = open_store(out)
+    _, second, third = plan_in(sweep, store)
+    claim = store.claims.take(f"{run_key(out, sweep)}-test")
+    assert claim is not None
+    with claim:
+        claim.heartbeat({"lineages": [third.id]})
+        print_status(out, store=None)
+    text = capsys.readouterr().out
+    states = {row.split()[0]: row.split()[1] for row in text.splitlines() if row.endswith(" of 2")}
+    assert (states[second.id], states[third.id]) == ("queued", "running")
+    assert "not running" not in text
+
+
+def test_a_damaged_claim_does_not_end_status(out: Path, capsys) -> None:
+    """Its process is named in the place of its progress."""
+    store = open_store(out)
+    (lineage, _) = plan_in(make_sweep(GRID), store)
+    claim = store.claims.take(lineage.nodes[0].key)
+    assert claim is not None
+    with claim:
+        claim.heartbeat({"lineage": "x", "step": "many", "num_steps": None})
+        print_status(out, store=None)
+    assert f"running now:\n  process {os.getpid()} on " in capsys.readouterr().out
 
 
 def test_status_says_what_runs_now(out: Path, capsys) -> None:

@@ -11,7 +11,7 @@ from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import store_key
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import LineageRecord, load_lineages
-from sweep.results_folder import load_recorded_data, read_sweep
+from sweep.results_folder import load_recorded_data, read_sweep, store_location
 from sweep.store.folder import OLD_SECONDS
 from sweep.store.inventory import Item
 from sweep.store.store import Store, existing_store
@@ -41,7 +41,7 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
             in use.
     """
     sweep = read_sweep(out)
-    kept = existing_store(out, store, sweep.resources)
+    kept = existing_store(store_location(out, store), sweep.resources)
     own = kept.location == str(out.absolute())
     live = {key for key, claim in kept.claims.read().items() if claim.live}
     if force and not own:

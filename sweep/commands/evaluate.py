@@ -21,7 +21,7 @@ from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, pla
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS
-from sweep.results_folder import fill, load_recorded_data, read_sweep, write_sweep
+from sweep.results_folder import fill, load_recorded_data, read_sweep, store_location, write_sweep
 from sweep.status.log import logged
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
@@ -45,7 +45,7 @@ def evaluate(
     added = additional(sweep, metrics)
     if added is not None:
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
-    kept = open_store(store or out, sweep.resources)
+    kept = open_store(store_location(out, store), sweep.resources)
     lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     work = missing_measurements(lineages, kept)
 
@@ -82,7 +82,7 @@ def measure(
                 sweep=sweep,
                 tune_dir=out / "tune",
                 address=address,
-                check=driver.check,
+                driver=driver,
             )
             errors = run.measure(work, say=say)
     else:

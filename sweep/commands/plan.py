@@ -15,7 +15,7 @@ from sweep.estimate.timings import Timings, read_timings
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_for_plan
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
-from sweep.results_folder import check_out, extend, load_recorded_data
+from sweep.results_folder import check_out, extend, load_recorded_data, store_location
 from sweep.store.store import open_store
 
 
@@ -50,7 +50,7 @@ def print_plan(
         out = out.absolute()
         check_out(out)
         sweep = extend(sweep, out)
-    root, kept = store or out, None
+    root, kept = store if out is None else store_location(out, store), None
     if root is not None and ("://" in str(root) or Path(root).exists()):
         kept = open_store(root, sweep.resources)
         kept.claims.read()  # raises if the bucket does not exist

@@ -22,9 +22,11 @@ from sweep.records import LineageRecord, load_sweep
 from sweep.results_folder import (
     check_lineages,
     check_out,
+    check_store,
     extend,
     fill,
     load_recorded_data,
+    store_location,
     write_sweep,
 )
 from sweep.status.drivers import Driver, present, run_key
@@ -52,8 +54,9 @@ def execute(
     if address is None:
         check_machine(sweep.resources)
     sweep = resolve(extend(sweep, out), address)
-    opened = open_store(store or out, sweep.resources)
+    opened = open_store(store_location(out, store), sweep.resources)
     opened.check()
+    check_store(out, opened)
     find_card = finder_for_plan(
         opened, load_recorded_data(out), out=out, paths_vary="data.path" in sweep.axes()
     )
@@ -101,9 +104,9 @@ def compute(
                 sweep=sweep,
                 tune_dir=out / "tune",
                 address=address,
-                check=driver.check,
+                driver=driver,
             )
-            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out))
+            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out, driver.errors))
         with writing(out):
             records = fill(out, lineages, opened, errors=errors)
     else:
@@ -176,14 +179,16 @@ def driving(
         except KeyboardInterrupt:
             with suppress(OSError):  # the same command again fills it
                 if not store.is_failing:
-                    fill(out, lineages, store)
+                    fill(out, lineages, store, errors=driver.errors)
             raise
 
 
-def show_lineage(lineage: PlannedLineage, store: Store, out: Path) -> None:
+def show_lineage(
+    lineage: PlannedLineage, store: Store, out: Path, errors: Mapping[str, str]
+) -> None:
     """Update a lineage in the results folder and in TensorBoard."""
     with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-        fill(out, [lineage], store)
+        fill(out, [lineage], store, errors=errors)
         write_boards(out, [lineage], store)
 
 

@@ -4,7 +4,6 @@ The lines are redrawn in place on a terminal, and printed one below the other el
 """
 
 import logging
-import shlex
 import signal
 import sys
 import threading
@@ -15,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from model.commands.command_line import SIGNALLED
+from model.commands.command_line import MISSING, SIGNALLED
 from model.commands.output import is_abandoned
-from model.errors import check_finite
+from model.errors import check_finite, printable
 from sweep.estimate.timings import format_seconds
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import load_lineages, load_sweep
-from sweep.status.report import print_lineages, track
+from sweep.status.drivers import Driver
+from sweep.status.report import print_lineages, recorded_errors, resuming, track
+from sweep.status.states import counts, started_lineages
 from sweep.status.tracker import Tracker
 from sweep.store.store import Store
 
@@ -84,11 +85,15 @@ def opened_screen(*, stderr: bool) -> Generator[Screen]:
 
 
 @contextmanager
-def progress_screen(lineages: list[PlannedLineage], store: Store) -> Generator[Screen]:
+def progress_screen(
+    lineages: list[PlannedLineage], store: Store, driver: Driver
+) -> Generator[Screen]:
     """Show a sweep's progress while it runs here; yields the screen, for permanent lines."""
     tracker, done = Tracker(lineages, store), threading.Event()
     with opened_screen(stderr=True) as screen:
-        thread = threading.Thread(target=_keep_drawing, args=(screen, tracker, done), daemon=True)
+        thread = threading.Thread(
+            target=_keep_drawing, args=(screen, tracker, driver, done), daemon=True
+        )
         thread.start()
         try:
             yield screen
@@ -97,13 +102,15 @@ def progress_screen(lineages: list[PlannedLineage], store: Store) -> Generator[S
             thread.join(timeout=5)
 
 
-def _keep_drawing(screen: Screen, tracker: Tracker, done: threading.Event) -> None:
+def _keep_drawing(screen: Screen, tracker: Tracker, driver: Driver, done: threading.Event) -> None:
     started = time.monotonic()
     while not done.wait(PLAIN_SECONDS if screen.live is None else REDRAW_SECONDS):
         with suppress(OSError, ValueError):  # a display must not end a sweep
             snapshot = tracker.look()
             elapsed = format_seconds(time.monotonic() - started)
-            screen.draw("\n  ".join([f"[{elapsed}] {snapshot.summary()}", *snapshot.lines()]))
+            states = snapshot.states(set(driver.started), dict(driver.errors)).values()
+            summary = f"[{elapsed}] {snapshot.summary()}; lineages: {counts(states)}"
+            screen.draw("\n  ".join([summary, *snapshot.lines()]))
 
 
 def watch(out: Path, *, store: str | None, period: float) -> int:
@@ -135,28 +142,24 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
                 dead = not (snapshot.at_work or drivers)
                 if is_finished(out, tracker, dead=dead):
                     break
-                ended = f"{snapshot.num_ended} of {len(tracker.lineages)} lineages ended"
-                lines = [f"{followed.name}: {ended}, {snapshot.summary()}"]
-                lines += resuming(out) if dead else snapshot.lines()
+                states = snapshot.states(started_lineages(drivers), recorded_errors(out))
+                lines = [
+                    f"{printable(followed.name)}: {snapshot.num_ended} of {len(states)} lineages "
+                    f"ended, {snapshot.summary()}; lineages: {counts(states.values())}",
+                    *([resuming(out)] if dead else snapshot.lines()),
+                ]
                 news = (snapshot.num_ended, snapshot.num_done, dead)
                 screen.draw_news("\n  ".join(lines), news=news)
             time.sleep(period)
         else:
             return SIGNALLED + signal.SIGPIPE
-    records = print_lineages(followed, snapshot, out=out)
-    return 1 if any(record.status != "done" for record in records) else 0
+    states = print_lineages(followed, snapshot, out=out)
+    return MISSING if set(states.values()) - {"done"} else 0
 
 
 def is_finished(out: Path, tracker: Tracker, *, dead: bool) -> bool:
-    """Whether every lineage is done or diverged, or has failed and nothing runs any more."""
+    """Whether every lineage is done or diverged, or nothing runs and the run has ended the rest."""
     unended = {lineage.id for lineage in tracker.lineages} - tracker.ended.keys()
     if not unended or not dead:
         return not unended
-    return unended <= {record.id for record in load_lineages(out) if record.status == "failed"}
-
-
-def resuming(out: Path) -> list[str]:
-    """Return the line for a sweep that is not running, with the command that resumes it."""
-    commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
-    command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
-    return [f"not running; resume with: {command}"]
+    return unended <= {record.id for record in load_lineages(out) if record.error}

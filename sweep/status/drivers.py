@@ -11,13 +11,13 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.commands.signals import check_received
 from sweep.config import SweepConfig, flatten, to_json
-from sweep.files import dump_json
-from sweep.results_folder import read_sweep
+from sweep.files import Json, dump_json
+from sweep.results_folder import read_sweep, store_location
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import StoreError, sha256
 from sweep.store.heartbeat import Heartbeat
@@ -49,8 +49,25 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
 class Driver:
     """This process as the driver of a sweep."""
 
+    position: Json = field(default_factory=dict)
+    """What its claim says: the lineages whose trials it has started and that have not ended."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Why lineages have failed, by id."""
     failure: StoreError | None = None
     """Why it can no longer be reached through the store."""
+
+    @property
+    def started(self) -> list[str]:
+        """Ids of the lineages whose trials have started and not ended."""
+        return self.position.get("lineages", [])
+
+    def start(self, lineage: str) -> None:
+        """Note that a lineage's trial has started."""
+        self.position["lineages"] = sorted({*self.started, lineage})
+
+    def end(self, lineage: str) -> None:
+        """Note that a lineage's trial has ended."""
+        self.position["lineages"] = [each for each in self.started if each != lineage]
 
     def check(self) -> None:
         """End the run if this process was told to stop, or if its store has failed for too long.
@@ -78,7 +95,7 @@ def present(store: Store, key: str) -> Generator[Driver]:
     driver, done, is_reachable = Driver(), threading.Event(), True
     listener = threading.Thread(target=_listen, args=(store, key, driver, done), daemon=True)
     try:
-        with Heartbeat(claim, {}):
+        with Heartbeat(claim, driver.position):
             listener.start()
             yield driver
     except StoreError:
@@ -106,7 +123,7 @@ def stop(out: Path, *, store: str | None) -> int:
         store: Store of its models, if that is not `out`.
     """
     sweep = read_sweep(out)
-    kept = existing_store(out, store, sweep.resources)
+    kept = existing_store(store_location(out, store), sweep.resources)
     key = run_key(out, sweep)
     drivers = running(kept, key)
     if not drivers:

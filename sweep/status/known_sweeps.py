@@ -6,7 +6,6 @@ of a sweep never write the same note, and readers join the parts.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from model.errors import OneLineError
 from sweep.config import ResourcesConfig, unique
@@ -39,7 +38,7 @@ def print_sweeps(place: str) -> None:
     Raises:
         UsageError: The store does not exist.
     """
-    store = existing_store(Path(place), place, ResourcesConfig())
+    store = existing_store(place, ResourcesConfig())
     parts: dict[str, list[SweepRecord]] = {}
     names = store.list_sweeps()
     if not names:

@@ -1,32 +1,39 @@
 """The output of `sweep status`."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.errors import printable
 from sweep.config import SweepConfig
-from sweep.finished import lineage_status
 from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
-from sweep.records import LineageRecord, load_lineages
-from sweep.results_folder import load_recorded_data, read_sweep
+from sweep.records import load_lineages, load_sweep
+from sweep.results_folder import load_recorded_data, read_sweep, store_location
 from sweep.status.drivers import run_key, running
+from sweep.status.states import RESUMABLE, started_lineages
 from sweep.status.tracker import Snapshot, Tracker
 from sweep.store.claims import ClaimInfo
 from sweep.store.store import Store, existing_store
 
+CELL_WIDTH = 60
+"""Longest text in a cell of the table."""
+
 
 def print_status(out: Path, *, store: str | None) -> None:
-    """Print the status of each lineage, and the running trials.
+    """Print the state of each lineage, the running trials, and how to resume if nobody works.
 
     Raises:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
     followed = track(out, store=store)
     snapshot = followed.tracker.look()
-    print_lineages(followed, snapshot, out=out)
+    states = print_lineages(followed, snapshot, out=out)
     if lines := snapshot.lines():
         print("\nrunning now:")
         print("\n".join(f"  {line}" for line in lines))
+    if not (followed.drivers() or snapshot.at_work) and set(states.values()) & set(RESUMABLE):
+        print(f"\n{resuming(out)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +53,7 @@ class Followed:
 def track(out: Path, *, store: str | None) -> Followed:
     """Track the sweep of a results folder."""
     sweep = read_sweep(out)
-    kept = existing_store(out, store, sweep.resources)
+    kept = existing_store(store_location(out, store), sweep.resources)
     return follow(sweep, kept, run_key(out, sweep), load_recorded_data(out))
 
 
@@ -56,20 +63,39 @@ def follow(sweep: SweepConfig, store: Store, key: str, data: KnownData) -> Follo
     return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
 
-def print_lineages(followed: Followed, snapshot: Snapshot, *, out: Path) -> list[LineageRecord]:
-    """Print the status of each lineage, and return their records."""
+def print_lineages(followed: Followed, snapshot: Snapshot, *, out: Path) -> dict[str, str]:
+    """Print the state of each lineage, then its error if it has one; returns the states by id."""
     from tabulate import tabulate
 
-    errors = {record.id: record.error for record in load_lineages(out) if record.error}
-    tracker = followed.tracker
-    records = [
-        lineage_status(lineage, tracker.finished, error=errors.get(lineage.id))
-        for lineage in tracker.lineages
-    ]
+    errors = recorded_errors(out)
+    states = snapshot.states(started_lineages(followed.drivers()), errors)
+    reasons = {each.id: errors.get(each.id) or each.error or "" for each in snapshot.records}
+    shown = {name: printable(" ".join(reason.split())) for name, reason in reasons.items()}
     rows = [
-        [each.id, each.status, f"{each.num_done} of {len(each.nodes)}", each.error or ""]
-        for each in records
+        [each.id, states[each.id], f"{each.num_done} of {len(each.nodes)}", cell(shown[each.id])]
+        for each in snapshot.records
     ]
-    print(f"{followed.name}: {snapshot.summary()}\n")
+    print(f"{printable(followed.name)}: {snapshot.summary()}\n")
     print(tabulate(rows, ["lineage", "status", "generations", ""], disable_numparse=True))
-    return records
+    for name, reason in shown.items():
+        if len(reason) > CELL_WIDTH:
+            print(f"\n{name}: {reason}")
+    return states
+
+
+def recorded_errors(out: Path) -> dict[str, str]:
+    """Why lineages have failed, by id, as the last run recorded it."""
+    records = load_lineages(out)
+    return {each.id: each.error for each in records if each.error and each.status != "diverged"}
+
+
+def cell(text: str) -> str:
+    """The text, cut to the width of a cell."""
+    return text if len(text) <= CELL_WIDTH else f"{text[: CELL_WIDTH - 3]}..."
+
+
+def resuming(out: Path) -> str:
+    """Return the line for a sweep that nobody works on, with the command that resumes it."""
+    commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
+    command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
+    return f"not running; resume with: {printable(command)}"

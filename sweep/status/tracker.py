@@ -4,10 +4,12 @@ Finished models stay finished, so each look requests only what may be new since 
 keeps both `sweep run` and `sweep status` in another terminal fast if the store is far away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from model.errors import printable
 from sweep.estimate.costs import Work, estimate, planned_work
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
@@ -15,6 +17,7 @@ from sweep.finished import Finished, NodeAndSpec, lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
+from sweep.status.states import lineage_state
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -31,6 +34,8 @@ class Snapshot:
     num_models: int
     num_ended: int
     """Lineages that are done or diverged."""
+    records: tuple[LineageRecord, ...]
+    """Records of all lineages, without errors of runs."""
     claims: Mapping[str, ClaimInfo]
     """Claims of this sweep's trials by key, including dead ones."""
     images_per_second: float
@@ -52,6 +57,20 @@ class Snapshot:
             text += f", about {format_seconds(self.seconds_left)} left"
         return text
 
+    def states(
+        self, started: Collection[str] | None, errors: Mapping[str, str] = {}
+    ) -> dict[str, str]:
+        """Return the state of each lineage by id.
+
+        Args:
+            started: Lineages that the live drivers have started; None without a driver.
+            errors: Why lineages failed, by id.
+        """
+        return {
+            each.id: lineage_state(each, self.claims, started, has_failed=each.id in errors)
+            for each in self.records
+        }
+
     def lines(self) -> list[str]:
         """Return one line per live trial."""
         return [describe_claim(claim) for claim in self.at_work if claim.progress]
@@ -66,7 +85,14 @@ def share_done(progress: Mapping) -> float:
 
 def describe_claim(claim: ClaimInfo) -> str:
     """Describe what a trial does: lineage, generation, stage, step, speed and loss."""
-    progress = claim.progress
+    try:
+        return printable(describe_progress(claim.progress))
+    except (KeyError, TypeError, ValueError):  # a damaged claim, or one of a newer version
+        return printable(f"process {claim.pid} on {claim.host}")
+
+
+def describe_progress(progress: Mapping[str, Any]) -> str:
+    """Describe the progress in a claim."""
     text = (
         f"{progress.get('lineage', '?')}  V_{progress.get('generation', '?')}"
         f" of {progress.get('generations', '?')}  {progress.get('stage', '?')}"
@@ -123,13 +149,19 @@ class Tracker:
             for result in due:
                 self._request(result)
             budget -= len(due)
-        for lineage in self._open_lineages():
+        records = tuple(map(self._record, self.lineages))
+        # A dead claim on a finished model was left by a process that died before releasing it.
+        done = self.finished.nodes
+        claims = {k: v for k, v in claims.items() if v.live or k not in done}
+        return self._snapshot(claims, records)
+
+    def _record(self, lineage: PlannedLineage) -> LineageRecord:
+        record = self.ended.get(lineage.id)
+        if record is None:
             record = lineage_status(lineage, self.finished, error=None)
             if record.status in ("done", "diverged"):
                 self.ended[lineage.id] = record
-        # A dead claim on a finished model was left by a process that died before releasing it.
-        done = self.finished.nodes
-        return self._snapshot({k: v for k, v in claims.items() if v.live or k not in done})
+        return record
 
     def _open_lineages(self) -> list[PlannedLineage]:
         return [lineage for lineage in self.lineages if lineage.id not in self.ended]
@@ -180,7 +212,9 @@ class Tracker:
             self.finished.metrics[result] = metrics
             self._timings.add_metrics(metrics, node.inputs, shape=shape)
 
-    def _snapshot(self, claims: Mapping[str, ClaimInfo]) -> Snapshot:
+    def _snapshot(
+        self, claims: Mapping[str, ClaimInfo], records: tuple[LineageRecord, ...]
+    ) -> Snapshot:
         live = {key: claim.progress for key, claim in claims.items() if claim.live}
         training = [p for key, p in live.items() if key in self._tree and p.get("stage") == "train"]
         speed = sum(progress.get("images_per_second", 0.0) for progress in training)
@@ -188,6 +222,7 @@ class Tracker:
             num_done=len(self.finished.nodes),
             num_models=len(self._tree),
             num_ended=len(self.ended),
+            records=records,
             claims=claims,
             images_per_second=speed,
             seconds_left=self._seconds_left(live, speed),

@@ -211,14 +211,13 @@ class Store:
         return sorted(checkpoints, key=lambda each: (each[0], each[1].modified, each[1].path))
 
 
-def existing_store(out: Path, store: str | None, resources: ResourcesConfig) -> Store:
-    """Open the existing store of a run, at `store` or in its results folder.
+def existing_store(location: str, resources: ResourcesConfig) -> Store:
+    """Open the existing store of a run, in a folder or at a URL.
 
     Raises:
         UsageError: The folder does not exist.
         StoreError: The bucket does not exist.
     """
-    location = store or str(out)
     if "://" not in location and not Path(location).is_dir():
         raise UsageError(
             f"--store must be the store of the run, got {location}, which does not exist"

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from sweep.planning.checks import check_precisions  # noqa: E402
 from sweep.planning.lineages import PlannedLineage  # noqa: E402
 from sweep.planning.schedule import Schedule, chains_of  # noqa: E402
 from sweep.status.display import Screen, progress_screen  # noqa: E402
+from sweep.status.drivers import Driver  # noqa: E402
 from sweep.store.store import Store  # noqa: E402
 from sweep.tune.private_ray import private_folder, set_fresh_token  # noqa: E402
 from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
@@ -80,8 +81,8 @@ class RayRun:
     """Folder for Ray Tune's files, and the working directory when Ray starts."""
     address: str | None = None
     """Address of a running Ray cluster, or None to start Ray here."""
-    check: Callable[[], None] = lambda: None
-    """Called often in the main thread; raises an exception to end the run."""
+    driver: Driver = field(default_factory=Driver)
+    """This process as others see it; checked often for a reason to end the run."""
 
     def compute(self, show: Callable[[str], None]) -> dict[str, str]:
         """Compute the missing models of the lineages in parallel, as Ray Tune trials.
@@ -101,8 +102,8 @@ class RayRun:
             if num_bundles > 1:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
-            with progress_screen(lineages, self.store) as screen:
-                events = TrialEvents(screen, show, self.check)
+            with progress_screen(lineages, self.store, self.driver) as screen:
+                events = TrialEvents(screen, show, self.driver)
                 tuner = tune.Tuner(
                     tune.with_resources(
                         functools.partial(run_trial, job=job),
@@ -126,7 +127,7 @@ class RayRun:
                     ),
                 )
                 tuner.fit()
-        return events.errors
+        return self.driver.errors
 
     def measure(self, models: list[tuple[str, int]], say: Callable[[str], None]) -> dict[str, str]:
         """Compute the missing metrics of trained models in parallel, as Ray tasks.
@@ -161,7 +162,7 @@ class RayRun:
     def next_finished(self, tasks: list[Any]) -> Any:
         """Wait for the first of some tasks to finish."""
         while True:
-            self.check()
+            self.driver.check()
             if finished := ray.wait(tasks, num_returns=1, timeout=CHECK_SECONDS)[0]:
                 return finished[0]
 
@@ -267,11 +268,8 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
-    def __init__(
-        self, screen: Screen, show: Callable[[str], None], check: Callable[[], None]
-    ) -> None:
-        self.errors: dict[str, str] = {}
-        self._screen, self._show, self._check = screen, show, check
+    def __init__(self, screen: Screen, show: Callable[[str], None], driver: Driver) -> None:
+        self._screen, self._show, self._driver = screen, show, driver
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -280,7 +278,15 @@ class TrialEvents(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
         """Check whether the run must end."""
-        self._check()
+        self._driver.check()
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Note which lineage a trial works on."""
+        self._driver.start(trial.config["lineage"])
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Note that a lineage's trial has ended."""
+        self._driver.end(trial.config["lineage"])
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
@@ -299,7 +305,9 @@ class TrialEvents(tune.Callback):
         text = Path(trial.error_file).read_text() if trial.error_file else "the worker was lost"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         lineage = trial.config["lineage"]
-        self.errors[lineage] = lines[-1] if lines else "unknown error"
+        self._driver.errors[lineage] = error = lines[-1] if lines else "unknown error"
+        self._driver.end(lineage)
         # trial.error_file is in Ray's folder, which is deleted. Tune keeps a copy in the trial's.
         log = Path(trial.path, Path(trial.error_file).name) if trial.error_file else None
-        self._screen.say(f"{lineage} failed: {self.errors[lineage]}  (log: {log})")
+        self._screen.say(f"{lineage} failed: {error}  (log: {log})")
+        self._show(lineage)
