@@ -19,7 +19,14 @@ import tyro
 
 from model.commands.command_line import Command, Program
 from model.config import DataConfig, ImagesOn, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
-from model.errors import UsageError, check_at_least, check_finite, suggestion
+from model.errors import (
+    UsageError,
+    check_at_least,
+    check_finite,
+    shown,
+    suggestion,
+    user_path,
+)
 from model.family_facts import check_together
 
 if TYPE_CHECKING:
@@ -338,11 +345,11 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
             )
         data = options.data if name is None else replace(options.data, name=name)
         return load_reference(data, with_train=with_train)
-    if not Path(name).exists():
+    if not user_path("--reference", name).exists():
         own = [kind for kind, loader in DATASETS.items() if loader.files is None]
         raise UsageError(
             f"--reference must be an existing folder or .npz file, or a data set "
-            f"({', '.join(own)}), got {name!r}{suggestion(name, own)}"
+            f"({', '.join(own)}), got {shown(name)}{suggestion(name, own)}"
         )
     if given:
         warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)

@@ -87,6 +87,26 @@ def check_regular(path: Path) -> None:
             raise UsageError(f"{path} must be a file, got {kind}")
 
 
+def user_path(field: str, text: str) -> Path:
+    """The path that a setting names, with ~ for a home folder; it need not exist.
+
+    Raises:
+        UsageError: It is a named pipe, socket or device, or the system cannot look for it: its name
+            is too long, a folder above it may not be searched, or ~ names no user.
+    """
+    try:
+        path = Path(text).expanduser()
+        kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: it contains a null byte
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UsageError(f"{field} must be a readable path, got {shown(text)} ({reason})") from None
+    if kind is not None:
+        raise UsageError(f"{field} must be a file or folder, got {shown(text)}, {kind}")
+    return path
+
+
 @contextmanager
 def writing(path: Path) -> Generator[None]:
     """Turn an error of writing a file or folder that the user named into a one-line error."""

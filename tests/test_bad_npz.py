@@ -17,7 +17,7 @@ from image_files import noise
 
 from model.commands.evaluate import read_images, read_reference
 from model.config import DataConfig
-from model.data.datasets import describe, load_dataset
+from model.data.datasets import dataset_key, describe, load_dataset
 from model.data.reading import MAX_CLASSES
 from model.errors import UsageError
 
@@ -308,15 +308,17 @@ def test_a_true_bomb_is_an_error_where_memory_is_short(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".NPZ", ""])
-def test_a_fifo_is_no_file(suffix: str, tmp_path: Path) -> None:
+def test_a_named_pipe_is_no_file(suffix: str, tmp_path: Path) -> None:
     """It is not opened, which would wait for ever."""
     path = tmp_path / f"a{suffix}"
     os.mkfifo(path)
     config = DataConfig(name="npz", path=str(path), split="all")
-    for read, rule in (
-        (lambda: load_dataset(config), "data.path must be an existing .npz file, got "),
-        (lambda: read_images(path, flag="--images"), "--images must be an existing folder or .npz"),
+    for read, name in (
+        (lambda: load_dataset(config), "data.path"),
+        (lambda: dataset_key(config), "data.path"),
+        (lambda: read_images(path, flag="--images"), "--images"),
     ):
         with pytest.raises(UsageError) as error:
             read()
-        assert str(error.value).startswith(rule)
+        wanted = f"{name} must be a file or folder, got {str(path)!r}, a named pipe"
+        assert str(error.value) == wanted

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from image_files import encoded, noise, save
 
+from model.commands.checkpoint_file import check_classes
 from model.commands.evaluate import read_generated, read_images, read_reference
 from model.config import DataConfig
 from model.data.datasets import describe, load_dataset
@@ -225,3 +226,12 @@ def test_a_command_names_the_folder_whose_name_is_not_utf8(tmp_path: Path) -> No
         b"error: class folders of data.path must be visible, printable text, got 'caf\\xe9'; "
         b"rename it\n"
     )
+
+
+@pytest.mark.parametrize("names", [["cow", "cow "], ["cow", "\x1b[31mred"], ["cow", ""]])
+def test_class_names_of_a_checkpoint_are_checked(names: list[str]) -> None:
+    """As all its settings are when it is read."""
+    with pytest.raises(
+        UsageError, match=r"^class_names must (differ|be visible, printable text), "
+    ):
+        check_classes(2, names)

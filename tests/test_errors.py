@@ -12,6 +12,7 @@ from model.errors import (
     UsageError,
     check_at_least,
     reading,
+    user_path,
     writing,
 )
 
@@ -39,6 +40,41 @@ def test_a_named_pipe_is_not_read(tmp_path: Path) -> None:
     message = r"x must be a file, got a named pipe$"
     with pytest.raises(UsageError, match=message), reading(tmp_path / "x"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a" * 5000, "(5,002 characters) (File name too long)"),
+        ("a\0b", "null byte"),
+        ("~no-such-user/x", "Could not determine home directory"),
+        ("loop", "Too many levels of symbolic links"),
+    ],
+)
+def test_a_path_that_the_system_cannot_look_for_is_one_line(
+    text: str, reason: str, tmp_path: Path, monkeypatch
+) -> None:
+    """It repeats at most 200 characters."""
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(UsageError, match=r"^x must be a readable path, got '") as error:
+        user_path("x", text)
+    assert reason in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_a_path_need_not_exist(tmp_path: Path) -> None:
+    """Nor the folders above it; ~ is the home folder."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "a" / "b", tmp_path / "file" / "b"):
+        assert user_path("x", str(path)) == path
+    assert user_path("x", "~/no such folder") == Path.home() / "no such folder"
+
+
+def test_a_device_is_no_path_of_a_file() -> None:
+    message = "^x must be a file or folder, got '/dev/zero', a device$"
+    with pytest.raises(UsageError, match=message):
+        user_path("x", "/dev/zero")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT])

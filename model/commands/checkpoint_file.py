@@ -21,7 +21,15 @@ from model.config import (
     stored_settings,
 )
 from model.data.reading import MAX_CLASSES
-from model.errors import MissingFileError, UsageError, check_choice, check_class_names, reading
+from model.errors import (
+    MissingFileError,
+    UsageError,
+    check_choice,
+    check_class_names,
+    reading,
+    shown,
+    user_path,
+)
 from model.families import family_of
 from model.family_facts import FAMILY_FACTS, check_together
 
@@ -44,9 +52,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         UsageError: The file is damaged, or was not written by `model train` or a sweep.
         MissingFileError: The file does not exist.
     """
-    if not path.is_file():
+    if not user_path("CHECKPOINT", str(path)).is_file():
         raise MissingFileError(
-            f"CHECKPOINT must be an existing file, got {str(path)!r}; "
+            f"CHECKPOINT must be an existing file, got {shown(str(path))}; "
             "model train --out FILE.safetensors writes one"
         )
     with reading(path):

@@ -15,7 +15,7 @@ from model.data.datasets import load_dataset
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.own_images import ImageFolder, folder_channels, scan_folder
 from model.data.reading import decode_image, new_array, warn_of_frames
-from model.errors import MissingFileError, UsageError, class_key, suggestion
+from model.errors import MissingFileError, UsageError, class_key, shown, suggestion, user_path
 from model.metrics.table import METRICS, Evaluation, RealImages
 
 LISTED_CLASSES = 12
@@ -172,7 +172,7 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
         UsageError: The folder or file does not exist, there are fewer than two images, a file is
             damaged or not an image, or an image has another form.
     """
-    path = path.expanduser()
+    path = user_path(flag, str(path))
     if path.suffix.lower() == ".npz" and path.is_file():
         head = read_npz_head(path)
         if form is not None:
@@ -184,7 +184,9 @@ def read_images(path: Path, *, flag: str, form: Form | None = None) -> ImageSet:
         images = _decode_folder(folder, path, flag, form)
         labels, class_names = folder.labels, folder.class_names
     else:
-        raise MissingFileError(f"{flag} must be an existing folder or .npz file, got {str(path)!r}")
+        raise MissingFileError(
+            f"{flag} must be an existing folder or .npz file, got {shown(str(path))}"
+        )
     if len(images) < 2:
         raise UsageError(f"{flag} must hold at least 2 images, got {len(images)}")
     if form is not None and images.dtype != form.dtype:

@@ -20,7 +20,7 @@ from model.data.file_digests import content_digest
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
 from model.data.torchvision_table import TORCHVISION_SETS
-from model.errors import check_choice, check_class_names, later_version
+from model.errors import check_choice, check_class_names, later_version, user_path
 
 OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
 """Settings that have no effect for some data sets."""
@@ -158,7 +158,7 @@ def dataset_key(config: DataConfig) -> str:
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     settings |= later_version("data.name", config.name, loader, key="loader_version")
-    root = Path(config.path or "").expanduser()
+    root = user_path("data.path", config.path or "")
     if config.path is not None and not (loader.on_hub and not root.is_dir()):
         files = loader.files(config) if loader.files else []
         settings |= {"path": None, "contents": content_digest(root, files)}

@@ -25,7 +25,15 @@ from model.data.reading import (
     warn_of_frames,
 )
 from model.data.splits import SPLIT_NAMES, check_split
-from model.errors import MissingFileError, OneLineError, UsageError, one_line, printable
+from model.errors import (
+    MissingFileError,
+    OneLineError,
+    UsageError,
+    one_line,
+    printable,
+    shown,
+    user_path,
+)
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -84,7 +92,7 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
 
 def huggingface_files(config: DataConfig) -> list[Path]:
     """Files of a data set saved to a folder; empty for one on the hub."""
-    folder = Path(config.path or "").expanduser()
+    folder = user_path("data.path", config.path or "")
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
@@ -99,7 +107,9 @@ def _open(config: DataConfig) -> _Source:
     splits: dict[str, Any] = dict(source) if isinstance(source, dict) else {"": source}
     splits = {str(name): split for name, split in splits.items()}
     if not splits:
-        raise UsageError(f"data.path must hold at least one split, got none in {config.path!r}")
+        raise UsageError(
+            f"data.path must hold at least one split, got none in {shown(config.path)}"
+        )
     _warn_of_others(config.path, splits)
     parts = None
     if len(splits) > 1:
@@ -132,11 +142,11 @@ def _read(path: str) -> Any:
     """Open a data set of a folder or of the hub; the package memory-maps it."""
     datasets = _package()
     failure: type[Exception] = importlib.import_module("datasets.exceptions").DatasetsError
-    folder = Path(path).expanduser()
+    folder = user_path("data.path", path)
     what = "be owner/name of a data set of the Hugging Face hub, or a folder saved by save_to_disk"
     way_out = "run once on a connected machine, or pass --data.path DIR"
     if not folder.is_dir() and not HUB_NAME.fullmatch(path):
-        raise MissingFileError(f"data.path must {what}, got {path!r}")
+        raise MissingFileError(f"data.path must {what}, got {shown(path)}")
     try:
         if not folder.is_dir():
             return datasets.load_dataset(path)
@@ -151,13 +161,14 @@ def _read(path: str) -> Any:
     except (*DAMAGE, failure) as error:
         reason = printable(one_line(error))[:200]
         raise MissingFileError(
-            f"data.path must {what}, got {path!r} and {type(error).__name__} ({reason}); {way_out}"
+            f"data.path must {what}, got {shown(path)} and {type(error).__name__} ({reason}); "
+            f"{way_out}"
         ) from None
 
 
 def _warn_of_others(path: str, splits: dict[str, Any]) -> None:
     """Give one warning if a saved folder holds files that belong to none of its splits."""
-    folder = Path(path).expanduser()
+    folder = user_path("data.path", path)
     if not folder.is_dir():
         return
     read = {Path(file["filename"]).resolve() for s in splits.values() for file in s.cache_files}

@@ -30,6 +30,8 @@ from model.errors import (
     check_regular,
     class_key,
     printable,
+    shown,
+    user_path,
 )
 
 IMAGE_SUFFIXES = (
@@ -195,7 +197,7 @@ def folder_files(config: DataConfig) -> list[Path]:
 def _scan(config: DataConfig) -> ImageFolder:
     root = _given_path(config)
     if not root.is_dir():
-        raise MissingFileError(f"data.path must be an existing folder, got {config.path!r}")
+        raise MissingFileError(f"data.path must be an existing folder, got {shown(config.path)}")
     return scan_folder(root, "data.path")
 
 
@@ -256,11 +258,11 @@ def npz_files(config: DataConfig) -> list[Path]:
     """The one file of an npz data set."""
     path = _given_path(config)
     if not path.is_file():
-        raise MissingFileError(f"data.path must be an existing .npz file, got {config.path!r}")
+        raise MissingFileError(f"data.path must be an existing .npz file, got {shown(config.path)}")
     return [path]
 
 
 def _given_path(config: DataConfig) -> Path:
     if config.path is None:
         raise UsageError(f"data.path must be set for data.name={config.name}, got None")
-    return Path(config.path).expanduser()
+    return user_path("data.path", config.path)

@@ -35,7 +35,15 @@ from model.data.reading import (
     to_pixels,
 )
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, Split, TorchvisionSet
-from model.errors import MissingFileError, UsageError, check_choice, one_line, printable
+from model.errors import (
+    MissingFileError,
+    UsageError,
+    check_choice,
+    one_line,
+    printable,
+    shown,
+    user_path,
+)
 
 PART_NAMES = ("train", "validation", "test")
 
@@ -201,12 +209,12 @@ def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.nd
 
 
 def _given_root(entry: TorchvisionSet, config: DataConfig) -> Path:
-    root = Path(config.path or "").expanduser()
+    root = user_path("data.path", config.path or "")
     if lacking := _lacking(entry, root):
         raise MissingFileError(
             f"data.path must be a folder that holds {entry.contents} for data.name={config.name}, "
-            f"got {config.path!r} without {lacking[0]}; leave data.path out on a connected machine "
-            "to download it"
+            f"got {shown(config.path)} without {lacking[0]}; leave data.path out on a connected "
+            "machine to download it"
         )
     return root
 

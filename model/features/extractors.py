@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from model.config import MetricsConfig
-from model.errors import MissingFileError, UsageError, check_choice, later_version, reading
+from model.errors import (
+    MissingFileError,
+    UsageError,
+    check_choice,
+    later_version,
+    reading,
+    user_path,
+)
 from model.features import vision_transformers as vit
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
 
@@ -155,7 +162,7 @@ def weights_digest(config: MetricsConfig) -> str | None:
     extractor = check_extractor(config)
     if config.weights is None:
         return None
-    path = Path(config.weights).expanduser()
+    path = user_path("metrics.weights", config.weights)
     if extractor.weights == "folder":
         for name in FOLDER_FILES:
             if not (path / name).is_file():
