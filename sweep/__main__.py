@@ -233,7 +233,7 @@ class Clean(Command):
     """Delete what no lineage of a sweep needs: scratch of finished models and damaged files.
 
     A finished model is deleted only with --force, and only if no lineage refers to it. Files in use
-    by a running sweep are kept.
+    by a running sweep are kept, and so is any file whose path does not have a form of our own.
     """
 
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from test_claims import Clock
 from test_store import METRICS, RECORD, SPEC
 
+from sweep.records import WEIGHTS
 from sweep.store.bucket import Bucket
 from sweep.store.claims import Claim, ClaimLost
 from sweep.store.folder import CorruptError, Folder
@@ -33,7 +34,8 @@ ACTORS = (0, 1)
 DEAD = -1
 """Holder of a claim whose process is no more."""
 
-KEYS = st.sampled_from(["a", "b"])
+A, B = "a" * 64, "b" * 64
+KEYS = st.sampled_from([A, B])
 VALUES = st.sampled_from([b"1", b"22"])
 DEATHS = st.none() | st.integers(0, 12)
 """Steps after which the process of an operation dies."""
@@ -153,7 +155,7 @@ class Model(RuleBasedStateMachine):
     def publish(self, key: str, value: bytes, dies: int | None) -> None:
         for each in self.subjects:
             store, is_new = each.fresh(), key not in each.nodes
-            files, record = {"w": value, "empty": b""}, replace(RECORD, key=key)
+            files, record = {WEIGHTS: value, "pool.json": b""}, replace(RECORD, key=key)
             if not each.survives(dies, is_new, store.nodes.publish, key, files, record):
                 is_new = is_new and each.fresh().nodes.has(key)
             if is_new:
@@ -163,8 +165,8 @@ class Model(RuleBasedStateMachine):
     def damage(self, key: str) -> None:
         for each in self.subjects:
             if key in each.nodes and key not in each.damaged:
-                digest = each.fresh().nodes.read(key).files["w"]
-                each.files.write(each.files.file_path("nodes", key, "w", digest), b"damaged")
+                digest = each.fresh().nodes.read(key).files[WEIGHTS]
+                each.files.write(each.files.file_path("nodes", key, WEIGHTS, digest), b"damaged")
                 each.damaged.add(key)
 
     @rule(key=KEYS, dies=DEATHS)
@@ -308,7 +310,7 @@ class Model(RuleBasedStateMachine):
         each.actors[actor] = each.fresh()
         each.claims = {place: c for place, c in each.claims.items() if place[0] != actor}
         each.expired = {place for place in each.expired if place[0] != actor}
-        for key in ("a", "b"):
+        for key in (A, B):
             number, content = each.term(key)
             if number > each.highest.get(key, 0):
                 each.highest[key] = number
@@ -335,8 +337,8 @@ class Model(RuleBasedStateMachine):
     def answers_are_as_the_dictionary_says(self) -> None:
         for each in self.subjects:
             store = each.fresh()
-            assert store.nodes.done({"a", "b"}) == each.nodes.keys()
-            for key in ("a", "b"):
+            assert store.nodes.done({A, B}) == each.nodes.keys()
+            for key in (A, B):
                 self.check_node(each, store, key)
                 self.check_block(each, store, key)
                 saved = each.scratch.get(key)
@@ -353,9 +355,9 @@ class Model(RuleBasedStateMachine):
             return
         found = store.read_metrics(key, SPEC)
         assert (found and found.values["kid"]) == each.metrics.get(key)
-        assert store.nodes.damaged_files(key) == (["w"] if key in each.damaged else [])
+        assert store.nodes.damaged_files(key) == ([WEIGHTS] if key in each.damaged else [])
         if key not in each.damaged:
-            assert store.nodes.read_file(key, "w") == each.nodes[key]
+            assert store.nodes.read_file(key, WEIGHTS) == each.nodes[key]
 
     def check_block(self, each: Subject, store: Store, key: str) -> None:
         """A block is there as it was written, or damaged where it was damaged."""

@@ -152,29 +152,34 @@ def test_a_damaged_large_file_is_not_kept(bucket, tmp_path):
     assert [p for p in bucket_of(other).cache.root.rglob("*") if p.is_file()] == []
 
 
+def name(number: int) -> str:
+    """Path of a block."""
+    return f"streams/{'0' * 64}/{number:06d}.safetensors"
+
+
 def test_the_cache_drops_what_was_unused_longest(bucket):
     cache = replace(bucket.cache, limit_bytes=250)
     for i in range(3):
-        cache.keep(f"f{i}", [b"x" * 100], size=100)
-        os.utime(cache.locate(f"f{i}"), (i, i))
-        cache.read("f0")
-    assert [cache.read(f"f{i}") is not None for i in range(3)] == [True, False, True]
+        cache.keep(name(i), [b"x" * 100], size=100)
+        os.utime(cache.locate(name(i)), (i, i))
+        cache.read(name(0))
+    assert [cache.read(name(i)) is not None for i in range(3)] == [True, False, True]
 
 
 def test_the_cache_deletes_nothing_of_others(bucket):
     """A data set beside it, a user's own file, and a file that another process is writing."""
     cache = replace(bucket.cache, limit_bytes=250)
     others = [cache.root / "flowers102" / "old.mat", cache.root / "notes.txt"]
-    writing = cache.locate("f0").with_name(".f9.12345678.tmp")
+    writing = cache.locate(name(0)).with_name(".f9.12345678.tmp")
     for path in (*others, writing):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1000)
     for path in others:
         os.utime(path, (1, 1))
     for i in range(9):
-        cache.keep(f"f{i}", [b"x" * 100], size=100)
+        cache.keep(name(i), [b"x" * 100], size=100)
     assert all(path.exists() for path in (*others, writing))
-    assert 1 <= sum(cache.read(f"f{i}") is not None for i in range(9)) <= 3
+    assert 1 <= sum(cache.read(name(i)) is not None for i in range(9)) <= 3
     os.utime(writing, (1, 1))
-    cache.keep("f9", [b"x" * 100], size=100)
+    cache.keep(name(9), [b"x" * 100], size=100)
     assert not writing.exists()

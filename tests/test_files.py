@@ -42,7 +42,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_one_sentence_and_publishes_nothing(tiny_disk):
     store = open_store(tiny_disk)
-    with pytest.raises(StoreError, match="a1 must have room for more files, got a full disk; free"):
+    with pytest.raises(
+        StoreError, match=f"{KEY} must have room for more files, got a full disk; free"
+    ):
         store.nodes.publish(KEY, {"model.safetensors": bytes(2**20)}, RECORD)
     with pytest.raises(StoreError, match="must have room for more files"):
         store.save_scratch(KEY, "train", bytes(2**20))

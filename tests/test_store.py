@@ -16,7 +16,7 @@ from sweep.store.folder import CorruptError
 from sweep.store.store import Store, open_store
 
 SPAWN = multiprocessing.get_context("spawn")
-KEY = "a1"
+KEY = "a1" * 32
 FILES = {"model.safetensors": b"weights", "pool.json": b"{}"}
 RECORD = NodeRecord(
     key=KEY,
@@ -144,12 +144,12 @@ def test_a_process_killed_while_publishing_leaves_nothing_published(tmp_path):
     """What it leaves in work/ goes with the scratch."""
     process = SPAWN.Process(target=publish_slowly, args=(tmp_path,))
     process.start()
-    while not list(tmp_path.glob("work/a1/*/publish-*/*.bin")):
+    while not list(tmp_path.glob("work/*/*/publish-*/*.bin")):
         time.sleep(0.001)
     process.kill()
     process.join()
     store = open_store(tmp_path)
-    assert list(tmp_path.glob("work/a1/*/publish-*/*.bin")) != []
+    assert list(tmp_path.glob("work/*/*/publish-*/*.bin")) != []
     assert not (tmp_path / "generations" / KEY).exists()
     assert store.nodes.publish(KEY, FILES, RECORD)
     store.drop_scratch(KEY)
@@ -226,7 +226,7 @@ def test_a_publisher_overtaken_while_writing_deletes_its_own_files_only(store, t
 
 
 def test_a_record_of_another_key_is_not_published(store):
-    with pytest.raises(ValueError, match=r"record.key must be 'b2', got 'a1'"):
+    with pytest.raises(ValueError, match=rf"record.key must be 'b2', got '{KEY}'"):
         store.nodes.publish("b2", FILES, RECORD)
 
 
@@ -242,7 +242,7 @@ def test_a_key_that_could_leave_the_store_is_refused(store, name):
 
 
 def test_a_missing_node_is_one_sentence(store):
-    with pytest.raises(FileNotFoundError, match="must exist, got no published 'a1'; run"):
+    with pytest.raises(FileNotFoundError, match=f"must exist, got no published '{KEY}'; run"):
         store.nodes.read(KEY)
 
 
@@ -280,7 +280,7 @@ def test_a_truncated_record_is_corrupt_and_can_be_withdrawn(published, tmp_path)
 def test_a_record_of_another_node_is_corrupt(published):
     data = content(published, record_path(published))
     published.files.write(published.files.record_path("nodes", "b2"), data)
-    with pytest.raises(CorruptError, match=r"must be the record of b2, got 'a1'"):
+    with pytest.raises(CorruptError, match=rf"must be the record of b2, got '{KEY}'"):
         published.nodes.read("b2")
 
 
@@ -300,7 +300,7 @@ def test_a_withdrawn_node_is_missing_and_its_record_kept_for_inspection(publishe
     assert not other.nodes.has(KEY)
     assert other.read_metrics(KEY, SPEC) is None
     kept = [path for path in paths(other) if "corrupt" in path and path.endswith(".json")]
-    assert b'"key": "a1"' in b"".join(content(other, path) for path in kept)
+    assert f'"key": "{KEY}"'.encode() in b"".join(content(other, path) for path in kept)
     assert other.nodes.publish(KEY, FILES, RECORD)
     assert elsewhere(published, tmp_path).nodes.damaged_files(KEY) == []
 
@@ -375,7 +375,7 @@ def test_a_damaged_data_set_is_seen_and_withdrawn(store, tmp_path):
 
 
 def test_metrics_belong_to_done_nodes(store):
-    with pytest.raises(FileNotFoundError, match="must belong to a done node, got 'a1'"):
+    with pytest.raises(FileNotFoundError, match=f"must belong to a done node, got '{KEY}'"):
         store.write_metrics(KEY, SPEC, METRICS)
     store.nodes.publish(KEY, FILES, RECORD)
     assert store.read_metrics(KEY, SPEC) is None

@@ -1,5 +1,6 @@
 """Facts of a store's blocks, checkpoints and items, in a folder and in a bucket alike."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,29 +136,31 @@ def test_dropping_scratch_keeps_the_claim(store):
 
 def test_its_items_are_listed_whole_and_deleted(store):
     """A node is its record, files and numbers; claims and notes are no items."""
+    stream, other, unnamed = (digit * 64 for digit in "123")
     store.nodes.publish(KEY, FILES, RECORD)
     store.write_metrics(KEY, SPEC, METRICS)
-    store.datasets.publish("d1", {"images.npy": b"pixels"}, CARD)
-    store.write_block("s1", 0, np.zeros(3))
-    store.save_scratch("k2", "state", b"state")
-    unfinished = store.files.file_path("nodes", "k3", "model.safetensors", "0")
+    card = replace(CARD, key="d1" * 8)
+    store.datasets.publish(card.key, {"images.npy": b"pixels"}, card)
+    store.write_block(stream, 0, np.zeros(3))
+    store.save_scratch(other, "state", b"state")
+    unfinished = store.files.file_path("nodes", unnamed, "model.safetensors", "0" * 16)
     store.files.write(unfinished, b"being uploaded")
     store.files.write("notes.txt", b"foreign")
     with claimed(store):
         items = {item.kind: item for item in store.items()}
     assert {kind: item.key for kind, item in items.items()} == {
         "node": KEY,
-        "dataset": "d1",
-        "streams": "s1",
-        "scratch": "k2",
-        "remains": "k3",
+        "dataset": card.key,
+        "streams": stream,
+        "scratch": other,
+        "remains": unnamed,
     }
     assert items.pop("remains").age_seconds < OLD_SECONDS
     assert len(items["node"].paths) == len(FILES) + 2
     assert items["node"].paths[0] == record_path(store)
     for item in items.values():
         store.delete_item(item)
-    assert [item.key for item in store.items()] == ["k3"]
+    assert [item.key for item in store.items()] == [unnamed]
     assert not store.nodes.has(KEY)
     assert [p for p in paths(store) if not p.startswith("claims/")] == [unfinished, "notes.txt"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from store_model import Model
+from store_model import A, Model
 
 Model.TestCase.settings = hypothesis.settings(
     max_examples=40, stateful_step_count=30, suppress_health_check=list(hypothesis.HealthCheck)
@@ -16,34 +16,34 @@ TestStore = Model.TestCase
 def scratch(model: Model, *deaths: int | None) -> None:
     """Checkpoints, one after the other."""
     for dies in deaths:
-        model.save_scratch(key="a", dies=dies)
+        model.save_scratch(key=A, dies=dies)
 
 
 SCRIPTS: dict[str, Callable[[Model, int], list[Any]]] = {
     "publish": lambda m, dies: [
-        m.publish(key="a", value=b"1", dies=dies),
-        m.publish(key="a", value=b"22", dies=None),
+        m.publish(key=A, value=b"1", dies=dies),
+        m.publish(key=A, value=b"22", dies=None),
     ],
     "withdraw": lambda m, dies: [
-        m.publish(key="a", value=b"1", dies=None),
-        m.write_metrics(key="a", value=0.5, dies=None),
-        m.damage(key="a"),
-        m.withdraw(key="a", dies=dies),
-        m.publish(key="a", value=b"22", dies=None),
+        m.publish(key=A, value=b"1", dies=None),
+        m.write_metrics(key=A, value=0.5, dies=None),
+        m.damage(key=A),
+        m.withdraw(key=A, dies=dies),
+        m.publish(key=A, value=b"22", dies=None),
     ],
     "metrics": lambda m, dies: [
-        m.publish(key="a", value=b"1", dies=None),
-        m.write_metrics(key="a", value=0.5, dies=None),
-        m.write_metrics(key="a", value=1.5, dies=dies),
+        m.publish(key=A, value=b"1", dies=None),
+        m.write_metrics(key=A, value=0.5, dies=None),
+        m.write_metrics(key=A, value=1.5, dies=dies),
     ],
     "block": lambda m, dies: [
-        m.write_block(key="a", value=b"1", dies=dies),
-        m.write_block(key="a", value=b"22", dies=None),
+        m.write_block(key=A, value=b"1", dies=dies),
+        m.write_block(key=A, value=b"22", dies=None),
     ],
     "discard": lambda m, dies: [
-        m.write_block(key="a", value=b"1", dies=None),
-        m.discard_block(key="a", dies=dies),
-        m.write_block(key="a", value=b"22", dies=None),
+        m.write_block(key=A, value=b"1", dies=None),
+        m.discard_block(key=A, dies=dies),
+        m.write_block(key=A, value=b"22", dies=None),
     ],
     "scratch": lambda m, dies: [
         scratch(m, None, None, dies),
@@ -51,28 +51,28 @@ SCRIPTS: dict[str, Callable[[Model, int], list[Any]]] = {
         scratch(m, None),
     ],
     "take": lambda m, dies: [
-        m.take(key="a", actor=0, dies=dies),
-        m.take(key="a", actor=1, dies=None),
+        m.take(key=A, actor=0, dies=dies),
+        m.take(key=A, actor=1, dies=None),
         m.silence(),
-        m.take(key="a", actor=1, dies=None),
-        m.beat(key="a", actor=0),
-        m.beat(key="a", actor=1),
+        m.take(key=A, actor=1, dies=None),
+        m.beat(key=A, actor=0),
+        m.beat(key=A, actor=1),
     ],
     "take over": lambda m, dies: [
-        m.take(key="a", actor=0, dies=None),
+        m.take(key=A, actor=0, dies=None),
         m.silence(),
-        m.take(key="a", actor=1, dies=dies),
-        m.beat(key="a", actor=0),
+        m.take(key=A, actor=1, dies=dies),
+        m.beat(key=A, actor=0),
         m.silence(),
-        m.take(key="a", actor=0, dies=None),
-        m.beat(key="a", actor=1),
+        m.take(key=A, actor=0, dies=None),
+        m.beat(key=A, actor=1),
     ],
     "release": lambda m, dies: [
-        m.take(key="a", actor=0, dies=None),
-        m.release(key="a", actor=0, dies=dies),
+        m.take(key=A, actor=0, dies=None),
+        m.release(key=A, actor=0, dies=dies),
         m.silence(),
-        m.take(key="a", actor=1, dies=None),
-        m.beat(key="a", actor=0),
+        m.take(key=A, actor=1, dies=None),
+        m.beat(key=A, actor=0),
     ],
 }
 

@@ -57,9 +57,9 @@ def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     A name may have one sub-folder, as in 7/000000.png.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with writing(path):
+        temporary.mkdir()
     try:
-        with writing(path):
-            temporary.mkdir()
         for name, data in files:
             with writing(path):
                 (temporary / name).parent.mkdir(exist_ok=True)

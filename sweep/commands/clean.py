@@ -77,6 +77,12 @@ def clean(out: Path, *, store: str | None, checkpoints: bool, force: bool, dry_r
         print(f"{verb}  {len(sizes):5,} {MEANINGS[kind]}, {format_bytes(sum(sizes))}")
     if not chosen:
         print("nothing to delete")
+    for item in items:
+        if item.kind == "foreign":
+            print(
+                f"kept {len(item.paths):,} files that are not ours, the first is {min(item.paths)}",
+                file=sys.stderr,
+            )
     waiting = [i for i in items if i.kind == "scratch" and i.key in use.nodes and i not in chosen]
     if waiting and not checkpoints:
         print(
@@ -113,6 +119,8 @@ def in_vain(
     item: Item, use: Use, store: Store, *, own: bool, checkpoints: bool, force: bool
 ) -> bool:
     """Whether an item may be deleted if it is not in use."""
+    if item.kind == "foreign":
+        return False
     old = item.age_seconds > OLD_SECONDS
     if item.kind == "scratch":
         if item.key in use.nodes:

@@ -6,6 +6,7 @@ download.
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from sweep.files import write_parts
 from sweep.store.folder import OLD_SECONDS, explained, is_unfinished
+from sweep.store.inventory import item_of
 
 GIGABYTE = 10**9
 SLACK = 0.01
@@ -83,9 +85,15 @@ class Cache:
         """Path of a file, whether or not it is cached."""
         return self._folder / hashlib.sha256(self.bucket.encode()).hexdigest()[:16] / path
 
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a file has the place and the name of a cached file of any bucket."""
+        bucket, _, name = path.relative_to(self._folder).as_posix().partition("/")
+        kind, _ = item_of(name) or ("foreign", "")
+        return re.fullmatch("[0-9a-f]{16}", bucket) is not None and kind != "foreign"
+
     @property
     def _folder(self) -> Path:
-        """The only folder in which files may be deleted; `root` may also hold other files."""
+        """The only folder in which our files are deleted; `root` may also hold other files."""
         return self.root / "buckets"
 
     def _make_room(self, needed: int) -> None:
@@ -97,6 +105,8 @@ class Cache:
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = Path(folder) / name
+                if not self._is_ours(path):
+                    continue
                 with suppress(OSError):  # another process has deleted it
                     status = path.stat()
                     # Skip files that are still being written.

@@ -257,8 +257,8 @@ class Folder:
         owner = self.root / "work" / target.name / owner_id()
         staging = owner / f"publish-{uuid.uuid4().hex[:8]}"
         with explained(target):
+            staging.mkdir(parents=True)
             try:
-                staging.mkdir(parents=True)
                 for path, content in {**files, record: data}.items():
                     write_durably(staging / Path(path).name, [content])
                 _sync_folder(staging)
@@ -344,7 +344,7 @@ class Folder:
 
 def is_unfinished(name: str) -> bool:
     """Whether a name is that of a file being written, or left by a process that died meanwhile."""
-    return re.fullmatch(r"\..*\.tmp", name) is not None
+    return re.fullmatch(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.[0-9a-f]{8}\.tmp", name) is not None
 
 
 def _create(target: Path, data: bytes) -> bool:

@@ -1,5 +1,10 @@
-"""Groups a store's files into items, for cleaning up."""
+"""Which of a store's files are ours, and to which item each belongs, for cleaning up.
 
+A file is ours if its whole path has the form that this package writes. Any other file below a store
+is foreign: it is never deleted.
+"""
+
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -7,30 +12,61 @@ from typing import Literal
 from sweep.store.folder import RECORDS, Entry, is_unfinished
 
 ItemKind = Literal[
-    "node", "dataset", "streams", "features", "selections", "scratch", "damaged", "remains"
+    "node",
+    "dataset",
+    "streams",
+    "features",
+    "selections",
+    "scratch",
+    "damaged",
+    "remains",
+    "foreign",
 ]
 """`damaged` items were set aside; `remains` are unfinished files of a process that died."""
 
-FOLDERS: dict[str, ItemKind] = {
-    "generations": "node",
-    "datasets": "dataset",
-    "streams": "streams",
-    "features": "features",
-    "selections": "selections",
-    "work": "scratch",
-}
-"""Kind of the items in each top-level folder of a store in a folder."""
+FOLDERS = ("generations", "datasets", "streams", "features", "selections", "work")
+"""Top-level folders of a store in a folder that hold items."""
+BUCKET_FOLDERS = ("records", "files", "metrics", "scratch", "corrupt", "clock")
+"""Further ones of a bucket."""
+OTHER_FOLDERS = ("claims", "sweeps", "lineages")
+"""Folders that hold no items, but perhaps unfinished files."""
 
-ALL_FOLDERS: dict[str, ItemKind] = FOLDERS | {"metrics": "node", "scratch": "scratch"}
-"""Kind of the items in each top-level folder of a store of either kind."""
+_NODE_KEY, _DATASET_KEY = "[0-9a-f]{64}", "[0-9a-f]{16}"
+_KEY = f"(?:{_NODE_KEY}|{_DATASET_KEY}|run-[0-9a-f]{{32}}(?:-[0-9a-f]{{8}})?)"
+_NODE = r"(?:record\.json|config\.json|pool\.json|curves\.npz|preview\.png|model\.safetensors)"
+_DATASET = r"(?:card\.json|images\.npy|arrays\.npz|preview\.png)"
+_SPEC = r"[0-9a-f]{16}\.json"
+_BLOCK = r"[0-9]{6,}\.safetensors"
+_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+_STATE = rf"{_NAME}\.[0-9]{{6,}}"
+_OWNER = f"{_NAME}-[0-9]+-[0-9a-f]{{8}}"
+_ASIDE = f"(?:{_NODE_KEY}|{_DATASET_KEY})-[0-9a-f]{{8}}"
 
-BY_RECORD: dict[str, ItemKind] = {"nodes": "node", "datasets": "dataset"}
-"""Kind of the items in each subfolder of a bucket's records/ and files/."""
+LAYOUT: tuple[tuple[ItemKind, str], ...] = (
+    ("node", f"generations/({_NODE_KEY})/(?:{_NODE}|metrics/{_SPEC})"),
+    ("node", rf"records/nodes/({_NODE_KEY})\.json"),
+    ("node", f"files/nodes/({_NODE_KEY})/[0-9a-f]{{16}}-{_NODE}"),
+    ("node", f"metrics/({_NODE_KEY})/{_SPEC}"),
+    ("dataset", f"datasets/({_DATASET_KEY})/{_DATASET}"),
+    ("dataset", rf"records/datasets/({_DATASET_KEY})\.json"),
+    ("dataset", f"files/datasets/({_DATASET_KEY})/[0-9a-f]{{16}}-{_DATASET}"),
+    ("streams", f"streams/({_NODE_KEY})/{_BLOCK}"),
+    ("features", f"features/({_NODE_KEY})/{_BLOCK}"),
+    ("selections", f"selections/({_NODE_KEY})/{_BLOCK}"),
+    ("scratch", f"work/({_KEY})/{_OWNER}/(?:{_STATE}|publish-[0-9a-f]{{8}}/{_NAME})"),
+    ("scratch", rf"work/({_KEY})/(?:claim|progress)\.json"),  # of earlier versions
+    ("scratch", rf"scratch/({_KEY})/{_STATE}\.{_OWNER}"),
+    ("damaged", f"work/(corrupt-{_ASIDE})/(?:{_NODE}|{_DATASET}|metrics/{_SPEC})"),
+    ("damaged", rf"corrupt/(?:nodes|datasets)/({_ASIDE})\.json"),
+    ("remains", "(clock)/[0-9a-f]{32}"),
+)
+"""The form of the path of each file of an item, relative to the store. Its group is the key."""
+_LAYOUT = [(kind, re.compile(form)) for kind, form in LAYOUT]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """A group of files in a store that are deleted together."""
+    """A group of files in a store that are deleted together, or all that are foreign."""
 
     kind: ItemKind
     key: str
@@ -46,7 +82,7 @@ def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
     """Group a store's files into items."""
     groups: dict[tuple[ItemKind, str], list[Entry]] = {}
     for entry in entries:
-        item = _item_of(entry.path)
+        item = item_of(entry.path)
         if item is not None:
             groups.setdefault(item, []).append(entry)
     items = []
@@ -65,23 +101,16 @@ def items_of(entries: Iterable[Entry], now: float) -> list[Item]:
     return items
 
 
-def _item_of(path: str) -> tuple[ItemKind, str] | None:
-    """Kind and key of the item that contains a file; None if there is none."""
-    top, *below = path.split("/")
-    if is_unfinished(path.rpartition("/")[2]):
-        return "remains", path.rpartition("/")[2].lstrip(".")
-    if top == "clock":
-        return "remains", top
-    if len(below) < 2:
-        return None
-    if top in ("records", "files"):
-        kind = BY_RECORD.get(below[0])
-        return None if kind is None else (kind, below[1].removesuffix(".json"))
-    if top == "work" and below[0].startswith("corrupt-"):
-        return "damaged", below[0]
-    if top == "corrupt":
-        return "damaged", below[1]
-    return (ALL_FOLDERS[top], below[0]) if top in ALL_FOLDERS else None
+def item_of(path: str) -> tuple[ItemKind, str] | None:
+    """Kind and key of the item that contains a file; None if it is in no folder of items."""
+    for kind, form in _LAYOUT:
+        if match := form.fullmatch(path):
+            return kind, match[1]
+    folder, _, name = path.rpartition("/")
+    top = folder.partition("/")[0]
+    if is_unfinished(name) and top in ("", *FOLDERS, *BUCKET_FOLDERS, *OTHER_FOLDERS):
+        return "remains", name.lstrip(".")
+    return ("foreign", "") if folder and top in (*FOLDERS, *BUCKET_FOLDERS) else None
 
 
 def _is_record(entry: Entry) -> bool:

@@ -18,7 +18,7 @@ from sweep.store.arrays import dump_array, load_array
 from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
 from sweep.store.folder import CorruptError, Entry, Folder, checked_name
-from sweep.store.inventory import Item, items_of
+from sweep.store.inventory import Item, item_of, items_of
 from sweep.store.patience import NOTICES, OUTAGE_SECONDS, Patience
 from sweep.store.published import Files, Published, parse_stored
 
@@ -149,7 +149,8 @@ class Store:
 
     def drop_scratch(self, key: str) -> None:
         """Delete all scratch of a node, from every process."""
-        self.files.delete([e.path for e in self.files.list(self.files.scratch_folder(key))])
+        paths = [entry.path for entry in self.files.list(self.files.scratch_folder(key))]
+        self.files.delete(path for path in paths if item_of(path) == ("scratch", key))
 
     def has_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> bool:
         """Whether a block exists."""
@@ -185,14 +186,21 @@ class Store:
         )
 
     def sound_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> np.ndarray | None:
-        """Read a block; None if it must be computed. A damaged block is deleted."""
-        try:
-            return self.read_block(key, index, shelf=shelf)
-        except FileNotFoundError:
-            return None
-        except CorruptError:
+        """Read a block; None if it must be computed. A damaged block is deleted.
+
+        A block that does not exist costs a bucket one request.
+        """
+        found = False
+
+        def load(data: bytes) -> np.ndarray | None:
+            nonlocal found
+            found = True
+            return load_array(data)
+
+        array = self.files.read_checked(_block_path(shelf, key, index), load)
+        if array is None and found:
             self.discard_block(key, index, shelf=shelf)
-            return None
+        return array
 
     def discard_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> None:
         """Delete a block if it exists, so that it is computed again."""

@@ -7,6 +7,7 @@ world-writable. Anyone who gets in can run code as the user who started Ray.
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -22,8 +23,11 @@ MAX_LENGTH = 42
 PREFIX = "sweep-"
 LOCK = "collapse-sweep.lock"
 """File that marks a folder made by this module. It is locked while the run is alive."""
+RAY_FOLDER = "ray"
+LEFT = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")
+"""Name of such a folder, as tempfile makes it."""
 
-_MAX_BASE_LENGTH = MAX_LENGTH - len(f"/{PREFIX}12345678/ray")
+_MAX_BASE_LENGTH = MAX_LENGTH - len(f"/{PREFIX}12345678/{RAY_FOLDER}")
 
 
 def set_fresh_token() -> None:
@@ -55,7 +59,7 @@ def private_folder() -> Generator[Path]:
         with (folder / "new").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (folder / "new").rename(folder / LOCK)  # visible to delete_leftovers only once locked
-            yield folder / "ray"
+            yield folder / RAY_FOLDER
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -75,9 +79,14 @@ def temporary_folder() -> Path:
 
 
 def delete_leftovers(base: Path) -> None:
-    """Delete this user's folders of killed runs, whose locks nobody holds any more."""
+    """Delete this user's folders of killed runs, whose locks nobody holds any more.
+
+    A folder that holds anything but Ray's folder and the lock is not ours.
+    """
     for path in base.glob(f"{PREFIX}*/{LOCK}"):
+        folder = path.parent
         with contextlib.suppress(OSError), path.open("rb") as lock:
-            if path.parent.lstat().st_uid == os.getuid():
+            is_ours = folder.lstat().st_uid == os.getuid() and LEFT.fullmatch(folder.name)
+            if is_ours and {each.name for each in folder.iterdir()} <= {LOCK, RAY_FOLDER}:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
