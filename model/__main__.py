@@ -326,6 +326,7 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
     """
     from model.commands.evaluate import load_reference, read_reference
     from model.data.datasets import DATASETS
+    from model.data.torchvision_table import TORCHVISION_SETS
     from model.metrics.table import needed
 
     with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})
@@ -346,7 +347,7 @@ def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
         data = options.data if name is None else replace(options.data, name=name)
         return load_reference(data, with_train=with_train)
     if not user_path("--reference", name).exists():
-        own = [kind for kind, loader in DATASETS.items() if loader.files is None]
+        own = [k for k, x in DATASETS.items() if x.files is None or k in TORCHVISION_SETS]
         raise UsageError(
             f"--reference must be an existing folder or .npz file, or a data set "
             f"({', '.join(own)}), got {shown(name)}{suggestion(name, own)}"

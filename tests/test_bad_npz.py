@@ -123,10 +123,10 @@ def test_images_of_another_kind_are_an_error(array: np.ndarray, rule: str, tmp_p
         ([True, False, True, False], "must be 4 integers, got 'bool of shape (4,)'"),
         (["0", "1", "0", "1"], "must be 4 integers, got '<U1 of shape (4,)'"),
         (np.zeros(4, [("a", "i4")]), "must be 4 integers, got \"[('a', '<i4')] of shape (4,)\""),
-        (np.array([0, 1, 2**63, 0], np.uint64), f"below 1,000,000, got {2**63}; number the cl"),
-        (np.array([0, 1, 2**64 - 1, 0], np.uint64), f"below 1,000,000, got {2**64 - 1}; number"),
-        ([0, 10_000_000, 20_000_000, 1], "must be below 1,000,000, got 20000000; number the cl"),
-        ([0, 1, MAX_CLASSES, 0], "must be below 1,000,000, got 1000000; number the classes from"),
+        (np.array([0, 1, 2**63, 0], np.uint64), f"below 100,000, got {2**63}; number the cl"),
+        (np.array([0, 1, 2**64 - 1, 0], np.uint64), f"below 100,000, got {2**64 - 1}; number"),
+        ([0, 10_000_000, 20_000_000, 1], "must be below 100,000, got 20000000; number the cl"),
+        ([0, 1, MAX_CLASSES, 0], "must be below 100,000, got 100000; number the classes from"),
         ([0, 1, -(2**63), 0], f"must be at least 0, got -{2**63}"),
     ],
 )
@@ -144,11 +144,11 @@ def test_labels_that_number_no_classes_are_an_error(
 def test_labels_with_gaps_are_an_error_of_training_alone(tmp_path: Path) -> None:
     """A reference may lack classes; memory does not grow with the largest label."""
     path = tmp_path / "a.npz"
-    write(path, {"images.npy": npy(IMAGES), "labels.npy": npy([0, 1, 999_999, 0])})
+    write(path, {"images.npy": npy(IMAGES), "labels.npy": npy([0, 1, 99_999, 0])})
     config = DataConfig(name="npz", path=str(path), split="all")
-    with pytest.raises(UsageError, match=r"use each of the classes 0 to 999999, got \[0, 1, 9999"):
+    with pytest.raises(UsageError, match=r"use each of the classes 0 to 99999, got \[0, 1, 9999"):
         describe(config)
-    assert len(read_reference(path, None).real.class_names) == 1_000_000
+    assert len(read_reference(path, None).real.class_names) == 100_000
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_a_missing_or_unknown_setting_is_a_line(kind):
         ({"dtype": "int8"}, "dtype must be one of uint8, float32, got 'int8'; did you mean"),
         ({"family": "ddim"}, r"family must be model.family \(flow\), got 'ddim'"),
         ({"bounded": 1}, "bounded must be true or false, got 1"),
-        ({"num_classes": 10**9}, "num_classes must be from 1 to 1,000,000, got 1000000000"),
+        ({"num_classes": 10**9}, "num_classes must be from 1 to 100,000, got 1000000000"),
         ({"num_classes": 3}, "class_names must name all 3 classes or none, got 2 names"),
         ({"class_names": [1, 2]}, "class_names must be a string, got 1"),
         ({"model": []}, r"model must be a table of settings, got \[\]"),

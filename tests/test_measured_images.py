@@ -42,6 +42,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
             "--reference must be an existing folder or .npz file, or a data set (digits, flower-",
         ),
         ("--reference digts", "did you mean 'digits'?"),
+        ("--reference cifr10", "did you mean 'cifar10'?"),
         ("--reference {new}", "--reference must be an existing folder or .npz file, or a data"),
         (
             "--reference digits --data.name flower-crops",

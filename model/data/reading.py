@@ -44,8 +44,8 @@ DAMAGE = (
 )
 """What libraries raise for a damaged file, found by reading thousands of them."""
 
-MAX_CLASSES = 1_000_000
-"""Largest number of classes. Memory grows with it, so a file must not claim more."""
+MAX_CLASSES = 100_000
+"""Largest number of classes. Memory and time grow with it, so a file must not claim more."""
 
 INSTALL = "install it with: pip install 'collapse-sweep[all]'"
 
