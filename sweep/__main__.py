@@ -193,13 +193,18 @@ class Evaluate(Command):
     """Store of the run, if it is not the one that DIR/sweep.json names."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
+    remove: bool = False
+    """Take these metrics out of the sweep again; their numbers stay in the store."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """Metrics to take."""
 
     def run(self, args: Sequence[str]) -> int:
         """Measure the models and print the table."""
-        from sweep.commands.evaluate import evaluate
+        from sweep.commands.evaluate import evaluate, remove
 
+        if self.remove:
+            command = shlex.join(["sweep", "evaluate", *args])
+            return remove(self.directory, self.metrics, store=self.store, command=command)
         return evaluate(
             self.directory,
             self.metrics,

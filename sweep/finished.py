@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sweep.config import key_defaults, to_json
-from sweep.planning.lineages import PlannedLineage, by_generation
+from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError
@@ -15,6 +15,9 @@ from sweep.store.store import Store
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+ENDED = ("done", "diverged")
+"""Statuses of lineages that a run has nothing to add to."""
 
 NodeAndSpec = tuple[str, str]
 """A node's key and a metric specification."""
@@ -72,11 +75,21 @@ def read_all(
         return {key: value for key, value in values if value is not None}
 
 
+def missing_measurement(members: Sequence[NodePlan], finished: Finished) -> str:
+    """The first measurement that a trained generation lacks, in words; empty if it lacks none."""
+    for node in members:
+        for plan in node.all_metrics:
+            if (node.key, plan.spec) not in finished.metrics:
+                names = ", ".join(plan.config.names)
+                return f"V_{node.generation} lacks {names} with {plan.config.extractor}"
+    return ""
+
+
 def lineage_status(
     lineage: PlannedLineage, finished: Finished, *, error: str | None
 ) -> LineageRecord:
-    """A lineage's record with its current status, derived from its finished models."""
-    num_done, status = 0, "pending"
+    """A lineage's record with its status at rest, derived from its finished models and metrics."""
+    num_done, status, unmeasured = 0, "pending", ""
     generations = by_generation(lineage.nodes)
     for members in generations:
         if not all(node.key in finished.nodes for node in members):
@@ -87,14 +100,13 @@ def lineage_status(
             member = f" (member {diverged.member})" if len(members) > 1 else ""
             error = error or f"V_{diverged.generation}{member} diverged: {diverged.reason}"
             break
-        needed = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
-        if any(metrics not in finished.metrics for metrics in needed):
-            break
         num_done += 1
+        unmeasured = unmeasured or missing_measurement(members, finished)
     if num_done == len(generations):
-        status = "done"
-    elif status != "diverged":
-        status = "failed" if error else "pending"
+        status = "unmeasured" if unmeasured else "done"
+        error = error or unmeasured
+    elif error and status != "diverged":
+        status = "failed"
     specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
     mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(

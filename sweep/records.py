@@ -129,7 +129,7 @@ class LineageRecord(Record):
     nodes: list[list[str]]
     """Node keys of the members of each generation, including generations not yet computed."""
     num_done: int
-    """Number of finished generations."""
+    """Number of generations whose models are all trained."""
     dataset: str
     """Key of its data set, which names a folder in datasets/."""
     metrics_spec: str
@@ -142,6 +142,7 @@ class LineageRecord(Record):
     """For each generation, names of the metrics files of all images that enter the next pool. These
     files are in the first member's folder. Empty if the images are the first ones of one model."""
     error: str | None = None
+    """Why it failed, diverged or could not be measured."""
     key_defaults: Json = field(default_factory=dict)
     """Dotted settings added over time -> the value implied by a record without them."""
 

@@ -18,13 +18,13 @@ from model.features.extractors import (
     EXTRACTORS,
     FEATURE_BATCH,
     build_network,
-    draw_random_conv,
     extract_features,
     extractor_label,
     load_network,
     resize_colour,
     weights_digest,
 )
+from model.features.random_conv import draw_random_conv
 
 LITE0 = MetricsConfig(extractor="efficientnet-lite0", resolution=32)
 RANDOM_CONV = MetricsConfig(extractor="random-conv", resolution=32)

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_sweep import compute, make_lineage, make_sweep, plan_in
+from tiny_sweep import finish, make_lineage, make_sweep
 
 from sweep.__main__ import PROGRAM
 from sweep.commands import run
 from sweep.config import SweepConfig
-from sweep.results_folder import fill, read_sweep, write_sweep
-from sweep.store.store import open_store
+from sweep.results_folder import read_sweep, write_sweep
 
 Ask = Callable[..., tuple[int, str]]
 DONE = "2 done, 0 to train"
@@ -47,17 +46,6 @@ def sweep_of(name: str, path: Path | str, **axes: list) -> SweepConfig:
     }
     grid = {axis.replace("__", "."): values for axis, values in axes.items()}
     return make_sweep((grid,), make_lineage(changes))
-
-
-def finish(out: Path, sweep: SweepConfig) -> Path:
-    """Compute a sweep into its results folder."""
-    store = open_store(out)
-    lineages = plan_in(sweep, store)
-    for lineage in lineages:
-        compute(lineage.config, store)
-    write_sweep(out, sweep, f"sweep run tiny.toml --out {out}", lineages=lineages)
-    fill(out, lineages, store)
-    return out
 
 
 def files_of(out: Path) -> dict[Path, bytes]:

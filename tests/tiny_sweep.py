@@ -13,8 +13,8 @@ from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.lineage.run import Generation, LineageRun
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import DatasetCard
-from sweep.results_folder import complete
-from sweep.store.store import Store
+from sweep.results_folder import complete, fill, write_sweep
+from sweep.store.store import Store, open_store
 
 CARD = DatasetCard(
     key="digits",
@@ -74,6 +74,17 @@ def make_run(config: LineageConfig, store: Store, **settings: Any) -> LineageRun
 def compute(config: LineageConfig, store: Store, **settings: Any) -> list[Generation]:
     """Compute what is missing of a lineage."""
     return list(make_run(config, store, **settings).generations())
+
+
+def finish(out: Path, sweep: SweepConfig) -> Path:
+    """Compute a sweep into its results folder."""
+    store = open_store(out)
+    lineages = plan_in(sweep, store)
+    for lineage in lineages:
+        compute(lineage.config, store)
+    write_sweep(out, sweep, f"sweep run tiny.toml --out {out}", lineages=lineages)
+    fill(out, lineages, store)
+    return out
 
 
 def write_noise(path: Path, *, num_images: int, shape: tuple[int, int, int], seed: int = 0) -> Path:

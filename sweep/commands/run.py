@@ -13,9 +13,10 @@ from model.commands.command_line import MISSING
 from model.errors import UsageError, writing
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
+from sweep.commands.preflight import check_extractors_ready, unfinished
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
-from sweep.finished import done_keys
+from sweep.finished import ENDED, Finished, look_up
 from sweep.lineage.datasets import FindCard, finder_for_plan, prepare_dataset
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
 from sweep.records import LineageRecord, load_sweep
@@ -61,7 +62,9 @@ def execute(
         opened, load_recorded_data(out), out=out, paths_vary="data.path" in sweep.axes()
     )
     expected = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
-    check_space(expected, opened)
+    finished = look_up(opened, expected)
+    check_space(expected, finished, opened)
+    check_extractors_ready(unfinished(expected, finished), sweep.evaluations, fetch=True)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ def compute(
         if opened.location != str(out):
             note(opened, run_key(out, sweep), load_sweep(out))
         records = fill(out, lineages, opened)
-    if any(record.status in ("pending", "running") for record in records):
+    if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
         with driving(sweep, lineages, opened, out) as driver:
             from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
@@ -156,10 +159,10 @@ def without_capacity(sweep: SweepConfig) -> SweepConfig:
     return replace(sweep, resources=replace(sweep.resources, num_cpus=None, num_gpus=None))
 
 
-def check_space(lineages: list[PlannedLineage], store: Store) -> None:
+def check_space(lineages: list[PlannedLineage], finished: Finished, store: Store) -> None:
     """Raise UsageError unless the store has room for the missing models."""
-    done = done_keys(store, lineages)
-    missing = [n for n in unique_nodes(x.nodes for x in lineages).values() if n.key not in done]
+    tree = unique_nodes(lineage.nodes for lineage in lineages)
+    missing = [node for node in tree.values() if node.key not in finished.nodes]
     needed, free = planned_bytes(lineages, missing), store.files.free_bytes()
     if free is not None and needed > free:
         raise UsageError(

@@ -17,6 +17,7 @@ from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
 from model.config import ImagesOn, MetricsConfig
 from model.data.datasets import Dataset
+from model.errors import one_line
 from model.families import family_of
 from model.features.extractors import weights_digest
 from model.filters.table import feature_settings
@@ -63,6 +64,8 @@ class Generation:
     empty if these images are just the first ones that one model draws."""
     num_members: int = 1
     """Number of models in the generation."""
+    problem: str = ""
+    """Why the model could not be measured; empty if it was."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -125,7 +128,8 @@ class LineageRun:
     def generations(self) -> Iterator[Generation]:
         """Compute what is missing, node by node; ends after a generation in which a model diverged.
 
-        Metrics of a mixture come with the first model of its generation.
+        Metrics of a mixture come with the first model of its generation. Training does not depend
+        on measurements: if one fails, the error is raised once all models are trained.
         """
         for members in by_generation(self.nodes):
             self.spread(members)
@@ -135,14 +139,16 @@ class LineageRun:
                     yield Generation(node=record, num_members=len(records))
                 return
             for node, record in zip(members, records, strict=True):
-                metrics, num_own = self.ensure_all_metrics(node), len(node.metrics)
+                metrics, problem = self.try_all_metrics(node)
+                num_own = len(node.metrics)
                 yield Generation(
                     node=record,
                     metrics=metrics[:num_own],
                     mixture=metrics[num_own:],
                     num_members=len(records),
+                    problem=problem,
                 )
-        # A node that was withdrawn and trained again has lost its metrics.
+        # A measurement may have failed, or a node was withdrawn and trained again without metrics.
         for node in self.nodes:
             self.ensure_all_metrics(node)
 
@@ -161,6 +167,13 @@ class LineageRun:
         """Compute the missing metrics of a trained generation."""
         for node in by_generation(self.nodes)[generation - 1]:
             self.ensure_all_metrics(node)
+
+    def try_all_metrics(self, node: NodePlan) -> tuple[tuple[MetricsRecord, ...], str]:
+        """The node's metrics and those of its mixture; if that fails, none, and the error."""
+        try:
+            return self.ensure_all_metrics(node), ""
+        except Exception as error:  # of any kind, also of an extractor's own code
+            return (), f"{type(error).__name__}: {one_line(error)}"
 
     def ensure_all_metrics(self, node: NodePlan) -> tuple[MetricsRecord, ...]:
         """The node's metrics under every specification, then those of its mixture."""

@@ -1,19 +1,23 @@
 """Checks that the settings of a lineage fit its data and each other, before anything runs."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from model.config import ModelConfig
+from model.config import MetricsConfig, ModelConfig
 from model.errors import UsageError
 from model.family_facts import check_precision, check_sampler, model_size
+from model.features.extractors import check_extractor
 from model.features.probe import check_counts
-from model.filters.table import FILTERS, check_filter
+from model.features.ready import check_range
+from model.filters.table import FILTERS, check_filter, feature_settings
 from model.networks.size import Shape
-from sweep.config import LineageConfig
+from sweep.config import LineageConfig, unique
 from sweep.planning.class_counts import class_number, focal_numbers
-from sweep.planning.members import Member, members_of
+from sweep.planning.measurements import selection_metrics
+from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import Entry
 from sweep.planning.pool import class_counts, pool_rows, pool_size
+from sweep.planning.rules import first_pool
 from sweep.records import DatasetCard
 
 MOST_IMAGES = 2**40
@@ -129,6 +133,44 @@ def ways_out(config: LineageConfig) -> str:
     if config.pool.concentration == 0 and by_shares:
         return by_shares
     return "set pool.concentration to 0" + by_shares.replace("set", ",")
+
+
+def entry_of(config: LineageConfig, card: DatasetCard) -> Entry:
+    """Everything that determines which images enter the pools of a lineage.
+
+    Raises:
+        UsageError: The settings do not fit the data or each other.
+    """
+    members = members_of(config)
+    check_entering(config, members, card)
+    # The fingerprint is unknown until the data are prepared; use the settings' key until then.
+    source = card.fingerprint or f"unprepared-{card.key}"
+    first = first_pool(config.pool, source=source, num_train=card.num_train)
+    return Entry(config=config, members=members, card=card, first=first)
+
+
+def extractors_used(
+    entry: Entry, evaluations: Iterable[MetricsConfig]
+) -> list[tuple[str, MetricsConfig]]:
+    """Every feature extractor that a lineage needs, each with the section of its settings."""
+    used: list[tuple[str, MetricsConfig]] = []
+    for member in entry.members:
+        config = member_config(entry.config, member)
+        used += [("metrics", each) for each in (config.metrics, *evaluations) if each.names]
+        if config.train.select == "best_kid":
+            used.append(("metrics", selection_metrics(config)))
+        judge = FILTERS[member.filter.name]
+        probed = entry.has_labels and not member.model.conditional
+        if probed or judge.needs_features or judge.needs_labels:
+            used.append(("filter", feature_settings(member.filter)))
+    return unique(used)
+
+
+def check_extractors(entry: Entry, evaluations: Iterable[MetricsConfig]) -> None:
+    """Raise UsageError unless the range of the images fits the extractors that a lineage needs."""
+    for section, config in extractors_used(entry, evaluations):
+        check_extractor(config, section=section)
+        check_range(config, bounded=entry.card.bounded, section=section)
 
 
 def check_judges(entry: Entry) -> None:

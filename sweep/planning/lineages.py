@@ -5,7 +5,7 @@ because the recipe of a pool names streams and ranges, not pixels. So all nodes 
 in advance.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -21,11 +21,12 @@ from sweep.config import LineageConfig, SweepConfig
 from sweep.files import Json, digest
 from sweep.planning.checks import (
     MOST_IMAGES,
-    check_entering,
+    check_extractors,
     check_judges,
     check_memory,
     check_pool,
     check_precisions,
+    entry_of,
 )
 from sweep.planning.keys import canonical, node_inputs, stream_key
 from sweep.planning.measurements import (
@@ -35,9 +36,9 @@ from sweep.planning.measurements import (
     plan_selection,
 )
 from sweep.planning.members import Member, member_config, members_of
-from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
+from sweep.planning.new_images import entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
-from sweep.planning.rules import Step, first_pool, rule_of, rule_version
+from sweep.planning.rules import Step, rule_of, rule_version
 from sweep.records import DatasetCard
 
 
@@ -105,7 +106,7 @@ def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
 
 
 def plan_lineage(
-    config: LineageConfig, card: DatasetCard, evaluations: Iterable[MetricsConfig] = ()
+    config: LineageConfig, card: DatasetCard, evaluations: Collection[MetricsConfig] = ()
 ) -> list[NodePlan]:
     """The nodes of a lineage, ordered by generation and then by member.
 
@@ -117,13 +118,10 @@ def plan_lineage(
     Raises:
         UsageError: The settings do not fit the data or each other.
     """
-    rule, members = rule_of(config.pool), members_of(config)
-    check_entering(config, members, card)
-    # The fingerprint is unknown until the data are prepared; use the settings' key until then.
-    source = card.fingerprint or f"unprepared-{card.key}"
-    first = first_pool(config.pool, source=source, num_train=card.num_train)
-    entry = Entry(config=config, members=members, card=card, first=first)
+    rule, entry = rule_of(config.pool), entry_of(config, card)
+    members, first = entry.members, entry.first
     check_judges(entry)
+    check_extractors(entry, evaluations)
     member_plans = [
         plan_all_metrics(member_config(config, member), card, evaluations) for member in members
     ]

@@ -13,7 +13,7 @@ from model.errors import printable
 from sweep.estimate.costs import Work, estimate, planned_work
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
-from sweep.finished import Finished, NodeAndSpec, lineage_status, look_up
+from sweep.finished import ENDED, Finished, NodeAndSpec, lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage, by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
@@ -159,7 +159,7 @@ class Tracker:
         record = self.ended.get(lineage.id)
         if record is None:
             record = lineage_status(lineage, self.finished, error=None)
-            if record.status in ("done", "diverged"):
+            if record.status in ENDED:
                 self.ended[lineage.id] = record
         return record
 

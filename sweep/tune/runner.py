@@ -297,7 +297,9 @@ class TrialEvents(tune.Callback):
         model = f"V_{result['generation']}"
         if result.get("member") is not None:
             model += f", member {result['member']},"
-        self._screen.say(f"[{elapsed}] {trial.config['lineage']}  {model} {result['status']}{kid}")
+        problem = f", not measured: {result['problem']}" if result["problem"] else ""
+        lineage = trial.config["lineage"]
+        self._screen.say(f"[{elapsed}] {lineage}  {model} {result['status']}{kid}{problem}")
         self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:

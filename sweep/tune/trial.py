@@ -51,6 +51,7 @@ def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
                 "generation": node.generation,
                 "member": node.member if generation.num_members > 1 else None,
                 "status": node.status,
+                "problem": generation.problem,
                 "pid": os.getpid(),
                 "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
                 **values,

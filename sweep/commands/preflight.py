@@ -1,0 +1,54 @@
+"""Checks of what a run needs on this machine, before Ray starts and before anything is written."""
+
+import sys
+from collections.abc import Collection, Sequence
+
+from model.config import MetricsConfig
+from model.errors import UsageError
+from model.features.ready import check_ready
+from sweep.finished import ENDED, Finished, lineage_status
+from sweep.planning.checks import entry_of, extractors_used
+from sweep.planning.lineages import PlannedLineage
+
+
+def check_extractors_ready(
+    lineages: Sequence[PlannedLineage], evaluations: Collection[MetricsConfig], *, fetch: bool
+) -> None:
+    """Check that the feature extractors that lineages need can run here.
+
+    Args:
+        lineages: The lineages.
+        evaluations: Metrics in addition to the lineages' own.
+        fetch: Whether to download published weights that are missing; otherwise a line on stderr
+            says that they will be downloaded.
+
+    Raises:
+        UsageError: A package is missing, or weights are of another network.
+        MissingFileError: Weights do not exist, or cannot be downloaded.
+    """
+    needed = {
+        (section, MetricsConfig(names=(), extractor=each.extractor, weights=each.weights)): None
+        for lineage in lineages
+        for section, each in extractors_used(entry_of(lineage.config, lineage.card), evaluations)
+    }
+    added = {each.extractor for each in evaluations}
+    for section, config in needed:
+        try:
+            lacks_weights = check_ready(config, fetch=fetch, section=section)
+        except UsageError as error:
+            if config.extractor not in added:
+                raise
+            raise UsageError(
+                f"{error}; sweep evaluate --remove drops metrics that sweep evaluate added"
+            ) from None
+        if lacks_weights:
+            print(
+                f"note: the weights of {section}.extractor {config.extractor} are not here; "
+                "sweep run downloads them before it starts",
+                file=sys.stderr,
+            )
+
+
+def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:
+    """The lineages that lack a model or a measurement."""
+    return [x for x in lineages if lineage_status(x, finished, error=None).status not in ENDED]
