@@ -46,6 +46,7 @@ def write_folder(
     tiles: Tiles | None = None,
     settings: dict | None = None,
     warnings: list[str] | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Path:
     """Write a results folder of the grow rule.
 
@@ -66,6 +67,7 @@ def write_folder(
         tiles: (64, S, S, C) uint8 preview images of (generation, alpha, seed); 0 is the real data.
         settings: More settings, nested, the same for every lineage.
         warnings: The metrics' warnings.
+        classes: Class names. The shares of classes rise in proportion to 1, 2, 3 and so on.
     """
     tiles = tiles or flat_tiles
     axes = {"pool.alpha": list(alphas), "train.epochs": list(epochs), "seed": list(seeds)}
@@ -85,7 +87,8 @@ def write_folder(
                 num_done, status = min(num_done, n - 1), ("running" if status == "done" else status)
                 continue
             node_status = stop.get(n, "done")
-            _write_node(out, key, (rate, num_epochs, seed, n), node_status, tiles(n, rate, seed))
+            place = (rate, num_epochs, seed, n)
+            _write_node(out, key, place, node_status, tiles(n, rate, seed), classes)
             if node_status == "diverged":
                 status, num_done = "diverged", n
                 continue
@@ -97,6 +100,7 @@ def write_folder(
                 node=key,
                 spec={"names": ["kid"]},
                 values=numbers,
+                classes=_class_metrics(classes, extractor, n) if classes else {},
                 num_images=num_generated,
                 num_reference=num_reference,
                 stream="s" * 8,
@@ -163,6 +167,14 @@ def encode_preview(tiles: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _class_metrics(classes: tuple[str, ...], extractor: str, n: int) -> dict:
+    weights = dict(zip(classes, range(1, len(classes) + 1), strict=True))
+    return {
+        f"class_share/{extractor}": {c: w / sum(weights.values()) for c, w in weights.items()},
+        f"class_kid/{extractor}": {c: w * n - 1.5 for c, w in weights.items()},
+    }
+
+
 def _write_dataset(out: Path, tiles: Tiles) -> None:
     real = tiles(0, 0.0, 0)
     write_bytes(out / "datasets" / "data0" / "preview.png", encode_preview(real))
@@ -180,7 +192,12 @@ def _write_dataset(out: Path, tiles: Tiles) -> None:
 
 
 def _write_node(
-    out: Path, key: str, place: tuple[float, int, int, int], status: str, tiles: np.ndarray
+    out: Path,
+    key: str,
+    place: tuple[float, int, int, int],
+    status: str,
+    tiles: np.ndarray,
+    classes: tuple[str, ...],
 ) -> None:
     alpha, epochs, seed, generation = place
     folder = out / "generations" / key
@@ -206,6 +223,7 @@ def _write_node(
         family="ddim",
         num_images=size,
         origins=origins,
+        class_counts={c: len(range(i, size, len(classes))) for i, c in enumerate(classes)},
         num_steps=size // 64 * epochs,
         images_seen=size // 64 * 64 * epochs,
         views_per_image=float(epochs),

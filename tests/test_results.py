@@ -12,7 +12,8 @@ from analysis.reading.columns import (
     resolve_metrics,
     varying_axes,
 )
-from analysis.reading.results import load_results
+from analysis.reading.results import load_results, status_rank
+from analysis.tables.build import build_tables
 from sweep.records import LineageRecord
 
 
@@ -67,6 +68,33 @@ def test_a_node_that_is_done_but_not_here_is_missing(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
     (folder / "generations" / node_key(1.0, 40, 0, 3) / "record.json").unlink()
     assert load_results([folder])["status"].tolist() == ["done", "done", "missing"]
+
+
+def test_a_node_without_its_metrics_is_unmeasured(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    (path,) = (folder / "generations" / node_key(1.0, 40, 0, 3) / "metrics").iterdir()
+    path.unlink()
+    frame = load_results([folder])
+    assert frame["status"].tolist() == ["done", "done", "unmeasured"]
+    assert frame["final_loss"].notna().all()
+    (table,) = build_tables(frame, ["kid/pixels"], by=(), confidence=0.95)
+    assert table.rows == [["1", "1", "2", "-"]]
+    assert "1 of 1 lineages unmeasured" in table.caption
+
+
+@pytest.mark.parametrize("status", ["queued", "resting"])
+def test_a_status_of_another_version_is_shown(tmp_path, status):
+    """Also where two folders have the same nodes, of which one row remains."""
+    pending = ((1.0, 0, 2),)
+    one, other = (
+        write_folder(tmp_path / name, alphas=(1.0,), seeds=(0,), pending=pending) for name in "ab"
+    )
+    rewrite(next((one / "lineages").iterdir()), status=status)
+    assert load_results([one])["status"].tolist() == ["done", status, status]
+    expected = min(status, "running", key=status_rank)
+    assert load_results([one, other])["status"].tolist() == ["done", expected, expected]
+    (table,) = build_tables(load_results([one]), ["kid/pixels"], by=(), confidence=0.95)
+    assert f"1 of 1 lineages {status}" in table.caption
 
 
 def test_a_lineage_without_nodes_has_a_row_for_each_generation(tmp_path):

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from analysis.reading.closed_form import has_closed_form
-from analysis.reading.columns import AT
+from analysis.reading.columns import AT, RESERVED
+from model.errors import one_line, shortened, shown
 from sweep.records import (
     LineageRecord,
     MetricsRecord,
@@ -24,17 +25,26 @@ MAX_COUNT = 2**63 - 1
 """Largest whole number in a table."""
 
 
+def damaged(path: Path, rule: str, got: object) -> RecordError:
+    """Return the error for a record that breaks a rule."""
+    return RecordError(
+        f"{path} must hold {rule}, got {shown(got)}; restore it from a copy of its folder"
+    )
+
+
+def lineage_path(folder: Path, record: LineageRecord) -> Path:
+    """Return the file of a lineage's record."""
+    return folder / "lineages" / f"{record.id}.json"
+
+
 def check_names(
     folder: Path, record: LineageRecord, taken: Collection[str], names: Iterable[str]
 ) -> None:
     """Raise RecordError if a setting or metric of a lineage has a name that is taken."""
     for name in names:
         if name in taken:
-            path = folder / "lineages" / f"{record.id}.json"
-            raise RecordError(
-                f"{path} must not have a setting or metric with the name of another column of the "
-                f"table, got {name!r}; rename it where it was defined"
-            )
+            rule = "settings and metrics that have no name of another column of the table"
+            raise damaged(lineage_path(folder, record), rule, name)
 
 
 def node_keys(folder: Path, record: LineageRecord) -> Sequence[Sequence[str | None]]:
@@ -43,27 +53,24 @@ def node_keys(folder: Path, record: LineageRecord) -> Sequence[Sequence[str | No
     Raises:
         RecordError: The record does not have as many generations or members as it needs.
     """
-    path = folder / "lineages" / f"{record.id}.json"
+    path = lineage_path(folder, record)
     if not record.nodes:
         generations = record.config.get("generations", 1)
-        if not isinstance(generations, int) or not 1 <= generations <= MAX_GENERATIONS:
-            rule = f"be a whole number from 1 to {MAX_GENERATIONS}"
-            raise RecordError(f"{path} must hold config.generations that {rule}, got {generations}")
+        if type(generations) is not int or not 1 <= generations <= MAX_GENERATIONS:
+            rule = f"config.generations from 1 to {MAX_GENERATIONS}"
+            raise damaged(path, rule, generations)
         return [[None]] * generations
     files = [record.dataset, *(key for keys in record.nodes for key in keys)]
     files += [spec for specs in _all_specs(record) for spec in specs]
     if outside := [name for name in files if "/" in name]:
-        raise RecordError(f"{path} must name files inside its folder, got {outside[0]!r}")
-    sizes = {len(keys) for keys in record.nodes}
-    if sizes != {len(record.nodes[0])} or sizes == {0}:
-        raise RecordError(
-            f"{path} must hold nodes with the same number of members in each generation, at least "
-            f"one, got {sorted(sizes)}"
-        )
+        raise damaged(path, "names of files in its own folder", outside[0])
+    sizes = sorted({len(keys) for keys in record.nodes})
+    if len(sizes) > 1 or sizes == [0]:
+        raise damaged(path, "nodes with the same members in each generation, at least one", sizes)
     needed = {"member_specs": len(record.nodes[0]), "mixture_specs": len(record.nodes)}
     for name, count in needed.items():
         if (got := len(getattr(record, name))) not in (0, count):
-            raise RecordError(f"{path} must hold no or {count} {name}, got {got}")
+            raise damaged(path, f"{count} or no {name}", got)
     return record.nodes
 
 
@@ -81,19 +88,16 @@ def fits_closed_form(folder: Path, record: LineageRecord, member: int) -> bool:
     try:
         return has_closed_form(record.config, member)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        path = folder / "lineages" / f"{record.id}.json"
-        raise RecordError(
-            f"{path} must hold the ensemble, model and pool of a lineage in config: {error}"
-        ) from None
+        rule = "the ensemble, model and pool of a lineage in config"
+        raise damaged(lineage_path(folder, record), rule, one_line(error)) from None
 
 
 def image_size(folder: Path, record: LineageRecord) -> int:
     """Return data.image_size of a lineage; raises RecordError if it is not a size."""
     data = record.config.get("data")
     size = data.get("image_size") if isinstance(data, Mapping) else None
-    if not isinstance(size, int) or size < 1:
-        path = folder / "lineages" / f"{record.id}.json"
-        raise RecordError(f"{path} must hold a positive config.data.image_size, got {size!r}")
+    if type(size) is not int or size < 1:  # true is no size
+        raise damaged(lineage_path(folder, record), "a positive config.data.image_size", size)
     return size
 
 
@@ -109,14 +113,11 @@ def read_node(folder: Path, key: str) -> NodeRecord | None:
     path = node_dir(folder, key) / "record.json"
     for name in ("num_images", "num_steps", "images_seen"):
         _check_count(path, name, getattr(node, name))
+    if node.num_images < 1 or not node.origins:
+        raise damaged(path, "a pool of at least one image", node.num_images)
     for name, counts in (("origins", node.origins), ("class_counts", node.class_counts)):
         if counts and (sum(counts.values()) != node.num_images or min(counts.values()) < 0):
-            raise RecordError(
-                f"{path} must hold {name} that sum to num_images={node.num_images}, got "
-                f"{sum(counts.values())}"
-            )
-    if node.num_images < 1 or not node.origins:
-        raise RecordError(f"{path} must hold a pool of at least one image, got {node.num_images}")
+            raise damaged(path, f"{name} that sum to num_images={node.num_images}", counts)
     numbers = ("views_per_image", "final_loss", "seconds", "images_per_second")
     _check_numbers(path, {name: getattr(node, name) for name in numbers}.items())
     return node
@@ -136,11 +137,10 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
     _check_count(path, "num_reference", record.num_reference)
     _check_numbers(path, _metric_items(record))
     for name in (*record.values, *record.classes):
-        if AT in name:
-            raise RecordError(
-                f"{path} must hold metrics without {AT!r} in their names, got {name!r}; "
-                f"{AT}n in a table is a number of images"
-            )
+        if AT in name:  # followed by the number of images in a table
+            raise damaged(path, f"metrics without {AT!r} in their names", name)
+        if name in RESERVED:
+            raise damaged(path, "metrics that have no name of another column of the table", name)
     return record
 
 
@@ -152,12 +152,10 @@ def _metric_items(record: MetricsRecord) -> Iterator[tuple[str, float]]:
 
 def _check_count(path: Path, name: str, count: int) -> None:
     if not 0 <= count <= MAX_COUNT:
-        raise RecordError(f"{path} must hold {name} from 0 to 2^63 - 1, got {str(count)[:20]}")
+        raise damaged(path, f"{name} from 0 to 2^63 - 1", count)
 
 
 def _check_numbers(path: Path, items: Iterable[tuple[str, float | None]]) -> None:
     for name, number in items:
         if number is not None and not (math.isfinite(number) and abs(number) <= MAX_NUMBER):
-            raise RecordError(
-                f"{path} must hold a number of at most {MAX_NUMBER:g} as {name}, got {number:g}"
-            )
+            raise damaged(path, f"a number of at most {MAX_NUMBER:g} as {shortened(name)}", number)

@@ -116,7 +116,7 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
         seed = setting.get("seed")
         setting_id = json.dumps([seed, *values.values()], sort_keys=True)
         for row, numbers in rows_of(folder, record):
-            check_names(folder, record, {*RESERVED, *axes}, numbers)
+            check_names(folder, record, axes, numbers)
             metrics |= numbers.keys()
             row = {"run": run, "seed": seed, **row, **values, **numbers}
             identity = (setting_id, *(row[name] for name in (*more_axes, *NODE_IDENTITY)))
