@@ -102,7 +102,7 @@ def check(folder: Path, path: Path, place: Path_, value: Any, capsys, out: Path)
         shutil.rmtree(out, ignore_errors=True)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(data=st.data())
 def test_a_changed_record_is_read_or_one_line(folder, capsys, tmp_path, data):
     path, place = data.draw(st.sampled_from(mutations(folder)))

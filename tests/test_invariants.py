@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from figure_requests import figure_request
 from hostile_names import HOSTILE, VALUES
 from hypothesis import given, settings
@@ -97,9 +98,21 @@ def cells_of(text: str) -> list[list[str]]:
     return [re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1] for line in lines]
 
 
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(plans())
 def test_tables(plan):
+    check_tables(plan)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(plans())
+def test_many_tables(plan):
+    check_tables(plan)
+
+
+def check_tables(plan: dict[str, Any]) -> None:
+    """Every fact about the tables of one case."""
     with tempfile.TemporaryDirectory() as root:
         case = write_case(Path(root), plan)
         check_tidy(case)
@@ -198,9 +211,20 @@ def check_classes(case: Case, extractor: str) -> None:
     assert read[CLASS].nunique() == len(case.classes)
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(plans())
 def test_figures(plan):
+    check_figures(plan)
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(plans())
+def test_many_figures(plan):
+    check_figures(plan)
+
+
+def check_figures(plan: dict[str, Any]) -> None:
     """Every file is listed once, exists once, and shows one thing; so does every colour."""
     with tempfile.TemporaryDirectory() as root:
         case = write_case(Path(root), plan)

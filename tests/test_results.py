@@ -162,6 +162,32 @@ def test_a_path_to_the_same_images_is_no_axis(tmp_path):
     assert varying_axes(load_results([first, second])) == ["pool.alpha"]
 
 
+def test_paths_to_different_images_are_an_axis(tmp_path):
+    data = {"name": "folder", "image_size": 8}
+    first = write_folder(tmp_path / "a", settings={"data": data | {"path": "x"}})
+    second = write_folder(tmp_path / "b", settings={"data": data | {"path": "y"}})
+    rewrite(second / "datasets" / "data0" / "card.json", fingerprint="e" * 64)
+    assert varying_axes(load_results([first, second])) == ["pool.alpha", "data.path"]
+
+
+def test_images_that_changed_at_their_path_are_an_axis(tmp_path):
+    """Otherwise seed 0 of the old ones and seed 1 of the new ones would be averaged."""
+    first = write_folder(tmp_path / "a", seeds=(0,))
+    second = write_folder(tmp_path / "b", seeds=(1,))
+    rewrite(second / "datasets" / "data0" / "card.json", fingerprint="e" * 64)
+    frame = load_results([first, second])
+    assert varying_axes(frame) == ["pool.alpha", "data.fingerprint"]
+    assert set(frame["data.fingerprint"]) == {"e" * 12, "f" * 12}
+
+
+def test_splits_of_one_data_set_have_fingerprints_of_their_own(tmp_path):
+    """The fingerprint includes the split, which is no other data set."""
+    first = write_folder(tmp_path / "a", splits=(0,))
+    second = write_folder(tmp_path / "b", splits=(1,))
+    rewrite(second / "datasets" / "data0" / "card.json", fingerprint="e" * 64)
+    assert varying_axes(load_results([first, second])) == ["pool.alpha"]
+
+
 def test_two_extractors_have_two_columns(tmp_path):
     first = write_folder(tmp_path / "a", extractor="pixels")
     second = write_folder(tmp_path / "b", extractor="other", value=lambda a, s, n: 7.0)

@@ -19,6 +19,8 @@ from sweep.records import (
 
 MAX_GENERATIONS = 10_000
 """Most generations of a lineage without nodes, each of which is a row."""
+LONGEST_NAME = 200
+"""Longest name of a node, data set or specification in bytes."""
 MAX_NUMBER = 1e150
 """Largest number in a table; squares of larger ones, and thus intervals, may overflow."""
 MAX_COUNT = 2**63 - 1
@@ -47,23 +49,23 @@ def check_names(
             raise damaged(lineage_path(folder, record), rule, name)
 
 
-def node_keys(folder: Path, record: LineageRecord) -> Sequence[Sequence[str | None]]:
-    """Return the keys of the members of each generation; None if the record does not know them.
+def check_lineage(folder: Path, record: LineageRecord) -> None:
+    """Check that a lineage has the generations and members that it needs, and names files.
 
     Raises:
-        RecordError: The record does not have as many generations or members as it needs.
+        RecordError: It has not.
     """
     path = lineage_path(folder, record)
+    files = [record.dataset, *(key for keys in record.nodes for key in keys)]
+    files += [spec for specs in _all_specs(record) for spec in specs]
+    if wrong := [name for name in files if "/" in name or len(name.encode()) > LONGEST_NAME]:
+        raise damaged(path, "names of files in its own folder", wrong[0])
     if not record.nodes:
         generations = record.config.get("generations", 1)
         if type(generations) is not int or not 1 <= generations <= MAX_GENERATIONS:
             rule = f"config.generations from 1 to {MAX_GENERATIONS}"
             raise damaged(path, rule, generations)
-        return [[None]] * generations
-    files = [record.dataset, *(key for keys in record.nodes for key in keys)]
-    files += [spec for specs in _all_specs(record) for spec in specs]
-    if outside := [name for name in files if "/" in name]:
-        raise damaged(path, "names of files in its own folder", outside[0])
+        return
     sizes = sorted({len(keys) for keys in record.nodes})
     if len(sizes) > 1 or sizes == [0]:
         raise damaged(path, "nodes with the same members in each generation, at least one", sizes)
@@ -71,7 +73,11 @@ def node_keys(folder: Path, record: LineageRecord) -> Sequence[Sequence[str | No
     for name, count in needed.items():
         if (got := len(getattr(record, name))) not in (0, count):
             raise damaged(path, f"{count} or no {name}", got)
-    return record.nodes
+
+
+def node_keys(record: LineageRecord) -> Sequence[Sequence[str | None]]:
+    """Return the keys of the members of each generation; None if the record does not know them."""
+    return record.nodes or [[None]] * record.config.get("generations", 1)
 
 
 def _all_specs(record: LineageRecord) -> list[list[str]]:

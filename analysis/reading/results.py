@@ -1,13 +1,14 @@
 """Reads results folders into one tidy table: a row per lineage, generation and member."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.reading.checks import (
+    check_lineage,
     check_names,
     fits_closed_form,
     node_keys,
@@ -52,6 +53,13 @@ NO_AXES = ("seed", "generations", "metrics.extractor", "metrics.names", "metrics
 """Settings that are never axes: results are averaged over seeds, a longer lineage begins with the
 models of a shorter one, and each metric is a column, whose name includes the extractor."""
 
+PATH = "data.path"
+FINGERPRINT = "data.fingerprint"
+"""Name of the axis of data sets that differ only in their contents."""
+FINGERPRINT_LENGTH = 12
+
+Located = tuple[str, Path, LineageRecord]
+"""A lineage, after the name and the path of its folder."""
 Row = tuple[Json, dict[str, float]]
 RowsFunction = Callable[[Path, LineageRecord], Iterator[Row]]
 """Maps a lineage of a folder to its rows, as pairs of row and metrics."""
@@ -104,9 +112,7 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
         raise UsageError("DIR must be given at least once, got none; use the --out of a sweep run")
     runs = run_names(dirs)
     lineages = [(run, folder, record) for run, folder in runs.items() for record in _read(folder)]
-    # A setting that is missing from an older record has the value that was implied at that time.
-    defaults = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
-    settings = [{**defaults, **flatten(record.config), **record.axes} for _, _, record in lineages]
+    settings = _settings(lineages)
     axes = _find_axes(lineages, settings)
     rows: dict[tuple, Json] = {}
     metrics: set[str] = set()
@@ -121,12 +127,18 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
             row = {"run": run, "seed": seed, **row, **values, **numbers}
             identity = (setting_id, *(row[name] for name in (*more_axes, *NODE_IDENTITY)))
             rows[identity] = _merge(rows[identity], row) if identity in rows else row
-    all_axes = [*axes, *more_axes]
-    columns = [*RUN_COLUMNS, *all_axes, *NODE_COLUMNS, *sorted(metrics), *METRIC_COLUMNS]
-    frame = pd.DataFrame(list(rows.values()), columns=pd.Index(columns, dtype=object), dtype=object)
-    for column in (*all_axes, "seed"):
+    return _to_frame(rows.values(), [*axes, *more_axes], sorted(metrics))
+
+
+def _to_frame(rows: Iterable[Json], axes: list[str], metrics: list[str]) -> pd.DataFrame:
+    """Arrange rows in a sorted table, with cells of axes that can be told apart."""
+    columns = pd.Index(
+        [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *metrics, *METRIC_COLUMNS], dtype=object
+    )
+    frame = pd.DataFrame(list(rows), columns=columns, dtype=object)
+    for column in (*axes, "seed"):
         frame[column] = pd.Series(spell(frame[column].tolist()), dtype=object)
-    sort_by = frame[[*all_axes, "seed", "generation", "member"]]
+    sort_by = frame[[*axes, "seed", "generation", "member"]]
     keys = [sort_key(values) for values in sort_by.itertuples(index=False, name=None)]
     ranks = sorted(range(len(frame)), key=keys.__getitem__)
     numbers = dict.fromkeys((*NODE_COLUMNS, *metrics), float)
@@ -162,33 +174,63 @@ def _read(folder: Path) -> list[LineageRecord]:
             f"{folder / 'lineages'} must hold at least one lineage, got none; "
             "run the sweep that belongs to this folder first"
         )
+    for record in records:
+        check_lineage(folder, record)
     return records
 
 
-def _find_axes(lineages: list[tuple[str, Path, LineageRecord]], settings: list[Json]) -> list[str]:
+def _settings(lineages: Sequence[Located]) -> list[Json]:
+    """Return the dotted settings of each lineage.
+
+    FINGERPRINT is one of them if the same settings of the data stand for different images, e.g. in
+    runs before and after the files at a path were changed. The path is left out if the images are
+    known to be the same wherever the other settings are.
+    """
+    # A setting that is missing from an older record has the value that was implied at that time.
+    defaults = {k: v for _, _, record in lineages for k, v in record.key_defaults.items()}
+    settings = [{**defaults, **flatten(record.config), **record.axes} for _, _, record in lineages]
+    places = [(folder, record.dataset) for _, folder, record in lineages]
+    known = {place: _fingerprint(*place) for place in dict.fromkeys(places)}
+    prints = [known[place] for place in places]
+    by_path = [_data_settings(flat, except_path=False) for flat in settings]
+    by_rest = [_data_settings(flat, except_path=True) for flat in settings]
+    if not _determine(by_path, prints):
+        settings = [{**flat, FINGERPRINT: t} for flat, t in zip(settings, prints, strict=True)]
+    if None not in prints and _determine(by_rest, prints):
+        settings = [{k: v for k, v in flat.items() if k != PATH} for flat in settings]
+    return settings
+
+
+def _determine(keys: Sequence[str], values: Sequence[str | None]) -> bool:
+    """Whether equal keys have equal values; None is unknown and may equal any value."""
+    known = {(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
+    return len({key for key, _ in known}) == len(known)
+
+
+def _data_settings(flat: Json, *, except_path: bool) -> str:
+    names = [k for k in flat if k.startswith("data.") and not (except_path and k == PATH)]
+    return json.dumps({name: flat[name] for name in names}, sort_keys=True)
+
+
+def _fingerprint(folder: Path, dataset: str) -> str | None:
+    """Return the start of the fingerprint of a data set, or None if it is unknown."""
+    card = load_card(folder, dataset)
+    return card.fingerprint[:FINGERPRINT_LENGTH] if card and card.fingerprint else None
+
+
+def _find_axes(lineages: Sequence[Located], settings: list[Json]) -> list[str]:
     """Return SHOWN_AXES and the settings that vary, of which the axes of the sweeps come first."""
     sweep_axes = dict.fromkeys(axis for _, _, record in lineages for axis in record.axes)
     candidates = dict.fromkeys(
         [*SHOWN_AXES, *sweep_axes, *(key for flat in settings for key in flat)]
     )
-    same_data = _have_same_images(lineages)
     axes = []
     for axis in candidates:
-        if axis in NO_AXES or (axis == "data.path" and same_data):
-            continue
         values = {json.dumps(flat.get(axis), sort_keys=True) for flat in settings}
         shown = axis in SHOWN_AXES and any(axis in flat for flat in settings)
-        if len(values) > 1 or shown:
+        if axis not in NO_AXES and (len(values) > 1 or shown):
             axes.append(axis)
     return axes
-
-
-def _have_same_images(lineages: list[tuple[str, Path, LineageRecord]]) -> bool:
-    """Whether all data sets are known to hold the same images, even if their paths differ."""
-    datasets = {(folder, record.dataset) for _, folder, record in lineages}
-    cards = [load_card(folder, key) for folder, key in datasets]
-    fingerprints = {card.fingerprint if card else None for card in cards}
-    return len(fingerprints) == 1 and None not in fingerprints
 
 
 def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
@@ -218,7 +260,7 @@ def _measured_rows(
 ) -> Iterator[tuple[Json, list[MetricsRecord]]]:
     """Yield a row and the metric records of each generation and member."""
     diverged = False
-    for generation, keys in enumerate(node_keys(folder, record), start=1):
+    for generation, keys in enumerate(node_keys(record), start=1):
         where = {"lineage": record.id, "generation": generation}
         for member, key in enumerate(keys):
             node = read_node(folder, key) if key else None
