@@ -18,10 +18,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from model.commands.command_line import Command, Program
-from model.config import DataConfig, ImagesOn, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import (
+    IMAGES,
+    DataConfig,
+    ImagesOn,
+    MetricsConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from model.errors import (
+    MOST,
     UsageError,
     check_at_least,
+    check_at_most,
     check_finite,
     shown,
     suggestion,
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
     from model.data.datasets import Dataset
     from model.job import Progress, TrainingJob
 
+MOST_THREADS = 4096
 PROGRESS_SECONDS = 5.0
 """Seconds between two lines of progress."""
 
@@ -50,6 +61,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         check_at_least("--threads", self.threads, 1)
+        check_at_most("--threads", self.threads, MOST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +94,7 @@ class Train(Command):
             raise UsageError(f"--out must end in .safetensors, got {str(self.out)!r}")
         check_at_least("--seed", self.seed, 0)
         check_finite("--checkpoint-seconds", self.checkpoint_seconds, 0)
+        check_at_most("--checkpoint-seconds", self.checkpoint_seconds, MOST)
         check_together(self.data, self.model, self.train)
 
     def run(self, args: Sequence[str]) -> int:
@@ -186,6 +199,7 @@ class Sample(Command):
                 f"--out must be a folder, a .png or an .npz file, got {str(self.out)!r}"
             )
         check_at_least("--num-images", self.num_images, 1)
+        check_at_most("--num-images", self.num_images, IMAGES["most"])
         check_at_least("--seed", self.seed, 0)
 
     def run(self, args: Sequence[str]) -> int:

@@ -87,30 +87,49 @@ def check_regular(path: Path) -> None:
             raise UsageError(f"{path} must be a file, got {kind}")
 
 
+def findable_path(field: str, text: str) -> Path:
+    """A path with ~ for a home folder; it need not exist.
+
+    Raises:
+        UsageError: The system cannot look for it: its name is empty or too long, it is a loop of
+            links, a folder above it may not be searched, or ~ names no user.
+    """
+    if not text:
+        raise UsageError(f"{field} must be a path, got ''")
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: it contains a null byte
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UsageError(f"{field} must be a readable path, got {shown(text)} ({reason})") from None
+    return path
+
+
 def user_path(field: str, text: str) -> Path:
     """The path that a setting names, with ~ for a home folder; it need not exist.
 
     Raises:
-        UsageError: It is a named pipe, socket or device, or the system cannot look for it: its name
-            is too long, a folder above it may not be searched, or ~ names no user.
+        UsageError: It is a named pipe, socket or device, or as in `findable_path`.
     """
-    try:
-        path = Path(text).expanduser()
+    path = findable_path(field, text)
+    with suppress(OSError):
         kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-    except (OSError, ValueError, RuntimeError) as error:  # ValueError: it contains a null byte
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise UsageError(f"{field} must be a readable path, got {shown(text)} ({reason})") from None
-    if kind is not None:
-        raise UsageError(f"{field} must be a file or folder, got {shown(text)}, {kind}")
+        if kind is not None:
+            raise UsageError(f"{field} must be a file or folder, got {shown(text)}, {kind}")
     return path
 
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Turn an error of writing a file or folder that the user named into a one-line error."""
+    """Turn an error of writing a file or folder that the user named into a one-line error.
+
+    A named pipe that nobody reads is such an error, because writing would wait for a reader.
+    """
     try:
+        if path.is_fifo():
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         yield
     except OSError as error:
         if isinstance(error, OneLineError):
@@ -137,7 +156,7 @@ def shown(value: object) -> str:
 
 def shortened(text: str) -> str:
     """The text, cut after ECHO characters."""
-    return text if len(text) <= ECHO else f"{text[:ECHO]}... ({len(text):,} characters)"
+    return text if len(text) <= ECHO else f"{text[:ECHO]} ... ({len(text):,} characters)"
 
 
 def check_text(field: str, text: str) -> None:

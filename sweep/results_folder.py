@@ -71,6 +71,25 @@ def check_out(out: Path) -> None:
             )
 
 
+def check_place(out: Path, sweep: SweepConfig) -> None:
+    """Raise UsageError if `out` lies in another results folder, or in a folder of data."""
+    place = out.resolve()
+    for outer in place.parents:
+        if (outer / "sweep.json").exists():
+            raise UsageError(
+                f"--out must not be inside the results folder {outer}, got {out}; "
+                "choose a folder beside it"
+            )
+    values = [each for grid in sweep.grids for each in grid.get("data.path", ())]
+    for text in filter(None, (sweep.base.data.path, *values)):
+        data = Path(text).expanduser().resolve()
+        if data == place or (data in place.parents and data.is_dir()):
+            raise UsageError(
+                f"--out must not be in the folder of the data (data.path={text}), got {out}; "
+                "choose a folder beside it"
+            )
+
+
 def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     """Merge the sweep with the one in `out`, if there is one: the result has the grids of both.
 

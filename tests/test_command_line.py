@@ -118,6 +118,32 @@ def test_words_that_cannot_be_read_are_told_in_a_box_and_status_2(words, told, c
     assert not said.startswith("error: ")
 
 
+@pytest.mark.parametrize("word", ["caf\udce9", "a\nb", "\x1b[31m"])
+def test_a_word_that_is_no_text_is_one_line_and_status_2(word, capsys):
+    assert PROGRAM.run(["work", "here", "--out", word]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"error: argument 4 must be UTF-8 text without control characters, got {word!r}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x" * 5000],
+        ["work", "here", "--out", "y", "--" + "x" * 5000],
+        ["work", "x" * 5000, "--out", "y"],
+        ["work", "here", "--out", "y", "--count", "x" * 5000],
+    ],
+)
+def test_a_long_word_is_not_repeated_in_full(words, capsys):
+    """Neither in a box nor in a line."""
+    assert PROGRAM.run(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("x") < 300
+    assert "characters)" in said.replace("\n", " ")
+
+
 def test_help_names_each_command_with_its_first_sentence(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     assert PROGRAM.run(["--help"]) == 0

@@ -9,7 +9,7 @@ from sweep.__main__ import Plan
 from sweep.commands.request import load_sweep_file, with_axis
 from sweep.config import SweepConfig
 from sweep.presets import preset_of
-from sweep.results_folder import write_sweep
+from sweep.results_folder import check_place, write_sweep
 
 TOML = """
 name = "mine"
@@ -319,3 +319,28 @@ def test_a_wrong_value_of_a_files_grid_is_an_error_before_anything_runs(tmp_path
     """Every lineage is built when the request is read."""
     path = write(tmp_path / "mine.toml", "[[grids]]\nseed = [0, -1]\n[base.pool]\nalpha = 1")
     assert "seed must be at least 0, got -1" in error_of(lambda: request(name=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("run/inside", "--out must not be inside the results folder "),
+        ("new/../run/a/b", "--out must not be inside the results folder "),
+        ("images", "--out must not be in the folder of the data "),
+        ("images/x", "--out must not be in the folder of the data "),
+    ],
+)
+def test_a_results_folder_is_in_no_other_folder_of_results_or_data(out, message, tmp_path) -> None:
+    """It would become a part of it."""
+    for name in ("run", "images"):
+        (tmp_path / name).mkdir()
+    write_sweep(tmp_path / "run", preset_of("quickstart"), "sweep run quickstart")
+    sweep = request("--data.name", "folder", "--data.path", str(tmp_path / "images"))
+    check_place(tmp_path / "new", sweep)
+    check_place(tmp_path / "run", sweep)
+    assert error_of(check_place, tmp_path / out, sweep).startswith(message)
+
+
+def test_an_axis_of_data_counts_as_data_too(tmp_path: Path) -> None:
+    sweep = with_axis(preset_of("quickstart"), f"data.path={tmp_path},{tmp_path / 'x'}")
+    assert "must not be in the folder of the data" in error_of(check_place, tmp_path / "y", sweep)

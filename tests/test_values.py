@@ -92,4 +92,11 @@ def test_negative_zero_is_zero() -> None:
 def test_a_message_repeats_200_characters_of_a_value_at_most() -> None:
     with pytest.raises(UsageError) as raised:
         parse_word("a" * 5000, int, "x")
-    assert str(raised.value) == f"x must be a whole number, got '{'a' * 199}... (5,002 characters)"
+    assert str(raised.value) == f"x must be a whole number, got '{'a' * 199} ... (5,002 characters)"
+
+
+def test_an_empty_word_is_no_value_of_an_optional_string() -> None:
+    """Such as --store ""; a plain string may be empty."""
+    with pytest.raises(UsageError, match=r"^x must not be empty, got ''; leave it out"):
+        parse_word("", str | None, "x")
+    assert parse_word("", str, "x") == ""

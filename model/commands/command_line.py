@@ -9,6 +9,7 @@ import functools
 import inspect
 import io
 import operator
+import re
 import shutil
 import signal
 import sys
@@ -18,14 +19,23 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Self, TextIO
 
 import tyro
 
 from model.commands.output import forgiving_output
 from model.commands.signals import Ending, ended_by_signals
-from model.commands.values import parse_word
-from model.errors import OneLineError, Terminated, UsageError, printable
+from model.commands.values import check_words, parse_word
+from model.errors import (
+    ECHO,
+    OneLineError,
+    Terminated,
+    UsageError,
+    findable_path,
+    printable,
+    shortened,
+)
 
 DISTRIBUTION = "collapse-sweep"
 MISSING = 1
@@ -44,6 +54,8 @@ METAVARS: dict[Any, str] = {
     str | None: "{None}|STR",
 }
 """Names in help of the types that flags parse like axes and ensemble.members (`parse_word`)."""
+
+LONG_WORD = re.compile(rf"\S{{{ECHO + 40},}}")
 
 WORDS = tyro.constructors.ConstructorRegistry()
 
@@ -65,6 +77,32 @@ def word_rule(
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=METAVARS[info.type],
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@WORDS.primitive_rule
+def path_rule(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Make tyro parse paths with `findable_path`."""
+    if info.type not in (Path, Path | None):
+        return None
+    optional = info.type is not Path
+
+    def read(words: list[str]) -> Path | None:
+        if optional and words[0].lower() == "none":
+            return None
+        try:
+            return findable_path("the value", words[0])
+        except UsageError as error:
+            raise ValueError(str(error)) from None  # tyro adds the flag
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|PATH" if optional else "PATH",
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, info.type),
         str_from_instance=lambda value: [str(value)],
@@ -134,6 +172,7 @@ class Program:
             return code
 
     def _run(self, args: list[str]) -> int:
+        check_words(args)
         if args == ["--version"]:
             print(f"{self.name} ({DISTRIBUTION}) {version(DISTRIBUTION)}")
             return 0
@@ -187,6 +226,11 @@ def parse(
             if isinstance(error, OneLineError):
                 raise error from None
             error = None if error.__suppress_context__ else error.__context__
+        if any(map(LONG_WORD.search, args)):  # the box repeats them
+            shorter = [LONG_WORD.sub(lambda word: shortened(word[0]), word) for word in args]
+            parse(kind, shorter, prog=prog, description=description, default=default)
+            first = next(word for word in shorter if word not in args)
+            raise UsageError(f"an argument must be valid, got '{first}'") from None
         sys.stderr.write(box.getvalue())
         raise
 
@@ -235,6 +279,7 @@ def _complain(message: str) -> None:
         printable(letter) if letter.isprintable() or letter >= "\ud800" else " "
         for letter in message
     )
+    line = LONG_WORD.sub(lambda word: shortened(word[0]), line)
     print(f"error: {line}", file=sys.stderr)
 
 

@@ -3,10 +3,11 @@
 import re
 import types
 import typing
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
-from model.errors import UsageError, check_choice, shown
+from model.errors import UsageError, check_choice, check_text, shown
 
 KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
 TRUTH = {"true": True, "false": False}
@@ -29,6 +30,12 @@ def parse_word(word: str, hint: Any, field: str) -> Any:
     return typed(_plain(word, _required(hint)), hint, field)
 
 
+def check_words(words: Iterable[str]) -> None:
+    """Raise UsageError unless all words of a command line are text."""
+    for number, word in enumerate(words, 1):
+        check_text(f"argument {number}", word)
+
+
 def typed(value: Any, hint: Any, field: str) -> Any:
     """Convert a value from a file to type `hint`; strings are not parsed as numbers.
 
@@ -47,6 +54,8 @@ def typed(value: Any, hint: Any, field: str) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(typed(item, options[0], field) for item in items)
     if required in (bool, str) and isinstance(value, required):
+        if required is not hint and not value:
+            raise UsageError(f"{field} must not be empty, got ''; leave it out, or use none")
         return value
     number = _number(value, required)
     if number is None:

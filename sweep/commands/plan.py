@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from model.errors import check_at_least
+from model.config import REPEATS
+from model.errors import check_at_least, check_at_most
 from model.filters.table import unused_settings
 from model.training.length import ema_init_left
 from sweep.commands.patience import PlanProgress
@@ -16,7 +17,13 @@ from sweep.estimate.timings import Timings, read_timings
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_for_plan
 from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
-from sweep.results_folder import check_out, extend, load_recorded_data, store_location
+from sweep.results_folder import (
+    check_out,
+    check_place,
+    extend,
+    load_recorded_data,
+    store_location,
+)
 from sweep.store.store import open_store
 
 
@@ -43,6 +50,7 @@ def print_plan(
         OneLineError: A setting is not valid, as in `sweep run`. Nothing is written.
     """
     check_at_least("--slots", min(slots, default=0), 1)
+    check_at_most("--slots", max(slots), REPEATS["most"])
     table = None if prices is None else read_prices(prices)
     timed = Timings()
     for folder in timings:
@@ -50,11 +58,14 @@ def print_plan(
     if out is not None:
         out = out.absolute()
         check_out(out)
+        check_place(out, sweep)
         sweep = extend(sweep, out)
     root, kept = store if out is None else store_location(out, store), None
-    if root is not None and ("://" in str(root) or Path(root).exists()):
-        kept = open_store(root, sweep.resources)
-        kept.claims.read()  # raises if the bucket does not exist
+    if root is not None:
+        opened = open_store(root, sweep.resources)
+        if opened.files.is_far or Path(opened.location).exists():
+            kept = opened
+            kept.claims.read()  # raises if the bucket does not exist
     recorded = {} if out is None else load_recorded_data(out)
     find_card = finder_for_plan(kept, recorded, out=out, paths_vary="data.path" in sweep.axes())
     lineages = plan_sweep(sweep, find_card, PlanProgress("planning each point"))

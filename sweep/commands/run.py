@@ -23,6 +23,7 @@ from sweep.records import LineageRecord, load_sweep
 from sweep.results_folder import (
     check_lineages,
     check_out,
+    check_place,
     check_store,
     extend,
     fill,
@@ -52,6 +53,7 @@ def execute(
     """
     out = out.absolute()
     check_out(out)
+    check_place(out, sweep)
     if address is None:
         check_machine(sweep.resources)
     sweep = resolve(extend(sweep, out), address)

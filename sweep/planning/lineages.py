@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from model.config import DataConfig, MetricsConfig, SampleConfig
-from model.errors import UsageError, check_at_most
+from model.errors import UsageError, check_at_most, check_choice
 from model.family_facts import FAMILY_FACTS, check_package
-from model.features.extractors import weights_digest
+from model.features.extractors import EXTRACTORS, weights_digest
 from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
 from model.randomness import Purpose
@@ -387,5 +387,6 @@ def check_variants(config: LineageConfig) -> None:
     """Raise UsageError for a family, rule, metric or extractor that does not exist."""
     for member in members_of(config):
         check_package(member.model.family)
+        check_choice("filter.extractor", member.filter.extractor, EXTRACTORS)
     rule_of(config.pool)
     validate_metrics(config.metrics)

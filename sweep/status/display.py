@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 from model.commands.command_line import MISSING, SIGNALLED
 from model.commands.output import is_abandoned
-from model.errors import check_finite, printable
+from model.errors import check_at_most, check_finite, printable
+from sweep.config import SECONDS
 from sweep.estimate.timings import format_seconds
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import load_lineages, load_sweep
@@ -129,6 +130,7 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
         KeyboardInterrupt: Ctrl-C. The sweep itself continues.
     """
     check_finite("--watch", period, 0.1)
+    check_at_most("--watch", period, SECONDS["most"])
     read_as = load_sweep(out)
     followed = track(out, store=store)
     patience = followed.store.patience()

@@ -30,6 +30,7 @@ from typing import Any, ClassVar, TypeVar
 from model.errors import MissingFileError, UsageError
 from sweep.config import ResourcesConfig
 from sweep.store.cache import GIGABYTE, Cache, cache_root
+from sweep.store.credentials import is_look_up, profile_credentials, variable
 from sweep.store.folder import (
     PART_BYTES,
     Entry,
@@ -60,6 +61,8 @@ QUESTIONS = 16
 """Maximum number of concurrent requests to a remote store."""
 UPLOADS = 4
 """Maximum number of parts of a large object that are uploaded concurrently."""
+_ANSWERED: set[str] = set()
+"""URLs of the buckets that have answered this process."""
 CLOCK_SECONDS = 600.0
 """How long a measured offset between the server's clock and this machine's is used."""
 
@@ -267,9 +270,15 @@ class Bucket:
                         "create it first"
                     ) from None
                 if isinstance(error, FileNotFoundError):
+                    _ANSWERED.add(self.url)
                     if "missing" in default:
                         return default["missing"]
                     raise StoreError(f"{target} must exist, got no such object") from None
+                if self.url not in _ANSWERED and is_look_up(error):
+                    raise StoreError(
+                        f"{target} needs credentials, got none ({_reason(error)}); set those of "
+                        "the cloud in the environment, or give this machine a role"
+                    ) from None
                 patience.failed(
                     StoreError(
                         f"{target} must be reachable, got {_reason(error)}; check the bucket, its "
@@ -281,6 +290,7 @@ class Bucket:
                 time.sleep(random.uniform(0.2, 1.0) * seconds)  # noqa: S311 - spreads retries
             else:
                 patience.succeeded()
+                _ANSWERED.add(self.url)
                 return response
         raise AssertionError("unreachable")
 
@@ -295,8 +305,9 @@ def open_bucket(url: str, resources: ResourcesConfig) -> Bucket:
     """
     parts = urllib.parse.urlsplit(url)
     more = "@" in parts.netloc or parts.query or parts.fragment  # may be credentials
-    if parts.scheme not in SCHEMES or not parts.netloc or more:
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme = url.partition("://")[0]  # that of `parts` is in lower case
+    if scheme not in SCHEMES or not parts.netloc or more:
+        shown = f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise UsageError(
             f"--store must be a folder, or a URL such as s3://bucket/prefix, got {shown!r}"
             f"{' and more' if more else ''}; "
@@ -307,8 +318,8 @@ def open_bucket(url: str, resources: ResourcesConfig) -> Bucket:
     cache = Cache(root=cache_root(resources.cache_dir), limit_bytes=limit_bytes, bucket=url)
     if parts.scheme != "s3":
         return Bucket(url=url, cache=cache, outage_seconds=outage)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint = variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL")
+    region = variable("AWS_REGION") or variable("AWS_DEFAULT_REGION")
     if region is None and endpoint is None:
         raise UsageError(
             f"--store {url} needs the region of its bucket, got none; export AWS_REGION=..."
@@ -319,6 +330,7 @@ def open_bucket(url: str, resources: ResourcesConfig) -> Bucket:
 @cache
 def _connect(bucket: Bucket, pid: int) -> Any:
     """A client for this process; a forked process must not share its parent's threads."""
+    from obstore.exceptions import BaseError
     from obstore.store import from_url
 
     options: dict[str, Any] = {}
@@ -326,24 +338,29 @@ def _connect(bucket: Bucket, pid: int) -> Any:
         options["endpoint"] = bucket.endpoint
     if bucket.url.startswith("s3://"):
         options["region"] = bucket.region or "us-east-1"
-        if profile := os.environ.get("AWS_PROFILE"):
-            options["credential_provider"] = _profile_credentials(profile)
+        if profile := variable("AWS_PROFILE"):
+            options["credential_provider"] = profile_credentials(profile)
     plain = (bucket.endpoint or "").startswith("http://")
-    store: Any = from_url(
-        bucket.url,
-        client_options={
-            "allow_http": plain,
-            "read_timeout": timedelta(seconds=SILENCE_SECONDS),
-            "timeout": timedelta(seconds=LONGEST_SECONDS),
-        },
-        retry_config={
-            "max_retries": 1000,
-            "retry_timeout": timedelta(seconds=min(RETRY_SECONDS, bucket.outage_seconds)),
-            "backoff": {"max_backoff": timedelta(seconds=BACKOFF_SECONDS)},
-        },
-        **options,
-    )
-    return store
+    try:
+        return from_url(
+            bucket.url,
+            client_options={
+                "allow_http": plain,
+                "read_timeout": timedelta(seconds=SILENCE_SECONDS),
+                "timeout": timedelta(seconds=LONGEST_SECONDS),
+            },
+            retry_config={
+                "max_retries": 1000,
+                "retry_timeout": timedelta(seconds=min(RETRY_SECONDS, bucket.outage_seconds)),
+                "backoff": {"max_backoff": timedelta(seconds=BACKOFF_SECONDS)},
+            },
+            **options,
+        )
+    except BaseError as error:
+        raise StoreError(
+            f"{bucket} must be a bucket that can be reached, got {_reason(error)}; set the account "
+            "and credentials of the cloud in the environment"
+        ) from None
 
 
 @cache
@@ -355,23 +372,6 @@ def _clock_offset(bucket: Bucket, period: int) -> float:
     entry = bucket.find(path)
     bucket.delete([path])
     return (time.time() if entry is None else entry.modified) - before
-
-
-def _profile_credentials(profile: str) -> Any:
-    """Credentials of a profile in ~/.aws; the client does not read profiles itself."""
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise StoreError(
-            f"AWS_PROFILE must be unset if boto3 is not installed, got {profile!r}; "
-            "run uv pip install boto3"
-        ) from None
-    try:
-        return Boto3CredentialProvider(boto3.Session(profile_name=profile))
-    except (BotoCoreError, ValueError) as error:
-        raise StoreError(f"AWS_PROFILE must have credentials, got {profile!r}: {error}") from None
 
 
 def _entry(meta: Mapping[str, Any]) -> Entry:

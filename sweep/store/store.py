@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model.errors import MissingFileError, UsageError
+from model.errors import MissingFileError, UsageError, findable_path, shown
 from sweep.config import ResourcesConfig
 from sweep.files import parse_json
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord
@@ -25,6 +25,7 @@ from sweep.store.published import Files, Published, parse_stored
 Shelf = Literal["streams", "features", "selections"]
 """Blocks of images, blocks of features, and the selections of filters with their scores."""
 
+LIKE_URL = re.compile(r"[a-z0-9+.-]*:/|(s3|gs|az):", re.IGNORECASE)
 NUM_CHECKPOINTS = 2
 """Number of checkpoints kept per training."""
 SEAL = b"scratch1"
@@ -226,6 +227,7 @@ def existing_store(location: str, resources: ResourcesConfig) -> Store:
         UsageError: The folder does not exist.
         StoreError: The bucket does not exist.
     """
+    location = str(checked_location(location))
     if "://" not in location and not Path(location).is_dir():
         raise UsageError(
             f"--store must be the store of the run, got {location}, which does not exist"
@@ -246,14 +248,26 @@ def open_store(location: Path | str, resources: ResourcesConfig | None = None) -
         UsageError: The URL is not a bucket URL, or the bucket's region is unknown.
     """
     resources = resources or ResourcesConfig()
-    if re.match(r"[a-z0-9]+:/(?!/)", str(location)):
-        raise UsageError(f"--store must have two slashes in a URL, got {str(location)!r}")
+    location = checked_location(location)
     is_bucket = "://" in str(location)
     return Store(
         open_bucket(str(location), resources) if is_bucket else Folder(Path(location).absolute()),
         lease_seconds=resources.lease_seconds,
         outage_seconds=resources.outage_seconds,
     )
+
+
+def checked_location(location: Path | str) -> Path | str:
+    """Return a folder, in which ~ is the user's home, or a URL; raises UsageError for another word.
+
+    Whether the URL is that of a bucket is for open_bucket to check.
+    """
+    text = str(location)
+    if LIKE_URL.match(text):
+        if "://" not in text:
+            raise UsageError(f"--store must have two slashes in a URL, got {shown(text)}")
+        return text
+    return findable_path("--store", text)
 
 
 def seal(data: bytes) -> bytes:

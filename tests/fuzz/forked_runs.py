@@ -225,7 +225,7 @@ def main() -> None:
     sys.meta_path.insert(0, no_ray)
     import_everything(str(code))
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    threads = [name for name in names if name != "jemalloc_bg_thd"]  # pyarrow's, which may be forked
+    threads = [name for name in names if name != "jemalloc_bg_thd"]  # pyarrow's
     assert len(threads) == 1, f"the parent must have one thread, got {threads}"
     with outcomes.open("w") as file:
         for case in pickle.loads(cases.read_bytes()):  # noqa: S301 - written by the campaign

@@ -38,7 +38,8 @@ class Case:
     @property
     def command(self) -> str:
         """The program and its command."""
-        return " ".join(word for word in self.words[:2] if not word.startswith("-"))
+        is_named = len(self.words) > 1 and not self.kind.startswith("no command")
+        return " ".join(self.words[: 1 + is_named])
 
     @property
     def reads(self) -> bool:

@@ -125,7 +125,11 @@ def text_cases(rng: random.Random) -> Iterator[Case]:
             name = f"mine.{suffix}"
             steps: tuple[Step, ...] = (("file", name, text.encode()),)
             yield Case(
-                words=(*plan, name), kind=f"{suffix}: {kind}", rule=rule, names=(name,), steps=steps
+                words=(*plan, name),
+                kind=f"{suffix}: {kind}",
+                rule=rule,
+                names=(name, "grids"),
+                steps=steps,
             )
     for value in ("nan", "inf", "-1", "'1'", "[1]", "1e400", "true"):
         data = f"[price_per_hour]\na = {value}\n".encode()
@@ -228,10 +232,7 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
 
 def npz(**arrays: object) -> bytes:
     """The bytes of an .npz file."""
-    buffer = io.BytesIO()
-    with np.errstate(all="ignore"):
-        np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
-    return buffer.getvalue()
+    return zipped({f"{name}.npy": npy(np.asarray(array)) for name, array in arrays.items()})
 
 
 def bad_arrays(rng: random.Random) -> Iterator[tuple[str, bytes, Rule]]:

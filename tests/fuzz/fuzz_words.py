@@ -85,7 +85,7 @@ def option_cases() -> Iterator[Case]:
                     words=(program, command, *words),
                     kind=f"option: {kind}",
                     rule=rule,
-                    names=leaf.names if leaf.flag else (),
+                    names=(*leaf.names, *([word[:100]] if word else [])),
                     steps=(*FILES, *PATHS),
                 )
 
@@ -100,8 +100,8 @@ def without(words: tuple[str, ...], flag: str) -> tuple[str, ...]:
 
 STORES = (
     *("s3:/x", "S3://bucket/x", "s3://", "s3://b?x=1", "s3://u:p@b/x", "gs://", "ftp://x/y"),
-    *("http://x", "file:///tmp/x", "://", "s3:", "//x", "a://b://c", "az://", "s3//x", "GS://b/x"),
-    *("s3://bucket/caf\udce9", "gs:/b", "s3:///x"),
+    *("http://x", "file:///tmp/x", "://", "s3:", "a://b://c", "az://", "GS://b/x"),
+    *("s3://bucket/caf\udce9", "gs:/b", "s3:///x", "gs://bucket", "az://b/x", "s3://bucket"),
 )
 
 

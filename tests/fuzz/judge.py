@@ -57,7 +57,7 @@ def is_plain(case: Case, said: str) -> bool:
     flat = re.sub(r"[\s\u2500-\u257f]", "", said)
     if any(re.sub(r"\s", "", text[: ECHO + 60]) in flat for text in case.inputs):
         return False
-    names = [re.sub(r"\s", "", name) for name in case.names]
+    names = [re.sub(r"\s", "", name) for name in case.names if case.rule == "refuse"]
     return not names or any(name in flat for name in names)
 
 
