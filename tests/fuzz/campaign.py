@@ -28,7 +28,8 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 import numpy as np  # noqa: E402 - found only with the path above
 from fuzz_case import Case  # noqa: E402
-from fuzz_files import array_cases, checkpoint_cases, image_cases, npz, text_cases  # noqa: E402
+from fuzz_checkpoints import checkpoint_cases  # noqa: E402
+from fuzz_files import array_cases, image_cases, npz, text_cases  # noqa: E402
 from fuzz_folders import folder_cases  # noqa: E402
 from fuzz_settings import setting_cases  # noqa: E402
 from fuzz_words import (  # noqa: E402

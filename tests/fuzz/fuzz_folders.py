@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuzz_case import Case, Rule, Step
-from fuzz_files import altered_json, damaged, special
+from fuzz_checkpoints import altered_json
+from fuzz_files import damaged, special
 
 COMMANDS = (
     ("analysis", "check", "run"),
