@@ -106,7 +106,7 @@ class Train(Command):
         from model.training.length import training_length
 
         use_device(self.machine.device, self.machine.threads)
-        check_new(self.out)
+        check_new(self.out, state_path(self.out))
         data = load_dataset(self.data)
         if len(data.train) < 2:
             raise UsageError(
@@ -149,7 +149,7 @@ class Train(Command):
             for name, value in asdict(getattr(self, part)).items()
         }
         own = {"seed": self.seed, **asdict(self.machine), "data.fingerprint": data.fingerprint}
-        return StateFile(self.out.with_name(self.out.name + ".training"), settings | own)
+        return StateFile(state_path(self.out), settings | own)
 
     def job(self, num_steps: int, state: "StateFile") -> "TrainingJob":
         """The training, which resumes from `state`."""
@@ -289,6 +289,11 @@ class Evaluate(Command):
         else:
             print("\n".join(table_lines(measured, real.class_names)))
         return 0
+
+
+def state_path(out: Path) -> Path:
+    """File of the saved state of a training."""
+    return out.with_name(out.name + ".training")
 
 
 def print_length(data: "Dataset", train: TrainConfig, *, num_steps: int, images_seen: int) -> None:

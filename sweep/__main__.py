@@ -77,6 +77,8 @@ class Run(SweepCommand):
     """Results folder. An existing one is resumed or extended."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
+    allow_world_writable: bool = False
+    """Use a store, results folder or cache that every user of the machine can write to."""
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing and print the table."""
@@ -87,6 +89,7 @@ class Run(SweepCommand):
             self.out,
             store=self.store,
             address=self.address,
+            allow_world_writable=self.allow_world_writable,
             command=shlex.join(["sweep", "run", *args]),
         )
 
@@ -195,6 +198,8 @@ class Evaluate(Command):
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
     remove: bool = False
     """Take these metrics out of the sweep again; their numbers stay in the store."""
+    allow_world_writable: bool = False
+    """Use a store, results folder or cache that every user of the machine can write to."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """Metrics to take."""
 
@@ -210,6 +215,7 @@ class Evaluate(Command):
             self.metrics,
             store=self.store,
             address=self.address,
+            allow_world_writable=self.allow_world_writable,
             command=shlex.join(["sweep", "evaluate", *args]),
         )
 

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from model.commands.shared_folders import check_shared
 from model.errors import UsageError, writing
 
 
-def check_new(path: Path, *, folder: bool = False) -> None:
+def check_new(path: Path, *others: Path, folder: bool = False) -> None:
     """Check that a command's --out can be written, before any work is done.
 
-    Its parent folder is created if it is missing.
+    Its parent folder is created if it is missing. A warning names other users who could change it,
+    or one of the `others`, files beside it that the command uses.
 
     Raises:
         UsageError: The path exists (except, with `folder`, as an empty folder), or its parent
@@ -36,6 +38,7 @@ def check_new(path: Path, *, folder: bool = False) -> None:
         raise UsageError(
             f"--out must be in a folder that can be written, got {str(path)!r} ({error.strerror})"
         ) from None
+    check_shared({"--out": [path, *others]}, allow_everyone=True)
 
 
 def write_file(path: Path, data: bytes) -> None:

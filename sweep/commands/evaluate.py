@@ -15,6 +15,7 @@ from model.features.extractors import extractor_label
 from model.metrics.table import METRICS, validate_metrics
 from sweep.commands.preflight import check_extractors_ready
 from sweep.commands.run import driving, run_analysis, short_path
+from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_of_recorded
@@ -34,7 +35,13 @@ NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images
 
 
 def evaluate(
-    out: Path, metrics: MetricsConfig, *, store: str | None, address: str | None, command: str
+    out: Path,
+    metrics: MetricsConfig,
+    *,
+    store: str | None,
+    address: str | None,
+    command: str,
+    allow_world_writable: bool = False,
 ) -> int:
     """Measure every finished model of a sweep; returns 0, or 1 if a measurement is missing.
 
@@ -51,6 +58,7 @@ def evaluate(
     if added is not None:
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
     kept = open_store(store_location(out, store), sweep.resources)
+    check_places(out, kept, sweep.resources, allow_world_writable=allow_world_writable)
     lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     finished = look_up(kept, lineages)
     check_models(out, finished, kept)

@@ -14,6 +14,7 @@ from model.errors import UsageError, writing
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
 from sweep.commands.preflight import check_extractors_ready, unfinished
+from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
 from sweep.finished import ENDED, Finished, look_up
@@ -44,7 +45,13 @@ KEPT = "finished models are kept"
 
 
 def execute(
-    sweep: SweepConfig, out: Path, *, store: str | None, address: str | None, command: str
+    sweep: SweepConfig,
+    out: Path,
+    *,
+    store: str | None,
+    address: str | None,
+    command: str,
+    allow_world_writable: bool = False,
 ) -> int:
     """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
 
@@ -60,6 +67,7 @@ def execute(
     opened = open_store(store_location(out, store), sweep.resources)
     opened.check()
     check_store(out, opened)
+    check_places(out, opened, sweep.resources, allow_world_writable=allow_world_writable)
     find_card = finder_for_plan(
         opened, load_recorded_data(out), out=out, paths_vary="data.path" in sweep.axes()
     )
