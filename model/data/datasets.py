@@ -158,8 +158,8 @@ def dataset_key(config: DataConfig) -> str:
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     settings |= later_version("data.name", config.name, loader, key="loader_version")
-    root = user_path("data.path", config.path or "")
-    if config.path is not None and not (loader.on_hub and not root.is_dir()):
+    root = None if config.path is None else user_path("data.path", config.path)
+    if root is not None and not (loader.on_hub and not root.is_dir()):
         files = loader.files(config) if loader.files else []
         settings |= {"path": None, "contents": content_digest(root, files)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
