@@ -1,5 +1,6 @@
 """Writes files that a user named, and replaces only files that the same command wrote."""
 
+import errno
 import os
 import uuid
 from collections.abc import Callable
@@ -37,13 +38,14 @@ def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
             figures/.
     """
     with writing(path):
-        special = path.exists() and not (path.is_file() or path.is_dir())
-        if special or (path.exists() and not is_ours(_content(path))):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_place(path)
+        if path.exists() and not (path.is_file() and is_ours(_content(path))):
             raise UsageError(
                 f"--out must be new, or unchanged since this command wrote it, got {path}; "
-                "delete it if you do not need it, or name another"
+                "name another, or move the old one away"
             )
-        _check_place(path)
 
 
 def write_file(path: Path, content: bytes) -> None:
