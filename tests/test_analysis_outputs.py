@@ -122,7 +122,11 @@ def test_what_is_no_file_is_refused(folder, tmp_path, capsys):
     os.mkfifo(pipe)
     for path in (pipe, Path(os.devnull)):
         assert run("table", folder, "--out", path) == 2
-    assert capsys.readouterr().err.count("--out must be new") == 2
+    pipe_error, device_error = capsys.readouterr().err.splitlines()
+    assert f"{pipe} must be" in pipe_error
+    assert f"--out must be new, or unchanged since this command wrote it, got {os.devnull}" in (
+        device_error
+    )
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "file/table.md"])
