@@ -91,11 +91,9 @@ def findable_path(field: str, text: str) -> Path:
     """A path with ~ for a home folder; it need not exist.
 
     Raises:
-        UsageError: The system cannot look for it: its name is empty or too long, it is a loop of
+        UsageError: The system cannot look for it: its name is too long, it is a loop of
             links, a folder above it may not be searched, or ~ names no user.
     """
-    if not text:
-        raise UsageError(f"{field} must be a path, got ''")
     try:
         path = Path(text).expanduser()
         path.stat()

@@ -30,6 +30,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the seed of tests/fuzz."""
+    parser.addoption("--fuzz-seed", type=int, default=0, help="seed of the cases of tests/fuzz")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all tests that start Ray to one worker: two clusters at once starve each other."""

@@ -254,3 +254,9 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_an_empty_word_is_no_path(capsys):
+    """It would be the working folder."""
+    assert PROGRAM.run(["work", "here", "--out="]) == 2
+    assert "the value must be a path, got ''" in capsys.readouterr().err

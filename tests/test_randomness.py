@@ -85,8 +85,10 @@ def test_seed_is_what_it_always_was():
 def test_purposes_keep_their_numbers():
     """They are part of every result."""
     names = [purpose.name for purpose in sorted(Purpose)]
-    assert " ".join(names) == "INIT EMA_INIT SHUFFLE STEP SAMPLE PREVIEW VALIDATION SPLIT POOL"
-    assert sorted(Purpose) == list(range(1, 10))
+    assert " ".join(names) == (
+        "INIT EMA_INIT SHUFFLE STEP SAMPLE PREVIEW VALIDATION SPLIT POOL MEASURE"
+    )
+    assert sorted(Purpose) == list(range(1, 11))
 
 
 @given(inputs, inputs)
@@ -124,3 +126,42 @@ def test_global_random_numbers_are_left_alone():
     generator(SEED, Purpose.SHUFFLE).random()
     after = np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002  # is tested
     assert after == before
+
+
+LARGE = (0, 1, 2, 5, 2**32 - 1, 2**32, 2**32 + 1, 2**32 + 5, 2**33, 2**62 + 1, 2**63 - 1)
+"""Seeds whose parts of 32 bits are those of others, and their neighbours."""
+USES = (
+    *((Purpose.INIT, ()), (Purpose.EMA_INIT, ()), (Purpose.SHUFFLE, (0,)), (Purpose.SHUFFLE, (1,))),
+    *((Purpose.STEP, (0,)), (Purpose.STEP, (1,)), (Purpose.SAMPLE, (0,)), (Purpose.SAMPLE, (3,))),
+    *((Purpose.VALIDATION, (0,)), (Purpose.MEASURE, (0,))),
+)
+"""What the random numbers of a model are used for, with the number of an epoch, step or class."""
+
+
+def test_no_seeds_of_any_size_share_random_numbers() -> None:
+    """Numpy splits an integer into words of 32 bits, and 2**32 + 1 becomes two words."""
+    models = [(s, n, k) for s in LARGE for n in range(1, 7) for k in range(3)]
+    states = {
+        tuple(sequence(seed, purpose, *extra).generate_state(4))
+        for seed in models
+        for purpose, extra in USES
+    }
+    assert len(states) == len(models) * len(USES)
+
+
+def test_no_seeds_of_any_size_share_noise() -> None:
+    """The counter-based generator takes its key from the same integers."""
+    models = [(s, n, k) for s in LARGE for n in range(1, 4) for k in range(2)]
+    drawn = {draw(range(2), seed=seed, label=c).tobytes() for seed in models for c in (None, 0, 9)}
+    assert len(drawn) == 3 * len(models)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.SPLIT, Purpose.POOL, Purpose.PREVIEW])
+def test_no_seeds_of_any_size_share_splits_pools_or_previews(purpose: Purpose) -> None:
+    seeds = [(s,) for s in LARGE] + [(s, n) for s in LARGE for n in range(1, 12)]
+    states = {
+        tuple(sequence(seed, purpose, *extra).generate_state(4))
+        for seed in seeds
+        for extra in ((), (0,), (1,), (7,))
+    }
+    assert len(states) == 4 * len(seeds)

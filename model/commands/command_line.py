@@ -96,6 +96,8 @@ def path_rule(
         if optional and words[0].lower() == "none":
             return None
         try:
+            if not words[0]:
+                raise UsageError("the value must be a path, got ''")
             return findable_path("the value", words[0])
         except UsageError as error:
             raise ValueError(str(error)) from None  # tyro adds the flag
