@@ -245,6 +245,25 @@ def test_a_warning_is_one_line_without_its_place_in_the_code(capsys):
     assert capsys.readouterr().err == "warning: it has no effect\n"
 
 
+def test_a_note_ends_no_command_whatever_pythonwarnings_says():
+    """A warning as an exception would be taken for a bug."""
+    code = (
+        "import sys, warnings; from model.commands.command_line import Command, Program\n"
+        "class Warn(Command):\n"
+        "    def run(self, args):\n"
+        "        warnings.warn('it has no effect')\n"
+        "        return 0\n"
+        "sys.exit(Program(name='p', description='P.', commands={'warn': Warn}).run(['warn']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "warning: it has no effect\n")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     """The pipe's reading end is closed before anything is written."""
     command = [sys.executable, "-m", "sweep", "presets"]

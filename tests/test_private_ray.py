@@ -15,7 +15,14 @@ import pytest
 from running_sweep import Running, find_text, wait_for, write_sweep
 
 from model.errors import UsageError
-from sweep.tune.private_ray import LOCK, MAX_LENGTH, private_folder, set_fresh_token
+from sweep.tune.private_ray import (
+    LOCK,
+    MAX_LENGTH,
+    ignore_environment,
+    private_folder,
+    set_fresh_token,
+    start_failure,
+)
 
 NOBODY = 65534
 """A user that is not us."""
@@ -91,6 +98,52 @@ def test_another_mode_is_overridden_and_that_is_said(mode, said, outside, capsys
     assert capsys.readouterr().err == said
 
 
+def test_what_leads_ray_elsewhere_is_ignored_and_that_is_said(outside, capsys) -> None:
+    """A cluster's address, a job's settings; but neither its folder nor flags that tune it."""
+    for name in [each for each in os.environ if each.startswith("RAY_")]:
+        outside.delenv(name)
+    outside.setenv("RAY_TMPDIR", "/tmp")  # noqa: S108 - is not written
+    outside.setenv("RAY_memory_usage_threshold", "0.9")
+    outside.setenv("RAY_CHDIR_TO_TRIAL_DIR", "1")  # one of ours, which is set later
+    ignore_environment()
+    assert capsys.readouterr().err == ""
+    outside.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    outside.setenv("RAY_CLIENT_MODE", "1")
+    outside.setenv("RAY_memory_monitor_refresh_ms", "junk")
+    outside.setenv("PYTHONWARNINGS", "error")
+    ignore_environment()
+    left = {name for name in os.environ if name.startswith(("RAY_", "PYTHONWARNINGS"))}
+    assert left == {"RAY_TMPDIR", "RAY_memory_usage_threshold", "RAY_CHDIR_TO_TRIAL_DIR"}
+    assert capsys.readouterr().err == (
+        "ignored: RAY_ADDRESS, RAY_CLIENT_MODE, RAY_memory_monitor_refresh_ms, PYTHONWARNINGS; "
+        "Ray on this machine is started for this run alone\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
+def test_a_folder_that_cannot_be_written_is_named(name, outside) -> None:
+    """A file is in its place, or the disk is read-only; /proc is so for everybody."""
+    outside.delenv("RAY_TMPDIR", raising=False)
+    for path in ("/proc", "/etc/passwd"):
+        outside.setenv(name, path)
+        with (
+            pytest.raises(UsageError, match=rf"RAY_TMPDIR, or else TMPDIR, must be .* '{path}'"),
+            private_folder(),
+        ):
+            pass
+
+
+def test_a_ray_that_cannot_start_is_one_line_with_ways_out(outside, monkeypatch) -> None:
+    """The limit of open files and the flags that are set are named."""
+    outside.setenv("RAY_memory_usage_threshold", "0.9")
+    monkeypatch.setattr("sweep.tune.private_ray.resource.getrlimit", lambda kind: (64, 64))
+    line = start_failure(RuntimeError("raylet\ndied " + "x" * 1000))
+    assert line.startswith("Ray must be able to start on this machine, got 'raylet died x")
+    assert "ulimit -n above 64" in line
+    assert "an environment without RAY_memory_usage_threshold" in line
+    assert len(line) < 500
+
+
 def test_only_we_can_enter_the_folder(base) -> None:
     """Ray lets everybody write into its own, which lies inside; nothing is left at the end."""
     with private_folder() as folder:
@@ -157,6 +210,22 @@ def test_ray_starts_here_in_no_other_way(tmp_path) -> None:
         started_ray(ResourcesConfig(), "local", tmp_path),
     ):
         pass
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("error", [RuntimeError("no raylet"), AssertionError(), OSError(12, "x")])
+def test_a_failure_to_start_is_an_error_of_the_machine(error, monkeypatch) -> None:
+    """Whatever Ray raises: its user can change the machine, but not Ray."""
+    import ray
+
+    from sweep.tune.runner import init_ray
+
+    def fail(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(UsageError, match="Ray must be able to start on this machine, got "):
+        init_ray({}, None)
 
 
 @dataclass(frozen=True, kw_only=True)

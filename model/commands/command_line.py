@@ -162,6 +162,8 @@ class Program:
         """Run a command, print its error if there is one, and return the exit code."""
         try:
             with warnings.catch_warnings():
+                if any(option.startswith("error") for option in sys.warnoptions):
+                    warnings.simplefilter("default")  # PYTHONWARNINGS: a note ends no command
                 # Python's documentation allows replacing showwarning; its type annotation does not.
                 warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
                 return self._run(args)

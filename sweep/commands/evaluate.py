@@ -28,6 +28,7 @@ from sweep.results_folder import fill, load_recorded_data, read_sweep, store_loc
 from sweep.status.log import logged
 from sweep.store.store import Store, existing_store, open_store
 from sweep.tensorboard import write_boards
+from sweep.tune.private_ray import ignore_environment
 
 LOG = logging.getLogger(__name__)
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
@@ -94,6 +95,8 @@ def measure(
     errors: dict[str, str] = {}
     if work:
         with driving(sweep, lineages, kept, out) as driver:
+            if address is None:
+                ignore_environment()
             from sweep.tune.runner import RayRun
 
             run = RayRun(

@@ -37,6 +37,7 @@ from sweep.status.known_sweeps import note
 from sweep.status.log import logged
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
+from sweep.tune.private_ray import ignore_environment
 from sweep.tune.resources import check_machine
 
 LOG = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ def compute(
     if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
         with driving(sweep, lineages, opened, out) as driver:
+            if address is None:
+                ignore_environment()
             from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
 
             run = RayRun(

@@ -10,47 +10,40 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-# Ray reads these variables when it is imported, or passes them on to its workers.
-RAY_ENVIRONMENT = {
-    # Otherwise Ray detects `uv run`, uploads the working directory and starts workers through uv.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a box at any verbosity
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000",
-}
-for _name, _value in RAY_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+from sweep.tune.private_ray import RAY_ENVIRONMENT
 
-import ray  # noqa: E402  (reads the environment set above)
-from ray import tune  # noqa: E402
-from ray._private import ray_constants  # noqa: E402
-from ray._private import utils as ray_utils  # noqa: E402
-from ray._private.authentication.authentication_token_setup import (  # noqa: E402
+os.environ.update(RAY_ENVIRONMENT)
+
+import ray
+from ray import tune
+from ray._private import ray_constants
+from ray._private import utils as ray_utils
+from ray._private.authentication.authentication_token_setup import (
     AuthenticationTokenLoader,
     Config,
 )
-from ray.exceptions import RayError  # noqa: E402
-from ray.tune.execution import class_cache  # noqa: E402
+from ray.exceptions import RayError
+from ray.tune.execution import class_cache
 
-from model.commands.signals import signals_held  # noqa: E402
-from model.errors import UsageError  # noqa: E402
-from sweep.config import ResourcesConfig, SweepConfig  # noqa: E402
-from sweep.estimate.timings import format_seconds  # noqa: E402
-from sweep.finished import done_keys  # noqa: E402
-from sweep.planning.checks import check_precisions  # noqa: E402
-from sweep.planning.lineages import PlannedLineage  # noqa: E402
-from sweep.planning.schedule import Schedule, chains_of  # noqa: E402
-from sweep.status.display import Screen, progress_screen  # noqa: E402
-from sweep.status.drivers import Driver  # noqa: E402
-from sweep.store.store import Store  # noqa: E402
-from sweep.tune.private_ray import private_folder, set_fresh_token  # noqa: E402
-from sweep.tune.resources import cluster_total, num_at_once, trial_resources  # noqa: E402
-from sweep.tune.searcher import LineageSearcher  # noqa: E402
-from sweep.tune.trial import TrialJob, measure_generation, run_trial  # noqa: E402
+from model.commands.signals import signals_held
+from model.errors import UsageError
+from sweep.config import ResourcesConfig, SweepConfig
+from sweep.estimate.timings import format_seconds
+from sweep.finished import done_keys
+from sweep.planning.checks import check_precisions
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.schedule import Schedule, chains_of
+from sweep.status.display import Screen, progress_screen
+from sweep.status.drivers import Driver
+from sweep.store.store import Store
+from sweep.tune.private_ray import (
+    private_folder,
+    set_fresh_token,
+    start_failure,
+)
+from sweep.tune.resources import cluster_total, num_at_once, trial_resources
+from sweep.tune.searcher import LineageSearcher
+from sweep.tune.trial import TrialJob, measure_generation, run_trial
 
 # Tune would write the driver's cloud keys into every actor's runtime_env, and so into Ray's logs.
 # Workers get keys from their machine's role or from the environment that Ray was started in.
@@ -119,7 +112,7 @@ class RayRun:
                         ),
                     ),
                     run_config=tune.RunConfig(
-                        name=time.strftime("run-%Y%m%d-%H%M%S"),
+                        name=f"{time.strftime('run-%Y%m%d-%H%M%S')}-{os.getpid()}",
                         storage_path=str(self.tune_dir),
                         failure_config=tune.FailureConfig(max_failures=resources.max_failures),
                         callbacks=[events],
@@ -212,16 +205,19 @@ def started_ray(
 
 
 def init_ray(options: dict[str, Any], address: str | None) -> None:
-    """Start or join Ray; raises UsageError if no cluster can be joined at the user's address.
+    """Start or join Ray.
+
+    Raises:
+        UsageError: No cluster can be joined at the address, or Ray cannot start here.
 
     Signals wait until Ray has started: an exception in the middle would leave its processes.
     """
     try:
         with signals_held("the start of Ray"), own_signal_handlers():
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except Exception as error:  # whatever fails in Ray depends on the machine and its environment
         if address is None:
-            raise
+            raise UsageError(start_failure(error)) from error
         raise UsageError(
             f"--address must be the address of a running Ray cluster, got {address!r} ({error})"
         ) from error
@@ -304,7 +300,11 @@ class TrialEvents(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Print and keep the last line of a failed trial's error."""
-        text = Path(trial.error_file).read_text() if trial.error_file else "the worker was lost"
+        text = (
+            Path(trial.error_file).read_text(errors="replace")
+            if trial.error_file
+            else "the worker was lost"
+        )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         lineage = trial.config["lineage"]
         self._driver.errors[lineage] = error = lines[-1] if lines else "unknown error"
