@@ -63,6 +63,25 @@ def test_a_request_raises_sigterm_in_the_driver(out, monkeypatch):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 2.0, 5.0, 7.0])
+def test_a_sweep_that_is_stopped_while_ray_starts_says_so(seconds, tmp_path):
+    """At any moment of the start: exit code 143, and how to resume."""
+    path = write_sweep(tmp_path)
+    with Running(out=tmp_path / "out", words=(str(path),)) as run:
+        wait_for(lambda: find(tmp_path, "out/claims/run-*/1.json"), "a driver")
+        time.sleep(seconds)
+        stopped = run_sweep("stop", "out", cwd=tmp_path)
+        code = run.wait(60)
+        wait_for(lambda: not run.processes(), "the end of Ray's processes")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped; finished models are kept" in stopped.stdout
+    assert code == 143
+    assert f"To resume:\n  sweep run {path} --out {run.out}\n" in run.output()
+    assert "Traceback" not in run.output()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_stopped_sweep_ends_keeps_what_is_done_and_resumes(tmp_path):
     """Stopped through a store that is elsewhere, from a copy of its folder."""
     write_sweep(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from running_sweep import (
+    SWEEP,
     Running,
     copy_results,
     finished_nodes,
@@ -233,6 +234,35 @@ def test_a_signal_to_the_whole_group_ends_within_seconds(tmp_path, number):
     assert run.output().endswith(
         f"stopped; finished models are kept. To resume:\n  sweep run {path} --out {run.out}\n"
     )
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_within_seconds(tmp_path):
+    """Exit code 129 and how to resume are in the log, as nobody sees them; no process is left."""
+    path = write_sweep(tmp_path)
+    with Running(out=tmp_path / "out", words=(str(path),), in_terminal=True) as run:
+        wait_for(lambda: run.training(1, saved_step=20), "training")
+        closed = time.monotonic()
+        run.process.kill()  # it holds the terminal
+        wait_for(lambda: not run.processes(), "the end of all processes", 60)
+        seconds = time.monotonic() - closed
+    assert seconds < ENDS_WITHIN_SECONDS
+    *_, received, stopped, ended = (run.out / "log.txt").read_text().splitlines()
+    assert received.endswith("received SIGHUP")
+    assert stopped.endswith(f"To resume: sweep run {path} --out {run.out}")
+    assert ended.endswith("ended: exit code 129")
+
+
+@pytest.mark.slow
+def test_nobody_who_reads_is_no_reason_to_stop(tmp_path):
+    """Output goes to a reader that leaves after a line; the exit code is that of the sweep."""
+    write_sweep(tmp_path)
+    command = f"{SWEEP} run tiny.toml --out out 2>&1 | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
+    assert len(finished_nodes(tmp_path / "out")) == 3
 
 
 @pytest.fixture(scope="module")
