@@ -62,6 +62,8 @@ class DataConfig:
     """Column of images (huggingface); may be none if the data set has only one."""
     label_column: str | None = field(default=None, metadata={"key_default": None})
     """Column of classes (huggingface); none uses the only column of that type, if any."""
+    float_range: Literal["any", "unit"] = field(default="any", metadata={"key_default": "any"})
+    """Range of the float images of npz: any, or unit for [0, 1], to which samples are clipped."""
 
     def __post_init__(self) -> None:
         check_at_least("data.image_size", self.image_size, 4)

@@ -241,16 +241,27 @@ def describe_npz(config: DataConfig) -> Contents:
             )
         names = names or tuple(map(str, present))
     return Contents(
-        num_images=N, channels=C, labels=head.labels, class_names=names, bounded=bounded
+        num_images=N,
+        channels=C,
+        labels=head.labels,
+        class_names=names,
+        bounded=bounded or config.float_range == "unit",
     )
 
 
 def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """Images of an .npz file, not resized; floats must be finite, and are not clipped."""
+    """Images of an .npz file, not resized; floats must be finite and in data.float_range."""
     contents = describe_npz(config)
     images = read_npz_images(npz_files(config)[0])
     if images.dtype == np.uint8 and config.dtype == "float32":
         images = images.astype(np.float32) / np.float32(255)
+    if config.float_range == "unit" and images.dtype != np.uint8:
+        low, high = float(images.min()), float(images.max())
+        if low < 0 or high > 1:
+            raise UsageError(
+                f"images of {config.path} must be in [0, 1] with data.float_range=unit, got "
+                f"{low:g} to {high:g}; rescale them, or leave data.float_range out"
+            )
     return images, contents
 
 
