@@ -141,13 +141,16 @@ class Check(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Print the problems, and the numbers of lineages, nodes and matching files."""
-        from analysis.reading.integrity import inspect_folder
+        from analysis.reading.integrity import UNCHECKED, inspect_folder
 
         findings = inspect_folder(self.folder)
         for problem in findings.problems:
             print(f"problem: {printable(problem)}")
-        if missing := findings.not_copied:
-            print(f"not copied: the weights of {len(missing)} of {findings.num_nodes} nodes")
+        for sentence in findings.not_here:
+            print(printable(sentence))
+        unchecked = [f"{name}/" for name in UNCHECKED if (self.folder / name).is_dir()]
+        if unchecked:
+            print(f"not checked: {', '.join(unchecked)}, which are not results")
         print(
             f"{findings.num_lineages} lineages, {findings.num_nodes} nodes, "
             f"{findings.num_files} files match, {len(findings.problems)} problems"

@@ -285,6 +285,11 @@ class DatasetCard(Record):
         return [self.num_reference] * self.num_classes
 
 
+def class_stream_key(stream: str, label: int) -> str:
+    """Key of the images of one class in the stream of a conditional model."""
+    return digest({"stream": stream, "label": label})
+
+
 def spec_name(spec: Json) -> str:
     """Name of a metric specification: the start of its digest."""
     return digest(spec)[:16]

@@ -87,7 +87,7 @@ def write_folder(
                 num_done, status = min(num_done, n - 1), ("running" if status == "done" else status)
                 continue
             node_status = stop.get(n, "done")
-            place = (rate, num_epochs, seed, n)
+            place = (rate, num_epochs, seed, n, split)
             _write_node(out, key, place, node_status, tiles(n, rate, seed), classes)
             if node_status == "diverged":
                 status, num_done = "diverged", n
@@ -147,9 +147,14 @@ def node_key(
     alpha: float, epochs: int, seed: int, generation: int, split: int | None = None
 ) -> str:
     """Key of a node; the first generation does not depend on alpha."""
-    place: tuple = (0.0 if generation == 1 else alpha, epochs, seed, generation)
-    place += () if split is None else (split,)
-    return hashlib.sha256(repr(place).encode()).hexdigest()[:16]
+    return digest(node_inputs(alpha, epochs, seed, generation, split))
+
+
+def node_inputs(
+    alpha: float, epochs: int, seed: int, generation: int, split: int | None = None
+) -> dict[str, list]:
+    """What a node's key is the digest of."""
+    return {"place": [0.0 if generation == 1 else alpha, epochs, seed, generation, split]}
 
 
 def flat_tiles(generation: int, alpha: float, seed: int) -> np.ndarray:
@@ -194,18 +199,18 @@ def _write_dataset(out: Path, tiles: Tiles) -> None:
 def _write_node(
     out: Path,
     key: str,
-    place: tuple[float, int, int, int],
+    place: tuple[float, int, int, int, int | None],
     status: str,
     tiles: np.ndarray,
     classes: tuple[str, ...],
 ) -> None:
-    alpha, epochs, seed, generation = place
+    alpha, epochs, seed, generation, split = place
     folder = out / "generations" / key
     if folder.exists():
         return
     contents = {
         "preview.png": encode_preview(tiles),
-        "config.json": b"{}\n",
+        "config.json": dump_json(node_inputs(alpha, epochs, seed, generation, split)),
         "model.safetensors": f"weights of {key}".encode(),
     }
     origins, size = {"0": NUM_REAL}, NUM_REAL

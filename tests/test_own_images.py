@@ -308,20 +308,6 @@ def test_npz_floats_are_kept_and_unbounded(tmp_path: Path) -> None:
     assert not dataset.bounded
 
 
-def test_npz_floats_are_bounded_if_the_user_says_so(tmp_path: Path) -> None:
-    """Which is checked, and is part of the data set's identity."""
-    images = np.random.default_rng(0).random((5, 1, 4, 4), np.float32)
-    config = replace(npz(tmp_path, images=images), dtype="float32", float_range="unit")
-    dataset = load_dataset(config)
-    np.testing.assert_array_equal(dataset.images, images)
-    assert dataset.bounded
-    assert describe(config).bounded
-    assert dataset_key(config) != dataset_key(replace(config, float_range="any"))
-    npz(tmp_path, images=images + np.float32(0.5))
-    with pytest.raises(UsageError, match=r"must be in \[0, 1\] with data.float_range=unit, got 0"):
-        load_dataset(config)
-
-
 def test_npz_bytes_as_floats_are_bounded(tmp_path: Path) -> None:
     """data.dtype=float32 divides them by 255."""
     config = replace(npz(tmp_path, images=noise(5, 1, 4, 4)), dtype="float32")

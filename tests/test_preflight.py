@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_sweep import compute, finish, make_lineage, make_run, make_sweep, plan_in, write_noise
 
-from model.config import MetricsConfig
+from model.config import DataConfig, MetricsConfig
+from model.data.datasets import dataset_key, describe, load_dataset
 from model.errors import MissingFileError, UsageError
 from model.features import extractors, ready
 from model.features.ready import check_ready
@@ -70,6 +72,28 @@ def test_float_images_need_an_extractor_of_any_range(word, ask, tmp_path):
     assert said.startswith("error: metrics.extractor must be pixels for float images without a")
     assert "--data.float-range unit" in said
     assert not (tmp_path / "run" / "sweep.json").exists()
+
+
+def test_float_images_are_bounded_if_the_user_says_so(tmp_path):
+    """Which is checked, and is part of the data set's identity."""
+    images, path = np.random.default_rng(0).random((5, 1, 4, 4), np.float32), tmp_path / "x.npz"
+    np.savez(path, images=images)
+    config = DataConfig(
+        name="npz",
+        path=str(path),
+        image_size=4,
+        split="all",
+        dtype="float32",
+        float_range="unit",
+    )
+    data = load_dataset(config)
+    np.testing.assert_array_equal(data.images, images)
+    assert data.bounded
+    assert describe(config).bounded
+    assert dataset_key(config) != dataset_key(replace(config, float_range="any"))
+    np.savez(path, images=images + np.float32(0.5))
+    with pytest.raises(UsageError, match=r"must be in \[0, 1\] with data.float_range=unit, got 0"):
+        load_dataset(config)
 
 
 def test_a_filter_has_the_same_need(ask, tmp_path):

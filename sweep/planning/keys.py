@@ -16,6 +16,7 @@ from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
 from model.randomness import Purpose
 from sweep.files import digest
+from sweep.records import class_stream_key
 
 NUMERICS_VERSION = 1
 """Increase it whenever the same settings would train or sample different numbers. If that is true
@@ -90,11 +91,6 @@ def stream_key(node_key: str, sample: SampleConfig, purpose: Purpose = Purpose.S
     """Key of the images that a node's model draws with a sampler, for pools or to be measured."""
     inputs = {"node": node_key, "sample": canonical(sample)}
     return digest(inputs if purpose is Purpose.SAMPLE else {**inputs, "purpose": int(purpose)})
-
-
-def class_stream_key(stream: str, label: int) -> str:
-    """Key of the images of one class in the stream of a conditional model."""
-    return digest({"stream": stream, "label": label})
 
 
 def store_key(stream: str, label: int | None) -> str:

@@ -33,16 +33,19 @@ _FOREIGN = (
 """What zipfile and numpy raise for damaged or foreign bytes."""
 
 
-def dump_array(array: np.ndarray) -> bytes:
-    """An array of any shape and dtype as a safetensors file that contains its SHA-256."""
+def dump_array(array: np.ndarray, place: str = "") -> bytes:
+    """An array as a safetensors file that contains its SHA-256 and its path in the store."""
     from safetensors.numpy import save
 
     array = np.ascontiguousarray(array)
-    return save({"images": array}, metadata=_describe(array))
+    return save({"images": array}, metadata=_describe(array, place))
 
 
-def load_array(data: bytes) -> np.ndarray | None:
-    """The array, or None if the bytes are not what `dump_array` wrote."""
+def load_array(data: bytes, place: str = "") -> np.ndarray | None:
+    """The array, or None if the bytes are not what `dump_array` wrote for this place.
+
+    Files of earlier versions do not contain their place.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -52,7 +55,8 @@ def load_array(data: bytes) -> np.ndarray | None:
         header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return array if header.get("__metadata__") == _describe(array) else None
+    known = (_describe(array, place), _describe(array))
+    return array if header.get("__metadata__") in known else None
 
 
 def dump_arrays(**arrays: np.ndarray) -> bytes:
@@ -124,11 +128,12 @@ def _plain(source: object) -> Generator[None]:
         ) from None
 
 
-def _describe(array: np.ndarray) -> dict[str, str]:
+def _describe(array: np.ndarray, place: str = "") -> dict[str, str]:
     facts = {
         "sha256": sha256(array.tobytes()),
         "shape": array.shape,
         "dtype": str(array.dtype),
     }
+    facts |= {"place": place} if place else {}
     # Use a single entry, because safetensors writes several in an order that varies between runs.
     return {"images": json.dumps(facts, sort_keys=True)}

@@ -163,7 +163,8 @@ class Store:
         """Write an array of any shape and dtype as a block; False if the block already exists."""
         if self.has_block(key, index, shelf=shelf):
             return False
-        return self.files.create(_block_path(shelf, key, index), dump_array(array))
+        path = _block_path(shelf, key, index)
+        return self.files.create(path, dump_array(array, path))
 
     def read_block(self, key: str, index: int, *, shelf: Shelf = "streams") -> np.ndarray:
         """Read a block.
@@ -173,7 +174,7 @@ class Store:
             CorruptError: The block is damaged; call discard_block and compute it again.
         """
         path = _block_path(shelf, key, index)
-        array = self.files.read_checked(path, load_array)
+        array = self.files.read_checked(path, lambda data: load_array(data, path))
         if array is not None:
             return array
         entry = self.files.find(path)
@@ -191,14 +192,14 @@ class Store:
 
         A block that does not exist costs a bucket one request.
         """
-        found = False
+        found, path = False, _block_path(shelf, key, index)
 
         def load(data: bytes) -> np.ndarray | None:
             nonlocal found
             found = True
-            return load_array(data)
+            return load_array(data, path)
 
-        array = self.files.read_checked(_block_path(shelf, key, index), load)
+        array = self.files.read_checked(path, load)
         if array is None and found:
             self.discard_block(key, index, shelf=shelf)
         return array
