@@ -80,6 +80,11 @@ def test_setting_steps_clears_the_epochs() -> None:
     ("words", "message"),
     [
         ("shard", "ensemble.members[0] must be words like name=value, got 'shard'"),
+        ("share=1 share=1", "ensemble.members[0] must set each name once, got 'share' twice"),
+        (
+            "model.family=vae model.family=flow",
+            "ensemble.members[0] must set each name once, got 'model.family' twice",
+        ),
         (
             "seed=3",
             "ensemble.members[0] must set share, data or a setting of model, train, sample, "

@@ -27,9 +27,7 @@ def check_new(path: Path, *others: Path, folder: bool = False) -> None:
     is_empty_folder = path.is_dir() and not any(path.iterdir())
     if path.exists() and not (folder and is_empty_folder):
         rule = "be new or an empty folder" if folder else "be a new file"
-        raise UsageError(
-            f"--out must {rule}, got {str(path)!r}, which exists; delete it or name another"
-        )
+        raise UsageError(f"--out must {rule}, got {str(path)!r}, which exists; name another")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -10,7 +10,7 @@ from typing import Any
 
 from model.commands.values import parse_word
 from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
-from model.errors import UsageError, check_choice, check_finite
+from model.errors import UsageError, check_choice, check_finite, shown
 from sweep.config import LineageConfig, MemberData, parse_setting, unflatten, updated
 
 OWN = ("share", "data")
@@ -78,16 +78,20 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     where = f"ensemble.members[{number}]"
     own = {"share": "1", "data": config.ensemble.data}
     settings: dict[str, Any] = {}
+    seen: set[str] = set()
     for word in text.split():
         name, equals, value = word.partition("=")
         if not equals:
-            raise UsageError(f"{where} must be words like name=value, got {word!r}")
+            raise UsageError(f"{where} must be words like name=value, got {shown(word)}")
+        if name in seen:
+            raise UsageError(f"{where} must set each name once, got {shown(name)} twice")
+        seen.add(name)
         if name in OWN:
             own[name] = value
             continue
         if not name.startswith(tuple(f"{group}." for group in GROUPS)):
             names = f"{', '.join(OWN)} or a setting of {', '.join(GROUPS)}"
-            raise UsageError(f"{where} must set {names}, got {word!r}")
+            raise UsageError(f"{where} must set {names}, got {shown(word)}")
         settings[name] = parse_setting(config, name, value)
     share = parse_word(own["share"], float, f"{where} share")
     check_finite(f"{where} share", share, 0)

@@ -276,6 +276,19 @@ def member_cases() -> Iterator[Case]:
             )
 
 
+def repeated_member_cases() -> Iterator[Case]:
+    """Settings that a member sets twice."""
+    for leaf in leaves(LineageConfig):
+        value = {int: "2", float: "0.5", bool: "true"}.get(leaf.hint, "zzqx")
+        for name in (leaf.dotted, "share", "data"):
+            twice = " ".join([f"{name}={value}"] * 2)
+            yield Case(
+                words=("sweep", "plan", "quickstart", "--ensemble.members", twice),
+                kind="member: twice",
+                rule="refuse",
+            )
+
+
 def file_cases() -> Iterator[Case]:
     """Sweep files in TOML and JSON with a value of another type or size."""
     groups = ((LineageConfig, "base"), (ResourcesConfig, "resources"))
@@ -341,4 +354,5 @@ def setting_cases() -> Iterator[Case]:
     yield from flag_cases()
     yield from axis_cases()
     yield from member_cases()
+    yield from repeated_member_cases()
     yield from file_cases()
