@@ -267,7 +267,7 @@ def test_nobody_who_reads_is_no_reason_to_stop(tmp_path):
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
-    """Two lineages; a file lies where the samples of the second one's V_2 belong."""
+    """Two lineages; a file lies where the samples of the second V_2 belong, to be measured."""
     folder = tmp_path_factory.mktemp("failed")
     path = write_sweep(folder, base__model__family="gaussian", resources__max_failures=0)
     store = open_store(folder / "store")
@@ -285,7 +285,10 @@ def test_a_lineage_that_fails_leaves_the_others_done(failed):
     lineages = load_lineages(folder / "out")
 
     assert run.returncode == 1
-    assert {x.config["pool"]["alpha"]: x.status for x in lineages} == {0.5: "done", 1.0: "failed"}
+    assert {x.config["pool"]["alpha"]: x.status for x in lineages} == {
+        0.5: "done",
+        1.0: "unmeasured",
+    }
 
 
 @pytest.mark.slow
@@ -295,7 +298,7 @@ def test_status_says_why_a_lineage_failed(failed):
     status = run_sweep("status", "out", "--store", "store", cwd=folder)
 
     assert status.returncode == 0
-    assert re.search(r"failed +1 of 2 ", status.stdout)
+    assert re.search(r"unmeasured +2 of 2 ", status.stdout)
     assert "must be inside folders, got a file" in status.stdout
 
 

@@ -26,8 +26,10 @@ def claim(lineage: str, stage: str = "train", age: float = 0.0) -> ClaimInfo:
     )
 
 
-def record(status: str, num_done: int = 0) -> LineageRecord:
-    return replace(RECORD, status=status, num_done=num_done)
+def record(status: str) -> LineageRecord:
+    """The lineage with a status at rest, and as many models as that means."""
+    trained = status in ("done", "unmeasured")
+    return replace(RECORD, status=status, num_done=len(RECORD.nodes) if trained else 0)
 
 
 CASES: list[tuple[str, str, dict[str, ClaimInfo], Any, bool, str]] = [

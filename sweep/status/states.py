@@ -48,7 +48,8 @@ def lineage_state(
     if any(is_at_work(claim, record.id) for claim in live.values()):
         return "running"
     if started is not None and record.id in started:
-        return "queued" if any(key in live for key in record.nodes[record.num_done]) else "running"
+        next_models = [key for keys in record.nodes[record.num_done :][:1] for key in keys]
+        return "queued" if any(key in live for key in next_models) else "running"
     if has_failed and record.status != "unmeasured":
         return "failed"
     return record.status if started is None or has_failed else "queued"
