@@ -306,7 +306,9 @@ class MetricsConfig:
     nearest_k: int = field(default=5, metadata={"key_default": 5} | REPEATS)
     """Number of nearest neighbours in precision, recall, density and coverage."""
     bootstrap: int = field(default=0, metadata={"key_default": 0} | REPEATS)
-    """Bootstrap resamples of the images for standard errors (<metric>_se) in a run; 0 for none."""
+    """Earlier standard errors, wrong for most metrics (docs/metrics.md); use error_subsets."""
+    error_subsets: int = field(default=0, metadata={"key_default": 0} | REPEATS)
+    """Random subsets of the images for standard errors (<metric>_se) in a run; 0 for none."""
     num_images: int | None = field(default=None, metadata=IMAGES)
     """Number of generated images to measure; none means as many as the reference has."""
     sample_steps: int | None = field(default=None, metadata=REPEATS)
@@ -326,8 +328,14 @@ class MetricsConfig:
             check_at_least(f"metrics.{name}", getattr(self, name), 2)
         check_at_least("metrics.sample_steps", self.sample_steps, 1)
         check_at_least("metrics.nearest_k", self.nearest_k, 1)
-        if self.bootstrap != 0 and self.bootstrap < 10:
-            raise UsageError(f"metrics.bootstrap must be 0 or at least 10, got {self.bootstrap}")
+        for name in ("bootstrap", "error_subsets"):
+            if 0 < (count := getattr(self, name)) < 10:
+                raise UsageError(f"metrics.{name} must be 0 or at least 10, got {count}")
+        if self.bootstrap and self.error_subsets:
+            raise UsageError(
+                f"metrics.bootstrap must be 0 with metrics.error_subsets={self.error_subsets}, got "
+                f"{self.bootstrap}; both give standard errors of the same names"
+            )
         check_fields("metrics.", self)
 
 

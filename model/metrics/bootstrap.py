@@ -1,4 +1,7 @@
-"""Standard errors over images, by resampling them.
+"""Standard errors over images, by resampling them: kept for results that have them.
+
+They hold neighbourhoods fixed, and are wrong for many metrics (docs/metrics.md);
+model/metrics/halves.py has better ones.
 
 The generators have a fixed seed, so that every evaluation draws the same resamples.
 """
@@ -6,6 +9,9 @@ The generators have a fixed seed, so that every evaluation draws the same resamp
 from collections.abc import Callable
 
 import numpy as np
+
+from model.config import MetricsConfig
+from model.metrics.standard_errors import average_error
 
 BOOTSTRAP_PURPOSE = 0x626F6F74
 """Seed of the resamples (`boot` in ASCII)."""
@@ -47,3 +53,15 @@ def with_error(
 def average(name: str, per_image: np.ndarray, *, num_resamples: int) -> dict[str, float]:
     """The mean of one number (or bool) per image, (N,), as with_error returns it."""
     return with_error(name, np.mean, per_image.astype(np.float64), num_resamples=num_resamples)
+
+
+def share(name: str, members: np.ndarray, config: MetricsConfig) -> dict[str, float]:
+    """The share of images, (N,) bool, and its error `<name>_se` if the settings ask for one.
+
+    The images are independent, given what decides whether each one counts.
+    """
+    values = average(name, members, num_resamples=config.bootstrap)
+    if config.error_subsets:
+        one_stratum = np.zeros(len(members), np.int64)
+        values[f"{name}_se"] = average_error(members, one_stratum)
+    return values

@@ -11,9 +11,10 @@ from model.config import MetricsConfig
 from model.features.neighbours import find_neighbours, squared_radii
 from model.features.probe import accuracy, check_labels, class_accuracy, fit_probe
 from model.features.products import centre_features, pair_features
-from model.metrics.bootstrap import average, with_error
+from model.metrics.bootstrap import average, share, with_error
 from model.metrics.comparison import Comparison, Numbers
 from model.metrics.distances import estimate_mmd2
+from model.metrics.standard_errors import average_error, difference_error, subsets, values_of_halves
 
 
 def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
@@ -30,8 +31,8 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
             distribution.
         class_tv_held_out: The same for the probe's histogram of the reference, which is due to
             errors of the probe only.
-        class_tv_se: With metrics.bootstrap, the standard error over draws of the generated images;
-            the reference (and so the prior) and the probe are held fixed.
+        class_tv_se: With metrics.error_subsets or bootstrap, the standard error over draws of the
+            generated images; the reference (and so the prior) and the probe are held fixed.
         class_entropy: Entropy of the generated histogram, in nats.
         lost_classes: Number of classes that the probe predicts for no generated image.
         class_share: (C,) histogram of the generated images.
@@ -41,22 +42,26 @@ def compute_classes(comparison: Comparison, config: MetricsConfig) -> Numbers:
     real = comparison.real
     C, on_reference = len(real.class_names), real.probed_reference
     predicted = real.probe.predict(comparison.generated)
-    share, held_out, prior = (_shares(x, C) for x in (predicted, on_reference, reference_labels))
-    seen = share[share > 0]
-    return {
+    shares, held_out, prior = (_shares(x, C) for x in (predicted, on_reference, reference_labels))
+    seen = shares[shares > 0]
+
+    def variation(drawn: np.ndarray) -> float:
+        return _total_variation(_shares(drawn, C), prior)
+
+    numbers: Numbers = {
         "probe_accuracy": accuracy(on_reference, reference_labels),
-        **with_error(
-            "class_tv",
-            lambda drawn: _total_variation(_shares(drawn, C), prior),
-            np.sort(predicted),
-            num_resamples=config.bootstrap,
-        ),
+        **with_error("class_tv", variation, np.sort(predicted), num_resamples=config.bootstrap),
         "class_tv_held_out": _total_variation(held_out, prior),
         "class_entropy": float(seen @ np.log(1 / seen)),
-        "lost_classes": float(np.sum(share == 0)),
-        "class_share": share,
+        "lost_classes": float(np.sum(shares == 0)),
+        "class_share": shares,
         "probe_recall": class_accuracy(on_reference, reference_labels, num_classes=C),
     }
+    if config.error_subsets and comparison.generated_labels is None:
+        strata = comparison.strata[:1]
+        halves = values_of_halves(variation, (predicted,), strata, config.error_subsets)
+        numbers["class_tv_se"] = difference_error(halves)
+    return numbers
 
 
 def compute_class_kid(comparison: Comparison, config: MetricsConfig) -> Numbers:
@@ -117,9 +122,9 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     """How often the probe predicts the requested class for a generated image.
 
     Returns:
-        conditional_accuracy; with metrics.bootstrap, conditional_accuracy_se over draws of the
-        generated images (0 if all or none are right); class_accuracy (C,), nan for a class that was
-        not requested; and probe_accuracy, the same for real images.
+        conditional_accuracy; with metrics.error_subsets or bootstrap, conditional_accuracy_se over
+        draws of the generated images (the probe is held fixed); class_accuracy (C,), nan for a
+        class that was not requested; and probe_accuracy, the same for real images.
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
@@ -129,7 +134,7 @@ def compute_conditional_accuracy(comparison: Comparison, config: MetricsConfig) 
     return {
         "probe_accuracy": accuracy(real.probed_reference, reference_labels),
         "class_accuracy": class_accuracy(predicted, generated_labels, num_classes=C),
-        **average("conditional_accuracy", right, num_resamples=config.bootstrap),
+        **share("conditional_accuracy", right, config),
     }
 
 
@@ -142,28 +147,43 @@ def compute_cas(comparison: Comparison, config: MetricsConfig) -> Numbers:
     cannot be predicted, so the accuracy on it is 0.
 
     Returns:
-        cas; with metrics.bootstrap, cas_se over draws of the reference images (the generated images
-        and the probe are held fixed); class_cas (C,), nan if the reference has no image of a class;
-        and, if another metric measures the real training images, cas_real: the score of a probe
-        trained on all of them, which is the ceiling.
+        cas; with metrics.error_subsets, cas_se over draws of both sets of images; with
+        metrics.bootstrap, cas_se over draws of the reference images only; class_cas (C,), nan if
+        the reference has no image of a class; and, if another metric measures the real training
+        images, cas_real: the score of a probe trained on all of them, which is the ceiling.
     """
     generated_labels, reference_labels = _check(comparison)
     assert generated_labels is not None
     real, C = comparison.real, len(comparison.real.class_names)
-    requested, labels = np.unique(generated_labels, return_inverse=True)
-    # A single requested class is all that the probe could predict.
-    predicted = np.full(len(reference_labels), requested[0])
-    if len(requested) > 1:
-        probe = fit_probe(comparison.generated, labels, num_classes=len(requested))
-        predicted = requested[probe.predict(real.reference)]
+    predicted = _predict_from(comparison.generated, generated_labels, real.reference)
     right = np.sort(predicted == reference_labels)  # so that the order of images has no effect
     numbers: Numbers = {
         **average("cas", right, num_resamples=config.bootstrap),
         "class_cas": class_accuracy(predicted, reference_labels, num_classes=C),
     }
+    if config.error_subsets:
+        strata, reference_strata = comparison.strata
+        of_subsets = [
+            _predict_from(comparison.generated[rows], generated_labels[rows], real.reference)
+            == reference_labels
+            for rows in subsets(strata, config.error_subsets)
+        ]
+        numbers["cas_se"] = average_error(
+            predicted == reference_labels, reference_strata, np.array(of_subsets)
+        )
     if real.train is not None and real.train_labels is not None:
         numbers["cas_real"] = accuracy(real.probed_reference, reference_labels)
     return numbers
+
+
+def _predict_from(generated: np.ndarray, labels: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """(M,) classes of (M, D) images, by a probe trained on (N, D) generated images and classes."""
+    requested, numbers = np.unique(labels, return_inverse=True)
+    # A single requested class is all that the probe could predict.
+    if len(requested) == 1:
+        return np.full(len(images), requested[0])
+    probe = fit_probe(generated, numbers, num_classes=len(requested))
+    return requested[probe.predict(images)]
 
 
 def _check(comparison: Comparison) -> tuple[np.ndarray | None, np.ndarray]:

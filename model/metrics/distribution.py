@@ -1,8 +1,10 @@
 """KID, FID and Vendi score: metrics of a whole set of images that are not averages over images.
 
-With metrics.bootstrap, FID and Vendi score have a standard error over resamples of the images; the
+With metrics.error_subsets, FID and Vendi score have a standard error from halves of the images; the
 standard error of KID is analytic.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from model.metrics.distances import (
     frechet_distance,
     gaussian_statistics,
 )
+from model.metrics.standard_errors import smooth_error, values_of_halves
 
 KID_SUBSET_PURPOSE = 0x6B6964
 """Seed of the KID subsets (`kid` in ASCII), fixed so that every evaluation draws the same ones."""
@@ -69,25 +72,41 @@ def compute_fid(comparison: Comparison, config: MetricsConfig) -> dict[str, floa
     """Frechet distance of Gaussians fitted to the features (Heusel et al., arXiv:1706.08500).
 
     Returns:
-        fid and, with metrics.bootstrap, fid_se: its standard deviation over resamples of both sets.
-        Repeated images in a resample increase the distance itself, so only its deviation is used.
+        fid and, with metrics.error_subsets, fid_se over draws of both sets. With metrics.bootstrap,
+        fid_se is the deviation over resamples of both sets.
     """
 
     def distance(x: np.ndarray, y: np.ndarray) -> float:
         return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
 
     samples = comparison.generated, comparison.real.reference
-    return with_error("fid", distance, *samples, num_resamples=config.bootstrap)
+    return of_moments("fid", distance, samples, comparison.strata, config)
 
 
 def compute_vendi(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
     """Effective number of distinct generated images (see vendi_score), without a reference.
 
     Returns:
-        vendi and, with metrics.bootstrap, vendi_se: its standard deviation over resamples of the
-        images. vendi grows with the number of images, so compare only equal numbers of images.
+        vendi and, with metrics.error_subsets or bootstrap, vendi_se. vendi grows with the number
+        of images, so compare only equal numbers of images.
     """
-    return with_error("vendi", vendi_score, comparison.generated, num_resamples=config.bootstrap)
+    strata = comparison.strata[:1]
+    return of_moments("vendi", vendi_score, (comparison.generated,), strata, config)
+
+
+def of_moments(
+    name: str,
+    statistic: Callable[..., float],
+    samples: Sequence[np.ndarray],
+    strata: Sequence[np.ndarray],
+    config: MetricsConfig,
+) -> dict[str, float]:
+    """A statistic of samples, and its standard error if the settings ask for one."""
+    values = with_error(name, statistic, *samples, num_resamples=config.bootstrap)
+    if config.error_subsets and min(map(len, samples)) >= 4:
+        halves = values_of_halves(statistic, samples, strata, config.error_subsets)
+        values[f"{name}_se"] = smooth_error(halves)
+    return values
 
 
 def vendi_score(features: np.ndarray) -> float:

@@ -7,8 +7,9 @@ import numpy as np
 
 from model.config import MetricsConfig
 from model.features.neighbours import nearest_two
-from model.metrics.bootstrap import average
+from model.metrics.bootstrap import share
 from model.metrics.comparison import Comparison
+from model.metrics.standard_errors import average_error, subsets
 
 CLOSEST_SHARE = 0.01
 """Quantile of the reference's distances below which an image is a near copy."""
@@ -38,26 +39,35 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
         train_distance: Mean d1 of generated images divided by that of the reference; nan if all
             reference images are copies.
 
-        With metrics.bootstrap the shares have `_se` over their images; the quantile is held fixed.
-        memorized and memorized_held_out are nan if all training images are equal.
+        With metrics.error_subsets or bootstrap the shares have `_se` over their images, with the
+        training images held fixed. For near_copies, metrics.error_subsets draws the reference too,
+        and metrics.bootstrap holds the quantile fixed. memorized and memorized_held_out are nan if
+        all training images are equal.
     """
     assert comparison.real.train is not None
-    num_resamples = config.bootstrap
     num_seen = comparison.num_seen
     generated = nearest_two(comparison.generated, comparison.real.train[:num_seen])
     reference = comparison.real.train_distances(num_seen)
     nearest, nearest_held_out = generated[:, 0], reference[:, 0]
-    closest = np.quantile(nearest_held_out, CLOSEST_SHARE, method="weibull")
     shares = {
         "memorized": is_memorized(generated),
         "memorized_held_out": is_memorized(reference),
-        "near_copies": nearest < closest,
+        "near_copies": is_near_copy(nearest, nearest_held_out),
     }
     if comparison.exact_copies is not None:
         shares["exact_copies"] = comparison.exact_copies
     values: dict[str, float] = {}
     for name, per_image in shares.items():
-        values |= average(name, per_image, num_resamples=num_resamples)
+        values |= share(name, per_image, config)
+    if config.error_subsets:
+        strata, reference_strata = comparison.strata
+        of_subsets = [
+            is_near_copy(nearest, nearest_held_out[rows])
+            for rows in subsets(reference_strata, config.error_subsets)
+        ]
+        values["near_copies_se"] = average_error(
+            shares["near_copies"], strata, np.array(of_subsets)
+        )
     usual = nearest_held_out.mean()
     return values | {
         "copying_z": rank_z(nearest, nearest_held_out),
@@ -66,9 +76,16 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
 
 
 def is_memorized(distances: np.ndarray) -> np.ndarray:
-    """(N,) 0 or 1 from (N, 2) nearest and second nearest distances; nan if there is no second."""
+    """(N,) bool from (N, 2) nearest and second nearest distances; nan if there is no second."""
     nearest, second = distances.T
-    return np.where(np.isnan(second), np.nan, nearest < DISTANCE_RATIO * second)
+    if np.isnan(second).any():
+        return np.full(len(second), np.nan)
+    return nearest < DISTANCE_RATIO * second
+
+
+def is_near_copy(nearest: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """(N,) bool, whether distances are below the closest 1% of (M,) held-out images' distances."""
+    return nearest < np.quantile(held_out, CLOSEST_SHARE, method="weibull")
 
 
 def rank_z(sample: np.ndarray, other: np.ndarray) -> float:

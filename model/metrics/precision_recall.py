@@ -3,15 +3,20 @@
 The definitions are those of Naeem et al. (arXiv:2002.09797) and their package `prdc`: a
 neighbourhood is the open ball whose radius is the distance to the metrics.nearest_k-th nearest
 other image of the same set. All four change with the number of images, so compare only equal
-numbers. With metrics.bootstrap each has a standard error over the images that it averages; the
-neighbourhoods are held fixed.
+numbers. With metrics.error_subsets each has a standard error over draws of both sets of images;
+that of metrics.bootstrap holds the neighbourhoods fixed.
 """
+
+from collections.abc import Callable
+
+import numpy as np
 
 from model.config import MetricsConfig
 from model.errors import UsageError
 from model.features.neighbours import Neighbours
 from model.metrics.bootstrap import average
-from model.metrics.comparison import Comparison
+from model.metrics.comparison import Comparison, SubsetNeighbours
+from model.metrics.standard_errors import average_error
 
 
 def compute_precision(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
@@ -19,8 +24,9 @@ def compute_precision(comparison: Comparison, config: MetricsConfig) -> dict[str
 
     Improved precision (Kynkaanniemi et al., arXiv:1904.06991, equation 2).
     """
-    inside = find(comparison, config).containing > 0
-    return average("precision", inside, num_resamples=config.bootstrap)
+    return numbers(
+        "precision", comparison, config, lambda found: found.containing > 0, of_reference=False
+    )
 
 
 def compute_recall(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
@@ -29,8 +35,7 @@ def compute_recall(comparison: Comparison, config: MetricsConfig) -> dict[str, f
     Improved recall (Kynkaanniemi et al., arXiv:1904.06991, equation 2). A few generated outliers
     with large neighbourhoods can raise it; they cannot raise coverage.
     """
-    recalled = find(comparison, config).recalled
-    return average("recall", recalled, num_resamples=config.bootstrap)
+    return numbers("recall", comparison, config, lambda found: found.recalled, of_reference=True)
 
 
 def compute_density(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
@@ -39,8 +44,9 @@ def compute_density(comparison: Comparison, config: MetricsConfig) -> dict[str, 
     Naeem et al. (arXiv:2002.09797, equation 3). About 1 if both sets have the same distribution. It
     exceeds 1 if generated images crowd into the densest regions of the reference.
     """
-    containing = find(comparison, config).containing
-    values = average("density", containing, num_resamples=config.bootstrap)
+    values = numbers(
+        "density", comparison, config, lambda found: found.containing, of_reference=False
+    )
     return {name: value / config.nearest_k for name, value in values.items()}
 
 
@@ -49,8 +55,36 @@ def compute_coverage(comparison: Comparison, config: MetricsConfig) -> dict[str,
 
     Naeem et al. (arXiv:2002.09797, equation 4).
     """
-    covered = find(comparison, config).covered
-    return average("coverage", covered, num_resamples=config.bootstrap)
+    return numbers("coverage", comparison, config, lambda found: found.covered, of_reference=True)
+
+
+def numbers(
+    name: str,
+    comparison: Comparison,
+    config: MetricsConfig,
+    per_image: Callable[[Neighbours | SubsetNeighbours], np.ndarray],
+    *,
+    of_reference: bool,
+) -> dict[str, float]:
+    """The mean of a property of the neighbours over one set of images, and its error if asked."""
+    members = per_image(find(comparison, config))
+    values = average(name, members, num_resamples=config.bootstrap)
+    if config.error_subsets and subsets_suffice(comparison, config):
+        strata = comparison.strata[of_reference]
+        found = comparison.subset_neighbours(config.nearest_k, config.error_subsets)
+        values[f"{name}_se"] = average_error(members, strata, per_image(found))
+    return values
+
+
+def subsets_suffice(comparison: Comparison, config: MetricsConfig) -> bool:
+    """Whether subsets of both sets are large enough for nearest_k."""
+    fewest = min(len(comparison.generated), len(comparison.real.reference))
+    return fewest >= fewest_for_errors(config)
+
+
+def fewest_for_errors(config: MetricsConfig) -> int:
+    """Number of images of which subsets have neighbours enough."""
+    return 2 * (config.nearest_k + 2)
 
 
 def find(comparison: Comparison, config: MetricsConfig) -> Neighbours:

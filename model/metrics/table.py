@@ -27,6 +27,8 @@ from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
 """Parts of RealFeatures that a probe and its accuracy on held-out images require."""
+OF_NEIGHBOURS = ("precision", "recall", "density", "coverage")
+"""Metrics that compare each image with its metrics.nearest_k nearest neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,6 +301,18 @@ def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
         )
     if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
         warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
+    of_neighbours = [name for name in OF_NEIGHBOURS if name in config.names]
+    fewest = precision_recall.fewest_for_errors(config)
+    if config.error_subsets and of_neighbours and num_images < fewest:
+        warnings.append(
+            f"{of_neighbours[0]}_se/{label} needs at least {fewest} images for metrics.nearest_k="
+            f"{config.nearest_k}, got {num_images}: left out"
+        )
+    if config.bootstrap:
+        warnings.append(
+            "metrics.bootstrap holds neighbourhoods and other sets of images fixed, so that "
+            "standard errors may be far too small; use metrics.error_subsets"
+        )
     if "memorization" in config.names and (num_reference + 1) * closest < 1:
         warnings.append(
             f"near_copies/{label} should have at least {round(1 / closest) - 1} reference "

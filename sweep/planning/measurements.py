@@ -177,6 +177,7 @@ def selection_metrics(config: LineageConfig) -> MetricsConfig:
         sample_steps=None,
         nearest_k=5,
         bootstrap=0,
+        error_subsets=0,
         images="entering",
     )
 
