@@ -154,7 +154,8 @@ def concentration() -> Preset:
 def controlled(base: LineageConfig) -> LineageConfig:
     """Return a lineage with exact shares at every concentration, measured on separate images."""
     pool = replace(base.pool, focal_classes=("1",), labels="stratified", shares="pool")
-    return replace(base, pool=pool, metrics=replace(base.metrics, images="separate"))
+    metrics = replace(base.metrics, names=(*base.metrics.names, "copying"), images="separate")
+    return replace(base, pool=pool, metrics=metrics)
 
 
 def concentration_unconditional() -> Preset:

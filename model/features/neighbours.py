@@ -90,7 +90,35 @@ def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     Returns:
         (N, 2) float64; the second is nan if all points are equal.
     """
-    points = distinct_rows(points)
+    return np.sort(_nearest_two(queries, distinct_rows(points))[1], axis=1)
+
+
+def nearest_of_distinct(
+    queries: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which distinct point is nearest to each query, and how near it and the second nearest are.
+
+    Args:
+        queries: (N, D) of any float type.
+        points: (K, D).
+
+    Returns:
+        (K,) number of the distinct point that each point is, (N,) number of the nearest one, and
+        (N, 2) distances as from nearest_two.
+    """
+    rows: dict[bytes, int] = {}
+    numbers = np.array([rows.setdefault(row.tobytes(), len(rows)) for row in points + 0.0])
+    indices, distances = _nearest_two(queries, distinct_rows(points))
+    order = np.argsort(distances, axis=1)
+    nearest = np.take_along_axis(indices, order[:, : indices.shape[1]], axis=1)[:, 0]
+    return numbers, nearest, np.take_along_axis(distances, order, axis=1)
+
+
+def _nearest_two(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) indices of the nearest two of distinct points, and their distances, in any order.
+
+    If there is only one point there is one index, and the second distance is nan.
+    """
     centre = points.mean(axis=0, dtype=np.float64)
     centred = queries - centre
     near, near_squares = [], []
@@ -105,7 +133,7 @@ def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     for rows in split_rows(len(queries), 2 * queries.shape[1]):
         difference = points[indices[rows]].astype(np.float64) - queries[rows, None]
         distances[rows, : indices.shape[1]] = np.linalg.norm(difference, axis=2)
-    return np.sort(distances, axis=1)
+    return indices, distances
 
 
 def nearest_in_chunk(queries: np.ndarray, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

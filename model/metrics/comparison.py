@@ -99,6 +99,20 @@ class RealFeatures:
         return self.probe.predict(self.reference)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedOn:
+    """Features of images that a model was trained on, and of others of the same distributions."""
+
+    features: np.ndarray
+    """(K, D)."""
+    strata: np.ndarray
+    """(K,) int64 origins and classes: those of one stratum are of one distribution."""
+    held_out: np.ndarray
+    """(M, D)."""
+    held_out_strata: np.ndarray
+    """(M,) int64."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Features of generated and of real images from the same extractor."""
@@ -111,6 +125,8 @@ class Comparison:
     """(N,) int64 classes requested from the generator; None if none were requested."""
     exact_copies: np.ndarray | None = None
     """(N,) bool, whether each image equals a training image in every pixel; None if unknown."""
+    pool: TrainedOn | None = None
+    """The pool that the model was trained on; None if it is unknown."""
     num_seen: int | None = None
     """The models have seen only the first num_seen training images; None means all."""
 

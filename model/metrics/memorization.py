@@ -35,7 +35,9 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
             if the comparison does not know.
         copying_z: Global data-copying test of Meehan et al. (arXiv:2004.05675, section 3.1): the
             Mann-Whitney U of generated against reference d1 as a z-score, with average ranks and
-            corrected variance for ties. Below about -3 the generated images are too near.
+            corrected variance for ties. Below about -3 the generated images are nearer than fresh
+            ones, because they are copies or because they vary less; nearest_z in
+            model/metrics/copying.py tells the two apart.
         train_distance: Mean d1 of generated images divided by that of the reference; nan if all
             reference images are copies.
 

@@ -21,7 +21,7 @@ from model.features.extractors import (
     extractor_label,
 )
 from model.features.probe import check_counts
-from model.metrics import classes, distribution, memorization, precision_recall
+from model.metrics import classes, copying, distribution, memorization, precision_recall
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 
@@ -355,6 +355,9 @@ METRICS: dict[str, Metric] = {
         version=1,
         needs=("train",),
         shown=("memorized", "copying_z"),
+    ),
+    "copying": Metric(
+        compute=copying.compute_copying, version=1, needs=("train",), shown=("train_nearest_z",)
     ),
     "classes": Metric(
         compute=classes.compute_classes,

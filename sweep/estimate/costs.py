@@ -126,11 +126,12 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     work: dict[str, Work] = {key: defaultdict(float) for key in missing}
     owners: dict[str, tuple[str, Kind]] = {}
     num_drawn: dict[tuple[str, int | None], int] = {}
-    measured: set[tuple[str, str]] = set()
+    counted: set[tuple[str, str]] = set()
     for lineage in lineages:
         shape = lineage.card.shape
         for node in lineage.nodes:
-            for pool in (node.new, *(plan.images for plan in node.all_metrics)):
+            measured = [pool for x in node.all_metrics for pool in (x.images, x.held_out)]
+            for pool in (node.new, *measured):
                 for (stream, label), count in streams_of(pool).items():
                     images = blocks_of(label, count) * block_size(label)
                     num_drawn[stream, label] = max(images, num_drawn.get((stream, label), 0))
@@ -143,8 +144,8 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
             preview = draw_kind(node.inputs, shape, canonical(node.settings.sample))
             amounts.setdefault(preview, SAMPLE_BATCH)
             for plan in node.all_metrics:
-                if (node.key, plan.spec) not in measured:
-                    measured.add((node.key, plan.spec))
+                if (node.key, plan.spec) not in counted:
+                    counted.add((node.key, plan.spec))
                     amounts[measure_of(plan, lineage.card)] += 1
     for (stream, _), images in num_drawn.items():
         if stream in owners:

@@ -73,7 +73,14 @@ def block_bytes(
 ) -> Iterator[tuple[tuple[str, int | None, str], int]]:
     """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
     judge = feature_settings(node.settings.filter)
-    pools = [(node.new, ()), *((plan.images, (plan.config,)) for plan in node.all_metrics)]
+    pools = [
+        (node.new, ()),
+        *(
+            (pool, (plan.config,))
+            for plan in node.all_metrics
+            for pool in (plan.images, plan.pool, plan.held_out)
+        ),
+    ]
     for pool, measured in pools:
         looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
         sizes = {"": image_bytes(card)}

@@ -9,7 +9,7 @@ import numpy as np
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features.extractors import extractor_label, weights_digest
-from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics.comparison import Comparison, RealFeatures, TrainedOn
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 from model.metrics.table import measure, needed
 from sweep.lineage.feature_blocks import FeatureBlocks
@@ -36,6 +36,7 @@ class Measurement:
         features: np.ndarray,
         *,
         generated_labels: np.ndarray | None = None,
+        pool: TrainedOn | None = None,
         started: float,
     ) -> MetricsRecord:
         """Measure images under a specification.
@@ -45,6 +46,7 @@ class Measurement:
             images: (N, C, H, W) measured images.
             features: (N, D) features of these images.
             generated_labels: (N,) classes that a conditional model was conditioned on.
+            pool: Features of the model's pool, if a metric compares with it.
             started: time.perf_counter() before images and features were fetched.
         """
         config = plan.config
@@ -56,6 +58,7 @@ class Measurement:
             generated_labels=generated_labels,
             exact_copies=None if known is None else find_copies(images, known),
             num_seen=plan.num_seen,
+            pool=pool,
         )
         result = measure(comparison, config, pixels=pixel_statistics(images))
         return MetricsRecord(

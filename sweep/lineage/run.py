@@ -38,6 +38,7 @@ from sweep.lineage.sample_streams import (
     read_weights,
     sampled_streams,
 )
+from sweep.lineage.trained_on import trained_on
 from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
@@ -308,13 +309,14 @@ class LineageRun:
         try:
             images = self.sources.images(plan.images)
             features = self.sources.features(plan.images, plan.config)
+            pool = trained_on(self.sources, plan, self._measurement.real(plan.config))
         except Diverged as error:
             record = self._measurement.lacking(plan, str(error), started=started)
         else:
             self._progress.report(node, "measure")
             labels = self.sources.labels(plan.images) if plan.labels else None
             record = self._measurement.measure(
-                plan, images, features, generated_labels=labels, started=started
+                plan, images, features, generated_labels=labels, pool=pool, started=started
             )
         return replace(
             record,

@@ -39,6 +39,7 @@ from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
 from sweep.planning.rules import Step, rule_of, rule_version
+from sweep.planning.trained_on import with_pools
 from sweep.records import DatasetCard
 
 
@@ -128,6 +129,7 @@ def plan_lineage(
     pool, past, previous, nodes = first, (), [], []
     num_real = 0
     first_pools: list[Pool] = []
+    earlier: list[tuple[Pool, list[str]]] = []
     for generation in range(1, config.generations + 1):
         pools = [member_pool(entry, pool, number, generation) for number in range(len(members))]
         first_pools = first_pools or pools
@@ -161,11 +163,15 @@ def plan_lineage(
         check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         current = [
-            replace(node, new=part, metrics=of_node(node, plans, num_seen))
+            replace(
+                node,
+                new=part,
+                metrics=with_pools(of_node(node, plans, num_seen), entry, node.pool, earlier),
+            )
             for node, part, plans in zip(current, new, member_plans, strict=True)
         ]
         if entry.is_mixed:
-            mixture = tuple(
+            mixture = [
                 plan.of_mixture(
                     sum(
                         entering_images(
@@ -181,8 +187,9 @@ def plan_lineage(
                     num_seen=num_seen,
                 )
                 for plan in member_plans[0]
-            )
-            current[0] = replace(current[0], mixture=mixture)
+            ]
+            current[0] = replace(current[0], mixture=with_pools(mixture, entry, pool, earlier))
+        earlier.append((pool, [drawn_stream(node, Purpose.MEASURE) for node in current]))
         nodes += current
         if not is_last:
             step = replace(step, new=sum(new, ()))

@@ -35,11 +35,15 @@ class MetricsPlan:
     """(C,) images drawn per class of a conditional model; empty without classes."""
     images: Pool = ()
     """The measured images; empty in a specification that is not yet bound to a model."""
+    pool: Pool = ()
+    """The pool that the model was trained on, if a metric needs it. Like the next two, it is not in
+    the hash because it follows from the node."""
+    held_out: Pool = ()
+    """Images of the distributions of the pool's synthetic images that are not in it."""
     num_seen: int | None = None
     """The lineage's pools so far contain only the first num_seen train images; None means all.
 
-    If a lineage starts with part of them, this grows as real images are added. It is not in the
-    hash because it follows from the node."""
+    If a lineage starts with part of them, this grows as real images are added."""
 
     @property
     def purpose(self) -> Purpose:
@@ -133,8 +137,9 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     }
     if labels:
         inputs["labels"] = list(labels)
-    if "memorization" in metrics.names and config.pool.initial_images is not None:
-        inputs["memorization"] = "of the real images that the pools have held"
+    if config.pool.initial_images is not None:
+        for name in {"memorization", "copying"}.intersection(metrics.names):
+            inputs[name] = "of the real images that the pools have held"
     if versions := metric_versions(metrics):
         inputs["versions"] = versions
     if (weights := weights_digest(metrics)) is not None:
