@@ -5,6 +5,7 @@ freshly trained numbers, which depend on the processor, are compared nowhere her
 """
 
 import csv
+import io
 import json
 import shutil
 
@@ -110,6 +111,11 @@ def assert_holds(found, expected):
         assert isinstance(found, dict)
         for name in expected:
             assert_holds(found.get(name), expected[name])
+    elif isinstance(expected, list):
+        assert isinstance(found, list)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_holds(one, other)
     else:
         assert (type(found), found) == (type(expected), expected)
 
@@ -167,7 +173,17 @@ def test_keys_are_equal(folder, keys, out):
 @pytest.mark.parametrize("out", ["main", "null"])
 def test_tables_are_equal_to_the_last_digit(folder, out):
     for name, text in tables(out, cwd=folder[0]).items():
-        assert text == (EXPECTED / f"folder-{name}").read_text()
+        assert_same_table(text, (EXPECTED / f"folder-{name}").read_text())
+
+
+def assert_same_table(found, expected):
+    """Each row has the text that is expected in each column; a column added later is no difference.
+
+    An apostrophe marks words that pandas would read as missing, such as the folder's name null.
+    """
+    rows, others = (list(csv.DictReader(io.StringIO(text))) for text in (found, expected))
+    names = list(others[0])
+    assert [{name: row[name].removeprefix("'") for name in names} for row in rows] == others
 
 
 def test_the_tables_hold_what_is_pinned():
@@ -259,7 +275,7 @@ def test_results_are_filled_from_a_bucket(bucket, files, keys):
 @pytest.mark.slow
 def test_tables_from_a_bucket_are_equal_to_the_last_digit(bucket):
     for name, text in tables("main", cwd=bucket[0]).items():
-        assert text == (EXPECTED / f"bucket-{name}").read_text()
+        assert_same_table(text, (EXPECTED / f"bucket-{name}").read_text())
 
 
 def test_keys_do_not_depend_on_the_kind_of_store(keys):
