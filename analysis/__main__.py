@@ -46,12 +46,15 @@ class Table(Command):
     """Coverage of the intervals over seeds, in (0, 1)."""
     out: Path | None = None
     """File to write instead of printing: a new one, or a table that this command wrote."""
+    require_same_environment: bool = False
+    """Refuse results of different versions, devices or numbers of threads."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print or write the tables."""
         from analysis.outputs import check_file, write_file
         from analysis.reading.results import load_class_results, load_results
         from analysis.statistics.seeds import check_confidence
+        from analysis.tables.build import mixed_environments
         from analysis.tables.render import as_file, is_table, render_tidy
 
         check_confidence(self.confidence)
@@ -63,6 +66,11 @@ class Table(Command):
         if self.out is not None:
             check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
+        if (differing := mixed_environments(frame)) and self.require_same_environment:
+            raise UsageError(
+                f"--require-same-environment must find one environment, got {differing} (models); "
+                "show the runs separately, or leave the option out"
+            )
         style = "csv" if self.tidy else self.format or "md"
         text = render_tidy(frame) if self.tidy else self._tables(frame, style)
         if self.out is None:
@@ -146,7 +154,7 @@ class Check(Command):
         findings = inspect_folder(self.folder)
         for problem in findings.problems:
             print(f"problem: {printable(problem)}")
-        for sentence in findings.not_here:
+        for sentence in findings.notes:
             print(printable(sentence))
         unchecked = [f"{name}/" for name in UNCHECKED if (self.folder / name).is_dir()]
         if unchecked:

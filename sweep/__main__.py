@@ -79,6 +79,8 @@ class Run(SweepCommand):
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
     allow_world_writable: bool = False
     """Use a store, results folder or cache that every user of the machine can write to."""
+    require_same_environment: bool = False
+    """Refuse to mix results of different versions, devices or numbers of threads."""
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing and print the table."""
@@ -90,6 +92,7 @@ class Run(SweepCommand):
             store=self.store,
             address=self.address,
             allow_world_writable=self.allow_world_writable,
+            same_environment=self.require_same_environment,
             command=shlex.join(["sweep", "run", *args]),
         )
 

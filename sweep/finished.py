@@ -33,6 +33,12 @@ class Finished:
     """Metrics by node key and specification, without missing and damaged ones."""
 
 
+def environments_of(finished: Finished) -> list[str]:
+    """The environments in which finished models and metrics were computed, a line for each."""
+    records = [*finished.nodes.values(), *finished.metrics.values()]
+    return [line for record in records for line in record.environments()]
+
+
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     """Keys of the finished nodes of some lineages."""
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})

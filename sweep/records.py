@@ -8,7 +8,8 @@
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
 
 Each record contains a checksum of its other fields, so that an altered one is not read as a result.
-Within this project, this module may import only model.errors and sweep.files.
+Within this project, this module may import only model.errors, sweep.environment
+and sweep.files.
 """
 
 import platform
@@ -20,6 +21,7 @@ from typing import Any, Self
 
 import msgspec
 
+from sweep.environment import describe_environment
 from sweep.files import (
     REPLACE,
     DamagedError,
@@ -195,6 +197,14 @@ class NodeRecord(Record):
     files: dict[str, str]
     """File name -> SHA-256 of every file published with this record."""
     environment: Json = field(default_factory=dict)
+    """Versions of what was imported, and what the CPU can do."""
+    resumed_from: list[str] = field(default_factory=list)
+    """Other environments in which a part of the training has run, a line for each."""
+
+    def environments(self) -> list[str]:
+        """Every environment in which it was trained, a line for each."""
+        last = describe_environment(self.environment, device=self.device, threads=self.num_threads)
+        return [last, *self.resumed_from]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +236,16 @@ class MetricsRecord(Record):
     device: str = ""
     """Where it was measured; empty in records older than this field."""
     num_threads: int = 0
+    environment: Json = field(default_factory=dict)
+    """Versions of what was imported; empty in records older than this field."""
+
+    def environments(self) -> list[str]:
+        """The environment in which it was measured, as a line; none if it is unknown."""
+        if not self.environment:
+            return []
+        return [
+            describe_environment(self.environment, device=self.device, threads=self.num_threads)
+        ]
 
     def is_of(self, key: str, spec: str) -> bool:
         """Whether this is the record of a node under the specification of this name."""

@@ -18,7 +18,7 @@ def test_a_whole_folder_has_no_problems(folder):
     """2 nodes of 3 files, 2 metrics, and 5 records."""
     found = inspect_folder(folder)
     assert found.problems == []
-    assert found.not_here == ["not copied: the blocks of samples (1 files)"]
+    assert found.notes == ["not copied: the blocks of samples (1 files)"]
     assert (found.num_lineages, found.num_nodes, found.num_files) == (1, 2, 13)
 
 
@@ -27,7 +27,7 @@ def test_weights_that_were_not_copied_are_no_problem(folder):
         path.unlink()
     found = inspect_folder(folder)
     assert found.problems == []
-    assert "not copied: the weights (2 files)" in found.not_here
+    assert "not copied: the weights (2 files)" in found.notes
 
 
 def test_another_missing_file_is_a_problem(folder):

@@ -30,7 +30,7 @@ POINTS = [
 """Of each generation the moments at which a lineage reports: see the first test."""
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """As a killed process is: nothing after it runs."""
 
 

@@ -54,7 +54,7 @@ def findings(out: Path) -> list[str]:
         found = inspect_folder(out)
     except ValueError as error:  # of sweep.json itself
         return [str(error)]
-    return found.problems + found.not_here
+    return found.problems + found.notes
 
 
 def files_of(out: Path, most: int = 4) -> list[Path]:
@@ -191,7 +191,7 @@ def test_a_store_elsewhere_is_named(whole: Path, tmp_path: Path) -> None:
     fill(out, lineages, store)
     found = inspect_folder(out)
     assert found.problems == []
-    assert found.not_here == [
+    assert found.notes == [
         f"not checked: the {what}, which are in {whole}"
         for what in ("arrays of data sets", "weights", "blocks of samples")
     ]

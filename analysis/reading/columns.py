@@ -24,7 +24,12 @@ NODE_COLUMNS = (
     "images_per_second",
 )
 NODE_IDENTITY = ("generation", "member", "node")
-METRIC_COLUMNS = ("metric_num_images", "metric_num_reference", "metric_warnings")
+METRIC_COLUMNS = (
+    "metric_num_images",
+    "metric_num_reference",
+    "metric_warnings",
+    "environments",
+)
 AT = "@"
 """Separates a metric's name and its number of images, if that differs from the row's."""
 MIXTURE = "mixture"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.reading.blocks import check_block, streams_of_metrics, streams_of_pool
 from model.errors import OneLineError, UsageError, reading
+from sweep.environment import differing_facts
 from sweep.files import digest, read_json
 from sweep.records import (
     WEIGHTS,
@@ -39,8 +40,8 @@ class Findings:
     num_nodes: int = 0
     num_files: int = 0
     """Number of files that are as they were written."""
-    not_here: list[str] = field(default_factory=list)
-    """Sentences about what a copy may leave out, or what is in a store elsewhere."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what is in a store elsewhere, what a copy may lack, and what is mixed."""
     problems: list[str] = field(default_factory=list)
     """Sentences that each name a file or lineage; empty if the folder is whole."""
 
@@ -75,6 +76,9 @@ def inspect_folder(out: Path) -> Findings:
     weights = {node_dir(out, key) / WEIGHTS for key, node in nodes.items() if WEIGHTS in node.files}
     _check_stored(out, sweep, "weights", weights, found)
     _check_blocks(out, sweep, nodes, metrics, lineages, found)
+    records = [*nodes.values(), *metrics.values()]
+    differing = differing_facts(line for record in records for line in record.environments())
+    found.notes += [f"different environments (results): {differing}"] if differing else []
     return found
 
 
@@ -231,9 +235,9 @@ def _check_stored(
     if not missing:
         return
     if sweep.store:
-        found.not_here.append(f"not checked: the {what}, which are in {sweep.store}")
+        found.notes.append(f"not checked: the {what}, which are in {sweep.store}")
     elif len(missing) == len(paths):
-        found.not_here.append(f"not copied: the {what} ({len(missing)} files)")
+        found.notes.append(f"not copied: the {what} ({len(missing)} files)")
     else:
         found.problems += [f"{path} must exist, got no such file" for path in missing]
 

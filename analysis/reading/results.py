@@ -271,12 +271,19 @@ def _measured_rows(
             status = "diverged" if diverged else _row_status(record, node, is_measured)
             known = fits_closed_form(folder, record, member)
             row = where | {"member": member, "node": key, "status": status, "closed_form": known}
+            row |= _environments([*([node] if node else []), *metrics])
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []
         if mixture and (metrics := _read_metrics(folder, keys[0], mixture)):
             status = "diverged" if diverged else "done"
             row = {"member": MIXTURE, "node": keys[0], "status": status, "closed_form": False}
-            yield where | row | _metric_sizes(metrics), metrics
+            yield where | row | _metric_sizes(metrics) | _environments(metrics), metrics
+
+
+def _environments(records: Sequence[NodeRecord | MetricsRecord]) -> Json:
+    """The different environments in which records were computed."""
+    lines = dict.fromkeys(line for record in records for line in record.environments())
+    return {"environments": tuple(lines) or None}
 
 
 def _read_metrics(folder: Path, key: str | None, specs: Sequence[str]) -> list[MetricsRecord]:

@@ -30,6 +30,7 @@ from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.statistics.seeds import summarize_seeds
 from analysis.tables.render import Table
 from model.errors import check_choice
+from sweep.environment import differing_facts
 
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
@@ -284,7 +285,15 @@ def _describe_lineages(part: Part) -> str:
     for status in sorted(set().union(*lineages) - {"done"}, key=status_rank):
         n = sum(status in statuses for statuses in lineages)
         words.append(f"{n} of {len(lineages)} lineages {status}")
+    if differing := mixed_environments(part.frame):
+        words.append(f"different environments (models): {differing}")
     return "; ".join(words)
+
+
+def mixed_environments(frame: pd.DataFrame) -> str:
+    """What differs between the environments of the models of a table; empty if nothing does."""
+    cells = frame.drop_duplicates(["node", "member"])["environments"].dropna()
+    return differing_facts(line for cell in cells for line in cell)
 
 
 def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from model.config import MetricsConfig
 from model.errors import UsageError
 from model.features.ready import check_ready
-from sweep.finished import ENDED, Finished, lineage_status
+from sweep.environment import describe_environment, differing_facts
+from sweep.finished import ENDED, Finished, environments_of, lineage_status
 from sweep.planning.checks import entry_of, extractors_used
 from sweep.planning.lineages import PlannedLineage
 
@@ -47,6 +48,33 @@ def check_extractors_ready(
                 "sweep run downloads them before it starts",
                 file=sys.stderr,
             )
+
+
+def check_environments(finished: Finished, *, is_complete: bool, same: bool) -> None:
+    """Say in one line on stderr if results come from different environments.
+
+    Args:
+        finished: The results so far.
+        is_complete: Whether nothing is left to compute; otherwise this process's environment counts
+            as well.
+        same: Whether to raise an error instead.
+
+    Raises:
+        UsageError: `same` is set, and the environments differ.
+    """
+    environments = environments_of(finished)
+    if environments and not is_complete:
+        from sweep.lineage.environment import environment
+
+        environments.append(describe_environment(environment()))
+    differing = differing_facts(environments)
+    if differing and same:
+        raise UsageError(
+            f"--require-same-environment must find one environment, got {differing} (results); "
+            "go on in the environment of the first ones, or leave the option out"
+        )
+    if differing:
+        print(f"note: results come from different environments: {differing}", file=sys.stderr)
 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:

@@ -13,7 +13,7 @@ from model.commands.command_line import MISSING
 from model.errors import UsageError, writing
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
-from sweep.commands.preflight import check_extractors_ready, unfinished
+from sweep.commands.preflight import check_environments, check_extractors_ready, unfinished
 from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
@@ -53,6 +53,7 @@ def execute(
     address: str | None,
     command: str,
     allow_world_writable: bool = False,
+    same_environment: bool = False,
 ) -> int:
     """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
 
@@ -75,7 +76,9 @@ def execute(
     expected = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
     finished = look_up(opened, expected)
     check_space(expected, finished, opened)
-    check_extractors_ready(unfinished(expected, finished), sweep.evaluations, fetch=True)
+    left = unfinished(expected, finished)
+    check_extractors_ready(left, sweep.evaluations, fetch=True)
+    check_environments(finished, is_complete=not left or address is not None, same=same_environment)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Progress and claims of a running lineage, and the saved states of its trainings."""
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,21 +16,36 @@ WAIT_SECONDS = 0.5
 """Pause between polls for a result that another process is computing."""
 STATE = "training.safetensors"
 """Name of a training's saved state in scratch."""
+HEAD = b'{"environments":'
+"""How a saved state begins."""
 
 
 class NodeScratch:
-    """A training's saved state in the store (model.job.Scratch)."""
+    """A training's saved state in the store (model.job.Scratch).
 
-    def __init__(self, store: Store, key: str) -> None:
-        self.store, self.key = store, key
+    A state begins with a line of JSON: the environments in which the training has run so far.
+    States of earlier versions lack this line.
+    """
+
+    def __init__(self, store: Store, key: str, environment: str) -> None:
+        self.store, self.key, self._environment = store, key, environment
+        self.resumed_from: list[str] = []
+        """Other environments in which a part of the training has run."""
 
     def load(self) -> bytes | None:
         """The newest undamaged state saved by any process."""
-        return self.store.load_scratch(self.key, STATE)
+        data = self.store.load_scratch(self.key, STATE)
+        if data is None or not data.startswith(HEAD):
+            return data
+        head, _, state = data.partition(b"\n")
+        past = json.loads(head)["environments"]
+        self.resumed_from = [each for each in past if each != self._environment]
+        return state
 
     def save(self, data: bytes) -> None:
         """Save a state."""
-        self.store.save_scratch(self.key, STATE, data)
+        head = {"environments": [*self.resumed_from, self._environment]}
+        self.store.save_scratch(self.key, STATE, json.dumps(head).encode() + b"\n" + data)
 
 
 @dataclass(kw_only=True, slots=True)

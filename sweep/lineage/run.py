@@ -4,9 +4,8 @@ Every step looks in the store first and computes only what is missing. Running a
 therefore resumes it, and lineages share the models that they have in common.
 """
 
-import platform
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +27,7 @@ from model.training.length import ema_init_left
 from sweep.config import LineageConfig
 from sweep.files import Json, dump_json
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
+from sweep.lineage.environment import current_environment, device_name, environment
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
 from sweep.lineage.pool_images import Sources
@@ -43,7 +43,7 @@ from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
 from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
-from sweep.records import WEIGHTS, DatasetCard, MetricsRecord, NodeRecord, versions
+from sweep.records import WEIGHTS, DatasetCard, MetricsRecord, NodeRecord
 from sweep.store.arrays import dump_arrays
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -206,6 +206,7 @@ class LineageRun:
         no usable images or too few of a class that is needed.
         """
         started = time.perf_counter()
+        scratch = NodeScratch(self.store, node.key, current_environment(self.device))
         files = {"config.json": dump_json(node.inputs)}
         fit, reason = Fit(checkpoint=Checkpoint(tensors={})), None
         try:
@@ -213,7 +214,7 @@ class LineageRun:
             labels = self.sources.labels(node.pool) if self.card.num_classes else None
             self._progress.report(node, "train")
             started = time.perf_counter()
-            fit = family_of(node.settings.model.family).fit(images, labels, self.job(node))
+            fit = family_of(node.settings.model.family).fit(images, labels, self.job(node, scratch))
             files |= {
                 WEIGHTS: fit.checkpoint.to_bytes(),
                 "preview.png": self.preview(fit.checkpoint, node),
@@ -221,13 +222,14 @@ class LineageRun:
             }
         except Diverged as error:
             reason = str(error)
-        record = self.node_record(node, fit, reason, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        record = self.node_record(node, fit, reason, seconds, scratch.resumed_from)
         manifest = {"segments": node.inputs["recipe"], "num_images": node.num_images}
         files["pool.json"] = dump_json(manifest)
         self.store.nodes.publish(node.key, files, record)
         self.store.drop_scratch(node.key)
 
-    def job(self, node: NodePlan) -> TrainingJob:
+    def job(self, node: NodePlan, scratch: NodeScratch) -> TrainingJob:
         """Everything that a node's training needs except its images and their classes."""
         settings = node.settings
         seed = (self.config.seed, node.generation, node.member)
@@ -250,7 +252,7 @@ class LineageRun:
             initial=initial,
             first_images=first,
             score=self.score_function(node, seed) if settings.train.select == "best_kid" else None,
-            scratch=NodeScratch(self.store, node.key),
+            scratch=scratch,
             checkpoint_seconds=self.checkpoint_seconds,
             progress=lambda progress: self._progress.report_training(node, progress),
         )
@@ -325,10 +327,16 @@ class LineageRun:
             draw_seconds=streams.draw_seconds - draw_seconds,
             device=device_name(self.device),
             num_threads=torch.get_num_threads(),
+            environment=environment(),
         )
 
     def node_record(
-        self, node: NodePlan, fit: Fit, reason: str | None, seconds: float
+        self,
+        node: NodePlan,
+        fit: Fit,
+        reason: str | None,
+        seconds: float,
+        resumed_from: Sequence[str],
     ) -> NodeRecord:
         """The record of a trained or diverged node."""
         settings, rows = node.settings, self.rows(node)
@@ -356,7 +364,8 @@ class LineageRun:
             precision=fit.checkpoint.settings.get("precision", settings.train.precision),
             weights_sha256=fit.checkpoint.digest("ema."),
             files={},
-            environment=versions("collapse-sweep", "numpy") | numerics(),
+            environment=environment(),
+            resumed_from=list(resumed_from),
         )
 
     def rows(self, node: NodePlan) -> Rows:
@@ -385,16 +394,3 @@ def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
         for name, values in curves.items()
     }
     return dump_arrays(**{name: values.astype(np.float32) for name, values in binned.items()})
-
-
-def device_name(device: str) -> str:
-    """A readable name of the device."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()})"
-
-
-def numerics() -> Json:
-    """The torch build and CPU capability, which must match for results to be bit-identical."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "cpu_capability": capability}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from model.errors import printable
 from sweep.config import SweepConfig
+from sweep.environment import differing_facts
+from sweep.finished import environments_of
 from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
 from sweep.records import load_lineages, load_sweep
@@ -29,6 +31,8 @@ def print_status(out: Path, *, store: str | None) -> None:
     followed = track(out, store=store)
     snapshot = followed.tracker.look()
     states = print_lineages(followed, snapshot, out=out)
+    if differing := differing_facts(environments_of(followed.tracker.finished)):
+        print(f"\nresults come from different environments: {printable(differing)}")
     if lines := snapshot.lines():
         print("\nrunning now:")
         print("\n".join(f"  {line}" for line in lines))

@@ -1,0 +1,47 @@
+"""The environment of a computation: what can change its numbers although the settings are equal.
+
+Results of one sweep may come from several machines, and from runs before and after an upgrade.
+Their numbers are then equal in distribution only, which readers should know.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from sweep.files import Json
+
+NUMERIC = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn"),
+    *("transformers", "diffusers", "clean-fid", "cpu_capability"),
+)
+"""Facts of a record's environment that can change numbers; a package is there if it was used."""
+SEPARATOR = ", "
+
+
+def describe_environment(environment: Json, **more: object) -> str:
+    """The facts that can change numbers, as one line: `torch=2.15.0, device=cpu, threads=1`.
+
+    Args:
+        environment: What `sweep.lineage.environment.environment` returned.
+        more: The device and the number of threads, if known.
+    """
+    facts = {name: environment[name] for name in NUMERIC if name in environment} | more
+    return SEPARATOR.join(f"{name}={value}" for name, value in facts.items())
+
+
+def differing_facts(environments: Iterable[str]) -> str:
+    """What differs between environments, as `torch 2.14.0 (2) and 2.15.0 (6)`; empty if nothing.
+
+    Args:
+        environments: One line of `describe_environment` per model or measurement. A fact that one
+            of them does not have is not a difference.
+    """
+    known: dict[str, Counter[str]] = {}
+    for line, count in Counter(environments).items():
+        for fact in line.split(SEPARATOR):
+            name, _, value = fact.partition("=")
+            known.setdefault(name, Counter())[value] += count
+    return ", ".join(
+        f"{name} " + " and ".join(f"{value} ({n})" for value, n in sorted(values.items()))
+        for name, values in known.items()
+        if len(values) > 1
+    )
