@@ -1,6 +1,6 @@
 """Are the standard errors over images right? True over printed, on features that are drawn anew.
 
-    python benchmarks/standard_errors.py [--images N ...] [--draws N] [--sets N] [--out FILE]
+    python benchmarks/standard_errors.py [--images N ...] [--kinds KIND ...] [--draws N] [--sets N]
 
 Real features are of ten Gaussian classes in 16 dimensions; the training images, and so the probe,
 are fixed, and the reference has equally many images of each class, as after a stratified split.
@@ -33,7 +33,7 @@ METRICS = (
     *("memorization", "classes"),
 )
 OF_REQUESTED = ("conditional_accuracy", "cas")
-NUM_SUBSETS = 30
+NUM_SUBSETS = 50
 
 
 def features_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -71,25 +71,34 @@ def comparisons(kind: str, num_images: int, *, requested: bool) -> Iterator[Comp
         )
 
 
-def numbers(comparison: Comparison, **settings: Any) -> dict[str, float]:
+def numbers(
+    comparison: Comparison, names: tuple[str, ...] = METRICS, **settings: Any
+) -> dict[str, float]:
     """The numbers of a comparison by name."""
-    names = METRICS if comparison.generated_labels is None else METRICS + OF_REQUESTED
+    if comparison.generated_labels is not None and names == METRICS:
+        names += OF_REQUESTED
     config = MetricsConfig(names=names, extractor="pixels", **settings)
     values = measure(comparison, config).values
     return {key.removesuffix("/pixels"): value for key, value in values.items()}
 
 
 def compare(
-    kind: str, num_images: int, *, requested: bool, num_draws: int, num_sets: int
+    kind: str,
+    num_images: int,
+    *,
+    requested: bool,
+    num_draws: int,
+    num_sets: int,
+    metrics: tuple[str, ...] = METRICS,
 ) -> list[dict[str, Any]]:
     """Rows of the true deviation of each number and its printed errors."""
     draws = comparisons(kind, num_images, requested=requested)
     sets = [next(draws) for _ in range(num_sets)]
     printed = {
-        name: [numbers(one, **{name: NUM_SUBSETS}) for one in sets]
+        name: [numbers(one, metrics, **{name: NUM_SUBSETS}) for one in sets]
         for name in ("error_subsets", "bootstrap")
     }
-    values = [numbers(next(draws)) for _ in range(num_draws)]
+    values = [numbers(next(draws), metrics) for _ in range(num_draws)]
     rows = []
     for name in [name for name in values[0] if f"{name}_se" in printed["error_subsets"][0]]:
         found = np.array([one[name] for one in values])
@@ -113,6 +122,8 @@ def main(argv: list[str]) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[300, 2000])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--metrics", nargs="+", default=METRICS)
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--sets", type=int, default=10)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -120,12 +131,13 @@ def main(argv: list[str]) -> None:
     rows = [
         row
         for num_images in parsed.images
-        for kind in KINDS
+        for kind in parsed.kinds
         for requested in (True, False)
         for row in compare(
             kind,
             num_images,
             requested=requested,
+            metrics=tuple(parsed.metrics),
             num_draws=parsed.draws,
             num_sets=parsed.sets,
         )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_entering import CONDITIONAL, PROBED, counts_of, labels_of, nodes_of
 from tiny_sweep import CARD, make_lineage, make_sweep, plan
@@ -17,6 +17,7 @@ CLASSES = st.lists(st.integers(2, 12), min_size=2, max_size=5)
 UNCONDITIONAL = {"model.family": "gaussian", "model.conditional": False}
 
 
+@settings(max_examples=40)
 @given(CLASSES, st.sampled_from(["quota", "stratified", "multinomial"]))
 def test_the_control_is_the_limit_of_small_concentrations(counts, kind) -> None:
     """Equal keys are equal pools, image by image; c = 1e-9 concentrates no whole image."""

@@ -148,12 +148,12 @@ def test_intervals_contain_the_mean_as_often_as_they_say(kind: str) -> None:
         assert 0.88 <= found[name] <= 0.985, name
 
 
-@pytest.mark.parametrize("num_images", [300])
-def test_the_committed_figures_cover(num_images: int) -> None:
-    """benchmarks/standard_errors.py, over all distributions, requested classes or not."""
+@pytest.mark.parametrize(("num_images", "num_settings"), [(300, 2 * len(KINDS)), (2000, 3)])
+def test_the_committed_figures_cover(num_images: int, num_settings: int) -> None:
+    """benchmarks/standard_errors.py: 88 to 98.5 % for every metric of two sets, FID and Vendi."""
     rows = [row for row in json.loads(Path(RESULTS).read_text()) if row["images"] == num_images]
     rows = [row for row in rows if row["metric"] in OF_TWO_SETS]
-    assert len(rows) == len(KINDS) * 2 * len(OF_TWO_SETS)
+    assert len(rows) == num_settings * len(OF_TWO_SETS)
     coverages = [row["error_subsets coverage"] for row in rows]
     assert min(coverages) >= 0.88
     assert max(coverages) <= 0.985
