@@ -71,15 +71,15 @@ NETWORK = (
     *("--model.embedding-dim", "4", "--data.train-limit", "40"),
 )
 QUOTAS = {
-    "settings": 1100,
-    "options": 400,
-    "structure": 200,
-    "environment": 120,
-    "texts": 200,
-    "images": 200,
+    "settings": 800,
+    "options": 350,
+    "structure": 180,
+    "environment": 100,
+    "texts": 180,
+    "images": 180,
     "arrays": 200,
-    "checkpoints": 200,
-    "folders": 500,
+    "checkpoints": 180,
+    "folders": 450,
 }
 """Number of cases of each source, chosen at random; all of a smaller source."""
 

@@ -81,11 +81,13 @@ def option_cases() -> Iterator[Case]:
                     continue  # would wait for a cluster
                 words = (word, *valid[1:]) if not leaf.flag else without(valid, leaf.flag)
                 words = words if not leaf.flag else (*words, f"{leaf.flag}={word}")
+                if leaf.hint is float and word == "1e-320":
+                    rule = "any"  # not one that goes into a network
                 yield Case(
                     words=(program, command, *words),
                     kind=f"option: {kind}",
                     rule=rule,
-                    names=(*leaf.names, *([word[:100]] if word else [])),
+                    names=(*leaf.names, "argument", word[:100] or "the value"),
                     steps=(*FILES, *PATHS),
                 )
 
@@ -114,7 +116,7 @@ def store_cases() -> Iterator[Case]:
                     words=(program, command, *valid, "--store", word),
                     kind=f"store {word[:8]!r}",
                     rule="refuse",
-                    names=("--store",),
+                    names=("--store", word),
                     steps=FILES,
                 )
 
