@@ -314,6 +314,8 @@ def _limits(kind: Any) -> list[tuple[str, int | None]]:
 def _check_size(name: str, value: float, most: int | None) -> None:
     if isinstance(value, float) and 0 < abs(value) < LEAST_FLOAT:
         raise UsageError(f"{name} must not be closer to 0 than {LEAST_FLOAT:g}, got {shown(value)}")
+    if isinstance(value, int):
+        check_at_least(name, value, 0)
     default = MOST_FLOAT if isinstance(value, float) else MOST
     check_at_most(name, abs(value), default if most is None else most)
 

@@ -44,6 +44,7 @@ CLASSES = {
     "model": (DataConfig, ModelConfig, TrainConfig, SampleConfig, MetricsConfig),
     "sweep": (PoolConfig, LineageConfig, ResourcesConfig),
 }
+EVERY = (*CLASSES["model"], FilterConfig, *CLASSES["sweep"], EnsembleConfig)
 LEAVES = dict(flatten(to_json(make_lineage())))
 
 
@@ -343,9 +344,7 @@ def test_what_no_machine_can_use_is_an_error_that_names_the_field(dotted, value,
         make_lineage({"train.epochs": None, dotted: value})
 
 
-@pytest.mark.parametrize(
-    "kind", [*CLASSES["model"], FilterConfig, *CLASSES["sweep"], EnsembleConfig]
-)
+@pytest.mark.parametrize("kind", EVERY)
 def test_every_number_has_a_limit(kind) -> None:
     """No field takes what is beyond the integers of a file or column."""
     for f in fields(kind):
@@ -355,6 +354,15 @@ def test_every_number_has_a_limit(kind) -> None:
             others = {"epochs": None} if f.name in ("steps", "images") else {}
             with pytest.raises(UsageError):
                 kind(**{f.name: value} | (others if kind is TrainConfig else {}))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_no_whole_number_is_negative(kind) -> None:
+    """Each counts something or is a seed."""
+    for f in fields(kind):
+        if "int" in str(f.type) and "tuple" not in str(f.type):
+            with pytest.raises(UsageError):
+                kind(**{f.name: -20})
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, 1e-320])

@@ -245,6 +245,7 @@ def test_flags_and_axes_go_with_a_file_as_with_a_preset(tmp_path: Path) -> None:
         ("[base.train]\nlr = 0." + "1" * 400, "a number must have at most 40 characters, got"),
         ("[base]\nseed = 0x" + "f" * 5000, "seed must be a whole number, got one that is too long"),
         ("[base]\nseed = 1" + "0" * 5000, "must be TOML: Exceeds the limit"),
+        (".".join("a" * 20_000) + " = 1", "must be TOML, got values nested too deeply to read"),
         ("name = " + "[" * 3000, "must be TOML, got values nested too deeply to read"),
     ],
 )

@@ -16,6 +16,8 @@ MARKS = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 """Encodings by the byte order mark at the start of a file."""
+MOST_PARTS = 100
+"""Maximum number of dots in a key."""
 LARGEST_FILE = 16 * 2**20
 
 
@@ -68,6 +70,10 @@ def decode(data: bytes, source: object) -> str:
 
 
 def _parse_toml(text: str) -> Any:
+    for line in text.splitlines():
+        key = line.partition("=")[0]
+        if key.count(".") > MOST_PARTS and "," not in key and not key.lstrip().startswith("#"):
+            raise RecursionError  # tomllib takes quadratic time to read such a key
     return tomllib.loads(text, parse_float=_float)
 
 

@@ -116,7 +116,7 @@ def store_cases() -> Iterator[Case]:
                     words=(program, command, *valid, "--store", word),
                     kind=f"store {word[:8]!r}",
                     rule="refuse",
-                    names=("--store", word),
+                    names=("--store", "argument", word),
                     steps=FILES,
                 )
 
