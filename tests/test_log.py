@@ -1,5 +1,6 @@
 """Facts of a results folder's log: each event is a line, and how to resume is the last word."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -76,6 +77,12 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path) -> None:
     """A folder is in its place."""
     (tmp_path / LOG).mkdir()
     assert logged(tmp_path, COMMAND, lambda: 0, kept="models are kept") == 0
+
+
+def test_a_log_that_is_a_pipe_stops_nothing(tmp_path) -> None:
+    """Nobody may ever read it."""
+    os.mkfifo(tmp_path / LOG)
+    assert logged(tmp_path, "sweep run x", lambda: 3, kept="x") == 3
 
 
 def test_a_log_alone_does_not_make_a_folder_foreign(tmp_path) -> None:

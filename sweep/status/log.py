@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from model.commands.command_line import SIGNALLED, exit_code, sentence
 from model.commands.signals import last_words
@@ -37,8 +38,14 @@ class LogFile(logging.Handler):
         """Append one line."""
         text = "".join(c if c.isprintable() else " " for c in record.getMessage().strip())
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        with suppress(OSError, ValueError), self._path.open("a", encoding="utf-8") as file:
+        with suppress(OSError, ValueError), _opened(self._path) as file:
             file.write(f"{moment} [{socket.gethostname()} {os.getpid()}] {text}\n")
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a file to append to; an error if it is a named pipe that nobody reads."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
 
 
 def logged(out: Path, command: str, work: Callable[[], int], *, kept: str) -> int:
