@@ -61,11 +61,12 @@ def write_sweep(folder: Path, alphas: tuple[float, ...] = (0.5, 1.0), **settings
 
 
 def run_sweep(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`sweep WORDS` in a folder, to its end."""
+    """`sweep WORDS` in a folder, to its end; without what Ray sets in a process that imports it."""
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_CLIENT_MODE"}
     return subprocess.run(
         [SWEEP, *map(str, words)],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         timeout=600,

@@ -76,8 +76,8 @@ def test_check_of_a_whole_folder_is_0(tmp_path, capsys):
 
 def test_check_of_a_damaged_folder_is_1_and_names_the_file(tmp_path, capsys):
     folder = write_folder(tmp_path / "a")
-    path = next(folder.glob("generations/*/config.json"))
-    path.write_text("changed")
+    path = next(folder.glob("generations/*/preview.png"))
+    path.write_bytes(b"changed")
     assert run("check", folder) == 1
     assert f"problem: {path} must have SHA-256" in capsys.readouterr().out
 
@@ -87,7 +87,7 @@ def test_check_without_weights_says_not_copied(tmp_path, capsys):
     for path in folder.rglob("*.safetensors"):
         path.unlink()
     assert run("check", folder) == 0
-    assert "not copied: the weights of 3 of 3 nodes" in capsys.readouterr().out
+    assert "not copied: the weights (3 files)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_terms_are_compared_as_numbers_and_other_names_are_none(store):
 
 def test_claims_of_earlier_versions_are_ignored(store):
     """And go with the scratch."""
-    old = ["claims/a1.json", "work/a1/claim.json", "work/a1/progress.json"]
+    old = [f"claims/{KEY}.json", f"work/{KEY}/claim.json", f"work/{KEY}/progress.json"]
     for path in old:
         store.files.write(path, b'{"token": "0", "owner": "old", "pid": 1, "host": "h"}')
     assert store.claims.read() == {}

@@ -78,6 +78,7 @@ def test_the_folder_is_whole(whole: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_deleted_emptied_cut_or_longer_file_is_noticed(out: Path) -> None:
     """Except deleted features and selections, which are made again."""
     for path in files_of(out):
