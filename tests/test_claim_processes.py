@@ -86,6 +86,7 @@ def test_a_killed_process_of_this_machine_frees_its_claim_at_once(shared, holder
     assert store.claims.take(KEY) is not None
 
 
+@pytest.mark.slow
 def test_a_beating_holder_keeps_its_claim_beyond_its_lease_and_shows_progress(shared, holder):
     store = shared[0]
     end = time.monotonic() + 2.5

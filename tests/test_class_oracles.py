@@ -156,6 +156,7 @@ def replaced(tmp_path_factory, fitted) -> list[Pools]:
     return [pools_of(path, fitted, {**DRAWN, **rule}, seed=seed) for seed in SEEDS]
 
 
+@pytest.mark.slow
 def test_replaced_classes_drift_by_one_part_in_n(replaced) -> None:
     """E H' = (1 - 1/40) H, of classes that the label sampler draws; without drift 1 is seen."""
     ratios = np.array(
@@ -179,6 +180,7 @@ def test_replaced_counts_are_binomial(replaced) -> None:
     assert_sensitive(squares, 40 / 4 * 3 / 4)
 
 
+@pytest.mark.slow
 def test_classes_of_a_growing_pool_drift_by_m_over_n_squared(tmp_path, fitted) -> None:
     """E H' = (1 - m / N'^2) H at alpha 1: 1/32 of 8 images, against 1/8 under replace."""
     path = write_classes(tmp_path / "classes.npz", [2] * K)

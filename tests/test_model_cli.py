@@ -170,6 +170,7 @@ def test_the_best_epoch_can_be_kept(tmp_path):
     assert run("train", "--out", tmp_path / "x.safetensors", *TRAIN_FLAGS, *flags) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_that_the_same_command_resumes(tmp_path):
     """Status 130, and no traceback."""
     out = tmp_path / "x.safetensors"

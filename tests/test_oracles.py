@@ -163,6 +163,7 @@ def test_under_replace_variance_falls_by_one_part_in_n_a_fit(replaced) -> None:
     assert_sensitive(ratios, 1 - (1 - 1 / N0) ** 3)
 
 
+@pytest.mark.slow
 def test_under_replace_each_fit_loses_one_part_in_n(replaced) -> None:
     """Step by step; a loss that is a fifth larger or smaller would be seen."""
     values = np.concatenate([losses(replaced, t, N0) for t in (1, 2, 3)])
@@ -177,6 +178,7 @@ def test_under_replace_the_mean_wanders_as_far_as_variance_is_lost(replaced) -> 
         assert_mean(np.array(steps), 1 - (1 - 1 / N0) ** (t - 1))
 
 
+@pytest.mark.slow
 def test_grown_pools_have_the_papers_sizes_and_real_share(grown) -> None:
     """N (1 + alpha)^(t-1), and real images always 20 of them."""
     alpha, lineages = grown
@@ -187,6 +189,7 @@ def test_grown_pools_have_the_papers_sizes_and_real_share(grown) -> None:
         assert shares == pytest.approx([(1 + alpha) ** -n for n in range(3)])
 
 
+@pytest.mark.slow
 def test_a_growing_pool_loses_m_over_n_squared_of_its_variance(grown) -> None:
     """E S_{t+1} = S_t (1 - m / N'^2); 1/N' or nothing in the place of m / N'^2 would be seen."""
     _, lineages = grown

@@ -66,6 +66,7 @@ def apart(train) -> RealFeatures:
     return extract(train, halves(1))
 
 
+@pytest.mark.slow
 def test_fresh_crops_of_the_held_out_halves_are_not_flagged(apart):
     """A z-score within three deviations, and no more memorised than the reference is."""
     found = numbers(draw_crops(halves(1), NUM_IMAGES, seed=3), apart)

@@ -93,6 +93,7 @@ def test_plans_and_evaluations_need_no_torch() -> None:
         {"model.widths": [16, 32], "ensemble.size": 2},
     ],
 )
+@pytest.mark.slow
 def test_planned_bytes_are_within_a_fifth_of_what_is_written(changes, tmp_path: Path) -> None:
     """What a run leaves, without the states of running trainings; it never takes more in all."""
     store = open_store(tmp_path)

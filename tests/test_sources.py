@@ -244,6 +244,7 @@ def test_a_damaged_block_of_a_class_is_drawn_anew_where_a_filter_looks_at_it(
 
 @pytest.mark.parametrize("changes", [CONCENTRATED, FILTERED])
 @pytest.mark.parametrize("call", [2, 5])
+@pytest.mark.slow
 def test_a_killed_lineage_goes_on_to_the_same_bytes(changes, call: int, tmp_path: Path) -> None:
     """Of every node, stream, feature and selection."""
     calls = iter(range(call))

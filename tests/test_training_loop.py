@@ -60,6 +60,7 @@ def test_resumed_training_is_bit_equal_to_an_uninterrupted_one(settings):
 
 
 @pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.slow
 def test_every_family_resumes_to_the_same_bits(family):
     """In bf16 and with mirrored images."""
     train = make_train(hflip=True, precision="bf16")
@@ -97,6 +98,7 @@ def test_every_family_has_its_curves(family):
 
 
 @pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.slow
 def test_every_family_learns_images_that_are_all_alike(family):
     """The loss falls by a tenth at least in 100 steps."""
     images = np.tile(draw_pool(1), (32, 1, 1, 1))

@@ -25,6 +25,7 @@ def test_every_malformed_input_is_refused_in_one_line(request: pytest.FixtureReq
     assert campaign(request.config.getoption("--fuzz-seed")) == []
 
 
+@pytest.mark.slow
 def test_a_new_setting_is_fuzzed_without_a_line() -> None:
     """Each field of each command's settings has flags, axes, members and files."""
     kinds = {case.kind.split()[0] for case in setting_cases() if "train.lr" in case.names}
