@@ -1,5 +1,6 @@
 """Locations that are no store, and buckets without credentials, which are not waited for."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -83,3 +84,12 @@ def test_a_variable_that_is_no_text_is_named(monkeypatch) -> None:
     monkeypatch.setenv("AWS_REGION", "caf\udce9")
     with pytest.raises(UsageError, match=r"^AWS_REGION must be UTF-8 text"):
         open_bucket("s3://b/x", ResourcesConfig())
+
+
+def test_a_named_pipe_in_a_store_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    os.mkfifo(tmp_path / "x")
+    files = open_store(tmp_path).files
+    for read in (files.read, lambda path: list(files.read_parts(path))):
+        with pytest.raises(UsageError, match=r"x must be a file, got a named pipe$"):
+            read("x")

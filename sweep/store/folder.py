@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from model.errors import MissingFileError, OneLineError, UsageError
+from model.errors import MissingFileError, OneLineError, UsageError, check_regular
 from sweep.files import write_bytes, write_durably
 
 T = TypeVar("T")
@@ -181,6 +181,7 @@ class Folder:
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
         with explained(target := self.root / path), suppress(*MISSING):
+            check_regular(target)
             return target.read_bytes()
         return None
 
@@ -188,6 +189,7 @@ class Folder:
         """Read a file that may exceed memory, in parts; raises FileNotFoundError."""
         if self.find(path) is None:
             raise MissingFileError(f"{self.root / path} must exist, got no such file")
+        check_regular(self.root / path)
         with explained(target := self.root / path), target.open("rb") as file:
             while part := file.read(PART_BYTES):
                 yield part

@@ -56,7 +56,7 @@ FILE_VALUES: list[tuple[str, Any]] = [
     ("list", []),
     ("nested list", [[[]]]),
     ("list of lists", [["a"], ["b"]]),
-    ("long list", [7] * 20_000),
+    ("long list", [7] * 2_000),
     ("table", {}),
     ("table of tables", {"a": {"b": {}}}),
 ]
