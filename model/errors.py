@@ -81,10 +81,15 @@ def reading(path: Path) -> Generator[None]:
 
 def check_regular(path: Path) -> None:
     """Raise UsageError for a named pipe, socket or device, which must not even be opened."""
+    if kind := special_kind(path):
+        raise UsageError(f"{path} must be a file, got {kind}")
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if it is neither a file nor a folder; empty if it cannot be looked at."""
     with suppress(OSError):  # reading will say what is wrong
-        kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
-        if kind is not None:
-            raise UsageError(f"{path} must be a file, got {kind}")
+        return KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode), "")
+    return ""
 
 
 def findable_path(field: str, text: str) -> Path:
@@ -112,10 +117,8 @@ def user_path(field: str, text: str) -> Path:
         UsageError: It is a named pipe, socket or device, or as in `findable_path`.
     """
     path = findable_path(field, text)
-    with suppress(OSError):
-        kind = KINDS_OF_FILE.get(stat.S_IFMT(path.stat().st_mode))
-        if kind is not None:
-            raise UsageError(f"{field} must be a file or folder, got {shown(text)}, {kind}")
+    if kind := special_kind(path):
+        raise UsageError(f"{field} must be a file or folder, got {shown(text)}, {kind}")
     return path
 
 

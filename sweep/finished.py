@@ -91,10 +91,13 @@ def missing_measurement(members: Sequence[NodePlan], finished: Finished) -> str:
     return ""
 
 
-def lineage_status(
-    lineage: PlannedLineage, finished: Finished, *, error: str | None
-) -> LineageRecord:
-    """A lineage's record with its status at rest, derived from its finished models and metrics."""
+def status_at_rest(
+    lineage: PlannedLineage, finished: Finished, *, error: str | None = None
+) -> tuple[str, int, str | None]:
+    """A lineage's status, number of trained generations and error.
+
+    They are derived from its finished models and metrics; `error` is that of its trial.
+    """
     num_done, status, unmeasured = 0, "pending", ""
     generations = by_generation(lineage.nodes)
     for members in generations:
@@ -113,6 +116,15 @@ def lineage_status(
         error = error or unmeasured
     elif error and status != "diverged":
         status = "failed"
+    return status, num_done, None if status == "done" else error
+
+
+def lineage_status(
+    lineage: PlannedLineage, finished: Finished, *, error: str | None
+) -> LineageRecord:
+    """A lineage's record with its status at rest."""
+    status, num_done, error = status_at_rest(lineage, finished, error=error)
+    generations = by_generation(lineage.nodes)
     specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
     mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(
@@ -127,6 +139,6 @@ def lineage_status(
         evaluation_specs=lineage.evaluation_specs,
         member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
         mixture_specs=mixtures if any(mixtures) else [],
-        error=None if status == "done" else error,
+        error=error,
         key_defaults=key_defaults(lineage.config),
     )

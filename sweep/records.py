@@ -12,12 +12,14 @@ Within this project, this module may import only model.errors, sweep.environment
 and sweep.files.
 """
 
+import functools
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -35,8 +37,13 @@ from sweep.files import (
 
 SCHEMA_VERSION = 1
 
+PROBE = "probe-class"
+"""Name in recipes of a selection by a probe: it looks at images until it has enough of a class."""
+
 WEIGHTS = "model.safetensors"
 """Name of a node's file of weights."""
+
+R = TypeVar("R", bound="Record")
 
 CHECKSUM = "checksum"
 """Name of the field that holds the digest of a record's other fields; older records lack it."""
@@ -320,8 +327,12 @@ def versions(*packages: str) -> Json:
     facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
     for package in packages:
         with suppress(PackageNotFoundError):
-            facts[package] = version(package)
+            facts[package] = _version(package)
     return facts
+
+
+_version = functools.cache(version)
+"""Versions are read once per process, because they are recorded with every model."""
 
 
 def load_sweep(out: Path) -> SweepRecord:
@@ -352,31 +363,26 @@ def node_dir(out: Path, key: str) -> Path:
 def load_node(out: Path, key: str) -> NodeRecord | None:
     """A node's record, or None if the node is not done."""
     path = node_dir(out, key) / "record.json"
-    if not path.exists():
-        return None
-    record = NodeRecord.load(path)
-    if record.key != key:
-        raise DamagedError(f"{path} must be the record of its node, got {record.key!r}; {REPLACE}")
-    return record
+    return _load_own(NodeRecord, path, lambda record: record.key == key, "record of its node")
 
 
 def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
     """A node's numbers under one metric specification, or None if they were not computed."""
     path = node_dir(out, key) / "metrics" / f"{spec}.json"
-    if not path.exists():
-        return None
-    record = MetricsRecord.load(path)
-    if not record.is_of(key, spec):
-        raise DamagedError(f"{path} must hold the numbers of its node, got others; {REPLACE}")
-    return record
+    return _load_own(MetricsRecord, path, lambda r: r.is_of(key, spec), "numbers of its node")
 
 
 def load_card(out: Path, key: str) -> DatasetCard | None:
     """The card of a prepared data set, or None if it was not prepared."""
     path = out / "datasets" / key / "card.json"
+    return _load_own(DatasetCard, path, lambda card: card.key == key, "card of its data set")
+
+
+def _load_own(kind: type[R], path: Path, is_own: Callable[[R], bool], what: str) -> R | None:
+    """A record, or None if there is none; raises DamagedError if it belongs elsewhere."""
     if not path.exists():
         return None
-    card = DatasetCard.load(path)
-    if card.key != key:
-        raise DamagedError(f"{path} must be the card of its data set, got {card.key!r}; {REPLACE}")
-    return card
+    record = kind.load(path)
+    if not is_own(record):
+        raise DamagedError(f"{path} must hold the {what}, got another one; {REPLACE}")
+    return record

@@ -26,7 +26,7 @@ from sweep.config import (
     updated,
 )
 from sweep.files import Json, RecordError, write_bytes
-from sweep.finished import lineage_status, look_up
+from sweep.finished import Finished, lineage_status, look_up
 from sweep.lineage.datasets import KnownData
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import (
@@ -295,7 +295,12 @@ def check_lineages(out: Path, lineages: Iterable[PlannedLineage]) -> None:
 
 
 def fill(
-    out: Path, lineages: list[PlannedLineage], store: Store, *, errors: Mapping[str, str] = {}
+    out: Path,
+    lineages: list[PlannedLineage],
+    store: Store,
+    *,
+    errors: Mapping[str, str] = {},
+    finished: Finished | None = None,
 ) -> list[LineageRecord]:
     """Write each lineage's record; if the store is elsewhere, copy what analysis needs from it.
 
@@ -304,12 +309,13 @@ def fill(
         lineages: All or some lineages of the sweep.
         store: The store with their nodes.
         errors: Reasons why lineages failed, by id.
+        finished: Their finished models and metrics; None looks them up.
 
     Returns:
         The lineages' records, in order.
     """
     records = []
-    finished = look_up(store, lineages)
+    finished = look_up(store, lineages) if finished is None else finished
     for lineage in lineages:
         record = lineage_status(lineage, finished, error=errors.get(lineage.id))
         path = out / "lineages" / f"{lineage.id}.json"

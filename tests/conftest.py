@@ -7,11 +7,15 @@ import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from running_sweep import STRAY, Finished, run_sweep, use_token, write_sweep
 from s3_server import Server, running_server
+
+if TYPE_CHECKING:
+    from asking import Ask
 
 # Read by torch, numpy and ray when they are first imported, in pytest-xdist's workers too.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -63,3 +67,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     plan = run_sweep("plan", "tiny.toml", "--out", "out", cwd=folder)
     run = run_sweep("run", "tiny.toml", "--out", "out", cwd=folder)
     return Finished(out=folder / "out", plan=plan, run=run)
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Ask":
+    """A command of sweep or analysis to its exit code, and everything it prints."""
+    from asking import asker  # imports the programs
+
+    return asker(capfd, monkeypatch)

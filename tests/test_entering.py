@@ -13,7 +13,7 @@ from tiny_sweep import CARD, make_lineage
 
 from sweep.planning.class_counts import class_weights, quota
 from sweep.planning.lineages import NodePlan, plan_lineage
-from sweep.planning.new_images import PROBE, streams_of
+from sweep.planning.new_images import streams_of
 from sweep.planning.pool import (
     RANDOM,
     Pool,
@@ -24,7 +24,7 @@ from sweep.planning.pool import (
     pool_size,
     select,
 )
-from sweep.records import DatasetCard
+from sweep.records import PROBE, DatasetCard
 
 CONDITIONAL = {"model.family": "gaussian", "model.conditional": True, "metrics.names": []}
 """A model that is asked for classes; plans draw nothing."""

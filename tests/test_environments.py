@@ -1,6 +1,5 @@
 """Results of different environments are never mixed without a word."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,33 +8,15 @@ import torch
 from results_folder import rewrite, write_folder
 from tiny_sweep import compute, finish, make_lineage, make_run, make_sweep
 
-from analysis.__main__ import PROGRAM as ANALYSIS
 from analysis.reading.integrity import inspect_folder
-from sweep.__main__ import PROGRAM
-from sweep.commands import run
 from sweep.environment import describe_environment, differing_facts
 from sweep.lineage import environment
 from sweep.lineage.progress import NodeScratch
 from sweep.records import load_lineages, load_node, node_dir
 from sweep.store.store import open_store
 
-Ask = Callable[..., tuple[int, str]]
 OLD = {"torch": "2.14.0", "numpy": "2.4.6", "python": "3.11.7"}
 DIFFERENCE = f"torch 2.14.0 (1) and {torch.__version__} ("
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """A command to its exit code, and everything it prints, without what `sweep run` concludes."""
-    monkeypatch.setattr(run, "conclude", lambda out, records: 0)
-
-    def ask(program: str, *words: object) -> tuple[int, str]:
-        capfd.readouterr()
-        programs = {"sweep": PROGRAM, "analysis": ANALYSIS}
-        code = programs[program].run(list(map(str, words)))
-        return code, "".join(capfd.readouterr())
-
-    return ask
 
 
 @pytest.fixture

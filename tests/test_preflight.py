@@ -1,12 +1,12 @@
 """What a run needs is checked before it starts, and training never waits for a measurement."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import files_of
 from tiny_sweep import compute, finish, make_lineage, make_run, make_sweep, plan_in, write_noise
 
 from model.config import DataConfig, MetricsConfig
@@ -14,34 +14,14 @@ from model.data.datasets import dataset_key, describe, load_dataset
 from model.errors import MissingFileError, UsageError
 from model.features import extractors, ready
 from model.features.ready import check_ready
-from sweep.__main__ import PROGRAM
-from sweep.commands import run
 from sweep.finished import lineage_status, look_up
 from sweep.lineage import feature_blocks
 from sweep.records import LineageRecord, load_lineages, load_sweep
 from sweep.results_folder import fill, read_sweep, write_sweep
 from sweep.store.store import Store, open_store
 
-Ask = Callable[..., tuple[int, str]]
 INCEPTION = ("--metrics.extractor", "inception")
 PIXELS = ("--metrics.extractor", "pixels", "--metrics.names", "fid")
-
-
-def files_of(out: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """A command of sweep to its exit code, and everything it prints, without tables and figures."""
-    monkeypatch.setattr(run, "conclude", lambda out, records: 0)
-
-    def ask(*words: object) -> tuple[int, str]:
-        capfd.readouterr()
-        code = PROGRAM.run(list(map(str, words)))
-        return code, "".join(capfd.readouterr())
-
-    return ask
 
 
 @pytest.fixture
@@ -67,7 +47,7 @@ def test_float_images_need_an_extractor_of_any_range(word, ask, tmp_path):
     path = write_noise(tmp_path / "noise.npz", num_images=60, shape=(1, 8, 8))
     data = ("--data.name", "npz", "--data.path", path, "--data.dtype", "float32")
     out = () if word == "plan" else ("--out", tmp_path / "run")
-    code, said = ask(word, "quickstart", *out, *data, "--model.family", "gaussian")
+    code, said = ask("sweep", word, "quickstart", *out, *data, "--model.family", "gaussian")
     assert code == 2
     assert said.startswith("error: metrics.extractor must be pixels for float images without a")
     assert "--data.float-range unit" in said
@@ -100,7 +80,7 @@ def test_a_filter_has_the_same_need(ask, tmp_path):
     path = write_noise(tmp_path / "noise.npz", num_images=60, shape=(1, 8, 8))
     data = ("--data.name", "npz", "--data.path", path, "--data.dtype", "float32")
     words = ("--metrics.extractor", "pixels", "--filter.name", "typicality")
-    code, said = ask("plan", "quickstart", *data, *words, "--filter.candidates", "2")
+    code, said = ask("sweep", "plan", "quickstart", *data, *words, "--filter.candidates", "2")
     assert code == 2
     assert said.startswith("error: filter.extractor must be pixels")
 
@@ -108,7 +88,7 @@ def test_a_filter_has_the_same_need(ask, tmp_path):
 @pytest.mark.usefixtures("offline")
 def test_a_run_without_weights_is_refused_before_anything_is_written(ask, tmp_path):
     out = tmp_path / "run"
-    code, said = ask("run", "quickstart", "--out", out, *INCEPTION)
+    code, said = ask("sweep", "run", "quickstart", "--out", out, *INCEPTION)
     assert code == 2
     assert said.startswith("error: metrics.weights must be a file if inception-2015-12-05.pt")
     assert not out.exists() or not any(out.iterdir())
@@ -116,7 +96,7 @@ def test_a_run_without_weights_is_refused_before_anything_is_written(ask, tmp_pa
 
 @pytest.mark.usefixtures("offline")
 def test_a_plan_says_what_will_be_downloaded(ask):
-    code, said = ask("plan", "quickstart", *INCEPTION)
+    code, said = ask("sweep", "plan", "quickstart", *INCEPTION)
     assert code == 0
     assert "note: the weights of metrics.extractor inception are not here" in said
 
@@ -142,12 +122,12 @@ def test_weights_that_a_user_names_must_be_there(fetch, tmp_path):
 @pytest.mark.usefixtures("offline")
 def test_an_evaluation_that_cannot_be_made_leaves_the_run_as_it_was(ask, out):
     before = files_of(out)
-    code, said = ask("evaluate", out, *INCEPTION)
+    code, said = ask("sweep", "evaluate", out, *INCEPTION)
     assert code == 2
     assert said.startswith("error: metrics.weights must be a file if")
     assert files_of(out) == before
-    assert "2 of 2" in ask("status", out)[1]
-    assert "nothing to compute" in ask("run", out / "sweep.json", "--out", out)[1]
+    assert "2 of 2" in ask("sweep", "status", out)[1]
+    assert "nothing to compute" in ask("sweep", "run", out / "sweep.json", "--out", out)[1]
 
 
 def evaluated(out: Path, metrics: MetricsConfig) -> Path:
@@ -165,22 +145,22 @@ def test_a_trained_lineage_without_a_measurement_is_unmeasured(ask, out):
     (record,) = load_lineages(out)
     assert (record.status, record.num_done) == ("unmeasured", 2)
     assert record.error == "V_1 lacks fid with pixels"
-    assert "unmeasured  2 of 2" in ask("status", out)[1]
+    assert "unmeasured  2 of 2" in ask("sweep", "status", out)[1]
 
 
 def test_an_evaluation_is_removed_and_its_numbers_stay(ask, out):
     evaluated(out, MetricsConfig(names=("fid", "recall"), extractor="pixels"))
-    assert ask("evaluate", out, "--remove", *PIXELS)[0] == 0
+    assert ask("sweep", "evaluate", out, "--remove", *PIXELS)[0] == 0
     assert [each.names for each in read_sweep(out).evaluations] == [("recall",)]
     words = ("--metrics.extractor", "pixels", "--metrics.names", "recall")
-    assert ask("evaluate", out, "--remove", *words)[0] == 0
+    assert ask("sweep", "evaluate", out, "--remove", *words)[0] == 0
     (record,) = load_lineages(out)
     assert (load_sweep(out).evaluations, record.status) == ([], "done")
 
 
 def test_only_an_added_evaluation_can_be_removed(ask, out):
     evaluated(out, MetricsConfig(names=("fid",), extractor="pixels"))
-    code, said = ask("evaluate", out, "--remove", "--metrics.extractor", "inception")
+    code, said = ask("sweep", "evaluate", out, "--remove", "--metrics.extractor", "inception")
     assert code == 2
     assert "--remove must name metrics that sweep evaluate added (fid/pixels), got" in said
 
@@ -188,7 +168,7 @@ def test_only_an_added_evaluation_can_be_removed(ask, out):
 @pytest.mark.usefixtures("offline")
 def test_a_run_that_an_evaluation_stops_names_the_way_out(ask, out):
     evaluated(out, MetricsConfig(names=("kid",), extractor="inception"))
-    code, said = ask("run", out / "sweep.json", "--out", out)
+    code, said = ask("sweep", "run", out / "sweep.json", "--out", out)
     assert code == 2
     assert "sweep evaluate --remove drops metrics that sweep evaluate added" in said
 
@@ -203,7 +183,7 @@ def test_lost_models_are_not_taken_for_measured_ones(gone, ask, out):
     for folder in folders:
         shutil.rmtree(folder)
     before = files_of(out)
-    code, said = ask("evaluate", out, *PIXELS)
+    code, said = ask("sweep", "evaluate", out, *PIXELS)
     assert code == 2
     assert f"{out} must hold the trained models of {out}, got no V_" in said
     assert files_of(out) == before
@@ -215,7 +195,7 @@ def test_without_a_trained_model_nothing_is_measured(ask, tmp_path, monkeypatch)
     lineages = plan_in(sweep, open_store(out))
     write_sweep(out, sweep, "sweep run", lineages=lineages)
     fill(out, lineages, open_store(out))
-    code, said = ask("evaluate", out, *PIXELS)
+    code, said = ask("sweep", "evaluate", out, *PIXELS)
     assert code == 1
     assert "no model of" in said
 

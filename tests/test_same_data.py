@@ -1,21 +1,18 @@
 """A results folder and its data: the same content is accepted anywhere, another one is refused."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import files_of
 from PIL import Image
 from tiny_sweep import finish, make_lineage, make_sweep
 
-from sweep.__main__ import PROGRAM
-from sweep.commands import run
 from sweep.config import SweepConfig
 from sweep.results_folder import read_sweep, write_sweep
 
-Ask = Callable[..., tuple[int, str]]
 DONE = "2 done, 0 to train"
 
 
@@ -48,23 +45,6 @@ def sweep_of(name: str, path: Path | str, **axes: list) -> SweepConfig:
     return make_sweep((grid,), make_lineage(changes))
 
 
-def files_of(out: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """A command of sweep to its exit code, and everything it prints, without tables and figures."""
-    monkeypatch.setattr(run, "conclude", lambda out, records: 0)
-
-    def ask(*words: object) -> tuple[int, str]:
-        capfd.readouterr()
-        code = PROGRAM.run(list(map(str, words)))
-        return code, "".join(capfd.readouterr())
-
-    return ask
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "pics")
@@ -84,15 +64,15 @@ def test_a_copy_with_other_times_is_the_same_data(ask, out, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "copy", copy_function=shutil.copyfile)
     shutil.rmtree(pictures)
     (tmp_path / "copy").rename(pictures)
-    assert DONE in ask(*again("plan", out, pictures))[1]
+    assert DONE in ask("sweep", *again("plan", out, pictures))[1]
 
 
 def test_moved_data_are_the_same_data(ask, out, pictures, tmp_path):
     """Which the next run says in sweep.json; no model is computed again."""
     moved = pictures.rename(tmp_path / "moved")
-    assert DONE in ask(*again("plan", out, moved))[1]
+    assert DONE in ask("sweep", *again("plan", out, moved))[1]
     before = sorted(path.name for path in (out / "generations").iterdir())
-    code, said = ask(*again("run", out, moved))
+    code, said = ask("sweep", *again("run", out, moved))
     assert code == 0
     assert "nothing to compute" in said
     assert sorted(path.name for path in (out / "generations").iterdir()) == before
@@ -105,7 +85,7 @@ def test_a_finished_sweep_answers_from_its_store(word, ask, out, pictures, monke
     """Without the data, and from another working folder."""
     shutil.rmtree(pictures)
     monkeypatch.chdir("/")
-    code, said = ask(word, out)
+    code, said = ask("sweep", word, out)
     assert code == 0
     assert "2 of 2" in said or "nothing to delete" in said
 
@@ -114,7 +94,7 @@ def test_a_finished_sweep_answers_from_its_store(word, ask, out, pictures, monke
 @pytest.mark.parametrize("word", ["plan", "run"])
 def test_a_finished_sweep_whose_data_are_gone_uses_its_store_and_says_so(word, ask, out, pictures):
     shutil.rmtree(pictures)
-    code, said = ask(*again(word, out, pictures))
+    code, said = ask("sweep", *again(word, out, pictures))
     assert code == 0
     assert "the data set in the store is used" in said
     assert DONE in said or "nothing to compute" in said
@@ -152,7 +132,7 @@ def test_changed_data_are_refused_and_nothing_is_replaced(change, word, ask, out
     """In place, under the old path."""
     change(pictures)
     before = files_of(out)
-    code, said = ask(*again(word, out, pictures))
+    code, said = ask("sweep", *again(word, out, pictures))
     assert code == 2
     assert said.startswith(f"error: data.path must hold the data set with which {out} was begun")
     assert files_of(out) == before
@@ -167,7 +147,7 @@ def test_the_same_relative_path_in_another_folder_is_refused(
     write_pictures(tmp_path / "b" / "pics", seed=1)
     monkeypatch.chdir(tmp_path / "b")
     before = files_of(out)
-    code, said = ask(word, out / "sweep.json", "--out", out)
+    code, said = ask("sweep", word, out / "sweep.json", "--out", out)
     assert code == 2
     assert "got 'pics' with another one" in said
     assert files_of(out) == before
@@ -179,8 +159,8 @@ def test_arrays_saved_in_another_way_are_the_same_data(ask, tmp_path):
     out = finish(tmp_path / "run", sweep_of("npz", path))
     other = write_arrays(tmp_path / "b.npz", compressed=True)
     assert path.read_bytes() != other.read_bytes()
-    assert DONE in ask(*again("plan", out, other))[1]
-    code, said = ask(*again("plan", out, write_arrays(tmp_path / "c.npz", seed=1)))
+    assert DONE in ask("sweep", *again("plan", out, other))[1]
+    code, said = ask("sweep", *again("plan", out, write_arrays(tmp_path / "c.npz", seed=1)))
     assert code == 2
     assert "another one" in said
 
@@ -190,10 +170,10 @@ def test_a_path_is_a_new_point_if_paths_are_an_axis(ask, tmp_path):
     first, second, third = (write_arrays(tmp_path / f"{n}.npz", seed=n) for n in range(3))
     out = finish(tmp_path / "run", sweep_of("npz", first, data__path=[str(first), str(second)]))
     plan = ("plan", out / "sweep.json", "--out", out)
-    assert "4 done, 0 to train" in ask(*plan)[1]
-    assert "4 done, 2 to train" in ask(*plan, "--axis", f"data.path={third}")[1]
+    assert "4 done, 0 to train" in ask("sweep", *plan)[1]
+    assert "4 done, 2 to train" in ask("sweep", *plan, "--axis", f"data.path={third}")[1]
     write_arrays(second, seed=9)
-    code, said = ask(*plan)
+    code, said = ask("sweep", *plan)
     assert code == 2
     assert f"got '{second}' with another one" in said
 
@@ -201,10 +181,10 @@ def test_a_path_is_a_new_point_if_paths_are_an_axis(ask, tmp_path):
 def test_a_damaged_data_set_is_prepared_again_from_the_same_files_only(ask, out, pictures):
     (images,) = out.glob("datasets/*/images.npy")
     images.write_bytes(images.read_bytes()[:-1])
-    assert ask(*again("run", out, pictures))[0] == 0
+    assert ask("sweep", *again("run", out, pictures))[0] == 0
     images.write_bytes(images.read_bytes()[:-1])
     changed_pixel(pictures)
-    code, said = ask(*again("run", out, pictures))
+    code, said = ask("sweep", *again("run", out, pictures))
     assert code == 2
     assert "with another one" in said
 
@@ -213,7 +193,7 @@ def test_a_damaged_data_set_is_prepared_again_from_the_same_files_only(ask, out,
 def test_a_store_without_the_data_set_is_an_error(word, ask, out):
     shutil.rmtree(out / "datasets")
     before = files_of(out)
-    code, said = ask(word, out)
+    code, said = ask("sweep", word, out)
     assert code == 2
     assert f"{out} must hold the sweep's data set folder" in said
     assert files_of(out) == before
@@ -221,7 +201,7 @@ def test_a_store_without_the_data_set_is_an_error(word, ask, out):
 
 def test_the_same_command_prepares_a_lost_data_set_again(ask, out, pictures):
     shutil.rmtree(out / "datasets")
-    code, said = ask(*again("run", out, pictures))
+    code, said = ask("sweep", *again("run", out, pictures))
     assert code == 0
     assert "nothing to compute" in said
 
@@ -232,7 +212,7 @@ def test_lineages_of_other_settings_are_never_deleted(ask, out, pictures):
     (out / "sweep.json").unlink()
     sweep = sweep_of("folder", pictures)
     write_sweep(out, replace(sweep, base=replace(sweep.base, seed=1)), "sweep run")
-    code, said = ask(*again("run", out, pictures))
+    code, said = ask("sweep", *again("run", out, pictures))
     assert code == 2
     assert "--out must hold only lineages of this sweep" in said
     assert record.exists()
@@ -242,6 +222,6 @@ def test_a_results_folder_of_an_earlier_version_names_its_data_in_its_lineages(a
     """Its sweep.json has no list of data sets."""
     write_sweep(out, read_sweep(out), "sweep run")
     shutil.rmtree(pictures)
-    code, said = ask("status", out)
+    code, said = ask("sweep", "status", out)
     assert code == 0
     assert "2 of 2" in said

@@ -10,8 +10,8 @@ from tiny_sweep import CARD, make_lineage, make_sweep, plan
 
 from sweep.commands.plan import note_uneven_control
 from sweep.planning.lineages import plan_lineage
-from sweep.planning.new_images import PROBE
 from sweep.planning.pool import Selected
+from sweep.records import PROBE
 
 CLASSES = st.lists(st.integers(2, 12), min_size=2, max_size=5)
 UNCONDITIONAL = {"model.family": "gaussian", "model.conditional": False}

@@ -28,7 +28,6 @@ from sweep.results_folder import fill, load_recorded_data, read_sweep, store_loc
 from sweep.status.log import logged
 from sweep.store.store import Store, existing_store, open_store
 from sweep.tensorboard import write_boards
-from sweep.tune.private_ray import ignore_environment
 
 LOG = logging.getLogger(__name__)
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
@@ -94,19 +93,7 @@ def measure(
         write_sweep(out, sweep, command, store=kept.location, lineages=lineages)
     errors: dict[str, str] = {}
     if work:
-        with driving(sweep, lineages, kept, out) as driver:
-            if address is None:
-                ignore_environment()
-            from sweep.tune.runner import RayRun
-
-            run = RayRun(
-                lineages=lineages,
-                store=kept,
-                sweep=sweep,
-                tune_dir=out / "tune",
-                address=address,
-                driver=driver,
-            )
+        with driving(sweep, lineages, kept, out, address=address) as run:
             errors = run.measure(work, say=say)
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.commands.command_line import MISSING
 from model.errors import UsageError, writing
@@ -32,13 +33,16 @@ from sweep.results_folder import (
     store_location,
     write_sweep,
 )
-from sweep.status.drivers import Driver, present, run_key
+from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.status.log import logged
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import write_boards
 from sweep.tune.private_ray import ignore_environment
 from sweep.tune.resources import check_machine
+
+if TYPE_CHECKING:
+    from sweep.tune.runner import RayRun
 
 LOG = logging.getLogger(__name__)
 KEPT = "finished models are kept"
@@ -85,7 +89,14 @@ def execute(
 
     def work() -> int:
         return compute(
-            sweep, expected, opened, out, find_card=find_card, address=address, command=command
+            sweep,
+            expected,
+            finished,
+            opened,
+            out,
+            find_card=find_card,
+            address=address,
+            command=command,
         )
 
     return logged(out, command, work, kept=KEPT)
@@ -94,6 +105,7 @@ def execute(
 def compute(
     sweep: SweepConfig,
     expected: list[PlannedLineage],
+    finished: Finished,
     opened: Store,
     out: Path,
     *,
@@ -109,23 +121,13 @@ def compute(
         write_sweep(out, recorded, command, store=opened.location, lineages=lineages)
         if opened.location != str(out):
             note(opened, run_key(out, sweep), load_sweep(out))
-        records = fill(out, lineages, opened)
+        known = finished if lineages is expected else None
+        records = fill(out, lineages, opened, finished=known)
     if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
-        with driving(sweep, lineages, opened, out) as driver:
-            if address is None:
-                ignore_environment()
-            from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
-
-            run = RayRun(
-                lineages=lineages,
-                store=opened,
-                sweep=sweep,
-                tune_dir=out / "tune",
-                address=address,
-                driver=driver,
-            )
-            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out, driver.errors))
+        with driving(sweep, lineages, opened, out, address=address) as run:
+            shown = run.driver.errors
+            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out, shown))
         with writing(out):
             records = fill(out, lineages, opened, errors=errors)
     else:
@@ -189,12 +191,28 @@ def check_space(lineages: list[PlannedLineage], finished: Finished, store: Store
 
 @contextmanager
 def driving(
-    sweep: SweepConfig, lineages: list[PlannedLineage], store: Store, out: Path
-) -> Generator[Driver]:
+    sweep: SweepConfig,
+    lineages: list[PlannedLineage],
+    store: Store,
+    out: Path,
+    *,
+    address: str | None,
+) -> Generator["RayRun"]:
     """Run the block as the driver of a sweep; if it is stopped, fill the results folder."""
     with present(store, run_key(out, sweep)) as driver:
         try:
-            yield driver
+            if address is None:
+                ignore_environment()
+            from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
+
+            yield RayRun(
+                lineages=lineages,
+                store=store,
+                sweep=sweep,
+                tune_dir=out / "tune",
+                address=address,
+                driver=driver,
+            )
         except KeyboardInterrupt:
             with suppress(OSError):  # the same command again fills it
                 if not store.is_failing:

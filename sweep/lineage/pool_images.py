@@ -22,7 +22,6 @@ from sweep.files import Json, digest
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.sample_streams import Streams
 from sweep.planning.keys import block_size, blocks_with, store_key
-from sweep.planning.new_images import PROBE
 from sweep.planning.pool import (
     RANDOM,
     Pool,
@@ -36,7 +35,7 @@ from sweep.planning.pool import (
     pool_size,
     random_positions,
 )
-from sweep.records import DatasetCard
+from sweep.records import PROBE, DatasetCard
 from sweep.store.store import Store
 
 MAY_LACK = ("threshold-decay", "near-duplicates")

@@ -42,10 +42,7 @@ from sweep.planning.pool import (
     shard,
 )
 from sweep.planning.rules import scaled_size
-from sweep.records import DatasetCard
-
-PROBE = "probe-class"
-"""Name of the selection that keeps the first images that a probe assigns to a class."""
+from sweep.records import PROBE, DatasetCard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
