@@ -239,9 +239,11 @@ def saved_steps(out: Path, key: str) -> dict[str, int]:
             data = path.read_bytes()
         except OSError:
             continue  # the next one took its place
-        # 8 + 32 bytes of sweep.store.store.seal, then safetensors: its header's length, its header.
-        length = int.from_bytes(data[40:48], "little")
-        settings = json.loads(data[48 : 48 + length])["__metadata__"]["settings"]
+        # 8 + 32 bytes of sweep.store.store.seal, a line of JSON about the environment, then
+        # safetensors: its header's length, its header.
+        _, _, state = data[40:].partition(b"\n")
+        length = int.from_bytes(state[:8], "little")
+        settings = json.loads(state[8 : 8 + length])["__metadata__"]["settings"]
         found[f"{path.parent.name}/{path.name}"] = json.loads(settings)["step"]
     return found
 

@@ -39,6 +39,7 @@ def run_until_failure(
     url = server.make_bucket("bucket") + "/prefix"
     words = ("tiny.toml", "--store", url, "--resources.cache-dir", str(folder / "cache"))
     words += ("--resources.outage-seconds", str(TOLERATED_SECONDS))
+    words += ("--resources.max-failures", "100")  # the driver gives up, not its trials
     environment = server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}
     with Running(out=folder / "out", words=words, environment=environment) as run:
         wait_for(lambda: "V_1 done" in run.output(), "a first model")

@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.reading.blocks import check_block, streams_of_metrics, streams_of_pool
 from model.errors import OneLineError, UsageError, reading
 from sweep.environment import differing_facts
-from sweep.files import digest, read_json
+from sweep.files import RecordError, digest, read_json
 from sweep.records import (
+    CHECKSUM,
     WEIGHTS,
     LineageRecord,
     MetricsRecord,
@@ -76,10 +77,28 @@ def inspect_folder(out: Path) -> Findings:
     weights = {node_dir(out, key) / WEIGHTS for key, node in nodes.items() if WEIGHTS in node.files}
     _check_stored(out, sweep, "weights", weights, found)
     _check_blocks(out, sweep, nodes, metrics, lineages, found)
+    found.notes += _unsealed(out)
     records = [*nodes.values(), *metrics.values()]
     differing = differing_facts(line for record in records for line in record.environments())
     found.notes += [f"different environments (results): {differing}"] if differing else []
     return found
+
+
+def _unsealed(out: Path) -> list[str]:
+    """A sentence about records without a checksum, if there are any."""
+    forms = ("sweep.json", "lineages/*.json", "generations/*/record.json")
+    forms += ("generations/*/metrics/*.json", "datasets/*/card.json")
+    paths = sorted(path for form in forms for path in out.glob(form))
+    without: list[Path] = []
+    for path in paths:
+        with suppress(RecordError):  # listed as a problem
+            without += [path] if CHECKSUM not in read_json(path) else []
+    if not without:
+        return []
+    return [
+        f"not checked: values in {len(without)} records without a checksum, as earlier versions "
+        f"wrote them; the first is {without[0]}"
+    ]
 
 
 def _read_lineages(out: Path, sweep: SweepRecord, found: Findings) -> list[LineageRecord]:
