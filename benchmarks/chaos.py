@@ -3,17 +3,24 @@
     uv run --extra all python benchmarks/chaos.py                    (needs root for the full disk)
     uv run --extra all python benchmarks/chaos.py --faults 10 --seed 1
 
-Faults are drawn from a seed: SIGKILL to a trial, to the driver, or to all processes; SIGSTOP of a
-trial beyond its lease; a disk that is full for three seconds; a file of the store truncated, or
-with one bit flipped; on a bucket, a server that for three seconds answers 500, drops connections,
-or does not answer; on a cluster of three nodes, SIGKILL to all processes of a node, or of the head
-and the driver on it, followed by a replacement. A sweep that ends or dies is run again with the
-same command until it is done; then the next one begins. Prints a line for each fault and writes
-benchmarks/results/chaos_<date>.json:
+Faults are drawn from a seed, each kind of a place once before any a second time. In a folder:
+SIGKILL to a trial, to the driver, or to all processes; SIGSTOP of a trial beyond its lease; a disk
+that is full for three seconds; no file descriptor left for as long; a file of the store truncated,
+deleted, or with one bit flipped; a terminal or a pipe that is closed; a stop while Ray starts; the
+same command twice at once; an evaluation that is refused, or killed; `sweep clean` beside the run;
+a home that nobody can write to. With a store elsewhere: a second results folder on it, a store that
+is moved, and a results folder that is moved below a long path. On a bucket: a server that for three
+seconds answers 500, drops connections, or does not answer; one that is away for longer than the
+sweep tolerates; a bucket that is deleted. On a cluster of three nodes: SIGKILL to all processes of
+a node, or of the head and the driver on it, followed by a replacement. A sweep that ends or dies
+is run again with the same command until it is done; then the next one begins. Prints a line for
+each fault and writes benchmarks/results/chaos_<date>.json after each sweep:
 
 - whether every sweep ended with the weights, samples and numbers of the undisturbed one (except
-  damaged files that nothing has read since, which `analysis check` reports),
+  damaged files that nothing has read since, which `analysis check` reports), or, without a bucket,
+  was refused in one line,
 - how many finished models were computed again although no fault had touched their files,
+- how many commands ended with another exit code than they must, or with a traceback,
 - how much training each fault cost, if the store is a folder: the time since the trial's newest
   saved state, or since it began the model if it has saved none.
 """
@@ -29,22 +36,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chaos_faults import (
-    IN_BUCKET,
-    LEASE_SECONDS,
-    ON_CLUSTER,
-    ON_DISK,
-    Fault,
-    Round,
-    start_cluster,
-)
+from chaos_faults import IN_BUCKET, ON_CLUSTER, ON_DISK, OUTAGE_SECONDS
+from chaos_rounds import LEASE_SECONDS, Fault, Round, is_root, start_cluster
+from chaos_users import BY_USERS, ON_STORE
 from faulty_proxy import FaultyProxy
 from running_sweep import Running, digest, results, run_sweep, write_sweep
 from s3_server import Server, running_server
@@ -63,31 +64,60 @@ SETTINGS: dict[str, Any] = {
     "resources__num_cpus": 2,
     "resources__max_failures": 5,
 }
-MOST_RUNS = 40
+MOST_RUNS = 20
 """Runs of one sweep before it counts as never ending."""
 DISK_MEGABYTES = 48
 LOOK_SECONDS = 0.5
 """Seconds between checks for finished models."""
 
 
-def play(round_: Round, num_faults: int) -> None:
-    """Run a sweep again and again until it is done, and inject `num_faults` faults on the way."""
-    left = [round_.rng.choice(sorted(round_.kinds)) for _ in range(num_faults)]
-    os.environ.update(round_.environment)
-    with ExitStack() as runs:
+PLACES = (
+    ("folder", ON_DISK | BY_USERS),
+    ("store", ON_STORE),
+    ("bucket", IN_BUCKET),
+    ("folder", ON_DISK | BY_USERS),
+    ("cluster", ON_CLUSTER),
+)
+"""Where the sweeps run, in turn, and the faults that can happen there."""
+
+
+class Deck:
+    """The kinds of a place's faults in random order, each once before any a second time."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 - for repeatable faults
+        self._left: dict[str, list[str]] = {}
+
+    def draw(self, place: str, kinds: Iterable[str], count: int) -> list[str]:
+        """The next kinds of a place; none can follow the loss of a bucket, so that comes last."""
+        left = self._left.setdefault(place, [])
+        while len(left) < count:
+            left += self._rng.sample(sorted(kinds), len(list(kinds)))
+        drawn, self._left[place] = left[:count], left[count:]
+        return sorted(drawn, key="bucket_gone".__eq__)
+
+
+def play(round_: Round, left: list[str]) -> None:
+    """Run a sweep again and again until it is done, and inject faults on the way."""
+    with round_.running:
         while round_.num_runs < MOST_RUNS:
             round_.num_runs += 1
-            words = round_.words
-            if round_.cluster is not None:
-                words += ("--address", round_.cluster.address)
-            run = runs.enter_context(Running(out=round_.out, words=words))
+            run = round_.start()
             disturb(round_, run, left)
             if not (round_.faults and round_.faults[-1].kind == "kill_driver"):
                 run.kill_all()  # the processes of a killed driver may overlap with the next run
             round_.note_finished()
-            if run.process.returncode == 0:
+            if run.process.returncode == 0 or round_.gone:
                 return
         sys.exit(f"{round_.out} must be done within {MOST_RUNS} runs; see {run.log}")
+
+
+def end_others(round_: Round) -> None:
+    """Run the other sweeps on the store of a round to their ends."""
+    for out in round_.others:
+        ended = run_sweep("run", *round_.words, "--out", out, cwd=out.parent)
+        if ended.returncode:
+            sys.exit(f"{out} must be done, got {ended.stderr}")
 
 
 def disturb(round_: Round, run: Running, left: list[str]) -> None:
@@ -115,23 +145,27 @@ def disturb(round_: Round, run: Running, left: list[str]) -> None:
 def set_up(
     index: int, folder: Path, words: tuple[str, ...], seed: int, server: Server, proxy: FaultyProxy
 ) -> Round:
-    """Prepare a sweep in a folder, in a bucket or on a cluster, depending on its index."""
+    """Prepare a sweep in a folder, on a store elsewhere, in a bucket or on a cluster."""
     rng = random.Random(f"{seed} {index}")  # noqa: S311 - for repeatable faults
-    round_ = Round(index=index, out=folder / f"out{index}", words=words, rng=rng, kinds=ON_DISK)
-    if index % 4 == 2:
+    place, kinds = PLACES[index % len(PLACES)]
+    round_ = Round(index=index, out=folder / f"out{index}", words=words, rng=rng, kinds=kinds)
+    if place == "bucket":
         url = server.make_bucket(f"bucket{index}")
-        round_.kinds = IN_BUCKET
         round_.words += ("--store", url, "--resources.cache-dir", str(folder / f"c{index}"))
+        round_.words += ("--resources.outage-seconds", str(OUTAGE_SECONDS))
+        round_.words += ("--resources.max-failures", "100")
         round_.environment = server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint}
-        round_.proxy = proxy
+        round_.server, round_.proxy = server, proxy
         os.environ.update(server.environment)
         round_.bucket = open_bucket(url, ResourcesConfig())
-    elif index % 4 == 3:
-        round_.kinds = ON_CLUSTER
+    elif place == "cluster":
         round_.cluster = start_cluster()
-    elif os.geteuid() == 0:
+    elif place == "store":
+        round_.store = folder / f"store{index}"
+        round_.words += ("--store", str(round_.store))
+    elif is_root():
         round_.out.mkdir()
-        size = f"size={DISK_MEGABYTES}m"
+        size = f"size={DISK_MEGABYTES}m,mode=700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", round_.out], check=True)
     return round_
 
@@ -141,19 +175,21 @@ def tear_down(round_: Round) -> None:
     for cluster in (*round_.lost_clusters, round_.cluster):
         if cluster is not None:
             cluster.shutdown()
-    if round_.out.is_mount():
-        subprocess.run(["umount", "-l", round_.out], check=False)
+    for folder in (round_.out, round_.out.with_name(f"home{round_.index}")):
+        if folder.is_mount():
+            subprocess.run(["umount", "-l", folder], check=False)
 
 
 def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     """Whether a sweep's results equal the undisturbed ones; differences are printed."""
-    end = {name: value for name, value in results(round_.out).items() if name in expected}
+    found = results(round_.files) | results(round_.out)
+    end = {name: value for name, value in found.items() if name in expected}
     if round_.bucket is not None:
         end |= in_bucket(round_.bucket, expected)
     unread = {
         name
         for name, damaged in round_.damaged_files.items()
-        if (round_.out / name).exists() and digest(round_.out / name) == damaged
+        if (round_.files / name).exists() and digest(round_.files / name) == damaged
     }
     round_.unread = len(unread)
     for name in unread & {*expected}:  # nothing has read them
@@ -161,6 +197,11 @@ def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     for name in sorted({*end} | {*expected}):
         if end.get(name) != expected.get(name):
             print(f"  differs: {name}", flush=True)
+    parts = {name: value for name, value in results(round_.out).items() if name in expected}
+    for out in round_.others:
+        if {name: value for name, value in results(out).items() if name in expected} != parts:
+            print(f"  differs: {out}", flush=True)
+            return False
     return end == expected
 
 
@@ -191,6 +232,8 @@ def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
         "num_faults": len(faults),
         "sweeps": len(rounds),
         "sweeps_equal_to_the_undisturbed": sum(each.equal for each in rounds),
+        "sweeps_refused_without_their_bucket": sum(each.gone for each in rounds),
+        "commands_that_ended_wrongly": sum(fault.wrong for fault in faults),
         "finished_models_computed_again_undamaged": sum(len(each.redone) for each in rounds),
         "damaged_files_that_nobody_read": sum(each.unread for each in rounds),
         "most_lost_seconds": max(lost, default=0.0),
@@ -201,7 +244,7 @@ def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
 def main() -> None:
     """Run the sweeps, compare, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--faults", type=int, default=75)
     parser.add_argument("--per-sweep", type=int, default=5, help="faults per sweep")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -213,24 +256,29 @@ def main() -> None:
         sys.exit(ended.stderr)
     expected = results(undisturbed)
     rounds: list[Round] = []
+    deck = Deck(options.seed)
     with running_server() as server, FaultyProxy(server.endpoint) as proxy:
         while sum(len(each.faults) for each in rounds) < options.faults:
             round_ = set_up(len(rounds), folder, words, options.seed, server, proxy)
             rounds.append(round_)
+            place, kinds = PLACES[round_.index % len(PLACES)]
             try:
-                play(round_, options.per_sweep)
-                round_.equal = is_equal(round_, expected)
+                play(round_, deck.draw(place, kinds, options.per_sweep))
+                end_others(round_)
+                round_.equal = not round_.gone and is_equal(round_, expected)
             finally:
                 tear_down(round_)
             how = f"{round_.num_runs} runs, equal: {round_.equal}"
             print(f"sweep {round_.index}: {how}", flush=True)
-    result = summary(rounds, options.seed)
+            result = summary(rounds, options.seed)
+            path = RESULTS / f"chaos_{result['date']}.json"
+            path.write_text(json.dumps(result, indent=1) + "\n")
     shown = {name: value for name, value in result.items() if name != "every_fault"}
     print(json.dumps(shown, indent=1))
-    (RESULTS / f"chaos_{result['date']}.json").write_text(json.dumps(result, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
+    sound = all(each.equal or each.gone for each in rounds)
     redone = result["finished_models_computed_again_undamaged"]
-    sys.exit(0 if all(each.equal for each in rounds) and not redone else 1)
+    sys.exit(0 if sound and not redone and not result["commands_that_ended_wrongly"] else 1)
 
 
 if __name__ == "__main__":

@@ -1,131 +1,26 @@
-"""The faults that chaos.py injects into a running sweep, and what it records."""
+"""The faults of machines, disks and servers that chaos.py injects into a running sweep."""
 
 import os
 import random
+import resource
 import signal
-import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # for chaos.py too, which imports this module first
-
-from faulty_proxy import FaultyProxy  # noqa: E402
-from running_sweep import (  # noqa: E402
-    Running,
-    digest,
-    find,
-    finished_nodes,
-    parent,
-    use_token,
+from chaos_rounds import (
+    LEASE_SECONDS,
+    Fault,
+    Kinds,
+    Round,
+    lost_seconds,
+    most_lost,
+    start_cluster,
+    training,
 )
+from running_sweep import Running, digest, find, parent, run_sweep
 
-from sweep.store.bucket import Bucket  # noqa: E402
-
-LEASE_SECONDS = 3.0
-
-
-@dataclass(kw_only=True, slots=True)
-class Fault:
-    """One fault and what it cost."""
-
-    sweep: int
-    kind: str
-    at_seconds: float
-    """Seconds since its sweep began."""
-    hit: str = ""
-    """The damaged file."""
-    lost_seconds: float | None = None
-    """Training since the last saved state, or since it began; None if none was killed."""
-
-
-@dataclass(kw_only=True)
-class Round:
-    """A running sweep, and what was recorded about it."""
-
-    index: int
-    out: Path
-    words: tuple[str, ...]
-    rng: random.Random
-    kinds: "Kinds"
-    """The faults that can be injected."""
-    environment: dict[str, str] = field(default_factory=dict)
-    proxy: FaultyProxy | None = None
-    bucket: Bucket | None = None
-    cluster: Any = None
-    """The Ray cluster on which the trials run; None if the driver starts Ray."""
-    lost_clusters: list[Any] = field(default_factory=list)
-    """Clusters whose head was killed; their nodes run on for a while."""
-    damaged: set[str] = field(default_factory=set)
-    """Keys of models whose files a fault damaged."""
-    damaged_files: dict[str, str] = field(default_factory=dict)
-    """Path and SHA-256 of each damaged file."""
-    seen: dict[str, object] = field(default_factory=dict)
-    redone: list[str] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.time)
-    began: dict[tuple[str, int], float] = field(default_factory=dict)
-    """When each trial was first seen to hold a key, by key and process."""
-    num_runs: int = 0
-    equal: bool = False
-    unread: int = 0
-    """Number of damaged files that nothing has read since."""
-
-    def finished(self) -> dict[str, object]:
-        """The identity of each finished model's record, which changes if it is written again."""
-        if self.bucket is None:
-            return dict(finished_nodes(self.out))
-        entries = self.bucket.list("records/nodes/")
-        return {entry.path: (entry.size, entry.modified) for entry in entries}
-
-    def note_begun(self, run: Running) -> None:
-        """Record which trial works on which key, for trials that have saved nothing yet."""
-        for key, claim in run.claims().items():
-            self.began.setdefault((key, claim["pid"]), time.time())
-
-    def sleep(self, run: Running, seconds: float) -> None:
-        """Wait, and record the trials that begin meanwhile."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.note_begun(run)
-            time.sleep(0.05)
-
-    def note_finished(self) -> None:
-        """Record which models are done, and which undamaged ones were computed again."""
-        for key, identity in self.finished().items():
-            if key in self.seen and self.seen[key] != identity and key not in self.damaged:
-                self.redone.append(key)
-            self.seen[key] = identity
-
-
-def training(run: Running) -> dict[str, dict]:
-    """Claims of trials that have taken a step."""
-    return {
-        key: claim
-        for key, claim in run.claims().items()
-        if claim.get("stage") == "train"
-        and claim.get("step")
-        and Path(f"/proc/{claim['pid']}").exists()
-    }
-
-
-def lost_seconds(round_: Round, run: Running, key: str) -> float:
-    """Training lost if a trial ends now: since its newest saved state, or since it began."""
-    times = [round_.began.get((key, run.claims().get(key, {}).get("pid")), round_.started_at)]
-    for path in find(run.out, f"work/{key}/*/training.safetensors.*"):
-        with suppress(OSError):
-            times.append(path.stat().st_mtime)
-    return time.time() - max(times)
-
-
-def most_lost(round_: Round, run: Running) -> float | None:
-    """The most that any training loses if all end now; None if there is none."""
-    return max((lost_seconds(round_, run, key) for key in training(run)), default=None)
+OUTAGE_SECONDS = 12
+"""resources.outage_seconds of a sweep in a bucket."""
 
 
 def kill_trial(round_: Round, run: Running, fault: Fault) -> bool:
@@ -191,17 +86,6 @@ def kill_head(round_: Round, run: Running, fault: Fault) -> bool:
     return True
 
 
-def start_cluster() -> Any:
-    """Start a head without CPUs, and two nodes with one CPU each."""
-    use_token()
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    return cluster
-
-
 def stop_trial(round_: Round, run: Running, fault: Fault) -> bool:
     """Stop a trial until its lease has expired, and let it continue."""
     claims = training(run)
@@ -233,29 +117,38 @@ def fill_disk(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def damage(round_: Round, run: Running, fault: Fault) -> bool:
-    """Truncate a file of the store, or flip one of its bits."""
+    """Truncate a file of the store, flip one of its bits, or delete it."""
     patterns = ("generations/*/model.safetensors", "generations/*/pool.json", "streams/*/*")
     patterns += ("work/*/*/training.safetensors.*", "features/*/*")
-    paths = sorted(path for pattern in patterns for path in find(round_.out, pattern))
+    paths = sorted(path for pattern in patterns for path in find(round_.files, pattern))
     if not paths:
         return False
     path = round_.rng.choice(paths)
+    name = path.relative_to(round_.files)
     try:
-        data = bytearray(path.read_bytes())
-        if fault.kind == "cut_file":
-            data = data[: round_.rng.randrange(len(data))]
+        if fault.kind == "delete_file":
+            path.unlink()
         else:
-            data[round_.rng.randrange(len(data))] ^= 1 << round_.rng.randrange(8)
-        identity = path.stat()
-        path.write_bytes(data)
-        os.utime(path, ns=(identity.st_atime_ns, identity.st_mtime_ns))
+            _change(path, fault.kind, round_.rng)
+            round_.damaged_files[str(name)] = digest(path)
     except (OSError, ValueError, IndexError):  # deleted or emptied meanwhile
         return False
-    round_.damaged_files[str(path.relative_to(round_.out))] = digest(path)
-    fault.hit = "/".join(part[:24] for part in path.relative_to(round_.out).parts)
-    if path.parts[-3] == "generations":
-        round_.damaged.add(path.parts[-2])
+    fault.hit = "/".join(part[:24] for part in name.parts)
+    if name.parts[0] == "generations":
+        round_.damaged.add(name.parts[1])
     return True
+
+
+def _change(path: Path, kind: str, rng: random.Random) -> None:
+    """Damage a file and keep its times."""
+    data = bytearray(path.read_bytes())
+    if kind == "cut_file":
+        data = data[: rng.randrange(len(data))]
+    else:
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    identity = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(identity.st_atime_ns, identity.st_mtime_ns))
 
 
 def break_server(round_: Round, run: Running, fault: Fault) -> bool:
@@ -268,8 +161,49 @@ def break_server(round_: Round, run: Running, fault: Fault) -> bool:
     return True
 
 
-Kinds = dict[str, Callable[[Round, Running, Fault], bool]]
-"""Each function injects a fault, or returns False if that is impossible now."""
+def stay_away(round_: Round, run: Running, fault: Fault) -> bool:
+    """Make the bucket's server drop connections until the run gives up."""
+    if round_.proxy is None or not round_.seen:
+        return False
+    round_.proxy.mode = "drop"
+    code = run.wait()
+    round_.proxy.mode = "well"
+    fault.judge(code, run.output(), (2,))
+    return True
+
+
+def lose_bucket(round_: Round, run: Running, fault: Fault) -> bool:
+    """Delete the bucket; the run ends, and so does the next one."""
+    if round_.server is None or not round_.seen:
+        return False
+    round_.server.delete_buckets()
+    round_.gone = True
+    fault.judge(run.wait(), run.output(), (2,))
+    again = run_sweep(
+        "run", *round_.words, "--out", round_.out, cwd=round_.out.parent, **round_.environment
+    )
+    fault.judge(again.returncode, again.stderr, (2,))
+    return True
+
+
+def forbid_files(round_: Round, run: Running, fault: Fault) -> bool:
+    """Let neither a trial nor the driver open another file for three seconds."""
+    claims = training(run)
+    if not claims:
+        return False
+    pids = [run.process.pid, claims[round_.rng.choice(sorted(claims))]["pid"]]
+    with suppress(ProcessLookupError, FileNotFoundError):
+        limits = {}
+        for pid in pids:
+            num_open = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            limits[pid] = before
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (num_open, before[1]))
+        round_.sleep(run, 3.0)
+        for pid, before in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    return True
+
 
 ON_DISK: Kinds = {
     "kill_trial": kill_trial,
@@ -279,6 +213,8 @@ ON_DISK: Kinds = {
     "full_disk": fill_disk,
     "cut_file": damage,
     "turn_bit": damage,
+    "delete_file": damage,
+    "no_descriptors": forbid_files,
 }
 ON_CLUSTER: Kinds = {
     "kill_trial": kill_trial,
@@ -294,4 +230,6 @@ IN_BUCKET: Kinds = {
     "drop": break_server,
     "hang": break_server,
     "lose_answer": break_server,
+    "away_too_long": stay_away,
+    "bucket_gone": lose_bucket,
 }

@@ -135,14 +135,16 @@ def store_location(out: Path, store: str | None = None) -> str:
 
 
 def check_store(out: Path, store: Store) -> None:
-    """Raise UsageError if another store than that of earlier runs lacks models of the folder.
+    """Raise UsageError if a store lacks models of a results folder, so that none is trained twice.
 
-    Otherwise a line on standard error says that the store is another one.
+    A line on standard error says if the store is another one than in earlier runs. The store of
+    earlier runs may lack some models, which `sweep clean` may have deleted, but not all of them.
     """
     if not (out / "sweep.json").exists():
         return
     before = load_sweep(out).store or str(out)
-    if before == store.location:
+    is_moved = before != store.location
+    if store.location == str(out) and not is_moved:
         return
     finished = {
         key
@@ -150,13 +152,15 @@ def check_store(out: Path, store: Store) -> None:
         for members in record.nodes[: record.num_done]
         for key in members
     }
-    if missing := finished - store.nodes.done(finished):
+    missing = finished - store.nodes.done(finished)
+    if missing and (is_moved or missing == finished):
         raise UsageError(
             f"--store must hold the finished models of {out}, whose store is {before}, got "
-            f"{store.location} without {len(missing)} of {len(finished)}; leave --store out, copy "
-            "the store there, or use another --out"
+            f"{store.location} without {len(missing)} of {len(finished)}; use the place where the "
+            "store is now, copy it there, or use another --out"
         )
-    LOGGER.warning("the store of %s is now %s, not %s", out, store.location, before)
+    if is_moved:
+        LOGGER.warning("the store of %s is now %s, not %s", out, store.location, before)
 
 
 def differing(old: SweepConfig, new: SweepConfig) -> tuple[str, Any, Any] | None:

@@ -13,10 +13,10 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -106,7 +106,11 @@ class Running:
 
     out: Path
     words: tuple[str, ...]
+    store: Path | None = None
+    """The folder of its models if that is not `out`."""
     in_terminal: bool = False
+    piped: bool = False
+    """Whether a reader of its output stands between it and its log."""
     environment: Mapping[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -114,14 +118,20 @@ class Running:
         """Start it."""
         self.log = self.out.with_name(f"{self.out.name}.{self.mark[:8]}.log")
         terminal = (sys.executable, "-c", IN_TERMINAL) if self.in_terminal else ()
-        with self.log.open("wb") as log:
+        with ExitStack() as files:
+            output: IO[bytes] = files.enter_context(self.log.open("wb"))
+            self.reader = None
+            if self.piped:
+                self.reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=output)
+                assert self.reader.stdin is not None
+                output = files.enter_context(self.reader.stdin)
             self.process = subprocess.Popen(
                 [*terminal, SWEEP, "run", *self.words, "--out", self.out],
                 cwd=self.out.parent,
                 env={**os.environ, **self.environment, MARK: self.mark},
                 stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
         return self
@@ -131,6 +141,18 @@ class Running:
         self.kill_all()
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.stop_reading()
+
+    @property
+    def files(self) -> Path:
+        """The folder that holds its models."""
+        return self.store or self.out
+
+    def stop_reading(self) -> None:
+        """Kill the reader of its output, if there is one."""
+        if self.reader is not None:
+            self.reader.kill()
+            self.reader.wait()
 
     def press(self, keys: bytes) -> None:
         """Press keys in its terminal."""
@@ -167,7 +189,7 @@ class Running:
     def claims(self) -> dict[str, dict[str, Any]]:
         """Keys that a process works on: its pid, and its progress as far as it has said."""
         found = {}
-        for path in find(self.out, "claims/*/*.json"):
+        for path in find(self.files, "claims/*/*.json"):
             try:
                 claim = json.loads(path.read_text())
             except (OSError, ValueError):
@@ -179,7 +201,7 @@ class Running:
     def training(self, generation: int, *, saved_step: int) -> str | None:
         """Key of a model of a generation that trains and has saved its state at a step or later."""
         for key, claim in self.claims().items():
-            steps = saved_steps(self.out, key).values()
+            steps = saved_steps(self.files, key).values()
             if claim.get("generation") == generation and max(steps, default=0) >= saved_step:
                 return key
         return None

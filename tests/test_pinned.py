@@ -258,9 +258,8 @@ def test_nothing_is_computed_on_a_bucket(bucket):
     assert done.returncode == 0, done.stderr
     assert "nothing to compute" in done.stderr
     assert of_shelves(after) == of_shelves(before)
-    assert {p for p in after if p.startswith("sweeps/")} == {
-        p for p in before if p.startswith("sweeps/")
-    }
+    noted = {path.split(".")[0] for path in before if path.startswith("sweeps/")}
+    assert {path.split(".")[0] for path in after if path.startswith("sweeps/")} == noted
 
 
 @pytest.mark.slow

@@ -123,9 +123,12 @@ def test_no_finished_model_is_trained_again(resumed):
 
 
 def test_training_goes_on_from_what_was_saved(resumed):
-    """No state of an earlier step is saved after the kill."""
+    """No state of an earlier step is saved after the kill.
+
+    A training from the first step would save some; one that was nearly done may save none.
+    """
     assert resumed.saved >= KILLED_AT_STEP
-    assert min(resumed.saved_after) > resumed.saved
+    assert [step for step in resumed.saved_after if step <= resumed.saved] == []
 
 
 def test_nothing_is_left_of_the_killed_run(resumed):

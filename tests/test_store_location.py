@@ -72,8 +72,15 @@ def test_status_plan_and_clean_know_it(out: Path, capsys) -> None:
 
 def test_a_store_without_the_models_is_refused(out: Path, tmp_path: Path) -> None:
     """Otherwise a run would train them again."""
-    with pytest.raises(UsageError, match=r"--store must hold .* without 2 of 2; leave --store"):
+    with pytest.raises(UsageError, match=r"--store must hold .* without 2 of 2; use the place"):
         check_store(out, open_store(tmp_path / "new"))
+
+
+def test_a_place_from_which_the_store_was_moved_is_refused(out: Path, tmp_path: Path) -> None:
+    """Although it is the one that sweep.json names."""
+    (tmp_path / "store").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="without 2 of 2; use the place where the store is now"):
+        check_store(out, open_store(tmp_path / "store"))
 
 
 def test_a_store_that_was_moved_is_accepted(out: Path, tmp_path: Path, caplog) -> None:
