@@ -56,6 +56,7 @@ from sweep.store.folder import sha256
 
 RESULTS = Path(__file__).parent / "results"
 CHECKPOINT_SECONDS = 1.0
+ALPHAS = (0.5, 1.0, 1.5)
 SETTINGS: dict[str, Any] = {
     "base__train__steps": 1500,
     "base__train__precision": "fp32",  # required on a cluster
@@ -89,12 +90,16 @@ class Deck:
         self._left: dict[str, list[str]] = {}
 
     def draw(self, place: str, kinds: Iterable[str], count: int) -> list[str]:
-        """The next kinds of a place; none can follow the loss of a bucket, so that comes last."""
+        """The next kinds of a place."""
         left = self._left.setdefault(place, [])
         while len(left) < count:
             left += self._rng.sample(sorted(kinds), len(list(kinds)))
         drawn, self._left[place] = left[:count], left[count:]
-        return sorted(drawn, key="bucket_gone".__eq__)
+        return drawn
+
+    def put_back(self, place: str, kinds: list[str]) -> None:
+        """Have kinds that were not possible come first in the place's next sweep."""
+        self._left[place] = kinds + self._left[place]
 
 
 def play(round_: Round, left: list[str]) -> None:
@@ -129,17 +134,23 @@ def disturb(round_: Round, run: Running, left: list[str]) -> None:
             round_.note_finished()
             looked = time.monotonic()
         if left and time.monotonic() > until:
-            kind = left[0]
-            at = time.monotonic() - round_.started
-            fault = Fault(sweep=round_.index, kind=kind, at_seconds=round(at, 1))
-            if round_.kinds[kind](round_, run, fault):
-                left.pop(0)
-                round_.faults.append(fault)
-                print(json.dumps(asdict(fault)), flush=True)
-            elif kind == "full_disk" and not round_.out.is_mount():
-                left.pop(0)  # only root can mount a disk
+            inject_one(round_, run, left)
             until = time.monotonic() + round_.rng.uniform(1.0, 4.0)
         time.sleep(0.05)
+
+
+def inject_one(round_: Round, run: Running, left: list[str]) -> None:
+    """Inject the first of the faults that is possible now; a bucket is deleted last."""
+    for kind in left:
+        if kind == "bucket_gone" and len(left) > 1:
+            continue
+        at = time.monotonic() - round_.started
+        fault = Fault(sweep=round_.index, kind=kind, at_seconds=round(at, 1))
+        if round_.kinds[kind](round_, run, fault):
+            left.remove(kind)
+            round_.faults.append(fault)
+            print(json.dumps(asdict(fault)), flush=True)
+            return
 
 
 def set_up(
@@ -167,6 +178,8 @@ def set_up(
         round_.out.mkdir()
         size = f"size={DISK_MEGABYTES}m,mode=700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", round_.out], check=True)
+    else:
+        round_.kinds = {kind: inject for kind, inject in kinds.items() if kind != "full_disk"}
     return round_
 
 
@@ -249,7 +262,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    words = (str(write_sweep(folder, **SETTINGS)),)
+    words = (str(write_sweep(folder, ALPHAS, **SETTINGS)),)
     undisturbed = folder / "undisturbed"
     ended = run_sweep("run", *words, "--out", str(undisturbed), cwd=folder)
     if ended.returncode:
@@ -261,9 +274,11 @@ def main() -> None:
         while sum(len(each.faults) for each in rounds) < options.faults:
             round_ = set_up(len(rounds), folder, words, options.seed, server, proxy)
             rounds.append(round_)
-            place, kinds = PLACES[round_.index % len(PLACES)]
+            place, _ = PLACES[round_.index % len(PLACES)]
+            left = deck.draw(place, round_.kinds, options.per_sweep)
             try:
-                play(round_, deck.draw(place, kinds, options.per_sweep))
+                play(round_, left)
+                deck.put_back(place, left)
                 end_others(round_)
                 round_.equal = not round_.gone and is_equal(round_, expected)
             finally:

@@ -103,11 +103,11 @@ def kill_evaluation(round_: Round, run: Running, fault: Fault) -> bool:
 
 
 def clean(round_: Round, run: Running, fault: Fault) -> bool:
-    """Delete what no lineage needs, and all checkpoints, while the run works."""
+    """Delete what nothing needs while the run works, and then models too, which is refused."""
     if not training(run):
         return False
-    words = ("--checkpoints",) if round_.store else ("--checkpoints", "--force")
-    ask(round_, fault, "clean", round_.out, *words, allowed=(0,))
+    ask(round_, fault, "clean", round_.out, "--checkpoints", allowed=(0,))
+    ask(round_, fault, "clean", round_.out, "--force", allowed=(2,))
     return True
 
 
