@@ -9,6 +9,7 @@ from results_folder import rewrite, write_folder
 from tiny_sweep import compute, finish, make_lineage, make_run, make_sweep
 
 from analysis.reading.integrity import inspect_folder
+from model.errors import UsageError
 from sweep.environment import describe_environment, differing_facts
 from sweep.lineage import environment
 from sweep.lineage.progress import NodeScratch
@@ -101,6 +102,16 @@ def test_a_training_that_goes_on_elsewhere_says_so(tmp_path):
     generation = compute(config, open_store(tmp_path / "other"))[0].node
     both = replace(generation, resumed_from=["torch=1.0"]).environments()
     assert differing_facts(both).startswith("torch 1.0 (1) and 2.")
+
+
+def test_a_state_of_another_environment_is_refused_on_request(tmp_path):
+    """Before the training goes on from it."""
+    store, config = open_store(tmp_path), make_lineage()
+    run = make_run(config, store)
+    NodeScratch(store, run.nodes[0].key, "torch=1.0").save(b"state")
+    run.same_environment = True
+    with pytest.raises(UsageError, match=r"must find one environment, got torch 1\.0 \(1\) and"):
+        run.train(1, 0)
 
 
 def test_a_state_of_an_earlier_version_is_read(tmp_path):

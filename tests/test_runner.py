@@ -237,6 +237,23 @@ def test_a_signal_to_the_whole_group_ends_within_seconds(tmp_path, number):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("program", ["gcs_server", "raylet"])
+def test_a_signal_to_the_whole_group_while_ray_starts_ends_within_seconds(tmp_path, program):
+    """Without Ray's processes, Ray waited for a minute, and then ended the run with code 1."""
+    path = write_sweep(tmp_path)
+    with Running(out=tmp_path / "out", words=(str(path),)) as run:
+        wait_for(lambda: program in " ".join(run.processes().values()), "the start of Ray")
+        sent = time.monotonic()
+        run.signal_group(signal.SIGTERM)
+        code = run.wait(90)
+        seconds = time.monotonic() - sent
+        left = run.processes()
+    assert (code, left) == (143, {})
+    assert seconds < ENDS_WITHIN_SECONDS
+    assert "Traceback" not in run.output()
+
+
+@pytest.mark.slow
 def test_a_closed_terminal_ends_within_seconds(tmp_path):
     """Exit code 129 and how to resume are in the log, as nobody sees them; no process is left."""
     path = write_sweep(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.commands.command_line import MISSING
+from model.commands.signals import signals_held
 from model.errors import UsageError, writing
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
@@ -97,6 +98,7 @@ def execute(
             find_card=find_card,
             address=address,
             command=command,
+            same_environment=same_environment,
         )
 
     return logged(out, command, work, kept=KEPT)
@@ -112,6 +114,7 @@ def compute(
     find_card: FindCard,
     address: str | None,
     command: str,
+    same_environment: bool,
 ) -> int:
     """Compute what is missing of a sweep whose settings have been checked, and show the results."""
     lineages = prepare(sweep, expected, opened, find_card)
@@ -125,7 +128,9 @@ def compute(
         records = fill(out, lineages, opened, finished=known)
     if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
-        with driving(sweep, lineages, opened, out, address=address) as run:
+        with driving(
+            sweep, lineages, opened, out, address=address, same_environment=same_environment
+        ) as run:
             shown = run.driver.errors
             errors = run.compute(lambda name: show_lineage(by_id[name], opened, out, shown))
         with writing(out):
@@ -197,13 +202,15 @@ def driving(
     out: Path,
     *,
     address: str | None,
+    same_environment: bool = False,
 ) -> Generator["RayRun"]:
     """Run the block as the driver of a sweep; if it is stopped, fill the results folder."""
     with present(store, run_key(out, sweep)) as driver:
         try:
             if address is None:
                 ignore_environment()
-            from sweep.tune.runner import RayRun  # takes seconds, in which a stop is possible
+            with signals_held("the start of Ray"):  # half imported, it complains at the exit
+                from sweep.tune.runner import RayRun  # takes seconds
 
             yield RayRun(
                 lineages=lineages,
@@ -211,6 +218,7 @@ def driving(
                 sweep=sweep,
                 tune_dir=out / "tune",
                 address=address,
+                same_environment=same_environment,
                 driver=driver,
             )
         except KeyboardInterrupt:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from model.errors import UsageError
 from model.job import Progress
+from sweep.environment import differing_facts
 from sweep.files import Json
 from sweep.planning.lineages import NodePlan
 from sweep.store.claims import Claim, ClaimLost
@@ -27,19 +29,31 @@ class NodeScratch:
     States of earlier versions lack this line.
     """
 
-    def __init__(self, store: Store, key: str, environment: str) -> None:
+    def __init__(self, store: Store, key: str, environment: str, *, same: bool = False) -> None:
         self.store, self.key, self._environment = store, key, environment
+        self._same = same
         self.resumed_from: list[str] = []
         """Other environments in which a part of the training has run."""
 
     def load(self) -> bytes | None:
-        """The newest undamaged state saved by any process."""
+        """The newest undamaged state saved by any process.
+
+        Raises:
+            UsageError: It comes from another environment, and only the same one is allowed.
+        """
         data = self.store.load_scratch(self.key, STATE)
         if data is None or not data.startswith(HEAD):
             return data
         head, _, state = data.partition(b"\n")
         past = json.loads(head)["environments"]
         self.resumed_from = [each for each in past if each != self._environment]
+        if self.resumed_from and self._same:
+            differing = differing_facts([*self.resumed_from, self._environment])
+            raise UsageError(
+                f"--require-same-environment must find one environment, got {differing} (saved "
+                "states of a training); go on in the environment of the first ones, use sweep "
+                "clean --checkpoints to start the training over, or leave the option out"
+            )
         return state
 
     def save(self, data: bytes) -> None:

@@ -84,6 +84,8 @@ class LineageRun:
     device: str = "cpu"
     images_on: ImagesOn = "auto"
     checkpoint_seconds: float = 60.0
+    same_environment: bool = False
+    """Whether to refuse a saved state of another environment."""
     on_progress: Callable[[Json], None] | None = None
     """Called in the trial's thread at each progress update; tests may raise here to interrupt."""
     start_beside: Callable[[NodePlan], None] | None = None
@@ -206,7 +208,8 @@ class LineageRun:
         no usable images or too few of a class that is needed.
         """
         started = time.perf_counter()
-        scratch = NodeScratch(self.store, node.key, current_environment(self.device))
+        environment = current_environment(self.device)
+        scratch = NodeScratch(self.store, node.key, environment, same=self.same_environment)
         files = {"config.json": dump_json(node.inputs)}
         fit, reason = Fit(checkpoint=Checkpoint(tensors={})), None
         try:

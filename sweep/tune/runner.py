@@ -17,6 +17,7 @@ os.environ.update(RAY_ENVIRONMENT)
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray._private import services as ray_services
 from ray._private import utils as ray_utils
 from ray._private.authentication.authentication_token_setup import (
     AuthenticationTokenLoader,
@@ -74,6 +75,8 @@ class RayRun:
     """Folder for Ray Tune's files, and the working directory when Ray starts."""
     address: str | None = None
     """Address of a running Ray cluster, or None to start Ray here."""
+    same_environment: bool = False
+    """Whether a training refuses a saved state of another environment."""
     driver: Driver = field(default_factory=Driver)
     """This process as others see it; checked often for a reason to end the run."""
 
@@ -169,6 +172,7 @@ class RayRun:
             images_on=self.sweep.resources.images_on,
             num_threads=max(1, math.floor(per_trial["cpu"])),
             checkpoint_seconds=self.sweep.resources.checkpoint_seconds,
+            same_environment=self.same_environment,
         )
 
 
@@ -213,7 +217,7 @@ def init_ray(options: dict[str, Any], address: str | None) -> None:
     Signals wait until Ray has started: an exception in the middle would leave its processes.
     """
     try:
-        with signals_held("the start of Ray"), own_signal_handlers():
+        with signals_held("the start of Ray"), own_signal_handlers(), own_process_groups():
             ray.init(**options)
     except Exception as error:  # whatever fails in Ray depends on the machine and its environment
         if address is None:
@@ -232,6 +236,23 @@ def own_signal_handlers() -> Generator[None]:
         yield
     finally:
         ray_utils.set_sigterm_handler = usual
+
+
+@contextlib.contextmanager
+def own_process_groups() -> Generator[None]:
+    """Have Ray start each of its processes in a process group of its own.
+
+    A batch system signals a whole group. If Ray's processes ended first, this one would wait for
+    them for a minute, and then Ray would end it with a code of its own.
+    """
+    usual = ray_services.ConsolePopen
+    ray_services.ConsolePopen = functools.partial(  # ty: ignore[invalid-assignment]
+        usual, process_group=0
+    )
+    try:
+        yield
+    finally:
+        ray_services.ConsolePopen = usual
 
 
 def _keep_handler(handler: object) -> None:

@@ -32,6 +32,8 @@ class TrialJob:
     member_resources: Mapping[str, float] | None = None
     """Resources of each further member in the placement group; None trains one at a time."""
     checkpoint_seconds: float
+    same_environment: bool = False
+    """Whether a training refuses a saved state of another environment."""
 
 
 def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
@@ -112,4 +114,5 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
         device=job.device,
         images_on=job.images_on,
         checkpoint_seconds=job.checkpoint_seconds,
+        same_environment=job.same_environment,
     )
