@@ -3,7 +3,7 @@
     uv run --extra all python benchmarks/chaos.py                    (needs root for the full disk)
     uv run --extra all python benchmarks/chaos.py --faults 10 --seed 1
 
-Faults are drawn from a seed, each kind of a place once before any a second time. In a folder:
+Faults are drawn from a seed, those first that have been rarest at the sweep's place. In a folder:
 SIGKILL to a trial, to the driver, or to all processes; SIGSTOP of a trial beyond its lease; a disk
 that is full for three seconds; no file descriptor left for as long; a file of the store truncated,
 deleted, or with one bit flipped; a terminal or a pipe that is closed; a stop while Ray starts; the
@@ -14,7 +14,8 @@ seconds answers 500, drops connections, or does not answer; one that is away for
 sweep tolerates; a bucket that is deleted. On a cluster of three nodes: SIGKILL to all processes of
 a node, or of the head and the driver on it, followed by a replacement. A sweep that ends or dies
 is run again with the same command until it is done; then the next one begins. Prints a line for
-each fault and writes benchmarks/results/chaos_<date>.json after each sweep:
+each fault and writes benchmarks/results/chaos_seed<seed>.json after each sweep; if the file exists,
+the sweeps that it lacks are added to it:
 
 - whether every sweep ended with the weights, samples and numbers of the undisturbed one (except
   damaged files that nothing has read since, which `analysis check` reports), or, without a bucket,
@@ -36,7 +37,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -82,24 +82,14 @@ PLACES = (
 """Where the sweeps run, in turn, and the faults that can happen there."""
 
 
-class Deck:
-    """The kinds of a place's faults in random order, each once before any a second time."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)  # noqa: S311 - for repeatable faults
-        self._left: dict[str, list[str]] = {}
-
-    def draw(self, place: str, kinds: Iterable[str], count: int) -> list[str]:
-        """The next kinds of a place."""
-        left = self._left.setdefault(place, [])
-        while len(left) < count:
-            left += self._rng.sample(sorted(kinds), len(list(kinds)))
-        drawn, self._left[place] = left[:count], left[count:]
-        return drawn
-
-    def put_back(self, place: str, kinds: list[str]) -> None:
-        """Have kinds that were not possible come first in the place's next sweep."""
-        self._left[place] = kinds + self._left[place]
+def draw(round_: Round, place: str, history: list[dict[str, Any]], count: int) -> list[str]:
+    """Kinds of faults for a sweep, in random order, those first that were rarest at its place."""
+    kinds = sorted(round_.kinds)
+    times = Counter(
+        fault["kind"] for sweep in history if sweep["place"] == place for fault in sweep["faults"]
+    )
+    order = sorted(round_.rng.sample(kinds, len(kinds)), key=times.__getitem__)
+    return [order[n % len(order)] for n in range(count)]
 
 
 def play(round_: Round, left: list[str]) -> None:
@@ -230,10 +220,23 @@ def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
     return {name: sha256(data) for name, data in contents.items() if data is not None}
 
 
-def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
+def recorded(round_: Round, place: str) -> dict[str, Any]:
+    """What the result file holds of a sweep."""
+    return {
+        "place": place,
+        "runs": round_.num_runs,
+        "equal": round_.equal,
+        "bucket_gone": round_.gone,
+        "computed_again": len(round_.redone),
+        "unread": round_.unread,
+        "faults": [asdict(fault) for fault in round_.faults],
+    }
+
+
+def summary(history: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """All numbers of the result file."""
-    faults = [fault for each in rounds for fault in each.faults]
-    lost = [fault.lost_seconds for fault in faults if fault.lost_seconds is not None]
+    faults = [fault for sweep in history for fault in sweep["faults"]]
+    lost = [fault["lost_seconds"] for fault in faults if fault["lost_seconds"] is not None]
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": platform.machine(),
@@ -241,16 +244,16 @@ def summary(rounds: list[Round], seed: int) -> dict[str, Any]:
         "seed": seed,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "lease_seconds": LEASE_SECONDS,
-        "faults": dict(sorted(Counter(fault.kind for fault in faults).items())),
+        "faults": dict(sorted(Counter(fault["kind"] for fault in faults).items())),
         "num_faults": len(faults),
-        "sweeps": len(rounds),
-        "sweeps_equal_to_the_undisturbed": sum(each.equal for each in rounds),
-        "sweeps_refused_without_their_bucket": sum(each.gone for each in rounds),
-        "commands_that_ended_wrongly": sum(fault.wrong for fault in faults),
-        "finished_models_computed_again_undamaged": sum(len(each.redone) for each in rounds),
-        "damaged_files_that_nobody_read": sum(each.unread for each in rounds),
+        "sweeps": len(history),
+        "sweeps_equal_to_the_undisturbed": sum(sweep["equal"] for sweep in history),
+        "sweeps_refused_without_their_bucket": sum(sweep["bucket_gone"] for sweep in history),
+        "commands_that_ended_wrongly": sum(fault["wrong"] for fault in faults),
+        "finished_models_computed_again": sum(sweep["computed_again"] for sweep in history),
+        "damaged_files_that_nobody_read": sum(sweep["unread"] for sweep in history),
         "most_lost_seconds": max(lost, default=0.0),
-        "every_fault": [asdict(fault) for fault in faults],
+        "every_sweep": history,
     }
 
 
@@ -261,6 +264,8 @@ def main() -> None:
     parser.add_argument("--per-sweep", type=int, default=5, help="faults per sweep")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    path = RESULTS / f"chaos_seed{options.seed}.json"
+    history = json.loads(path.read_text())["every_sweep"] if path.exists() else []
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     words = (str(write_sweep(folder, ALPHAS, **SETTINGS)),)
     undisturbed = folder / "undisturbed"
@@ -268,32 +273,27 @@ def main() -> None:
     if ended.returncode:
         sys.exit(ended.stderr)
     expected = results(undisturbed)
-    rounds: list[Round] = []
-    deck = Deck(options.seed)
     with running_server() as server, FaultyProxy(server.endpoint) as proxy:
-        while sum(len(each.faults) for each in rounds) < options.faults:
-            round_ = set_up(len(rounds), folder, words, options.seed, server, proxy)
-            rounds.append(round_)
+        while sum(len(sweep["faults"]) for sweep in history) < options.faults:
+            round_ = set_up(len(history), folder, words, options.seed, server, proxy)
             place, _ = PLACES[round_.index % len(PLACES)]
-            left = deck.draw(place, round_.kinds, options.per_sweep)
             try:
-                play(round_, left)
-                deck.put_back(place, left)
+                play(round_, draw(round_, place, history, options.per_sweep))
                 end_others(round_)
                 round_.equal = not round_.gone and is_equal(round_, expected)
             finally:
                 tear_down(round_)
-            how = f"{round_.num_runs} runs, equal: {round_.equal}"
-            print(f"sweep {round_.index}: {how}", flush=True)
-            result = summary(rounds, options.seed)
-            path = RESULTS / f"chaos_{result['date']}.json"
-            path.write_text(json.dumps(result, indent=1) + "\n")
-    shown = {name: value for name, value in result.items() if name != "every_fault"}
-    print(json.dumps(shown, indent=1))
+            print(
+                f"sweep {round_.index}: {round_.num_runs} runs, equal: {round_.equal}", flush=True
+            )
+            history.append(recorded(round_, place))
+            path.write_text(json.dumps(summary(history, options.seed), indent=1) + "\n")
+    result = summary(history, options.seed)
+    print(json.dumps({k: v for k, v in result.items() if k != "every_sweep"}, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
-    sound = all(each.equal or each.gone for each in rounds)
-    redone = result["finished_models_computed_again_undamaged"]
-    sys.exit(0 if sound and not redone and not result["commands_that_ended_wrongly"] else 1)
+    sound = all(sweep["equal"] or sweep["bucket_gone"] for sweep in history)
+    wrong = result["finished_models_computed_again"] + result["commands_that_ended_wrongly"]
+    sys.exit(0 if sound and not wrong else 1)
 
 
 if __name__ == "__main__":
