@@ -32,6 +32,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -264,6 +265,8 @@ def main() -> None:
     parser.add_argument("--per-sweep", type=int, default=5, help="faults per sweep")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # A shell starts what runs in the background with SIGINT ignored, which runs would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     path = RESULTS / f"chaos_seed{options.seed}.json"
     history = json.loads(path.read_text())["every_sweep"] if path.exists() else []
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -283,9 +286,8 @@ def main() -> None:
                 round_.equal = not round_.gone and is_equal(round_, expected)
             finally:
                 tear_down(round_)
-            print(
-                f"sweep {round_.index}: {round_.num_runs} runs, equal: {round_.equal}", flush=True
-            )
+            how = "refused without its bucket" if round_.gone else f"equal: {round_.equal}"
+            print(f"sweep {round_.index}: {round_.num_runs} runs, {how}", flush=True)
             history.append(recorded(round_, place))
             path.write_text(json.dumps(summary(history, options.seed), indent=1) + "\n")
     result = summary(history, options.seed)
