@@ -83,11 +83,14 @@ PLACES = (
 """Where the sweeps run, in turn, and the faults that can happen there."""
 
 
-def draw(round_: Round, place: str, history: list[dict[str, Any]], count: int) -> list[str]:
+def draw(round_: Round, history: list[dict[str, Any]], count: int) -> list[str]:
     """Kinds of faults for a sweep, in random order, those first that were rarest at its place."""
     kinds = sorted(round_.kinds)
     times = Counter(
-        fault["kind"] for sweep in history if sweep["place"] == place for fault in sweep["faults"]
+        fault["kind"]
+        for sweep in history
+        if sweep["place"] == round_.place
+        for fault in sweep["faults"]
     )
     order = sorted(round_.rng.sample(kinds, len(kinds)), key=times.__getitem__)
     return [order[n % len(order)] for n in range(count)]
@@ -150,7 +153,8 @@ def set_up(
     """Prepare a sweep in a folder, on a store elsewhere, in a bucket or on a cluster."""
     rng = random.Random(f"{seed} {index}")  # noqa: S311 - for repeatable faults
     place, kinds = PLACES[index % len(PLACES)]
-    round_ = Round(index=index, out=folder / f"out{index}", words=words, rng=rng, kinds=kinds)
+    out = folder / f"out{index}"
+    round_ = Round(index=index, place=place, out=out, words=words, rng=rng, kinds=kinds)
     if place == "bucket":
         url = server.make_bucket(f"bucket{index}")
         round_.words += ("--store", url, "--resources.cache-dir", str(folder / f"c{index}"))
@@ -186,8 +190,8 @@ def tear_down(round_: Round) -> None:
 
 def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     """Whether a sweep's results equal the undisturbed ones; differences are printed."""
-    found = results(round_.files) | results(round_.out)
-    end = {name: value for name, value in found.items() if name in expected}
+    parts = results_of(round_.out, expected)
+    end = results_of(round_.files, expected) | parts
     if round_.bucket is not None:
         end |= in_bucket(round_.bucket, expected)
     unread = {
@@ -201,12 +205,16 @@ def is_equal(round_: Round, expected: dict[str, Any]) -> bool:
     for name in sorted({*end} | {*expected}):
         if end.get(name) != expected.get(name):
             print(f"  differs: {name}", flush=True)
-    parts = {name: value for name, value in results(round_.out).items() if name in expected}
     for out in round_.others:
-        if {name: value for name, value in results(out).items() if name in expected} != parts:
+        if results_of(out, expected) != parts:
             print(f"  differs: {out}", flush=True)
             return False
     return end == expected
+
+
+def results_of(out: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """The results in a folder, without those of faults, such as another metric."""
+    return {name: value for name, value in results(out).items() if name in expected}
 
 
 def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
@@ -221,10 +229,10 @@ def in_bucket(bucket: Bucket, expected: dict[str, Any]) -> dict[str, str]:
     return {name: sha256(data) for name, data in contents.items() if data is not None}
 
 
-def recorded(round_: Round, place: str) -> dict[str, Any]:
+def recorded(round_: Round) -> dict[str, Any]:
     """What the result file holds of a sweep."""
     return {
-        "place": place,
+        "place": round_.place,
         "runs": round_.num_runs,
         "equal": round_.equal,
         "bucket_gone": round_.gone,
@@ -279,16 +287,15 @@ def main() -> None:
     with running_server() as server, FaultyProxy(server.endpoint) as proxy:
         while sum(len(sweep["faults"]) for sweep in history) < options.faults:
             round_ = set_up(len(history), folder, words, options.seed, server, proxy)
-            place, _ = PLACES[round_.index % len(PLACES)]
             try:
-                play(round_, draw(round_, place, history, options.per_sweep))
+                play(round_, draw(round_, history, options.per_sweep))
                 end_others(round_)
                 round_.equal = not round_.gone and is_equal(round_, expected)
             finally:
                 tear_down(round_)
             how = "refused without its bucket" if round_.gone else f"equal: {round_.equal}"
             print(f"sweep {round_.index}: {round_.num_runs} runs, {how}", flush=True)
-            history.append(recorded(round_, place))
+            history.append(recorded(round_))
             path.write_text(json.dumps(summary(history, options.seed), indent=1) + "\n")
     result = summary(history, options.seed)
     print(json.dumps({k: v for k, v in result.items() if k != "every_sweep"}, indent=1))

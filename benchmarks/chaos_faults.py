@@ -12,12 +12,13 @@ from chaos_rounds import (
     Fault,
     Kinds,
     Round,
+    ask,
     lost_seconds,
     most_lost,
     start_cluster,
     training,
 )
-from running_sweep import Running, digest, find, parent, run_sweep
+from running_sweep import Running, digest, find, parent
 
 OUTAGE_SECONDS = 12
 """resources.outage_seconds of a sweep in a bucket."""
@@ -179,10 +180,7 @@ def lose_bucket(round_: Round, run: Running, fault: Fault) -> bool:
     round_.server.delete_buckets()
     round_.gone = True
     fault.judge(run.wait(), run.output(), (2,))
-    again = run_sweep(
-        "run", *round_.words, "--out", round_.out, cwd=round_.out.parent, **round_.environment
-    )
-    fault.judge(again.returncode, again.stderr, (2,))
+    ask(round_, fault, "run", *round_.words, "--out", round_.out, allowed=(2,))
     return True
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # for the other modules too, which import this one first
 
 from faulty_proxy import FaultyProxy  # noqa: E402
-from running_sweep import Running, find, finished_nodes, use_token  # noqa: E402
+from running_sweep import Running, find, finished_nodes, run_sweep, use_token  # noqa: E402
 from s3_server import Server  # noqa: E402
 
 from sweep.store.bucket import Bucket  # noqa: E402
@@ -51,6 +51,8 @@ class Round:
     """A running sweep, and what was recorded about it."""
 
     index: int
+    place: str
+    """Where it runs: in a folder, on a store elsewhere, in a bucket or on a cluster."""
     out: Path
     words: tuple[str, ...]
     rng: random.Random
@@ -134,6 +136,12 @@ class Round:
             if key in self.seen and self.seen[key] != identity and key not in self.damaged:
                 self.redone.append(key)
             self.seen[key] = identity
+
+
+def ask(round_: Round, fault: Fault, *words: object, allowed: tuple[int, ...]) -> None:
+    """Run a command of `sweep` to its end, and record how it ended."""
+    done = run_sweep(*words, cwd=round_.out.parent, **round_.environment)
+    fault.judge(done.returncode, done.stderr, allowed)
 
 
 def training(run: Running) -> dict[str, dict]:

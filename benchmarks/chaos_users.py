@@ -7,19 +7,13 @@ import time
 import uuid
 
 from chaos_faults import damage
-from chaos_rounds import Fault, Kinds, Round, is_root, most_lost, training
-from running_sweep import MARK, SWEEP, Running, kill, marked_processes, run_sweep
+from chaos_rounds import Fault, Kinds, Round, ask, is_root, most_lost, training
+from running_sweep import MARK, SWEEP, Running, kill, marked_processes
 
 ENDED_BY = (0, *(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)))
 """Exit codes of a run that was stopped, or had just ended."""
 MOST_BYTES = 80
 """Of each name in a long path."""
-
-
-def ask(round_: Round, fault: Fault, *words: object, allowed: tuple[int, ...]) -> None:
-    """Run a command of `sweep` to its end beside the run."""
-    done = run_sweep(*words, cwd=round_.out.parent, **round_.environment)
-    fault.judge(done.returncode, done.stderr, allowed)
 
 
 def stop(round_: Round, run: Running, fault: Fault, number: signal.Signals) -> None:

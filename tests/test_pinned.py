@@ -258,8 +258,9 @@ def test_nothing_is_computed_on_a_bucket(bucket):
     assert done.returncode == 0, done.stderr
     assert "nothing to compute" in done.stderr
     assert of_shelves(after) == of_shelves(before)
-    noted = {path for path in before if path.startswith("sweeps/")}
-    assert noted <= {*after}  # beside them, the settings as this version knows them
+    noted, now = ({p for p in each if p.startswith("sweeps/")} for each in (before, after))
+    assert noted <= now
+    assert len(now - noted) <= 1  # the settings as this version knows them
 
 
 @pytest.mark.slow
