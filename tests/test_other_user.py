@@ -10,12 +10,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import attack
 import pytest
+from attack import NOBODY, READING, listening_ports, refused
 from running_sweep import (
     MARK,
     SWEEP,
@@ -29,90 +30,6 @@ from running_sweep import (
 )
 from test_security import listening
 
-NOBODY = 65534
-READING = (
-    "InternalKVGcsService/InternalKVKeys",
-    "NodeManagerService/GetNodeStats",
-    "CoreWorkerService/GetCoreWorkerStats",
-    "ObjectManagerService/Pull",
-)
-"""Methods that tell something; each of Ray's processes that listens has one of them."""
-CHANGING = (
-    "InternalKVGcsService/InternalKVPut",
-    "JobInfoGcsService/AddJob",
-    "ActorInfoGcsService/KillActorViaGcs",
-    "NodeManagerService/RequestWorkerLease",
-    "NodeManagerService/ShutdownRaylet",
-    "CoreWorkerService/PushTask",
-    "CoreWorkerService/KillActor",
-    "CoreWorkerService/Exit",
-    "ObjectManagerService/Push",
-)
-"""Methods that change or run something."""
-REFUSED = {"UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE", "401"}
-"""Without the right token; unimplemented is what another of Ray's processes has, unavailable what
-does not speak gRPC."""
-
-ATTACK = """
-import json, os, sys, urllib.error, urllib.request
-from pathlib import Path
-import grpc
-
-def call(port, method, metadata):
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        try:
-            channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=5, metadata=metadata)
-            return "OK"
-        except grpc.RpcError as error:
-            return error.code().name
-
-def fetch(port, path):
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=b"", timeout=5)
-        return "OK"
-    except urllib.error.HTTPError as error:
-        return str(error.code)
-    except Exception:
-        return "UNAVAILABLE"  # it speaks gRPC
-
-def read(path):
-    try:
-        return list(Path(path).iterdir()) != [] if Path(path).is_dir() else Path(path).read_bytes() != b""
-    except OSError:
-        return False
-
-def write(path):
-    try:
-        Path(path, "planted").write_bytes(b"x")
-        return True
-    except OSError:
-        return False
-
-call(1, "X/Y", None)  # loads all that is needed, before the user changes
-print("ready", flush=True)
-known = json.loads(sys.stdin.readline())
-if known["uid"] != os.getuid():
-    os.setgroups([])
-    os.setgid(known["uid"])
-    os.setuid(known["uid"])
-tokens = {"no token": None, "wrong": "0" * 64} | known["tokens"]
-answers = {
-    name: {
-        f"{port} {method}": call(port, method, token and [("authorization", f"Bearer {token}")])
-        for port in known["ports"]
-        for method in known["methods"]
-    }
-    for name, token in tokens.items()
-}
-answers["http"] = {
-    f"{port} {path}": fetch(port, path) for port in known["ports"] for path in known["pages"]
-}
-readable = [path for path in known["private"] if read(path)]
-writable = [path for path in known["folders"] if write(path)]
-print(json.dumps({"answers": answers, "readable": readable, "writable": writable}))
-"""  # noqa: E501 - a program of its own
-PAGES = ("/", "/api/jobs/", "/get_or_create_runtime_env", "/metrics")
-
 
 @dataclass
 class Attacker:
@@ -122,16 +39,7 @@ class Attacker:
 
     def attack(self, uid: int, processes: Iterable[int], **known: Any) -> dict[str, Any]:
         """What was answered to each call, and what could be read and written."""
-        told = {
-            "uid": uid,
-            "tokens": {},
-            "methods": [*READING, *CHANGING],
-            "pages": PAGES,
-            "ports": listening_ports(set(processes)),
-            "private": [],
-            "folders": [],
-            **known,
-        }
+        told = {"uid": uid, "ports": listening_ports(set(processes)), **known}
         done, _ = self.process.communicate(json.dumps(told) + "\n", timeout=120)
         return json.loads(done.splitlines()[-1])
 
@@ -139,7 +47,7 @@ class Attacker:
 @pytest.fixture
 def attacker() -> Generator[Attacker]:
     process = subprocess.Popen(
-        [sys.executable, "-c", ATTACK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, attack.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -148,34 +56,11 @@ def attacker() -> Generator[Attacker]:
     process.wait()
 
 
-def listening_ports(pids: set[int]) -> list[int]:
-    """TCP ports on which the processes wait for connections."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            with suppress(OSError):
-                inodes.add(str(link.readlink()).removeprefix("socket:[").rstrip("]"))
-    ports = set()
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:
-            _, local, _, state, *rest = line.split()
-            if state == "0A" and rest[5] in inodes:  # 0A: listening
-                ports.add(int(local.rpartition(":")[2], 16))
-    return sorted(ports)
-
-
 def token_of(processes: Mapping[int, str]) -> str:
     """The token of a sweep, as its own user can read it in what Ray starts."""
     pid = next(pid for pid, command in processes.items() if "/raylet " in command)
     variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return next(v.partition("=")[2] for v in variables if v.startswith("RAY_AUTH_TOKEN="))
-
-
-def refused(answers: dict[str, dict[str, str]], *kinds: str) -> bool:
-    """Whether every call was refused, and some of them for lack of the token."""
-    codes = {code for kind in kinds for code in answers[kind].values()}
-    assert codes & {"UNAUTHENTICATED", "401"}
-    return codes <= REFUSED
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,11 @@ open_tunnel $HEAD
   pass "jobs are refused without the token" || fail "jobs are refused without the token"
 submit "${SWEEP[@]}"
 await "the first models are done" 1 has_models 2
+for machine in $HEAD "${WORKERS[@]}"; do
+  on "$machine" "python $PWD/tests/cluster/attack_ray.py $machine" > "$LOG/attack-$machine" &&
+    pass "another user is refused everything on $machine" ||
+    fail "another user is refused everything on $machine (see $LOG/attack-$machine)"
+done
 [ -z "$NOTICE" ] || give_notice
 on "${WORKERS[0]}" "cat /tmp/ray/watch-spot.log" > "$LOG/watcher" || true
 await "${WORKERS[0]} trains a model" 0.2 trains 2
