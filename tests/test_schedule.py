@@ -1,5 +1,11 @@
 """Facts of the schedule: nobody waits while there is other work, every lineage gets its turn."""
 
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,3 +160,107 @@ def test_nothing_is_left_when_all_are_handed_out() -> None:
     assert not schedule.is_exhausted
     schedule.take()
     assert schedule.is_exhausted
+
+
+class SimpleSchedule:
+    """The decisions that Schedule must make, without its queues: it looks at every lineage."""
+
+    def __init__(self, chains: list[Chain], done: set[str]) -> None:
+        self.waiting = {chain.id: chain for chain in chains}
+        self.running: dict[str, Chain] = {}
+        self.done = done
+
+    def missing(self, chain: Chain) -> dict[str, float]:
+        pairs = zip(chain.nodes, chain.costs, strict=True)
+        return {key: cost for key, cost in pairs if key not in self.done}
+
+    def take(self, claimed: Collection[str]) -> str | None:
+        busy = set(claimed).union(*map(self.missing, self.running.values()))
+        free = [c for c in self.waiting.values() if next(iter(self.missing(c)), None) not in busy]
+        if not free:
+            return None
+        chosen = max(free, key=lambda chain: sum(self.missing(chain).values()))
+        self.running[chosen.id] = self.waiting.pop(chosen.id)
+        return chosen.id
+
+
+@given(forests(), st.randoms(use_true_random=False))
+def test_the_queues_decide_as_a_look_at_every_lineage_does(chains, random) -> None:
+    """Over random grids, claims of others, finished nodes (of any order) and ended trials."""
+    keys = sorted({key for chain in chains for key in chain.nodes})
+    done = set(random.sample(keys, random.randint(0, len(keys) // 2)))
+    schedule, simple = Schedule(chains, set(done)), SimpleSchedule(chains, set(done))
+
+    while simple.waiting:
+        if random.random() < 0.5:
+            key = random.choice(keys)
+            schedule.finish_node(key)
+            simple.done.add(key)
+        if simple.running and random.random() < 0.5:
+            ended = random.choice(sorted(simple.running))
+            schedule.end(ended)
+            del simple.running[ended]
+        claimed = set(random.sample(keys, random.randint(0, min(2, len(keys)))))
+        assert schedule.take(claimed) == simple.take(claimed)
+    assert schedule.is_exhausted
+
+
+def own_models(number: int) -> list[str]:
+    """No lineage shares a model."""
+    return [f"{number}/{generation}" for generation in range(4)]
+
+
+def one_first_model(number: int) -> list[str]:
+    """All lineages wait for one model."""
+    return ["V_1", *own_models(number)[1:]]
+
+
+def a_first_model_for_ten(number: int) -> list[str]:
+    """As a grid of ten alphas and many seeds."""
+    return [f"V_1 of {number // 10}", *own_models(number)[1:]]
+
+
+def executed_lines(work: Callable[[], object]) -> int:
+    """The number of lines of Python that some work executes."""
+    num_lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal num_lines
+        num_lines += event == "line"
+        return trace
+
+    usual = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(usual)
+    return num_lines
+
+
+def schedule_all(nodes: Callable[[int], list[str]], num_lineages: int) -> None:
+    """Hand out all lineages to four slots, asking again after each node as Tune does."""
+    chains = {
+        str(n): Chain(id=str(n), nodes=nodes(n), costs=[1.0 + n % 7] * 4)
+        for n in range(num_lineages)
+    }
+    schedule, running = Schedule(chains.values()), list[str]()
+    while running or not schedule.is_exhausted:
+        while len(running) < 4 and (lineage := schedule.take({"another driver's"})):
+            running.append(lineage)
+        for lineage in list(running):
+            missing = [key for key in chains[lineage].nodes if key not in schedule.done]
+            if missing:
+                schedule.finish_node(missing[0])
+            else:
+                schedule.end(lineage)
+                running.remove(lineage)
+
+
+@pytest.mark.parametrize("nodes", [own_models, one_first_model, a_first_model_for_ten])
+def test_the_work_of_a_suggestion_does_not_grow_with_the_grid(nodes) -> None:
+    """Lines executed per lineage: as many for 1,000 lineages as for 100."""
+    few = executed_lines(lambda: schedule_all(nodes, 100)) / 100
+    many = executed_lines(lambda: schedule_all(nodes, 1000)) / 1000
+
+    assert many < 1.1 * few

@@ -112,6 +112,20 @@ def test_what_another_driver_has_left_is_handed_out(store):
     assert searcher.suggest("trial") == {"lineage": "xy", "silences": {}}
 
 
+def test_claims_are_read_at_most_once_a_second(store, monkeypatch):
+    """However often Tune asks; a reading lists a folder, or a bucket."""
+    searcher, readings, now = make_searcher(["mn", "mo"], store), [], [0.0]
+    read = store.claims.read
+    monkeypatch.setattr(store.claims, "read", lambda: readings.append(now[0]) or read())
+    monkeypatch.setattr("sweep.tune.searcher.time.monotonic", lambda: now[0])
+    searcher.suggest("first")
+
+    for now[0] in [0.25, 0.5, 0.75, 1.0, 1.25]:
+        assert searcher.suggest("second") is None
+
+    assert readings == [0.0, 1.0]
+
+
 def test_a_trial_inherits_what_its_driver_saw_of_claims(store):
     """How long each has been silent, as a trial of another process takes it over."""
     searcher = make_searcher(["pq"], store)

@@ -4,8 +4,12 @@ Lineages share nodes. A lineage may start unless a running lineage or another pr
 compute its first missing node. Among these, the one with the most work left starts first.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from sweep.planning.lineages import PlannedLineage
 
@@ -33,34 +37,58 @@ def chains_of(lineages: Iterable[PlannedLineage]) -> list[Chain]:
     ]
 
 
+Rank = tuple[float, int, str]
+"""Minus the work left of a lineage, its position in the plan, and its id; the lowest is first."""
+
+
 @dataclass(slots=True)
 class Schedule:
-    """Decides which lineage may start, given which nodes and lineages have finished."""
+    """Decides which lineage may start, given which nodes and lineages have finished.
+
+    Waiting lineages are in sorted queues by their first missing node. The heads of these queues are
+    sorted too, so a suggestion looks only at the best head and at heads whose node is busy.
+    """
 
     chains: Iterable[Chain]
     done: set[str] = field(default_factory=set)
     """Keys of finished nodes."""
     _waiting: dict[str, Chain] = field(default_factory=dict)
     _running: dict[str, Chain] = field(default_factory=dict)
+    _users: dict[str, list[str]] = field(default_factory=dict)
+    """Ids of the lineages that have a node."""
+    _num_running: Counter[str] = field(default_factory=Counter)
+    """Number of running lineages that have a node."""
+    _filed: dict[str, tuple[str | None, Rank]] = field(default_factory=dict)
+    """First missing node and rank of each waiting lineage."""
+    _queues: dict[str | None, list[Rank]] = field(default_factory=dict)
+    """Sorted ranks of the lineages that wait with the same first missing node."""
+    _heads: list[tuple[Rank, str | None]] = field(default_factory=list)
+    """The first rank of each queue, sorted, with the queue's node."""
+    _positions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiting = {chain.id: chain for chain in self.chains}
+        for position, chain in enumerate(self._waiting.values()):
+            self._positions[chain.id] = position
+            for key in dict.fromkeys(chain.nodes):
+                self._users.setdefault(key, []).append(chain.id)
+            self._file(chain)
 
-    def take(self, claimed: Iterable[str] = ()) -> str | None:
+    def take(self, claimed: Collection[str] = ()) -> str | None:
         """The next lineage to start; None if each would wait for a node computed by another.
 
         Args:
             claimed: Keys claimed by other processes, such as another driver on the same store.
         """
-        busy = set(claimed)
-        for chain in self._running.values():
-            busy.update(key for key in chain.nodes if key not in self.done)
-        free = [chain for chain in self._waiting.values() if self._first_missing(chain) not in busy]
-        if not free:
+        free = (rank for rank, node in self._heads if not self._is_busy(node, claimed))
+        rank = next(free, None)
+        if rank is None:
             return None
-        chosen = max(free, key=self.work_left)
-        self._running[chosen.id] = self._waiting.pop(chosen.id)
-        return chosen.id
+        lineage = rank[-1]
+        self._unfile(lineage)
+        self._running[lineage] = self._waiting.pop(lineage)
+        self._num_running.update(self._running[lineage].nodes)
+        return lineage
 
     def work_left(self, chain: Chain) -> float:
         """Total cost of a lineage's missing nodes."""
@@ -70,16 +98,54 @@ class Schedule:
 
     def finish_node(self, key: str) -> None:
         """Record that a node is done."""
+        if key in self.done:
+            return
         self.done.add(key)
+        for lineage in self._users.get(key, ()):
+            if chain := self._waiting.get(lineage):
+                self._unfile(lineage)
+                self._file(chain)
 
     def end(self, lineage: str) -> None:
         """Record that a running lineage has ended: done, diverged or failed."""
-        self._running.pop(lineage, None)
+        if chain := self._running.pop(lineage, None):
+            self._num_running.subtract(chain.nodes)
 
     @property
     def is_exhausted(self) -> bool:
         """Whether every lineage was started."""
         return not self._waiting
 
+    def _is_busy(self, node: str | None, claimed: Collection[str]) -> bool:
+        return node is not None and (node in claimed or self._num_running[node] > 0)
+
     def _first_missing(self, chain: Chain) -> str | None:
         return next((key for key in chain.nodes if key not in self.done), None)
+
+    def _file(self, chain: Chain) -> None:
+        node = self._first_missing(chain)
+        rank = (-self.work_left(chain), self._positions[chain.id], chain.id)
+        self._filed[chain.id] = node, rank
+        with self._changing(node) as queue:
+            insort(queue, rank)
+
+    def _unfile(self, lineage: str) -> None:
+        node, rank = self._filed.pop(lineage)
+        with self._changing(node) as queue:
+            del queue[bisect_left(queue, rank)]
+
+    @contextmanager
+    def _changing(self, node: str | None) -> Generator[list[Rank]]:
+        """Yield a queue that the block changes, and keep the heads up to date."""
+        queue = self._queues.setdefault(node, [])
+        before = queue[0] if queue else None
+        yield queue
+        after = queue[0] if queue else None
+        if before == after:
+            return
+        if before is not None:
+            del self._heads[bisect_left(self._heads, before, key=itemgetter(0))]
+        if after is not None:
+            insort(self._heads, (after, node), key=itemgetter(0))
+        else:
+            del self._queues[node]

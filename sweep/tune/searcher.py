@@ -5,6 +5,7 @@ or FINISHED at the end.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from ray.tune.search import Searcher
 
 from sweep.planning.schedule import Schedule
 from sweep.store.store import Store
+
+CLAIMS_SECONDS = 1.0
+"""How long a reading of the claims is used, because Tune asks for lineages far more often."""
 
 
 class LineageSearcher(Searcher):
@@ -23,6 +27,9 @@ class LineageSearcher(Searcher):
         self._store = store
         self._patience = store.patience()
         self._lineages: dict[str, str] = {}
+        self._claimed: frozenset[str] = frozenset()
+        self._claims_end = float("-inf")
+        """When the claims must be read again, by the monotonic clock."""
 
     def suggest(self, trial_id: str) -> Any:
         """Return a lineage, None while none may start, or FINISHED after the last one.
@@ -32,18 +39,24 @@ class LineageSearcher(Searcher):
         """
         if self._schedule.is_exhausted:
             return Searcher.FINISHED
-        claimed = None
-        with self._patience.attempt():
-            # Lineages also wait for nodes that another driver has claimed.
-            claimed = [key for key, claim in self._store.claims.read().items() if claim.live]
-        if claimed is None:  # unreachable for now; Tune calls suggest again
-            return None
-        lineage = self._schedule.take(claimed)
+        if not self._has_claims():
+            return None  # Tune calls suggest again
+        lineage = self._schedule.take(self._claimed)
         if lineage is None:
             return None
         self._lineages[trial_id] = lineage
         # With the silences, the trial does not have to watch a dead claim for a whole lease.
         return {"lineage": lineage, "silences": self._store.claims.silences()}
+
+    def _has_claims(self) -> bool:
+        """Read what other drivers have claimed, unless that is recent; False if that fails."""
+        if (now := time.monotonic()) < self._claims_end:
+            return True
+        with self._patience.attempt():
+            claims = self._store.claims.read().items()
+            self._claimed = frozenset(key for key, claim in claims if claim.live)
+            self._claims_end = now + CLAIMS_SECONDS
+        return now < self._claims_end
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record a finished generation, so that lineages that wait for its node may start."""
