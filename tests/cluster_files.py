@@ -237,6 +237,16 @@ def token(file: ClusterFile) -> None:
     assert mounted.get("~/.ray/auth_token") == "~/.ray/auth_token"
 
 
+def private_files(file: ClusterFile) -> None:
+    """Ray's files are in a folder that no other user of a machine can enter, from the start on."""
+    for role in ("head", "worker"):
+        commands = file.config[f"{role}_start_ray_commands"]
+        link = commands[1]
+        assert link.startswith("mkdir -p ~/.ray/tmp && chmod 700 ~/.ray && ")
+        assert link.endswith(" && ln -sfn ~/.ray/tmp /tmp/ray")
+        assert "--temp-dir" not in starts(file)[role]
+
+
 def listeners(file: ClusterFile) -> None:
     """The dashboard is on loopback, and nothing listens that the cluster does not need."""
     for role, command in starts(file).items():
@@ -309,6 +319,7 @@ def marks(file: ClusterFile) -> None:
 RULES = [
     *(ray_accepts, provider_keys, stopped_machines, zones, bucket_region, networks),
     *(node_config_keys, images),
-    *(disks, accounts, head_is_safe, workers_are_spot, worker_kinds, token, listeners, no_secrets),
+    *(disks, accounts, head_is_safe, workers_are_spot, worker_kinds, token, private_files),
+    *(listeners, no_secrets),
     *(watcher, mounts, installation, driver, marks),
 ]

@@ -157,6 +157,8 @@ FAULTS = [
     ("a head without a token", "token", "RAY_AUTH_MODE=token ray start --head", "ray start --head"),
     ("no authentication", "token", "export RAY_AUTH_MODE=token", "export RAY_AUTH_MODE=disabled"),
     ("a token that stays at home", "token", '  "~/.ray/auth_token": "~/.ray/auth_token"\n', ""),
+    ("Ray's files are open to all", "private_files", "chmod 700 ~/.ray", "chmod 755 ~/.ray"),
+    ("Ray's files are in /tmp", "private_files", " && ln -sfn ~/.ray/tmp /tmp/ray", ""),
     ("an open dashboard", "listeners", "host=127.0.0.1", "host=0.0.0.0"),
     ("a dashboard by default", "listeners", " --dashboard-host=127.0.0.1", ""),
     (
