@@ -11,7 +11,7 @@ A field's metadata may contain
 """
 
 import functools
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from model.errors import UsageError, check_at_least, check_fields, check_finite, shown
@@ -161,7 +161,7 @@ def stored_settings(config: Any) -> dict[str, Any]:
     A key or checkpoint that does not use a new setting thus has the same bytes as before it
     existed.
     """
-    values = asdict(config)
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
     for name, value in frozen_defaults(type(config)).items():
         if values[name] == value:
             del values[name]

@@ -15,7 +15,7 @@ from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
 from model.randomness import Purpose
-from sweep.files import digest
+from sweep.files import EncodedOnce, encoded, encoded_object, text_digest
 from sweep.records import class_stream_key
 
 NUMERICS_VERSION = 1
@@ -38,9 +38,13 @@ def _ignored(kind: Any) -> set[str]:
     return {f.name for f in fields(kind) if not f.metadata.get("in_key", True)}
 
 
+settings_text = EncodedOnce(canonical)
+"""Returns the settings that belong in a key as canonical JSON."""
+
+
 def node_inputs(
     *,
-    recipe: list[dict[str, Any]],
+    recipe: str,
     model: ModelConfig,
     train: TrainConfig,
     num_steps: int,
@@ -49,13 +53,13 @@ def node_inputs(
     member: int,
     selection: dict[str, Any] | None = None,
     parent: str = "",
-    first_recipe: list[dict[str, Any]] | None = None,
+    first_recipe: str = "",
     rule: Mapping[str, int] = {},
-) -> dict[str, Any]:
-    """All inputs of a node as JSON. Its key is their hash, and its config.json contains them.
+) -> str:
+    """All inputs of a node as canonical JSON. Its key is their hash; its config.json has them.
 
     Args:
-        recipe: The pool's segments.
+        recipe: The pool's segments, as canonical JSON.
         model: Family and network.
         train: Training settings, with `auto` values resolved.
         num_steps: Optimiser steps that the settings imply for this pool.
@@ -64,33 +68,35 @@ def node_inputs(
         member: 0 for the first.
         selection: Metric specification that selects the checkpoint with train.select=best_kid.
         parent: Key of the node whose weights training continues from; empty from scratch.
-        first_recipe: Segments of the first pool with model.normalization=first_pool.
+        first_recipe: Segments of the first pool with model.normalization=first_pool, as canonical
+            JSON; else empty.
         rule: Version of the pool rule that made the pool; empty at the first version.
     """
     if train.precision == "auto":
         raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
-    inputs: dict[str, Any] = {
+    facts = FAMILY_FACTS[model.family]
+    numbers = {
         "numerics": NUMERICS_VERSION,
-        "recipe": recipe,
-        "model": canonical(model),
-        "train": canonical(train),
         "num_steps": num_steps,
         "seed": seed,
         "generation": generation,
         "member": member,
+        **later_version("model.family", model.family, facts, key="family_numerics"),
+        **rule,
     }
-    facts = FAMILY_FACTS[model.family]
-    inputs |= later_version("model.family", model.family, facts, key="family_numerics")
-    inputs |= {"selection": selection} if selection else {}
+    inputs = {name: str(number) for name, number in numbers.items()}
+    inputs |= {"recipe": recipe, "model": settings_text(model), "train": settings_text(train)}
+    inputs |= {"selection": encoded(selection)} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
-    inputs |= {"parent": parent} if parent else {}
-    return inputs | dict(rule)
+    inputs |= {"parent": encoded(parent)} if parent else {}
+    return encoded_object(inputs)
 
 
 def stream_key(node_key: str, sample: SampleConfig, purpose: Purpose = Purpose.SAMPLE) -> str:
     """Key of the images that a node's model draws with a sampler, for pools or to be measured."""
-    inputs = {"node": node_key, "sample": canonical(sample)}
-    return digest(inputs if purpose is Purpose.SAMPLE else {**inputs, "purpose": int(purpose)})
+    inputs = {"node": f'"{node_key}"', "sample": settings_text(sample)}
+    inputs |= {} if purpose is Purpose.SAMPLE else {"purpose": str(int(purpose))}
+    return text_digest(encoded_object(inputs))
 
 
 def store_key(stream: str, label: int | None) -> str:

@@ -5,11 +5,12 @@ because the recipe of a pool names streams and ranges, not pixels. So all nodes 
 in advance.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from model.config import DataConfig, MetricsConfig, SampleConfig
+from model.config import DataConfig, FilterConfig, MetricsConfig, SampleConfig
 from model.errors import UsageError, check_at_most, check_choice
 from model.family_facts import FAMILY_FACTS, check_package
 from model.features.extractors import EXTRACTORS, weights_digest
@@ -17,8 +18,8 @@ from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
 from model.randomness import Purpose
 from model.training.length import training_length
-from sweep.config import LineageConfig, SweepConfig
-from sweep.files import Json, digest
+from sweep.config import EnsembleConfig, LineageConfig, SweepConfig
+from sweep.files import Json, encoded, encoded_object, text_digest
 from sweep.planning.checks import (
     MOST_IMAGES,
     check_extractors,
@@ -28,7 +29,7 @@ from sweep.planning.checks import (
     check_precisions,
     entry_of,
 )
-from sweep.planning.keys import canonical, node_inputs, stream_key
+from sweep.planning.keys import node_inputs, settings_text, stream_key
 from sweep.planning.measurements import (
     MetricsPlan,
     plan_all_metrics,
@@ -37,10 +38,14 @@ from sweep.planning.measurements import (
 )
 from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import entering_images, member_pool, streams_of
-from sweep.planning.pool import Pool, num_real_seen, pool_recipe, pool_size
+from sweep.planning.pool import Pool, num_real_seen, pool_size, recipe_text
 from sweep.planning.rules import Step, rule_of, rule_version
 from sweep.planning.trained_on import with_pools
 from sweep.records import DatasetCard
+
+
+DEFAULTS = {"filter": FilterConfig(), "ensemble": EnsembleConfig()}
+"""Groups of settings that are left out of a lineage's id if they have these values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +53,8 @@ class NodePlan:
     """One model: what it trains on, for how long, and which of its samples are needed."""
 
     key: str
-    inputs: Json
-    """Everything that the key is a hash of."""
+    inputs_text: str
+    """Everything that the key is a hash of, as canonical JSON."""
     generation: int
     member: int
     settings: Member
@@ -68,6 +73,11 @@ class NodePlan:
     mixture: tuple[MetricsPlan, ...] = field(default=())
     """What is measured on all images that enter the next pool. It is empty for all members but the
     first, and if these images are just the first ones that one model draws."""
+
+    @property
+    def inputs(self) -> Json:
+        """Everything that the key is a hash of."""
+        return json.loads(self.inputs_text)
 
     @property
     def num_images(self) -> int:
@@ -261,7 +271,7 @@ def plan_node(
     )
     continued = parent if config.train.start == "continue" else ""
     inputs = node_inputs(
-        recipe=pool_recipe(pool),
+        recipe=recipe_text(pool),
         model=config.model,
         train=config.train,
         num_steps=num_steps,
@@ -270,13 +280,13 @@ def plan_node(
         member=number,
         selection=plan_selection(config, card),
         parent=continued,
-        first_recipe=pool_recipe(first) if config.model.normalization == "first_pool" else None,
+        first_recipe=recipe_text(first) if config.model.normalization == "first_pool" else "",
         rule=rule_version(config.pool) if generation > 1 else {},
     )
-    key = digest(inputs)
+    key = text_digest(inputs)
     return NodePlan(
         key=key,
-        inputs=inputs,
+        inputs_text=inputs,
         generation=generation,
         member=number,
         settings=member,
@@ -307,26 +317,24 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     """A lineage's id: some settings, and a hash of all settings but the number of generations."""
     one = replace(config, generations=1)
     settings = {
-        "data": card.fingerprint or card.key,
-        "model": canonical(one.model),
-        "train": canonical(one.train),
-        "sample": canonical(one.sample),
-        "pool": canonical(one.pool),
-        "metrics": plan.unversioned_spec if (plan := plan_metrics(one, card)) else None,
-        "seed": one.seed,
+        "data": encoded(card.fingerprint or card.key),
+        "metrics": encoded(plan.unversioned_spec if (plan := plan_metrics(one, card)) else None),
+        "seed": str(one.seed),
     }
+    for name in ("model", "train", "sample", "pool"):
+        settings[name] = settings_text(getattr(one, name))
     for name in ("filter", "ensemble"):  # added later; defaults are omitted to keep old ids
-        if getattr(one, name) != getattr(LineageConfig(), name):
-            settings[name] = canonical(getattr(one, name))
+        if getattr(one, name) != DEFAULTS[name]:
+            settings[name] = settings_text(getattr(one, name))
     if one.filter.weights is not None and (weights := weights_digest(feature_settings(one.filter))):
-        settings["filter_weights"] = weights
+        settings["filter_weights"] = encoded(weights)
     alpha = "" if one.pool.alpha is None else f"-alpha{one.pool.alpha:g}"
     length = next(
         f"{name}{value}"
         for name in ("epochs", "steps", "images")
         if (value := getattr(one.train, name)) is not None
     )
-    return f"{one.pool.rule}{alpha}-{length}-seed{one.seed}-{digest(settings)[:8]}"
+    return f"{one.pool.rule}{alpha}-{length}-seed{one.seed}-{text_digest(encoded_object(settings))[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,7 +98,7 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     check_choice(f"{where} data", own["data"], typing.get_args(MemberData))
     if settings.keys() & {"train.steps", "train.images"}:
         settings.setdefault("train.epochs", None)
-    changed = updated(config, unflatten(settings))
+    changed = updated(config, unflatten(settings)) if settings else config
     return Member(
         **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
     )
@@ -106,4 +106,6 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
 
 def member_config(config: LineageConfig, member: Member) -> LineageConfig:
     """The lineage's settings, replaced by a member's where it has its own."""
-    return replace(config, **{group: getattr(member, group) for group in GROUPS})
+    own = {group: getattr(member, group) for group in GROUPS}
+    changes = {group: x for group, x in own.items() if x is not getattr(config, group)}
+    return replace(config, **changes) if changes else config

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from model.randomness import Purpose, generator
+from sweep.files import EncodedOnce
 
 RANDOM = "random-subset"
 """Name of the selection that does not depend on pixels."""
@@ -100,6 +101,11 @@ def pool_recipe(pool: Pool) -> list[dict[str, Any]]:
     return [_source_recipe(source) for source in pool]
 
 
+def recipe_text(pool: Pool) -> str:
+    """`pool_recipe` as canonical JSON."""
+    return f"[{','.join(map(_source_text, pool))}]"
+
+
 def _source_recipe(source: Source) -> dict[str, Any]:
     recipe = {f.name: getattr(source, f.name) for f in fields(source)}
     if source.label is None:
@@ -107,6 +113,9 @@ def _source_recipe(source: Source) -> dict[str, Any]:
     if isinstance(source, Selected):
         recipe |= {"kind": "selected", "of": pool_recipe(source.of)}
     return recipe
+
+
+_source_text = EncodedOnce(_source_recipe)
 
 
 def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:
