@@ -3,6 +3,7 @@
 Flags, files, axes, columns and keys are all derived from these frozen dataclasses.
 """
 
+import functools
 import itertools
 import json
 import math
@@ -139,6 +140,10 @@ class LineageConfig:
         check_together(self.data, self.model, self.train)
 
 
+groups_of = attrgetter("data", "model", "train", "sample", "pool", "filter", "ensemble", "metrics")
+"""Returns the groups of a lineage's settings, which are all but its seed and its length."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourcesConfig:
     """What a trial may use. These settings change run times, not results."""
@@ -228,20 +233,22 @@ class SweepConfig:
                 f"grids must have at most {MOST_POINTS:,} points, got {self.num_points:,}; "
                 "use fewer values, or several sweeps with one --store"
             )
-        seen: set[str] = set()
+        seen: set[LineageConfig] = set()
         numbers = itertools.count()
-        axes = self.axes()
+        axes = {axis: attrgetter(axis) for axis in self.axes()}
         for axis in axes:
             check_setting(self.base, axis)
         base = updated(self.base, to_json(self.base))  # gives 1 and 1.0 the same key
+        groups: dict[tuple[str, str], Any] = {}
         for grid in self.grids:
             for values in itertools.product(*grid.values()):
                 if progress is not None:
                     progress(next(numbers), self.num_points)
-                config = updated(base, unflatten(dict(zip(grid, values, strict=True))))
-                if (text := repr(config)) not in seen:
-                    seen.add(text)
-                    yield {axis: attrgetter(axis)(config) for axis in axes}, config
+                point = unflatten(dict(zip(grid, values, strict=True)))
+                config = updated(base, point, groups=groups)
+                if config not in seen:
+                    seen.add(config)
+                    yield {axis: value_of(config) for axis, value_of in axes.items()}, config
 
     def axes(self) -> list[str]:
         """Every dotted axis of every grid, in the order of first mention."""
@@ -316,8 +323,21 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(config)))
 
 
-def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
+def updated(
+    config: T,
+    data: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    groups: dict[tuple[str, str], Any] | None = None,
+) -> T:
     """A copy of the settings with the nested values of `data`, converted to the fields' types.
+
+    Args:
+        config: The settings.
+        data: New values.
+        prefix: Name of the settings in messages, with a dot at the end.
+        groups: Copies of groups of settings by name and values. Calls with the same settings share
+            it, and thus the copies.
 
     Raises:
         UsageError: A name is unknown (the message has a suggestion), or a value has the wrong type
@@ -326,19 +346,29 @@ def updated(config: T, data: Mapping[str, Any], prefix: str = "") -> T:
     if not isinstance(data, Mapping):
         name = prefix.rstrip(".") or "settings"
         raise UsageError(f"{name} must be a table of settings, got {shown(data)}")
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     changes: dict[str, Any] = {}
-    names = [f.name for f in fields(typing.cast(Any, config))]
     for name, value in data.items():
         dotted = prefix + str(name)
-        if name not in names:
-            raise UsageError(unknown(dotted, str(name), names))
+        if name not in hints:
+            raise UsageError(unknown(dotted, str(name), list(hints)))
         old = getattr(config, name)
         if is_dataclass(old):
-            changes[name] = updated(old, value, f"{dotted}.")
+            known = {} if groups is None else groups
+            key = dotted, repr(value)
+            if key not in known:
+                known[key] = updated(old, value, f"{dotted}.")
+            changes[name] = known[key]
         else:
             changes[name] = typed(value, hints[name], dotted)
     return replace(typing.cast(Any, config), **changes)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The type of each field, in order."""
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
 
 
 def restored(config: T, data: Mapping[str, Any], prefix: str = "") -> T:

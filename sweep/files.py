@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -16,10 +16,6 @@ REPLACE = "delete it and run the same sweep command again"
 """What to do about a damaged file that a run writes again."""
 
 Json = dict[str, Any]
-T = TypeVar("T")
-
-MOST_KNOWN = 10_000
-"""Number of objects whose JSON is remembered."""
 
 
 class RecordError(OneLineError, ValueError):
@@ -59,25 +55,6 @@ def digest(data: Any) -> str:
 def text_digest(text: str) -> str:
     """SHA-256 (hex) of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-class EncodedOnce(Generic[T]):
-    """The canonical JSON of objects that never change, encoded once for each object.
-
-    Objects are told apart by identity, because equal ones can differ in JSON (1 and 1.0).
-    """
-
-    def __init__(self, to_json: Callable[[T], Any]) -> None:
-        self._to_json = to_json
-        self._known: dict[int, tuple[T, str]] = {}  # an object that is kept keeps its id
-
-    def __call__(self, item: T) -> str:
-        known = self._known.get(id(item))
-        if known is None:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            known = self._known[id(item)] = item, encoded(self._to_json(item))
-        return known[1]
 
 
 def parse_json(text: bytes, source: object, *, way_out: str = REPLACE) -> Json:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sweep.config import key_defaults, to_json
-from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import NodePlan, by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError

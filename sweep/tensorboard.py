@@ -17,7 +17,8 @@ import numpy as np
 
 from model.errors import printable_name
 from sweep.config import flatten
-from sweep.planning.lineages import NodePlan, PlannedLineage
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import NodePlan
 from sweep.records import NodeRecord
 from sweep.store.arrays import read_arrays
 from sweep.store.store import Store

@@ -11,7 +11,7 @@ from test_store import claimed
 from tiny_sweep import compute, make_sweep, plan_in
 
 from sweep.commands.clean import clean
-from sweep.planning.lineages import unique_nodes
+from sweep.planning.nodes import unique_nodes
 from sweep.records import LineageRecord
 from sweep.results_folder import fill, write_sweep
 from sweep.store.store import open_store

@@ -202,7 +202,7 @@ def test_copies_of_synthetic_images_are_found_in_the_pool_alone(tmp_path: Path) 
 def test_pools_are_compared_with_only_if_the_metric_asks() -> None:
     from tiny_sweep import CARD
 
-    from sweep.planning.lineages import plan_lineage
+    from sweep.planning.nodes import plan_lineage
 
     for names, asked in ((["copying"], True), (["memorization"], False)):
         nodes = plan_lineage(make_lineage({**LINEAGE, "metrics.names": names}), CARD)

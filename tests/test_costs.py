@@ -20,7 +20,8 @@ from sweep.estimate.costs import (
 )
 from sweep.estimate.timings import Machine, Timings, read_timings
 from sweep.finished import look_up
-from sweep.planning.lineages import NodePlan, PlannedLineage, unique_nodes
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import NodePlan, unique_nodes
 from sweep.records import MetricsRecord, NodeRecord
 from sweep.store.store import open_store
 

@@ -24,7 +24,8 @@ from sweep.config import SweepConfig
 from sweep.finished import lineage_status, look_up
 from sweep.lineage.datasets import find_card
 from sweep.lineage.run import LineageRun
-from sweep.planning.lineages import PlannedLineage, by_generation, plan_sweep
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.planning.nodes import by_generation
 from sweep.records import LineageRecord
 from sweep.results_folder import fill, write_sweep
 from sweep.status.report import print_status

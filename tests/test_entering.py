@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tiny_sweep import CARD, make_lineage
 
 from sweep.planning.class_counts import class_weights, quota
-from sweep.planning.lineages import NodePlan, plan_lineage
 from sweep.planning.new_images import streams_of
+from sweep.planning.nodes import NodePlan, plan_lineage
 from sweep.planning.pool import (
     RANDOM,
     Pool,

@@ -11,7 +11,7 @@ from tiny_sweep import compute, make_lineage, make_run, numbers_of
 
 from sweep.files import Json
 from sweep.lineage.run import WEIGHTS
-from sweep.planning.lineages import plan_lineage
+from sweep.planning.nodes import plan_lineage
 from sweep.store.store import Store, open_store
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -11,7 +11,7 @@ from model.config import MetricsConfig
 from model.metrics.table import METRICS, RealImages, evaluate_images
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.lineage.measurement import Measurement
-from sweep.planning.lineages import MetricsPlan, plan_metrics
+from sweep.planning.measurements import MetricsPlan, plan_metrics
 from sweep.records import MetricsRecord
 from sweep.store.store import open_store
 

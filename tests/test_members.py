@@ -6,8 +6,9 @@ import pytest
 from tiny_sweep import CARD, make_lineage, make_sweep
 
 from sweep.config import LineageConfig, to_json, updated
-from sweep.planning.lineages import NodePlan, by_generation, plan_lineage, plan_sweep
+from sweep.planning.lineages import plan_sweep
 from sweep.planning.members import Member, members_of
+from sweep.planning.nodes import NodePlan, by_generation, plan_lineage
 from sweep.planning.pool import only_real, pool_origins, pool_rows, pool_size
 
 GAUSSIAN = {"model.family": "gaussian", "metrics.names": []}

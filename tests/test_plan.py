@@ -13,14 +13,9 @@ from sweep.commands.run import execute
 from sweep.config import SweepConfig
 from sweep.files import digest
 from sweep.lineage.datasets import expected_card
-from sweep.planning.lineages import (
-    NodePlan,
-    PlannedLineage,
-    plan_lineage,
-    plan_metrics,
-    plan_sweep,
-    unique_nodes,
-)
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.planning.measurements import plan_metrics
+from sweep.planning.nodes import NodePlan, plan_lineage, unique_nodes
 from sweep.store.store import open_store
 
 ALPHAS: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0, 2.0]}

@@ -9,7 +9,8 @@ from model.training.length import ema_init_left
 from sweep.commands.request import load_sweep_file
 from sweep.config import SweepConfig, flatten, to_json, updated
 from sweep.lineage.datasets import expected_card
-from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep, unique_nodes
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.planning.nodes import NodePlan, unique_nodes
 from sweep.presets import FAITHFUL_TRAINING, PRESETS, preset_of
 from sweep.records import SweepRecord
 

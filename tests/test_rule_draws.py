@@ -11,7 +11,7 @@ from pool_steps import after, evolve
 from tiny_sweep import CARD, make_lineage
 
 from sweep.config import PoolConfig
-from sweep.planning.lineages import plan_lineage
+from sweep.planning.nodes import plan_lineage
 from sweep.planning.pool import (
     Pool,
     Segment,

@@ -13,7 +13,7 @@ from pool_steps import after, evolve
 from tiny_sweep import CARD, make_lineage
 
 from sweep.config import PoolConfig
-from sweep.planning.lineages import NodePlan, plan_lineage
+from sweep.planning.nodes import NodePlan, plan_lineage
 from sweep.planning.pool import Segment, only_real, pool_origins, pool_size
 from sweep.planning.rules import POOL_RULES, Step, rule_of, scaled_size
 

@@ -9,7 +9,7 @@ from test_entering import CONDITIONAL, PROBED, counts_of, labels_of, nodes_of
 from tiny_sweep import CARD, make_lineage, make_sweep, plan
 
 from sweep.commands.plan import note_uneven_control
-from sweep.planning.lineages import plan_lineage
+from sweep.planning.nodes import plan_lineage
 from sweep.planning.pool import Selected
 from sweep.records import PROBE
 

@@ -19,7 +19,7 @@ from model.filters.table import FILTERS
 from sweep.lineage.pool_images import selection_key
 from sweep.lineage.run import LineageRun
 from sweep.planning.keys import store_key
-from sweep.planning.lineages import plan_lineage
+from sweep.planning.nodes import plan_lineage
 from sweep.planning.pool import Segment, Selected, Source, random_positions
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store, open_store

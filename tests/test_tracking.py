@@ -12,7 +12,7 @@ from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from sweep.config import SweepConfig
 from sweep.finished import lineage_status, look_up
-from sweep.planning.lineages import NodePlan
+from sweep.planning.nodes import NodePlan
 from sweep.status.tracker import MOST_REQUESTS, Tracker
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store

@@ -18,7 +18,8 @@ from model.filters.table import FILTERS, Filter
 from model.metrics.table import METRICS, Metric
 from sweep.config import LineageConfig
 from sweep.lineage.feature_blocks import features_key
-from sweep.planning.lineages import lineage_id, plan_lineage
+from sweep.planning.lineages import lineage_id
+from sweep.planning.nodes import plan_lineage
 from sweep.planning.rules import POOL_RULES, PoolRule
 
 REGISTRIES: dict[str, dict[str, Any]] = {

@@ -20,8 +20,9 @@ from sweep.config import SweepConfig
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.keys import blocks_of, store_key
-from sweep.planning.lineages import NodePlan, PlannedLineage, by_generation, plan_sweep
+from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.new_images import streams_of
+from sweep.planning.nodes import NodePlan, by_generation
 from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS, load_lineages
 from sweep.results_folder import fill, load_recorded_data, read_sweep, store_location, write_sweep

@@ -16,7 +16,8 @@ from sweep.estimate.sizes import format_bytes, image_bytes, planned_bytes, train
 from sweep.estimate.timings import Timings, read_timings
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_for_plan
-from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.planning.nodes import unique_nodes
 from sweep.results_folder import (
     check_out,
     check_place,

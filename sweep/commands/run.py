@@ -21,7 +21,8 @@ from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
 from sweep.finished import ENDED, Finished, look_up
 from sweep.lineage.datasets import FindCard, finder_for_plan, prepare_dataset
-from sweep.planning.lineages import PlannedLineage, plan_sweep, unique_nodes
+from sweep.planning.lineages import PlannedLineage, plan_sweep
+from sweep.planning.nodes import unique_nodes
 from sweep.records import LineageRecord, load_sweep
 from sweep.results_folder import (
     check_lineages,

@@ -27,9 +27,10 @@ from sweep.estimate.timings import (
 )
 from sweep.finished import Finished
 from sweep.planning.keys import block_size, blocks_of, canonical
-from sweep.planning.lineages import NodePlan, PlannedLineage
+from sweep.planning.lineages import PlannedLineage
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.new_images import streams_of
+from sweep.planning.nodes import NodePlan
 from sweep.planning.schedule import chains_of
 from sweep.records import DatasetCard
 

@@ -10,8 +10,9 @@ from model.filters.table import feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
 from sweep.planning.keys import block_size, blocks_of
-from sweep.planning.lineages import NodePlan, PlannedLineage
+from sweep.planning.lineages import PlannedLineage
 from sweep.planning.new_images import streams_of
+from sweep.planning.nodes import NodePlan
 from sweep.planning.pool import RANDOM, Selected
 from sweep.records import DatasetCard
 

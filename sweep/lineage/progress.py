@@ -9,7 +9,7 @@ from model.errors import UsageError
 from model.job import Progress
 from sweep.environment import differing_facts
 from sweep.files import Json
-from sweep.planning.lineages import NodePlan
+from sweep.planning.nodes import NodePlan
 from sweep.store.claims import Claim, ClaimLost
 from sweep.store.heartbeat import Heartbeat
 from sweep.store.store import Store

@@ -39,9 +39,9 @@ from sweep.lineage.sample_streams import (
     sampled_streams,
 )
 from sweep.lineage.trained_on import trained_on
-from sweep.planning.lineages import NodePlan, by_generation, plan_lineage
 from sweep.planning.measurements import MetricsPlan, metrics_sample, selection_metrics
 from sweep.planning.members import member_config, members_of
+from sweep.planning.nodes import NodePlan, by_generation, plan_lineage
 from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
 from sweep.records import WEIGHTS, DatasetCard, MetricsRecord, NodeRecord
 from sweep.store.arrays import dump_arrays

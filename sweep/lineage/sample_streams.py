@@ -16,7 +16,7 @@ from model.randomness import Purpose
 from model.streams import Stream
 from sweep.lineage.progress import WAIT_SECONDS, LineageProgress
 from sweep.planning.keys import block_size, blocks_with, store_key
-from sweep.planning.lineages import NodePlan
+from sweep.planning.nodes import NodePlan
 from sweep.records import WEIGHTS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store

@@ -15,8 +15,9 @@ from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
 from model.randomness import Purpose
-from sweep.files import EncodedOnce, encoded, encoded_object, text_digest
+from sweep.files import encoded, encoded_object, text_digest
 from sweep.records import class_stream_key
+from sweep.remembered import remembered_by_object
 
 NUMERICS_VERSION = 1
 """Increase it whenever the same settings would train or sample different numbers. If that is true
@@ -38,8 +39,10 @@ def _ignored(kind: Any) -> set[str]:
     return {f.name for f in fields(kind) if not f.metadata.get("in_key", True)}
 
 
-settings_text = EncodedOnce(canonical)
-"""Returns the settings that belong in a key as canonical JSON."""
+@remembered_by_object
+def settings_text(config: Any) -> str:
+    """`canonical` settings as canonical JSON."""
+    return encoded(canonical(config))
 
 
 def node_inputs(

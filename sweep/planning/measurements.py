@@ -12,12 +12,13 @@ from model.features.extractors import extractor_version, weights_digest
 from model.features.probe import probe_version
 from model.metrics.table import METRICS, check_needs, check_probe
 from model.randomness import Purpose
-from sweep.config import LineageConfig
+from sweep.config import LineageConfig, groups_of
 from sweep.files import Json
 from sweep.planning.class_counts import quota
 from sweep.planning.keys import canonical, stream_key
 from sweep.planning.pool import Pool, Segment, pool_recipe
 from sweep.records import DatasetCard, spec_name
+from sweep.remembered import remembered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +56,32 @@ class MetricsPlan:
     ) -> "MetricsPlan":
         """The specification for the images that a node's model draws with the sampler `sample`."""
         stream = stream_key(key, self.sample, self.purpose)
-        counts = dict(enumerate(self.labels)) if self.labels else {None: self.num_images}
+        counts = enumerate(self.labels) if self.labels else [(None, self.num_images)]
         images = tuple(
-            Segment(
-                kind="synthetic",
-                source=stream,
-                start=0,
-                stop=count,
-                generation=generation,
-                member=member,
-                label=label,
-            )
-            for label, count in counts.items()
-            if count
+            [
+                Segment(
+                    kind="synthetic",
+                    source=stream,
+                    start=0,
+                    stop=count,
+                    generation=generation,
+                    member=member,
+                    label=label,
+                )
+                for label, count in counts
+                if count
+            ]
         )
-        return replace(self, images=images, num_seen=num_seen)
+        return MetricsPlan(
+            spec=self.spec,
+            inputs=self.inputs,
+            config=self.config,
+            sample=self.sample,
+            num_images=self.num_images,
+            labels=self.labels,
+            images=images,
+            num_seen=num_seen,
+        )
 
     @property
     def unversioned_spec(self) -> str:
@@ -90,6 +102,7 @@ def metrics_sample(config: LineageConfig) -> SampleConfig:
     return config.sample if steps is None else replace(config.sample, steps=steps)
 
 
+@remembered(lambda config, card: (*groups_of(config), card))
 def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
     """The metric specification shared by all generations of a lineage; None without metrics.
 

@@ -43,6 +43,7 @@ from sweep.planning.pool import (
 )
 from sweep.planning.rules import scaled_size
 from sweep.records import PROBE, DatasetCard
+from sweep.remembered import remembered_by_object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,11 +121,10 @@ def entering_images(
     """
     if count == 0:
         return [() for _ in entry.members]
-    shares = whole_weights([Fraction(str(member.share)) for member in entry.members])
     members = [
         MemberImages(entry, k, generation, stream, purpose) for k, stream in enumerate(streams)
     ]
-    counts = quota(shares, count).tolist()
+    counts = quota(member_weights(entry.members), count).tolist()
     if not entry.has_labels:
         return [member.unlabelled(n) for member, n in zip(members, counts, strict=True)]
     weights = class_weights(
@@ -133,6 +133,12 @@ def entering_images(
         focal=focal_numbers(entry.config, entry.card),
     )
     return [member.labelled(n, weights) for member, n in zip(members, counts, strict=True)]
+
+
+@remembered_by_object
+def member_weights(members: tuple[Member, ...]) -> list[int]:
+    """The members' shares of new images as whole numbers in exact proportion."""
+    return whole_weights([Fraction(str(member.share)) for member in members])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from model.randomness import Purpose, generator
-from sweep.files import EncodedOnce
+from sweep.files import encoded
+from sweep.remembered import remembered_by_object
 
 RANDOM = "random-subset"
 """Name of the selection that does not depend on pixels."""
@@ -93,7 +94,7 @@ def select(of: Pool, keep: int, by: dict[str, Any], *, label: int | None = None)
 
 def pool_size(pool: Pool) -> int:
     """Number of images in a pool."""
-    return sum(len(source) for source in pool)
+    return sum([source.stop - source.start for source in pool])
 
 
 def pool_recipe(pool: Pool) -> list[dict[str, Any]]:
@@ -115,7 +116,9 @@ def _source_recipe(source: Source) -> dict[str, Any]:
     return recipe
 
 
-_source_text = EncodedOnce(_source_recipe)
+@remembered_by_object
+def _source_text(source: Source) -> str:
+    return encoded(_source_recipe(source))
 
 
 def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:

@@ -14,7 +14,8 @@ from sweep.estimate.costs import Work, estimate, planned_work
 from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import ENDED, Finished, NodeAndSpec, lineage_status, look_up
-from sweep.planning.lineages import PlannedLineage, by_generation, unique_nodes
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import by_generation, unique_nodes
 from sweep.planning.schedule import chains_of
 from sweep.records import LineageRecord
 from sweep.status.states import lineage_state

@@ -15,7 +15,7 @@ from sweep.store.store import Store
 
 if TYPE_CHECKING:
     from sweep.lineage.run import LineageRun
-    from sweep.planning.lineages import NodePlan
+    from sweep.planning.nodes import NodePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
