@@ -4,6 +4,7 @@ Also the rules that follow from them: which settings of data, family, training a
 combined. Rules for a single setting are in model/config.py.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,6 +50,7 @@ def families_with(fact: str) -> list[str]:
     return [name for name, facts in FAMILY_FACTS.items() if getattr(facts, fact)]
 
 
+@functools.lru_cache(maxsize=10_000)
 def model_size(
     config: ModelConfig, shape: Shape, num_images: int, num_classes: int = 0
 ) -> ModelSize:

@@ -1,11 +1,13 @@
 """Plans of sizes that no machine has are refused, and long plans show their progress."""
 
+import importlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running_sweep import SWEEP
@@ -14,6 +16,7 @@ from tiny_sweep import CARD, make_lineage, make_sweep, plan
 from model.errors import UsageError
 from sweep.commands import patience
 from sweep.commands.patience import PlanProgress
+from sweep.commands.plan import print_generations
 from sweep.planning.lineages import plan_sweep
 
 
@@ -88,3 +91,62 @@ def test_ctrl_c_ends_a_long_plan_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
         assert process.stderr.read() == b""
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, target: str) -> list[object]:
+    """Results of the calls of a function, which go on as before."""
+    module, name = target.rsplit(".", 1)
+    original, calls = getattr(importlib.import_module(module), name), []
+
+    def counted(*args: Any) -> object:
+        calls.append(original(*args))
+        return calls[-1]
+
+    monkeypatch.setattr(target, counted)
+    return calls
+
+
+def test_what_lineages_share_is_encoded_once(monkeypatch) -> None:
+    """Forty seeds cost no more JSON of settings than one, and three hashes for each model."""
+    grid: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0]}
+    canonical = calls_of(monkeypatch, "sweep.planning.keys.canonical")
+    plan(make_sweep((grid,)))
+    of_one_seed = len(canonical)
+    hashes = [
+        calls_of(monkeypatch, f"sweep.planning.{module}.text_digest")
+        for module in ("keys", "lineages", "nodes")
+    ]
+    lineages = plan(make_sweep((grid | {"seed": list(range(40))},)))
+    assert len(canonical) == 2 * of_one_seed
+    num_nodes = sum(len(lineage.nodes) for lineage in lineages)
+    assert sum(map(len, hashes)) == 3 * num_nodes + len(lineages)
+
+
+def test_lineages_with_the_same_lines_are_printed_once(capsys) -> None:
+    grid: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0], "seed": list(range(7))}
+    print_generations(plan(make_sweep((grid,))), missing=())
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in said if line.startswith("alpha")] == [
+        "alpha 0.5; seed 0 to 6 (7 lineages)",
+        "alpha 1.0; seed 0 to 6 (7 lineages)",
+    ]
+    assert len(said) == 2 + 2 * 2  # a head, and two models each
+
+
+def test_a_lineage_whose_models_are_missing_has_lines_of_its_own(capsys) -> None:
+    lineages = plan(make_sweep(({"seed": [0, 1, 2]},)))
+    print_generations(lineages, missing={lineages[1].nodes[1].key})
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in said if line.startswith("seed")] == [
+        "seed 0, 2 (2 lineages)",
+        "seed 1",
+    ]
+
+
+def test_values_of_axes_are_printed_as_text(capsys) -> None:
+    r"""An escape sequence does not reach the terminal."""
+    names = [["one"], ["one", "zero"]]
+    lineages = plan(make_sweep(({"pool.focal_classes": names},)))
+    lineages[0].axes["pool.focal_classes"] = "\x1b[31m"
+    print_generations(lineages, missing=())
+    assert r"\x1b[31m" in capsys.readouterr().out

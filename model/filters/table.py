@@ -5,6 +5,7 @@ settings. This module does not import torch, so that settings are checked quickl
 write a function and add it to FILTERS.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, Decimal
@@ -59,6 +60,7 @@ def num_candidates(config: FilterConfig, keep: int) -> int:
     return int((Decimal(str(config.candidates)) * keep).to_integral_value(ROUND_CEILING))
 
 
+@functools.lru_cache(maxsize=1000)
 def feature_settings(config: FilterConfig) -> MetricsConfig:
     """The settings of a filter's features, as `extract_features` takes them."""
     return MetricsConfig(names=(), **{name: getattr(config, name) for name in FEATURE_SETTINGS})

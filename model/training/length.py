@@ -3,6 +3,7 @@
 This is arithmetic on settings, so a plan does not import torch.
 """
 
+import functools
 import math
 
 from model.config import ModelConfig, TrainConfig
@@ -70,6 +71,7 @@ def ema_decay_at(step: int, train: TrainConfig) -> float:
     return min(train.ema_decay, (1 + step) / (10 + step))
 
 
+@functools.lru_cache(maxsize=10_000)
 def ema_init_left(num_steps: int, train: TrainConfig) -> float:
     """Weight of the average's initial value in the average after `num_steps`."""
     if train.ema_init != "warmup":

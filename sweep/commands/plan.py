@@ -1,11 +1,11 @@
 """`sweep plan`: prints what a sweep would compute."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from model.config import REPEATS
-from model.errors import check_at_least, check_at_most
+from model.errors import check_at_least, check_at_most, printable_name
 from model.filters.table import unused_settings
 from model.training.length import ema_init_left
 from sweep.commands.patience import PlanProgress
@@ -26,6 +26,9 @@ from sweep.results_folder import (
     store_location,
 )
 from sweep.store.store import open_store
+
+MOST_VALUES = 5
+"""Number of values of an axis that are listed; of more, the first and the last are."""
 
 
 def print_plan(
@@ -79,9 +82,9 @@ def print_plan(
     note_uneven_control(lineages)
     print(f"{sweep.name}: {sweep.description}\n")
     for card in {lineage.card.key: lineage.card for lineage in lineages}.values():
-        C, H, W = card.shape
+        name, (C, H, W) = printable_name(card.name), card.shape
         print(
-            f"data         {card.name}, {H}x{W}x{C} {card.dtype}: {card.num_train:,} train, "
+            f"data         {name}, {H}x{W}x{C} {card.dtype}: {card.num_train:,} train, "
             f"{card.num_reference:,} reference, {card.num_validation:,} validation images"
         )
     print(f"lineages     {len(lineages)}")
@@ -135,29 +138,46 @@ def note_uneven_control(lineages: Iterable[PlannedLineage]) -> None:
         )
 
 
-def print_generations(lineages: list[PlannedLineage], missing: set[str]) -> None:
-    """Print every generation: pool size, training length, views per image, EMA start left."""
+def print_generations(lineages: Iterable[PlannedLineage], missing: Container[str]) -> None:
+    """Print every generation: pool size, training length, views per image, EMA start left.
+
+    Lineages with the same lines are printed once.
+    """
     from tabulate import tabulate
 
-    rows, progress = [], PlanProgress("listing each lineage")
-    for number, lineage in enumerate(lineages):
-        progress(number, len(lineages))
-        axes = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in lineage.axes.items()) or lineage.id
-        for node in lineage.nodes:
-            train = node.settings.train
-            left = ema_init_left(node.num_steps, train) if node.num_steps else 0.0
-            rows.append(
-                [
-                    axes if node.generation == 1 and node.member == 0 else "",
-                    f"V_{node.generation}"
-                    + (f", member {node.member}" if lineage.num_members > 1 else ""),
-                    f"{node.num_images:,}",
-                    f"{node.num_steps:,}",
-                    f"{node.images_seen:,}",
-                    f"{node.images_seen / node.num_images:.1f}",
-                    f"{left:.1%}",
-                    "to do" if node.key in missing else "done",
-                ]
-            )
+    alike: dict[tuple[tuple[str, ...], ...], list[PlannedLineage]] = {}
+    for lineage in lineages:
+        alike.setdefault(tuple(generation_rows(lineage, missing)), []).append(lineage)
+    rows = []
+    for lines, group in alike.items():
+        names = [describe_axes(group), *[""] * (len(lines) - 1)]
+        rows += [[name, *line] for name, line in zip(names, lines, strict=True)]
     columns = ["lineage", "model", "pool", "steps", "images seen", "views", "EMA start left", ""]
     print(tabulate(rows, columns, disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
+
+
+def generation_rows(lineage: PlannedLineage, missing: Container[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each of a lineage's models."""
+    for node in lineage.nodes:
+        left = ema_init_left(node.num_steps, node.settings.train) if node.num_steps else 0.0
+        member = f", member {node.member}" if lineage.num_members > 1 else ""
+        yield (
+            f"V_{node.generation}{member}",
+            f"{node.num_images:,}",
+            f"{node.num_steps:,}",
+            f"{node.images_seen:,}",
+            f"{node.images_seen / node.num_images:.1f}",
+            f"{left:.1%}",
+            "to do" if node.key in missing else "done",
+        )
+
+
+def describe_axes(lineages: Sequence[PlannedLineage]) -> str:
+    """The values of each axis in a group of lineages, or the id of the only lineage."""
+    words = []
+    for axis in lineages[0].axes:
+        values = list(dict.fromkeys(printable_name(str(x.axes[axis])) for x in lineages))
+        few = ", ".join(values) if len(values) <= MOST_VALUES else f"{values[0]} to {values[-1]}"
+        words.append(f"{axis.split('.')[-1]} {few}")
+    count = f" ({len(lineages):,} lineages)" if len(lineages) > 1 else ""
+    return "; ".join(words) + count if words else lineages[0].id

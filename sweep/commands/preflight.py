@@ -8,8 +8,8 @@ from model.errors import UsageError
 from model.features.ready import check_ready
 from sweep.environment import describe_environment, differing_facts
 from sweep.finished import ENDED, Finished, environments_of, status_at_rest
-from sweep.planning.checks import entry_of, extractors_used
 from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import outline_of
 
 
 def check_extractors_ready(
@@ -30,7 +30,7 @@ def check_extractors_ready(
     needed = {
         (section, MetricsConfig(names=(), extractor=each.extractor, weights=each.weights)): None
         for lineage in lineages
-        for section, each in extractors_used(entry_of(lineage.config, lineage.card), evaluations)
+        for section, each in outline_of(lineage.config, lineage.card, evaluations).extractors
     }
     added = {each.extractor for each in evaluations}
     for section, config in needed:

@@ -13,6 +13,7 @@ from pathlib import Path
 from model.blocks import SAMPLE_BATCH
 from model.commands.settings_file import read_settings
 from model.commands.values import typed
+from model.config import SampleConfig
 from model.errors import UsageError, check_finite, check_text, shown
 from model.metrics.table import needed
 from sweep.estimate.makespan import longest_chain, makespan
@@ -25,14 +26,17 @@ from sweep.estimate.timings import (
     measure_kind,
     train_kind,
 )
+from sweep.files import Json
 from sweep.finished import Finished
 from sweep.planning.keys import block_size, blocks_of, canonical
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.measurements import MetricsPlan
+from sweep.planning.members import Member
 from sweep.planning.new_images import streams_of
 from sweep.planning.nodes import NodePlan
 from sweep.planning.schedule import chains_of
 from sweep.records import DatasetCard
+from sweep.remembered import remembered
 
 LEFT_OUT = (
     "excluded: starting trials, missing measurements of finished models, losses of spot machines"
@@ -129,7 +133,6 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     num_drawn: dict[tuple[str, int | None], int] = {}
     counted: set[tuple[str, str]] = set()
     for lineage in lineages:
-        shape = lineage.card.shape
         for node in lineage.nodes:
             measured = [pool for x in node.all_metrics for pool in (x.images, x.held_out)]
             for pool in (node.new, *measured):
@@ -139,10 +142,10 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
             if node.key not in work:
                 continue
             amounts = work[node.key]
-            amounts[train_kind(node.inputs, shape)] = node.images_seen
+            amounts[_train_kind(node.settings, lineage.card)] = node.images_seen
             for stream, (sample, _) in node.sampled.items():
-                owners[stream] = node.key, draw_kind(node.inputs, shape, canonical(sample))
-            preview = draw_kind(node.inputs, shape, canonical(node.settings.sample))
+                owners[stream] = node.key, _draw_kind(node.settings, sample, lineage.card)
+            preview = _draw_kind(node.settings, node.settings.sample, lineage.card)
             amounts.setdefault(preview, SAMPLE_BATCH)
             for plan in node.all_metrics:
                 if (node.key, plan.spec) not in counted:
@@ -153,6 +156,21 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
             key, kind = owners[stream]
             work[key][kind] += images
     return work
+
+
+@remembered(lambda member, card: (member, card))
+def _train_kind(member: Member, card: DatasetCard) -> Kind:
+    return train_kind(_inputs(member), card.shape)
+
+
+@remembered(lambda member, sample, card: (member, sample, card))
+def _draw_kind(member: Member, sample: SampleConfig, card: DatasetCard) -> Kind:
+    return draw_kind(_inputs(member), card.shape, canonical(sample))
+
+
+def _inputs(member: Member) -> Json:
+    """The inputs of a node on which the time of its work depends."""
+    return {"model": canonical(member.model), "train": canonical(member.train)}
 
 
 def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Finished) -> None:
@@ -170,6 +188,7 @@ def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Fini
             )
 
 
+@remembered(lambda plan, card: (plan.inputs, plan.config, card))
 def measure_of(plan: MetricsPlan, card: DatasetCard) -> Kind:
     """Return the kind of work of a metric specification."""
     num_train = card.num_train if "train" in needed(plan.config) else 0

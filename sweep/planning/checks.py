@@ -166,11 +166,11 @@ def extractors_used(
     return unique(used)
 
 
-def check_extractors(entry: Entry, evaluations: Iterable[MetricsConfig]) -> None:
-    """Raise UsageError unless the range of the images fits the extractors that a lineage needs."""
-    for section, config in extractors_used(entry, evaluations):
+def check_extractors(extractors: Iterable[tuple[str, MetricsConfig]], *, bounded: bool) -> None:
+    """Raise UsageError unless the range of the images fits the extractors."""
+    for section, config in extractors:
         check_extractor(config, section=section)
-        check_range(config, bounded=entry.card.bounded, section=section)
+        check_range(config, bounded=bounded, section=section)
 
 
 def check_judges(entry: Entry) -> None:

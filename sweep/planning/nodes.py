@@ -20,6 +20,7 @@ from sweep.planning.checks import (
     check_memory,
     check_pool,
     entry_of,
+    extractors_used,
 )
 from sweep.planning.keys import node_inputs, stream_key
 from sweep.planning.measurements import MetricsPlan, plan_all_metrics, plan_selection
@@ -105,6 +106,8 @@ class Outline:
     """Metric specifications of each member."""
     selections: tuple[Json | None, ...]
     """How each member's checkpoint is selected, for keys."""
+    extractors: list[tuple[str, MetricsConfig]]
+    """The feature extractors needed, each with the section of its settings."""
 
     @property
     def holds_out(self) -> bool:
@@ -123,7 +126,8 @@ def outline_of(
     """
     rule, entry = rule_of(config.pool), entry_of(config, card)
     check_judges(entry)
-    check_extractors(entry, evaluations)
+    extractors = extractors_used(entry, evaluations)
+    check_extractors(extractors, bounded=card.bounded)
     configs = [member_config(config, member) for member in entry.members]
     return Outline(
         rule=rule,
@@ -132,6 +136,7 @@ def outline_of(
         first=entry.first,
         metrics=tuple(plan_all_metrics(one, card, evaluations) for one in configs),
         selections=tuple(plan_selection(one, card) for one in configs),
+        extractors=extractors,
     )
 
 
