@@ -1,4 +1,4 @@
-"""Count work instead of timing it: function calls of a plan, torch operations of a training step.
+"""Count work instead of timing it: function calls of a plan; operations of a training step.
 
     uv run --extra all python benchmarks/counts.py
     PYTHONPATH=/path/to/another/checkout uv run --extra all python benchmarks/counts.py
@@ -14,30 +14,18 @@ import json
 import pstats
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.profiler import ProfilerActivity, profile
 
 SETTINGS = (
     *("--data.train-limit", "128", "--train.epochs", "None"),
     *("--model.widths", "8", "16", "--train.batch-size", "32"),
 )
 FAMILIES = ("ddim", "flow", "edm", "vae")
-
-
-class CountOperations(TorchDispatchMode):
-    """Counts every operation that reaches torch's kernels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
-        """Count one operation and run it."""
-        self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def run(program: str, words: Sequence[str]) -> None:
@@ -62,16 +50,35 @@ def calls_of_plan(preset: str) -> int:
     return int(pstats.Stats(profile).total_calls)  # ty: ignore[missing-attribute]
 
 
-def operations_per_step(family: str) -> float:
-    """Torch operations of one training step: those of 20 steps minus those of 10, over 10."""
-    counts = []
-    for steps in (10, 20):
-        with tempfile.TemporaryDirectory() as folder, CountOperations() as mode:
-            out = str(Path(folder) / "model.safetensors")
-            words = ["train", "--out", out, *SETTINGS, "--train.steps", str(steps)]
-            run("model", [*words, "--model.family", family])
-        counts.append(mode.count)
-    return (counts[1] - counts[0]) / 10
+def count_step(family: str) -> dict[str, float]:
+    """Counts of one training step: those of 20 steps minus those of 10, over 10."""
+    few, many = (summarize(count_training(family, steps)) for steps in (10, 20))
+    return {name: (many[name] - few[name]) / 10 for name in many}
+
+
+def count_training(family: str, steps: int) -> Counter[str]:
+    """How often each operation runs in a training with SETTINGS."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(Path(folder) / "model.safetensors")
+        words = ["train", "--out", out, *SETTINGS, "--train.steps", str(steps)]
+        return count_operations(lambda: run("model", [*words, "--model.family", family]))
+
+
+def count_operations(call: Callable[[], object]) -> Counter[str]:
+    """How often each of torch's operations runs, including those inside others."""
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
+        call()
+    names = (event.name for event in profiled.events())
+    return Counter(name for name in names if name.startswith("aten::"))
+
+
+def summarize(counts: Counter[str]) -> dict[str, int]:
+    """All operations, copies of tensors, and reads of a tensor's number by the CPU."""
+    return {
+        "operations": counts.total(),
+        "copies": counts["aten::copy_"],
+        "reads": counts["aten::_local_scalar_dense"],
+    }
 
 
 if __name__ == "__main__":
@@ -79,7 +86,7 @@ if __name__ == "__main__":
         json.dumps(
             {
                 "calls of sweep plan mechanism": calls_of_plan("mechanism"),
-                **{f"operations per step, {f}": operations_per_step(f) for f in FAMILIES},
+                **{f"training step, {family}": count_step(family) for family in FAMILIES},
             },
             indent=1,
         )

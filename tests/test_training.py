@@ -1,7 +1,11 @@
 """Facts of a training's parts: batches, loss, optimiser, average."""
 
 import math
+import os
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +14,16 @@ from every_family import new_trainer
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import MODEL, SEED, draw_pool, make_job, make_train
+from torch import nn
 
+from benchmarks.counts import count_operations, summarize
 from model.config import ModelConfig, TrainConfig
 from model.networks.arithmetic import network_precision
 from model.networks.objective import error_loss
 from model.randomness import Purpose, generator
 from model.training.batches import batch_indices, epoch_order
 from model.training.length import ema_init_left
-from model.training.optimizer import make_optimizer, set_rate
+from model.training.optimizer import AdamW, set_rate
 from model.training.trainer import Trainer
 
 
@@ -159,7 +165,7 @@ def step_without_gradient(train: TrainConfig, *, step: int = 0, num_steps: int =
     """What is left of the weights after one step, in float64."""
     net = make_trainer().net.double()
     before = net.stem.weight.detach().clone()
-    optimizer = make_optimizer(net, train)
+    optimizer = AdamW(net.parameters(), train)
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     set_rate(optimizer, step, num_steps, train)
@@ -183,32 +189,101 @@ def test_only_scaled_decay_falls_with_the_rate(mode, decay):
 
 def test_decay_acts_on_biases_too():
     """On all parameters, as in the Keras example."""
-    (group,) = make_optimizer(make_trainer().net, make_train()).param_groups
-    assert len(group["params"]) == len(list(make_trainer().net.parameters()))
+    optimizer = AdamW(make_trainer().net.parameters(), make_train())
+    assert len(optimizer.parameters) == len(list(make_trainer().net.parameters()))
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1.0), (30, 0.5), (45, 0.5 - 0.5 * 0.5**0.5)])
 def test_cosine_rate_falls_to_zero(step, share):
     train = make_train(lr_schedule="cosine")
-    optimizer = make_optimizer(make_trainer().net, train)
+    optimizer = AdamW(make_trainer().net.parameters(), train)
     set_rate(optimizer, step, 60, train)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * share)
+    assert optimizer.lr == pytest.approx(1e-3 * share)
 
 
 def test_optimiser_has_the_settings_numbers():
     train = make_train(adam_eps=1e-7, adam_beta1=0.8, adam_beta2=0.9, lr=0.01)
-    (group,) = make_optimizer(make_trainer().net, train).param_groups
-    assert (group["eps"], group["betas"], group["lr"]) == (1e-7, (0.8, 0.9), 0.01)
+    optimizer = AdamW(make_trainer().net.parameters(), train)
+    assert (optimizer.eps, optimizer.betas, optimizer.lr) == (1e-7, (0.8, 0.9), 0.01)
+
+
+def test_optimiser_is_torchs_bit_for_bit():
+    """With weights and gradients in channels last, and a parameter that no loss depends on."""
+    nets = [make_trainer().net for _ in range(2)]
+    unused = [nn.Parameter(torch.ones(3)) for _ in nets]
+    ours = AdamW([*nets[0].parameters(), unused[0]], make_train())
+    torchs = torch.optim.AdamW(
+        [*nets[1].parameters(), unused[1]], lr=1e-3, weight_decay=1e-4, fused=True
+    )
+    for seed in range(5):
+        for net, optimizer in zip(nets, (ours, torchs), strict=True):
+            rng = torch.Generator().manual_seed(seed)
+            optimizer.zero_grad()
+            for parameter in net.parameters():
+                # torch documents that backward() gives a gradient its parameter's layout.
+                parameter.grad = torch.empty_like(parameter).normal_(generator=rng)
+            optimizer.step()
+    for first, second in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(first, second)
+    for number, state in torchs.state_dict()["state"].items():
+        for name, expected in state.items():
+            assert torch.equal(ours.state()[f"{number}.{name}"], expected)
+    assert len(ours.moments) == len(torchs.state) == len(ours.parameters) - 1
+
+
+def test_optimiser_copies_no_gradient_and_counts_steps_once():
+    """The one copy is that of the number that is added to the counter."""
+    trainer = make_trainer()
+    trainer.train_step(np.arange(8))
+    counts = count_operations(trainer.optimizer.step)
+    assert (counts["aten::copy_"], counts["aten::clone"], counts["aten::add_"]) == (1, 0, 1)
+
+
+def test_step_reads_nothing_but_the_optimisers_counter():
+    """A CPU reads the counter for each parameter, and the loss only when it is reported."""
+    trainer = make_trainer(hflip=True)
+    trainer.train_step(np.arange(8))
+    counts = count_operations(lambda: trainer.train_step(np.arange(8)))
+    assert summarize(counts)["reads"] == len(trainer.optimizer.parameters)
+    assert (counts["aten::_fused_adamw_"], counts["aten::_foreach_lerp_"]) == (1, 1)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="counts are those of oneDNN")
+def test_step_has_no_more_operations_than_needed():
+    """917 and 39 copies; torch.optim.AdamW made them 1129 and 86."""
+    trainer = make_trainer(images=draw_pool(64), model=ModelConfig(widths=(8, 16)), batch_size=32)
+    trainer.train_step(np.arange(32))
+    counts = summarize(count_operations(lambda: trainer.train_step(np.arange(32))))
+    assert counts["operations"] <= 917
+    assert counts["copies"] <= 39
+
+
+@pytest.mark.slow
+def test_training_and_sampling_do_not_load_torchs_compiler():
+    """Its import takes two seconds of CPU in every process."""
+    code = """
+import sys
+import numpy as np
+from every_family import fit_family, sample_family
+from model.config import SampleConfig
+from tiny_training import draw_pool, make_job, make_train
+fit = fit_family(draw_pool(), None, make_job(make_train(), num_steps=2))
+sample_family(fit.checkpoint, np.zeros((2, 1, 8, 8), np.float32), SampleConfig(steps=2))
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": paths})
 
 
 @pytest.mark.parametrize("step", [0, 9, 4999])
 def test_keras_epsilon_stands_beside_the_uncorrected_root(step):
     """Update lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), eps corrected in torch."""
     train = make_train(adam_eps=1e-7, adam_eps_form="hat", adam_beta2=0.99)
-    optimizer = make_optimizer(make_trainer().net, train)
+    optimizer = AdamW(make_trainer().net.parameters(), train)
     set_rate(optimizer, step, 5000, train)
     corrected = 1e-7 / (1 - 0.99 ** (step + 1)) ** 0.5
-    assert optimizer.param_groups[0]["eps"] == pytest.approx(corrected, rel=1e-12)
+    assert optimizer.eps == pytest.approx(corrected, rel=1e-12)
 
 
 def test_automatic_precision_is_fp32_without_a_gpu():

@@ -25,7 +25,7 @@ from model.networks.unet import load_weights, to_device
 from model.randomness import Purpose, integer_seed
 from model.training.batches import Images, batch_indices
 from model.training.length import count_images, ema_decay_at, steps_per_epoch
-from model.training.optimizer import make_optimizer, set_rate
+from model.training.optimizer import AdamW, set_rate
 
 REPORT_STEPS = 20
 """Steps between reports of progress; at these, the loss is also checked and the time is taken."""
@@ -72,7 +72,7 @@ class Trainer:
         if job.initial is not None:  # the optimiser's state is not taken over
             load_weights(self.net, job.initial.part("raw."), source=job.initial.source)
             load_weights(self.ema, job.initial.part("ema."), source=job.initial.source)
-        self.optimizer = make_optimizer(self.net, self.train)
+        self.optimizer = AdamW(self.net.parameters(), self.train)
         self.precision = network_precision(self.train, job.device)
         network = torch.compile(self.net) if self.train.compile else self.net
         self.call = make_call(network, bf16=self.precision == "bf16")
@@ -104,7 +104,7 @@ class Trainer:
             call, images, draws=draws, model=self.job.model, train=self.train
         )
         set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         step.loss.backward()
         self.optimizer.step()
         with torch.no_grad():
@@ -151,8 +151,7 @@ class Trainer:
     def state(self) -> bytes:
         """Everything that a resumed training needs, as safetensors."""
         tensors = prefixed("net.", self.net.state_dict()) | prefixed("ema.", self.ema.state_dict())
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= prefixed(f"adam.{number}.", state)
+        tensors |= prefixed("adam.", self.optimizer.state())
         tensors["curves"] = self.curves[:, : self.step]
         settings: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
         if self.best is not None:
@@ -166,16 +165,7 @@ class Trainer:
         self._check_state(saved)
         load_weights(self.net, saved.part("net."), source=saved.source)
         load_weights(self.ema, saved.part("ema."), source=saved.source)
-        parameters = list(self.net.parameters())
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in saved.part("adam.").items():
-            number, _, entry = name.partition(".")
-            if entry != "step":
-                # The fused optimiser needs moments in the memory layout of their parameter.
-                tensor = torch.empty_like(parameters[int(number)]).copy_(tensor)
-            adam.setdefault(int(number), {})[entry] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": adam, "param_groups": groups})
+        self.optimizer.restore(saved.part("adam."))
         self.step, self.seconds = saved.settings["step"], saved.settings["seconds"]
         self.curves[:, : self.step] = saved.tensors["curves"].to(self.device)
         if "best" in saved.settings:
