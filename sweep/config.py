@@ -336,8 +336,7 @@ def updated(
         config: The settings.
         data: New values.
         prefix: Name of the settings in messages, with a dot at the end.
-        groups: Copies of groups of settings by name and values. Calls with the same settings share
-            it, and thus the copies.
+        groups: Copies of groups by name and values, which calls with the same settings share.
 
     Raises:
         UsageError: A name is unknown (the message has a suggestion), or a value has the wrong type

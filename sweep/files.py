@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from model.errors import MissingFileError, OneLineError, reading
+from model.errors import MissingFileError, OneLineError, UsageError, reading
 
 REPLACE = "delete it and run the same sweep command again"
 """What to do about a damaged file that a run writes again."""
@@ -97,3 +97,18 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
+
+
+def complete(base: Mapping[str, Any]) -> Json:
+    """A file's base settings; train.epochs becomes None if train.steps or train.images is set.
+
+    Raises:
+        UsageError: They are not a table.
+    """
+    if not isinstance(base, Mapping):
+        raise UsageError(f"base must be a table of settings, got {base!r}")
+    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    train = data.get("train")
+    if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):
+        train["epochs"] = None
+    return data

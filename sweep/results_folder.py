@@ -25,7 +25,7 @@ from sweep.config import (
     unique,
     updated,
 )
-from sweep.files import Json, RecordError, write_bytes
+from sweep.files import Json, RecordError, complete, write_bytes
 from sweep.finished import Finished, lineage_status, look_up
 from sweep.lineage.datasets import KnownData
 from sweep.planning.lineages import PlannedLineage
@@ -200,21 +200,6 @@ def sweep_from_record(record: SweepRecord, path: Path | str) -> SweepConfig:
         )
     except UsageError as error:
         raise RecordError(f"{path} must hold a sweep's settings: {error}") from None
-
-
-def complete(base: Mapping[str, Any]) -> Json:
-    """A file's base settings; train.epochs becomes None if train.steps or train.images is set.
-
-    Raises:
-        UsageError: They are not a table.
-    """
-    if not isinstance(base, Mapping):
-        raise UsageError(f"base must be a table of settings, got {base!r}")
-    data = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
-    train = data.get("train")
-    if isinstance(train, dict) and "epochs" not in train and {"steps", "images"} & set(train):
-        train["epochs"] = None
-    return data
 
 
 def recorded_data(record: SweepRecord, lineages: Iterable[LineageRecord] = ()) -> KnownData:

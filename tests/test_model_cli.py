@@ -392,7 +392,7 @@ def test_help_imports_no_torch(args):
         "    main()\n"
         "except SystemExit as stop:\n"
         "    assert stop.code == 0\n"
-        "print([m for m in ('torch', 'sklearn', 'PIL', 'sweep') if m in sys.modules])\n"
+        "print([m for m in ('torch', 'numpy', 'sklearn', 'PIL', 'sweep') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from sweep.config import LineageConfig, SweepConfig, unflatten, updated
-from sweep.files import Json
+from sweep.files import Json, complete
 from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.lineage.run import Generation, LineageRun
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.records import DatasetCard
-from sweep.results_folder import complete, fill, write_sweep
+from sweep.results_folder import fill, write_sweep
 from sweep.store.store import Store, open_store
 
 CARD = DatasetCard(

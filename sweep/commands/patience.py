@@ -3,8 +3,6 @@
 import sys
 import time
 
-from sweep.estimate.timings import format_seconds
-
 QUIET_SECONDS = 2.0
 """Seconds without a line, at the start and between two lines."""
 
@@ -22,6 +20,8 @@ class PlanProgress:
         now = time.monotonic()
         if now - self._last < QUIET_SECONDS or not done:
             return
+        from sweep.estimate.timings import format_seconds
+
         self._last = now
         left = (now - self._start) / done * (total - done)
         print(

@@ -23,10 +23,8 @@ from sweep.config import (
     unknown,
     updated,
 )
-from sweep.files import RecordError
+from sweep.files import RecordError, complete
 from sweep.presets import preset_of
-from sweep.records import SweepRecord
-from sweep.results_folder import complete, sweep_from_record
 
 FILE_KEYS = ("name", "description", "base", "grids", "resources")
 
@@ -127,6 +125,9 @@ def load_sweep_file(path: Path) -> SweepConfig:
     """
     data = read_settings(path)
     if "schema" in data:
+        from sweep.records import SweepRecord
+        from sweep.results_folder import sweep_from_record
+
         return sweep_from_record(SweepRecord.of_json(data, path), path)
     for key in data:
         if key not in FILE_KEYS:
