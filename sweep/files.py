@@ -1,8 +1,10 @@
 """JSON and TOML files: read with one-line errors, digested, and written atomically and durably."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,6 +38,26 @@ def read_json(path: Path, *, way_out: str = REPLACE) -> Json:
             return parse_json(path.read_bytes(), path, way_out=way_out)
     except MissingFileError:
         raise RecordError(f"{path} must exist; is its folder the --out of a sweep run?") from None
+
+
+def read_regular(path: str) -> bytes:
+    """The content of a regular file, with as few system calls as possible.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file. No pipe is waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(number, os.strerror(number), path)
+        data = os.read(descriptor, status.st_size)
+        while len(data) < status.st_size and (part := os.read(descriptor, status.st_size)):
+            data += part
+        return data
+    finally:
+        os.close(descriptor)
 
 
 encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode

@@ -1,5 +1,6 @@
 """Looks up the finished models and metrics of a sweep, with concurrent requests to the store."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,9 @@ V = TypeVar("V")
 
 ENDED = ("done", "diverged")
 """Statuses of lineages that a run has nothing to add to."""
+
+SLOW_SECONDS, PATIENCE_SECONDS = 0.001, 0.05
+"""Time per request, and in total, from which requests to a folder are concurrent."""
 
 NodeAndSpec = tuple[str, str]
 """A node's key and a metric specification."""
@@ -52,9 +56,10 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
         CorruptError: A node's record is damaged.
         StoreError: The store cannot be read.
     """
-    done = sorted(done_keys(store, lineages))
+    planned = {node.key for lineage in lineages for node in lineage.nodes}
+    done = sorted(store.nodes.done(planned) if store.files.is_far else planned)
     # A node may have been withdrawn since it was listed.
-    nodes = read_all(done, store.nodes.read, missing=FileNotFoundError)
+    nodes = read_all(store, done, store.nodes.read, missing=FileNotFoundError)
     measurable = dict.fromkeys(
         (node.key, plan.spec)
         for lineage in lineages
@@ -63,23 +68,40 @@ def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
         for plan in node.all_metrics
     )
     # Damaged metrics count as missing, because a run measures them again.
-    metrics = read_all(measurable, lambda key: store.read_metrics(*key), missing=CorruptError)
+    metrics = read_all(
+        store, measurable, lambda key: store.read_metrics(*key), missing=CorruptError
+    )
     return Finished(nodes=nodes, metrics=metrics)
 
 
 def read_all(
-    keys: Collection[K], read: Callable[[K], V | None], *, missing: type[Exception]
+    store: Store,
+    keys: Collection[K],
+    read: Callable[[K], V | None],
+    *,
+    missing: type[Exception],
 ) -> dict[K, V]:
-    """What `read` returns for each key, unless it returns None or raises `missing`."""
+    """What `read` returns for each key, unless it returns None or raises `missing`.
+
+    Requests to a bucket are concurrent, and those to a folder once they are slow, as on NFS.
+    Threads would cost more than they save where a request takes microseconds.
+    """
 
     def attempt(key: K) -> V | None:
         with suppress(missing):
             return read(key)
         return None
 
-    with ThreadPoolExecutor(QUESTIONS) as pool:
-        values = zip(keys, pool.map(attempt, keys), strict=True)
-        return {key: value for key, value in values if value is not None}
+    values: list[V | None] = []
+    started, waiting = time.monotonic(), list(keys)
+    while len(values) < len(waiting) and not store.files.is_far:
+        values.append(attempt(waiting[len(values)]))
+        if time.monotonic() - started > PATIENCE_SECONDS + SLOW_SECONDS * len(values):
+            break
+    if rest := waiting[len(values) :]:
+        with ThreadPoolExecutor(QUESTIONS) as pool:
+            values += pool.map(attempt, rest)
+    return {key: value for key, value in zip(waiting, values, strict=True) if value is not None}
 
 
 def missing_measurement(members: Sequence[NodePlan], finished: Finished) -> str:

@@ -7,35 +7,24 @@
     <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
 
-Each record contains a checksum of its other fields, so that an altered one is not read as a result.
-Within this project, this module may import only model.errors, sweep.environment
-and sweep.files.
+sweep/sealed.py reads and writes such files. Within this project, this module may import only
+model.errors, sweep.environment, sweep.files and sweep.sealed.
 """
 
 import functools
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from sweep.environment import describe_environment
-from sweep.files import (
-    REPLACE,
-    DamagedError,
-    Json,
-    RecordError,
-    digest,
-    dump_json,
-    read_json,
-    write_bytes,
-)
-
-SCHEMA_VERSION = 1
+from sweep.files import REPLACE, DamagedError, Json, RecordError, digest
+from sweep.sealed import Record, load_as_written
 
 PROBE = "probe-class"
 """Name in recipes of a selection by a probe: it looks at images until it has enough of a class."""
@@ -43,50 +32,7 @@ PROBE = "probe-class"
 WEIGHTS = "model.safetensors"
 """Name of a node's file of weights."""
 
-R = TypeVar("R", bound="Record")
-
-CHECKSUM = "checksum"
-"""Name of the field that holds the digest of a record's other fields; older records lack it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """Base of every record: its schema version, and conversion to and from JSON."""
-
-    schema: int = SCHEMA_VERSION
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a record; raises RecordError if it is missing, damaged or of another schema."""
-        return cls.of_json(read_json(path), path)
-
-    @classmethod
-    def of_json(cls, data: Json, source: object) -> Self:
-        """Convert a JSON object to a record; raises RecordError, naming the source, as `load`."""
-        if data.get("schema") != SCHEMA_VERSION:
-            raise RecordError(
-                f"{source} must have schema version {SCHEMA_VERSION}, got {data.get('schema')!r}; "
-                "read it with the version of collapse-sweep that wrote it"
-            )
-        fields = {name: value for name, value in data.items() if name != CHECKSUM}
-        if CHECKSUM in data and data[CHECKSUM] != digest(fields):
-            raise DamagedError(
-                f"{source} must match its {CHECKSUM}, got an altered record; restore it from a "
-                f"copy, or delete its line {CHECKSUM!r} if you changed it on purpose"
-            )
-        try:
-            return msgspec.convert(fields, cls)
-        except msgspec.ValidationError as error:
-            raise DamagedError(f"{source} must be a {cls.__name__}: {error}") from None
-
-    def to_bytes(self) -> bytes:
-        """The record as the content of its file."""
-        fields = asdict(self)
-        return dump_json({**fields, CHECKSUM: digest(fields)})
-
-    def save(self, path: Path) -> None:
-        """Write the record atomically: a reader sees the old file or the new one, never a part."""
-        write_bytes(path, self.to_bytes())
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,7 +202,8 @@ class MetricsRecord(Record):
 
     def is_of(self, key: str, spec: str) -> bool:
         """Whether this is the record of a node under the specification of this name."""
-        return self.node in ("", key) and spec_name(self.spec) == spec
+        own = _name_of_text(msgspec.json.encode(self.spec))
+        return self.node in ("", key) and own == spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,6 +269,12 @@ def spec_name(spec: Json) -> str:
     return digest(spec)[:16]
 
 
+@functools.lru_cache(maxsize=1000)
+def _name_of_text(spec: bytes) -> str:
+    """As spec_name, of a specification's JSON: most records have one of a few specifications."""
+    return spec_name(msgspec.json.decode(spec))
+
+
 def versions(*packages: str) -> Json:
     """Versions of Python, the platform and those of the packages that are installed."""
     facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
@@ -347,7 +300,7 @@ def load_lineages(out: Path) -> list[LineageRecord]:
 
 def load_lineage(path: Path) -> LineageRecord:
     """One lineage; raises RecordError if the file has another name than the lineage."""
-    record = LineageRecord.load(path)
+    record = load_as_written(LineageRecord, str(path)) or LineageRecord.load(path)
     if record.id != path.stem:
         raise DamagedError(
             f"{path} must be the record of its lineage, got {record.id!r}; {REPLACE}"
@@ -362,27 +315,27 @@ def node_dir(out: Path, key: str) -> Path:
 
 def load_node(out: Path, key: str) -> NodeRecord | None:
     """A node's record, or None if the node is not done."""
-    path = node_dir(out, key) / "record.json"
+    path = f"{out}/generations/{key}/record.json"
     return _load_own(NodeRecord, path, lambda record: record.key == key, "record of its node")
 
 
 def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
     """A node's numbers under one metric specification, or None if they were not computed."""
-    path = node_dir(out, key) / "metrics" / f"{spec}.json"
+    path = f"{out}/generations/{key}/metrics/{spec}.json"
     return _load_own(MetricsRecord, path, lambda r: r.is_of(key, spec), "numbers of its node")
 
 
 def load_card(out: Path, key: str) -> DatasetCard | None:
     """The card of a prepared data set, or None if it was not prepared."""
-    path = out / "datasets" / key / "card.json"
+    path = f"{out}/datasets/{key}/card.json"
     return _load_own(DatasetCard, path, lambda card: card.key == key, "card of its data set")
 
 
-def _load_own(kind: type[R], path: Path, is_own: Callable[[R], bool], what: str) -> R | None:
+def _load_own(kind: type[R], path: str, is_own: Callable[[R], bool], what: str) -> R | None:
     """A record, or None if there is none; raises DamagedError if it belongs elsewhere."""
-    if not path.exists():
-        return None
-    record = kind.load(path)
-    if not is_own(record):
-        raise DamagedError(f"{path} must hold the {what}, got another one; {REPLACE}")
+    record = load_as_written(kind, path)
+    if record is None and Path(path).exists():
+        record = kind.load(Path(path))
+    if record is not None and not is_own(record):
+        raise DamagedError(f"{Path(path)} must hold the {what}, got another one; {REPLACE}")
     return record

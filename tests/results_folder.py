@@ -12,7 +12,6 @@ from PIL import Image
 
 from sweep.files import digest, dump_json, write_bytes
 from sweep.records import (
-    CHECKSUM,
     DatasetCard,
     LineageRecord,
     MetricsRecord,
@@ -20,6 +19,7 @@ from sweep.records import (
     SweepRecord,
     spec_name,
 )
+from sweep.sealed import CHECKSUM
 
 IMAGE_SIZE = 8
 EXTRACTOR = "pixels"

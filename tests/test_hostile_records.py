@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from results_folder import rewrite, write_folder
 
 from analysis.__main__ import PROGRAM
-from sweep.records import CHECKSUM
+from sweep.sealed import CHECKSUM
 
 RECORDS = (
     "sweep.json",

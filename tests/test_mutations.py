@@ -19,8 +19,8 @@ from analysis.reading.integrity import BLOCKS, UNCHECKED, inspect_folder
 from sweep.files import read_json
 from sweep.lineage.datasets import finder_of_recorded
 from sweep.planning.lineages import plan_sweep
-from sweep.records import CHECKSUM
 from sweep.results_folder import fill, load_recorded_data, read_sweep, write_sweep
+from sweep.sealed import CHECKSUM
 from sweep.store.store import open_store
 
 SETTINGS = {

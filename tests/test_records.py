@@ -1,23 +1,28 @@
 """Records: every change of a file is noticed, and damaged ones are one line."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import SPEC, node_key, write_folder
+from results_folder import SPEC, node_key, rewrite, write_folder
 
-from sweep.files import DamagedError, RecordError
+from sweep.files import DamagedError, RecordError, digest, dump_json, read_regular
 from sweep.records import (
-    CHECKSUM,
+    DatasetCard,
     LineageRecord,
+    MetricsRecord,
+    NodeRecord,
+    SweepRecord,
     load_card,
     load_lineages,
     load_metrics,
     load_node,
     load_sweep,
 )
+from sweep.sealed import CHECKSUM, as_written
 
 KEY, NEXT = (node_key(1.0, 40, 0, generation) for generation in (1, 2))
 LINEAGE = "alpha-1.0-epochs-40-seed-0"
@@ -29,6 +34,9 @@ READERS = {
     "datasets/data0/card.json": lambda out: load_card(out, "data0"),
 }
 """Every kind of record, with the function that reads it."""
+KINDS = dict(
+    zip(READERS, (SweepRecord, LineageRecord, NodeRecord, MetricsRecord, DatasetCard), strict=True)
+)
 TYPES = (None, True, 7, 1.5, "word", [], {}, [[]])
 """A value of every type of JSON."""
 
@@ -141,3 +149,39 @@ def test_a_field_of_a_later_version_is_ignored_but_checked(out):
     del fields[CHECKSUM]
     path.write_text(json.dumps({**fields, "later": 1}))
     assert LineageRecord.load(path).id == LINEAGE
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_record_as_it_was_written_is_read_without_encoding_it_again(out, name) -> None:
+    """The short way gives what the long way gives, and leaves every other file to it."""
+    path = out / name
+    data, kind = path.read_bytes(), KINDS[name]
+    fields = json.loads(data)
+    record = as_written(kind, data)
+    assert record == kind.of_json(fields, path)
+    assert record is not None
+    assert record.to_bytes() == data
+    unsealed = {key: value for key, value in fields.items() if key != CHECKSUM}
+    others = [dump_json(unsealed), dump_json({**fields, "more": 1}), data[:-3], b"", b"[]"]
+    versions = (unsealed | {"schema": 2}, {k: v for k, v in unsealed.items() if k != "schema"})
+    others += [dump_json({**other, CHECKSUM: digest(other)}) for other in versions]
+    assert [as_written(kind, other) for other in others] == [None] * len(others)
+
+
+def test_an_older_record_with_fewer_fields_is_as_it_was_written(out) -> None:
+    """Its checksum covers the fields that it has; the others get their defaults."""
+    path = out / f"generations/{KEY}/record.json"
+    old = {k: v for k, v in json.loads(path.read_bytes()).items() if k != "resumed_from"}
+    rewrite(path, resumed_from=[])
+    old.pop(CHECKSUM)
+    data = dump_json({**old, CHECKSUM: digest(old)})
+    assert as_written(NodeRecord, data) == NodeRecord.load(path)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "nothing"])
+def test_what_is_no_file_is_not_read(tmp_path, kind) -> None:
+    """A pipe is not waited for."""
+    path = tmp_path / "x"
+    {"a pipe": os.mkfifo, "a folder": Path.mkdir, "nothing": lambda path: None}[kind](path)
+    with pytest.raises(OSError, match=r"Invalid|directory"):
+        read_regular(str(path))

@@ -11,7 +11,6 @@ from model.errors import OneLineError, UsageError, reading
 from sweep.environment import differing_facts
 from sweep.files import RecordError, digest, read_json
 from sweep.records import (
-    CHECKSUM,
     WEIGHTS,
     LineageRecord,
     MetricsRecord,
@@ -24,6 +23,7 @@ from sweep.records import (
     load_sweep,
     node_dir,
 )
+from sweep.sealed import CHECKSUM
 
 BLOCKS = ("streams", "features", "selections")
 """Folders of blocks in a store."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from model.errors import MissingFileError, OneLineError, UsageError, check_regular
-from sweep.files import write_bytes, write_durably
+from sweep.files import read_regular, write_bytes, write_durably
 
 T = TypeVar("T")
 
@@ -180,10 +180,15 @@ class Folder:
 
     def read(self, path: str) -> bytes | None:
         """A file's content, or None if it does not exist."""
-        with explained(target := self.root / path), suppress(*MISSING):
-            check_regular(target)
-            return target.read_bytes()
-        return None
+        target = f"{self.root}/{path}"
+        try:
+            return read_regular(target)
+        except MISSING:
+            return None
+        except (OSError, MemoryError) as error:
+            with explained(target):
+                check_regular(Path(target))
+                raise error
 
     def read_parts(self, path: str) -> Iterator[bytes]:
         """Read a file that may exceed memory, in parts; raises FileNotFoundError."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from model.errors import MissingFileError, UsageError
-from sweep.files import DamagedError, parse_json
+from sweep.files import DamagedError
 from sweep.records import DatasetCard, NodeRecord, Record
 from sweep.store.bucket import Bucket
 from sweep.store.folder import (
@@ -206,6 +206,6 @@ class Published(Generic[R]):
 def parse_stored(record_type: type[S], data: bytes, source: str) -> S:
     """Parse a record of a store; raises CorruptError if it is damaged."""
     try:
-        return record_type.of_json(parse_json(data, source), source)
+        return record_type.of_bytes(data, source)
     except DamagedError as error:
         raise CorruptError(str(error)) from None
