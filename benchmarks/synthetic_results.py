@@ -19,8 +19,9 @@ from sweep.config import SweepConfig
 from sweep.files import dump_json
 from sweep.finished import Finished, lineage_status
 from sweep.lineage.datasets import find_card, prepare_dataset
-from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep, unique_nodes
+from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep
 from sweep.planning.measurements import MetricsPlan
+from sweep.planning.nodes import unique_nodes
 from sweep.planning.pool import pool_origins
 from sweep.presets import preset_of
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord, versions
