@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -322,3 +323,20 @@ def test_a_file_of_the_published_weights_is_the_one_that_is_read(
     (selected,) = [source for source in run.nodes[1].pool if isinstance(source, Selected)]
     assert "weights" not in selected.by
     assert run.sources.judge(selected).weights == str(path)
+
+
+def test_a_pool_takes_little_more_memory_than_its_images(concentrated) -> None:
+    """Blocks are copied into it one by one."""
+    sources, stream = concentrated.sources, concentrated.nodes[0].stream
+    real = concentrated.nodes[0].pool
+    drawn = Segment(kind="synthetic", source=stream, start=10, stop=20_000, generation=1)
+    sources.fill((drawn,))
+    tracemalloc.start()
+    images = sources.images((*real, drawn, *real))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert images.nbytes < peak < 1.1 * images.nbytes
+    data = concentrated.data
+    train = data.images[data.train]
+    whole = np.concatenate([train, stream_images(concentrated, 20_000)[10:], train])
+    assert np.array_equal(images, whole)

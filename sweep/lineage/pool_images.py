@@ -65,8 +65,12 @@ class Sources:
             Diverged: A model's images are not finite, or too few are of a class that is needed.
         """
         self.fill(pool)
-        parts = [self.source_images(source) for source in pool]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        images = self._empty(pool_size(pool))
+        stop = 0
+        for source in pool:
+            start, stop = stop, stop + len(source)
+            self._copy(source, images[start:stop])
+        return images
 
     def fill(self, pool: Pool) -> None:
         """Draw the missing images of a pool, except those a probe examines; classes share calls."""
@@ -80,19 +84,27 @@ class Sources:
         for stream, by_class in ranges.items():
             self.streams.fill(stream, by_class)
 
-    def source_images(self, source: Source) -> np.ndarray:
-        """The images of one source."""
+    def _empty(self, count: int) -> np.ndarray:
+        return np.empty((count, *self.data.images.shape[1:]), self.data.images.dtype)
+
+    def _copy(self, source: Source, into: np.ndarray) -> None:
+        """Write the images of one source into an array, without a second copy of them all."""
         if isinstance(source, Selected):
             kept = self.choose(source)[source.start : source.stop]
-            return self.images(first_images(source.of, int(kept.max()) + 1))[kept]
-        if source.kind == "real":
-            return self.data.images[self.data.train[source.start : source.stop]]
-        return self.stream_images(source)
+            into[:] = self.images(first_images(source.of, int(kept.max()) + 1))[kept]
+        elif source.kind == "real":
+            numbers = self.data.train[source.start : source.stop]
+            # With the default mode, "raise", numpy would buffer the result.
+            np.take(self.data.images, numbers, axis=0, out=into, mode="clip")
+        else:
+            images = range(source.start, source.stop)
+            self.streams.copy(source.source, source.label, images, into)
 
     def stream_images(self, segment: Segment) -> np.ndarray:
         """The images of a segment of a stream."""
-        ranges = {segment.label: range(segment.start, segment.stop)}
-        return self.streams.read(segment.source, ranges)[segment.label]
+        images = self._empty(len(segment))
+        self._copy(segment, images)
+        return images
 
     def labels(self, pool: Pool) -> np.ndarray:
         """(N,) int64 classes of a pool's images; -1 if unknown."""

@@ -52,25 +52,32 @@ class Streams:
     draw_seconds: float = 0.0
     """Wall time spent on drawing them."""
 
-    def read(self, stream: str, ranges: Ranges) -> dict[int | None, np.ndarray]:
-        """(N, C, H, W) images of a stream by class; missing or damaged blocks are drawn.
+    def copy(self, stream: str, label: int | None, images: range, into: np.ndarray) -> None:
+        """Write images of a stream into an array; missing or damaged blocks are drawn.
+
+        Args:
+            stream: Key of the stream.
+            label: Class of the images; None for an unconditional model.
+            images: Their positions in the stream.
+            into: (N, C, H, W) array; one block at a time is in memory besides it.
 
         Raises:
             Diverged: The model draws images that are not finite, or all the same.
             DamagedWeights: Images are missing, and the weights of their node are damaged.
         """
-        while True:
-            self.fill(stream, ranges)
-            parts = {label: self.read_images(stream, label, ranges[label]) for label in ranges}
-            images = {label: part for label, part in parts.items() if part is not None}
-            if len(images) == len(ranges):  # otherwise draw the deleted, damaged blocks again
-                return images
+        key, size = store_key(stream, label), block_size(label)
+        for number in blocks_with(label, images):
+            while (block := self.store.sound_block(key, number)) is None:
+                self.fill(stream, {label: images})
+            first = number * size
+            start, stop = max(images.start, first), min(images.stop, first + size)
+            into[start - images.start : stop - images.start] = block[start - first : stop - first]
 
     def fill(self, stream: str, ranges: Ranges) -> None:
         """Draw the missing blocks for some images of a stream; classes share network calls.
 
         Raises:
-            Diverged, DamagedWeights: As in `read`.
+            Diverged, DamagedWeights: As in `copy`.
         """
         node = self.sampled[stream][0]
         while missing := [
@@ -84,16 +91,6 @@ class Streams:
                     time.sleep(WAIT_SECONDS)
                 else:
                     self.draw(stream, missing)
-
-    def read_images(self, stream: str, label: int | None, images: range) -> np.ndarray | None:
-        """Images of a stream; None if one of their blocks is missing or damaged."""
-        key, numbers = store_key(stream, label), blocks_with(label, images)
-        blocks = [self.store.sound_block(key, number) for number in numbers]
-        sound = [block for block in blocks if block is not None]
-        if len(sound) < len(blocks):
-            return None
-        first = numbers.start * block_size(label)
-        return np.concatenate(sound)[images.start - first : images.stop - first]
 
     def draw(self, key: str, missing: list[tuple[int | None, int]]) -> None:
         """Draw and store (class, block) pairs of a stream, always as whole blocks."""
