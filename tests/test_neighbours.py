@@ -161,8 +161,8 @@ def test_one_more_image_than_refused_is_enough():
 def test_neighbourhoods_are_found_once_for_all_averages(monkeypatch):
     """Four metrics, and one pass over the products within either set and across."""
     passes = []
-    blocks = products.Products.blocks
-    monkeypatch.setattr(products.Products, "blocks", lambda self: passes.append(1) or blocks(self))
+    screen = neighbours.screen
+    monkeypatch.setattr(neighbours, "screen", lambda within: passes.append(1) or screen(within))
     average(draw(9), draw(9, seed=1))
     assert len(passes) == 3
 

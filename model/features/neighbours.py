@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.features.products import Pairs, Products, split_rows, squared_norms
+from model.features.screening import screen
 
 TIE = 1e-13
 """Squared distances are equal if they differ by less than this share of the two squared norms. The
@@ -48,13 +49,13 @@ def find_neighbours(pairs: Pairs, radii: np.ndarray, *, reference_radii: np.ndar
     norms_y = squared_norms(pairs.reference.features) * (1 + TIE)
     containing = np.zeros(len(norms_x), np.int64)
     recalled, covered = np.zeros((2, len(norms_y)), bool)
-    for rows, products in pairs.across.blocks():
-        # |x - y|^2 < radius^2, less the tolerance for ties, solved for 2 x.y.
-        twice = 2 * products
-        inside = twice - norms_x[rows, None] > norms_y - reference_radii
-        containing[rows] = inside.sum(axis=1)
-        covered |= inside.any(axis=0)
-        recalled |= (twice - norms_y > (norms_x - radii)[rows, None]).any(axis=0)
+    for block in screen(pairs.across):
+        # |x - y|^2 < radius^2, less the tolerance for ties, solved for x.y.
+        rows = block.rows
+        i, j = block.pairs_above((norms_y - reference_radii) / 2, norms_x[rows] / 2)
+        containing[rows] = np.bincount(i, minlength=rows.stop - rows.start)
+        covered[j] = True
+        recalled[block.pairs_above(norms_y / 2, (norms_x - radii)[rows] / 2)[1]] = True
     return Neighbours(containing=containing, recalled=recalled, covered=covered)
 
 
@@ -66,14 +67,9 @@ def squared_radii(products: Products, nearest_k: int) -> np.ndarray:
         nearest_k: Neighbours k.
     """
     norms = squared_norms(products.left)
-    radii = np.empty_like(norms)
-    for rows, block in products.blocks():
-        nearness = 2 * block
-        nearness -= norms
-        nearness[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
-        nearness.partition(len(norms) - nearest_k, axis=1)
-        radii[rows] = norms[rows] - nearness[:, len(norms) - nearest_k]
-    return np.maximum(radii, 0)
+    # |x - y|^2 is |x|^2 less twice the nearness x.y - |y|^2 / 2.
+    nearness = [block.kth_largest(norms / 2, nearest_k) for block in screen(products)]
+    return np.maximum(norms - 2 * np.concatenate(nearness), 0)
 
 
 def nearest_two(queries: np.ndarray, points: np.ndarray) -> np.ndarray:

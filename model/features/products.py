@@ -27,12 +27,17 @@ class Products:
     @cached_property
     def kept(self) -> np.ndarray | None:
         """(N, M) float64, read-only; None if it is larger than KEPT_BYTES."""
-        if len(self.left) * len(self.right) * 8 > KEPT_BYTES:
+        if not is_kept(self.left, self.right):
             return None
         # For an array times its transpose numpy calls BLAS syrk, which halves the work.
         products = self.left @ self.right.T
         products.setflags(write=False)
         return products
+
+    @property
+    def computed(self) -> np.ndarray | None:
+        """`kept` if it has been computed, or else None."""
+        return self.__dict__.get("kept")
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, (R, M) products of these rows), read-only, in order of rows."""
@@ -84,6 +89,22 @@ def centre_features(reference: np.ndarray) -> Centred:
 def pair_features(generated: np.ndarray, reference: Centred) -> Pairs:
     """Pair (N, D) features of any float type with a reference; products are computed on demand."""
     return Pairs(generated=generated - reference.centre, reference=reference)
+
+
+def multiply(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield (rows, (R, M) products of these rows of (N, D) `left` with (M, D) `right`).
+
+    Products within one set (`right` is `left`) are computed at once if they are small enough to
+    keep, because symmetry then halves the work.
+    """
+    whole = left @ right.T if right is left and is_kept(left, right) else None
+    for rows in split_rows(len(left), len(right)):
+        yield rows, left[rows] @ right.T if whole is None else whole[rows]
+
+
+def is_kept(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether the matrix of products takes at most KEPT_BYTES."""
+    return len(left) * len(right) * left.itemsize <= KEPT_BYTES
 
 
 def split_rows(num_rows: int, row_length: int) -> Iterator[slice]:
