@@ -49,7 +49,7 @@ def test_one_metric_has_its_numbers_whatever_was_computed_before():
         assert measure(second, config) == measure(fresh, config), name
 
 
-@pytest.mark.parametrize("part", ["centred", "kernel_statistics", "probe"])
+@pytest.mark.parametrize("part", ["centred", "kernel_statistics", "gaussian_statistics", "probe"])
 def test_the_real_side_is_computed_once(part):
     """The very object is there for the second set."""
     first, second = two_sets()
@@ -57,6 +57,16 @@ def test_the_real_side_is_computed_once(part):
     before = first.real.__dict__[part]
     measure(second, CONFIG)
     assert second.real.__dict__[part] is before
+
+
+def test_the_reference_is_factored_once_for_fid(monkeypatch):
+    """Two sets of generated images and the reference have a covariance each."""
+    calls, cholesky = [], np.linalg.cholesky
+    monkeypatch.setattr(np.linalg, "cholesky", lambda x: calls.append(1) or cholesky(x))
+    config = MetricsConfig(names=("fid",), extractor="pixels")
+    for comparison in two_sets():
+        measure(comparison, config)
+    assert len(calls) == 3
 
 
 def test_distances_to_training_images_are_found_once_for_each_number_of_them():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from model.features import products
 from model.metrics.distances import (
+    GaussianStatistics,
     estimate_mmd2,
     exact_trace_of_root,
     frechet_distance,
@@ -55,11 +56,15 @@ def test_fid_of_covariances_that_do_not_commute():
     np.testing.assert_allclose(fid(x, y), expected, rtol=1e-11)
 
 
+def of_factor(factor: np.ndarray) -> GaussianStatistics:
+    return GaussianStatistics(mean=np.zeros(factor.shape[1]), factor=factor)
+
+
 def test_both_ways_to_fid_agree():
     """Deviations over three orders of magnitude; the rounding is below the promised error."""
     scale = np.logspace(0, -3, 40)
     a, b = draw(200, 40, seed=0) * scale, draw(150, 40, seed=1) * scale * 1.1
-    fast = trace_of_root(a, b, tolerance=np.inf)
+    fast = trace_of_root(of_factor(a), of_factor(b), tolerance=np.inf)
     assert fast is not None
     np.testing.assert_allclose(fast, exact_trace_of_root(a, b), rtol=1e-10)
 
@@ -68,14 +73,14 @@ def test_a_singular_covariance_takes_the_exact_way():
     """A constant feature, as of a unit that never fires."""
     a, b = draw(50, 8, seed=0), draw(50, 8, seed=1)
     a[:, 3] = 0
-    assert trace_of_root(a, b, tolerance=np.inf) is None
+    assert trace_of_root(of_factor(a), of_factor(b), tolerance=np.inf) is None
 
 
 def test_a_nearly_singular_covariance_takes_the_exact_way():
     """A deviation of 1e-7 has a variance of 1e-14, of which float64 keeps two digits."""
     scale = np.array([1, 1, 1, 1e-7])
     a, b = draw(50, 4, seed=0) * scale, draw(50, 4, seed=1) * scale
-    assert trace_of_root(a, b, tolerance=1e-8) is None
+    assert trace_of_root(of_factor(a), of_factor(b), tolerance=1e-8) is None
 
 
 @pytest.mark.parametrize(("num_images", "dimensions"), [(30, 60), (400, 60)])

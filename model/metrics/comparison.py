@@ -14,7 +14,12 @@ import numpy as np
 from model.features.neighbours import Neighbours, find_neighbours, nearest_two, squared_radii
 from model.features.probe import Probe, fit_probe
 from model.features.products import Centred, Pairs, centre_features, pair_features
-from model.metrics.distances import KernelStatistics, reference_statistics
+from model.metrics.distances import (
+    GaussianStatistics,
+    KernelStatistics,
+    gaussian_statistics,
+    reference_statistics,
+)
 from model.metrics.standard_errors import subsets
 
 Numbers = dict[str, float | np.ndarray]
@@ -65,6 +70,11 @@ class RealFeatures:
     def kernel_statistics(self) -> KernelStatistics:
         """Statistics of the reference for KID."""
         return reference_statistics(self.centred)
+
+    @cached_property
+    def gaussian_statistics(self) -> GaussianStatistics:
+        """Statistics of the reference for FID."""
+        return gaussian_statistics(self.reference)
 
     @cached_property
     def squared_radii(self) -> Callable[[int], np.ndarray]:

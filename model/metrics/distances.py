@@ -6,6 +6,7 @@ at least two rows.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ FAST_FID_ERROR = 1e-8
 """Largest error of the fast Frechet distance, as a share of the covariances' traces."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class GaussianStatistics:
     """Mean and factored covariance of features."""
 
@@ -23,6 +24,18 @@ class GaussianStatistics:
     """(D,) float64."""
     factor: np.ndarray
     """(N, D) float64; factor.T @ factor is the unbiased covariance."""
+
+    @cached_property
+    def triangle(self) -> tuple[np.ndarray, float] | None:
+        """(D, D) Cholesky factor of the covariance, and the covariance's Frobenius norm.
+
+        None if the covariance is numerically singular.
+        """
+        covariance = self.factor.T @ self.factor
+        try:
+            return np.linalg.cholesky(covariance), float(np.linalg.norm(covariance))
+        except np.linalg.LinAlgError:
+            return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,35 +157,36 @@ def frechet_distance(x: GaussianStatistics, y: GaussianStatistics) -> float:
     """|mean_x - mean_y|^2 + trace(C_x + C_y - 2 (C_x C_y)^(1/2)), at least 0."""
     shift = x.mean - y.mean
     spread = float(np.vdot(x.factor, x.factor) + np.vdot(y.factor, y.factor))
-    overlap = trace_of_root(x.factor, y.factor, tolerance=FAST_FID_ERROR * spread)
+    overlap = trace_of_root(x, y, tolerance=FAST_FID_ERROR * spread)
     if overlap is None:
         overlap = exact_trace_of_root(x.factor, y.factor)
     return max(float(shift @ shift + spread - 2 * overlap), 0.0)
 
 
-def trace_of_root(a: np.ndarray, b: np.ndarray, *, tolerance: float) -> float | None:
-    """trace((A C)^(1/2)) of A = a.T @ a and C = b.T @ b, by Cholesky factors and eigenvalues.
+def trace_of_root(
+    x: GaussianStatistics, y: GaussianStatistics, *, tolerance: float
+) -> float | None:
+    """trace((A C)^(1/2)) of two covariances A and C, by Cholesky factors and eigenvalues.
 
     With A = L L.T and C = M M.T, the eigenvalues of A C are those of P P.T with P = L.T M. By
     Weyl's inequality the error of each is at most the rounding error of |A| |C|, which bounds the
     error of the roots.
 
     Args:
-        a: (N, D) float64.
-        b: (M, D) float64.
+        x: Its covariance is A.
+        y: Its covariance is C.
         tolerance: Largest error of twice the trace.
 
     Returns:
         None if a covariance is numerically singular or the error may exceed the tolerance.
     """
-    if min(len(a), len(b)) <= a.shape[1]:
+    if min(len(x.factor), len(y.factor)) <= x.factor.shape[1]:
         return None
-    first, second = a.T @ a, b.T @ b
-    rounding = np.finfo(np.float64).eps * np.linalg.norm(first) * np.linalg.norm(second)
-    try:
-        product = np.linalg.cholesky(first).T @ np.linalg.cholesky(second)
-    except np.linalg.LinAlgError:
+    if x.triangle is None or y.triangle is None:
         return None
+    (first, first_norm), (second, second_norm) = x.triangle, y.triangle
+    rounding = np.finfo(np.float64).eps * first_norm * second_norm
+    product = first.T @ second
     roots = np.sqrt(np.maximum(np.linalg.eigvalsh(product @ product.T), rounding))
     # To first order a root has error `rounding / root / 2`; it counts twice in the distance.
     return float(roots.sum()) if (rounding / roots).sum() <= tolerance else None

@@ -77,9 +77,11 @@ def compute_fid(comparison: Comparison, config: MetricsConfig) -> dict[str, floa
     """
 
     def distance(x: np.ndarray, y: np.ndarray) -> float:
-        return frechet_distance(gaussian_statistics(x), gaussian_statistics(y))
+        of_y = real.gaussian_statistics if y is real.reference else gaussian_statistics(y)
+        return frechet_distance(gaussian_statistics(x), of_y)
 
-    samples = comparison.generated, comparison.real.reference
+    real = comparison.real
+    samples = comparison.generated, real.reference
     return of_moments("fid", distance, samples, comparison.strata, config)
 
 
