@@ -1,16 +1,19 @@
 """Looks up the finished models and metrics of a sweep, with concurrent requests to the store."""
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TypeVar
 
-from sweep.config import key_defaults, to_json
+from sweep.config import LineageConfig, key_defaults, to_json
+from sweep.files import Json
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan, by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
+from sweep.remembered import remembered_by_object
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -115,14 +118,13 @@ def missing_measurement(members: Sequence[NodePlan], finished: Finished) -> str:
 
 
 def status_at_rest(
-    lineage: PlannedLineage, finished: Finished, *, error: str | None = None
+    generations: Sequence[Sequence[NodePlan]], finished: Finished, *, error: str | None = None
 ) -> tuple[str, int, str | None]:
     """A lineage's status, number of trained generations and error.
 
     They are derived from its finished models and metrics; `error` is that of its trial.
     """
     num_done, status, unmeasured = 0, "pending", ""
-    generations = by_generation(lineage.nodes)
     for members in generations:
         if not all(node.key in finished.nodes for node in members):
             break
@@ -146,14 +148,14 @@ def lineage_status(
     lineage: PlannedLineage, finished: Finished, *, error: str | None
 ) -> LineageRecord:
     """A lineage's record with its status at rest."""
-    status, num_done, error = status_at_rest(lineage, finished, error=error)
     generations = by_generation(lineage.nodes)
+    status, num_done, error = status_at_rest(generations, finished, error=error)
     specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
     mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(
         id=lineage.id,
         axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
-        config=to_json(lineage.config),
+        config=_config_json(lineage.config),
         status=status,
         nodes=[[node.key for node in members] for members in generations],
         num_done=num_done,
@@ -163,5 +165,21 @@ def lineage_status(
         member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
         mixture_specs=mixtures if any(mixtures) else [],
         error=error,
-        key_defaults=key_defaults(lineage.config),
+        key_defaults=_key_defaults(),
     )
+
+
+def _config_json(config: LineageConfig) -> Json:
+    """As to_json; lineages of a grid share most groups of settings."""
+    groups = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {name: _json_of(v) if is_dataclass(v) else v for name, v in groups.items()}
+
+
+@remembered_by_object
+def _json_of(group: object) -> Json:
+    return to_json(group)
+
+
+@functools.cache
+def _key_defaults() -> Json:
+    return key_defaults(LineageConfig())

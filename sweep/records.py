@@ -12,6 +12,7 @@ model.errors, sweep.environment, sweep.files and sweep.sealed.
 """
 
 import functools
+import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -295,7 +296,16 @@ def load_sweep(out: Path) -> SweepRecord:
 
 def load_lineages(out: Path) -> list[LineageRecord]:
     """Every lineage of a results folder, sorted by id."""
-    return [load_lineage(path) for path in sorted((out / "lineages").glob("*.json"))]
+    return [load_lineage(path) for path in lineage_paths(out)]
+
+
+def lineage_paths(out: Path) -> list[Path]:
+    """The files of the lineages of a results folder, sorted; none if it has no lineages."""
+    folder = out / "lineages"
+    with suppress(FileNotFoundError, NotADirectoryError):
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json"))
+        return [folder / name for name in names]
+    return []
 
 
 def load_lineage(path: Path) -> LineageRecord:

@@ -28,7 +28,10 @@ class CountingStore(Store):
         self.calls: Counter[tuple[str, str]] = Counter()
         self.nodes.has = self._counted("has_node", self.nodes.has)
         self.nodes.read = self._counted("read_node", self.nodes.read)
-        self.claims.read = self._counted("read_claims", self.claims.read)
+        read_claims = self.claims.read_some
+        self.claims.read_some = lambda is_wanted: self._counted(
+            "read_claims", lambda: read_claims(is_wanted)
+        )()
 
     def read_metrics(self, key: str, spec: str) -> Any:
         self.calls["read_metrics", key] += 1

@@ -9,7 +9,7 @@ from model.features.ready import check_ready
 from sweep.environment import describe_environment, differing_facts
 from sweep.finished import ENDED, Finished, environments_of, status_at_rest
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import outline_of
+from sweep.planning.nodes import by_generation, outline_of
 
 
 def check_extractors_ready(
@@ -79,4 +79,4 @@ def check_environments(finished: Finished, *, is_complete: bool, same: bool) -> 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:
     """The lineages that lack a model or a measurement."""
-    return [x for x in lineages if status_at_rest(x, finished)[0] not in ENDED]
+    return [x for x in lineages if status_at_rest(by_generation(x.nodes), finished)[0] not in ENDED]

@@ -155,7 +155,7 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
             time.sleep(period)
         else:
             return SIGNALLED + signal.SIGPIPE
-    states = print_lineages(followed, snapshot, out=out)
+    states = print_lineages(followed, snapshot, drivers, recorded_errors(out))
     return MISSING if set(states.values()) - {"done"} else 0
 
 

@@ -111,8 +111,8 @@ def present(store: Store, key: str) -> Generator[Driver]:
 
 def running(store: Store, key: str) -> list[ClaimInfo]:
     """Return the live drivers of a sweep."""
-    claims = store.claims.read().items()
-    return [claim for name, claim in claims if name.startswith(f"{key}-") and claim.live]
+    claims = store.claims.read_some(lambda name: name.startswith(f"{key}-"))
+    return [claim for claim in claims.values() if claim.live]
 
 
 def stop(out: Path, *, store: str | None) -> int:

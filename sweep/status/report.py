@@ -1,7 +1,8 @@
 """The output of `sweep status`."""
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.errors import printable
@@ -10,8 +11,8 @@ from sweep.environment import differing_facts
 from sweep.finished import environments_of
 from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
-from sweep.records import load_lineages, load_sweep
-from sweep.results_folder import load_recorded_data, read_sweep, store_location
+from sweep.records import LineageRecord, load_lineages, load_sweep
+from sweep.results_folder import read_sweep, recorded_data, store_location
 from sweep.status.drivers import run_key, running
 from sweep.status.states import RESUMABLE, started_lineages
 from sweep.status.tracker import Snapshot, Tracker
@@ -29,14 +30,14 @@ def print_status(out: Path, *, store: str | None) -> None:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
     followed = track(out, store=store)
-    snapshot = followed.tracker.look()
-    states = print_lineages(followed, snapshot, out=out)
+    drivers, snapshot = followed.drivers(), followed.tracker.look()
+    states = print_lineages(followed, snapshot, drivers, followed.errors)
     if differing := differing_facts(environments_of(followed.tracker.finished)):
         print(f"\nresults come from different environments: {printable(differing)}")
     if lines := snapshot.lines():
         print("\nrunning now:")
         print("\n".join(f"  {line}" for line in lines))
-    if not (followed.drivers() or snapshot.at_work) and set(states.values()) & set(RESUMABLE):
+    if not (drivers or snapshot.at_work) and set(states.values()) & set(RESUMABLE):
         print(f"\n{resuming(out)}")
 
 
@@ -48,6 +49,8 @@ class Followed:
     key: str
     store: Store
     tracker: Tracker
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Why lineages have failed, by id, as recorded when tracking began."""
 
     def drivers(self) -> list[ClaimInfo]:
         """Return the live drivers of the sweep."""
@@ -58,7 +61,9 @@ def track(out: Path, *, store: str | None) -> Followed:
     """Track the sweep of a results folder."""
     sweep = read_sweep(out)
     kept = existing_store(store_location(out, store), sweep.resources)
-    return follow(sweep, kept, run_key(out, sweep), load_recorded_data(out))
+    records = load_lineages(out)
+    data = recorded_data(load_sweep(out), records)
+    return replace(follow(sweep, kept, run_key(out, sweep), data), errors=errors_of(records))
 
 
 def follow(sweep: SweepConfig, store: Store, key: str, data: KnownData) -> Followed:
@@ -67,12 +72,16 @@ def follow(sweep: SweepConfig, store: Store, key: str, data: KnownData) -> Follo
     return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
 
 
-def print_lineages(followed: Followed, snapshot: Snapshot, *, out: Path) -> dict[str, str]:
+def print_lineages(
+    followed: Followed,
+    snapshot: Snapshot,
+    drivers: Iterable[ClaimInfo],
+    errors: Mapping[str, str],
+) -> dict[str, str]:
     """Print the state of each lineage, then its error if it has one; returns the states by id."""
     from tabulate import tabulate
 
-    errors = recorded_errors(out)
-    states = snapshot.states(started_lineages(followed.drivers()), errors)
+    states = snapshot.states(started_lineages(drivers), errors)
     reasons = {each.id: errors.get(each.id) or each.error or "" for each in snapshot.records}
     shown = {name: printable(" ".join(reason.split())) for name, reason in reasons.items()}
     rows = [
@@ -89,7 +98,11 @@ def print_lineages(followed: Followed, snapshot: Snapshot, *, out: Path) -> dict
 
 def recorded_errors(out: Path) -> dict[str, str]:
     """Why lineages have failed, by id, as the last run recorded it."""
-    records = load_lineages(out)
+    return errors_of(load_lineages(out))
+
+
+def errors_of(records: Iterable[LineageRecord]) -> dict[str, str]:
+    """Why lineages have failed, by id."""
     return {each.id: each.error for each in records if each.error and each.status != "diverged"}
 
 

@@ -4,9 +4,10 @@ Finished models stay finished, so each look requests only what may be new since 
 keeps both `sweep run` and `sweep status` in another terminal fast if the store is far away.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from model.errors import printable
@@ -15,8 +16,8 @@ from sweep.estimate.makespan import longest_chain
 from sweep.estimate.timings import Timings, format_seconds
 from sweep.finished import ENDED, Finished, NodeAndSpec, lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import by_generation, unique_nodes
-from sweep.planning.schedule import chains_of
+from sweep.planning.nodes import NodePlan, by_generation, unique_nodes
+from sweep.planning.schedule import Chain, chains_of
 from sweep.records import LineageRecord
 from sweep.status.states import lineage_state
 from sweep.store.claims import ClaimInfo
@@ -119,12 +120,11 @@ class Tracker:
         self.lineages = lineages
         self._tree = unique_nodes(lineage.nodes for lineage in lineages)
         self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
-        self._generations = {lineage.id: by_generation(lineage.nodes) for lineage in lineages}
-        self._ours = self._tree.keys() | {s for node in self._tree.values() for s in node.sampled}
-        """Keys that this sweep's trials may claim. Other sweeps may share the store."""
-        self._chains = chains_of(lineages)
-        self._work = planned_work(lineages, self._tree)
+        self._streams: dict[str, Collection[str]] = {}
+        """Keys of the streams that may be drawn from a model, by its key."""
         self._timings = Timings()
+        self._untimed = Finished()
+        """Finished models and metrics that are not yet in the timings."""
         self.finished = Finished()
         """Finished models and metrics that are known so far."""
         self._requested: dict[NodeAndSpec, int] = {}
@@ -139,12 +139,14 @@ class Tracker:
 
         The first look requests everything.
         """
-        claims = {k: v for k, v in self._store.claims.read().items() if k in self._ours}
+        if not self._num_looks:
+            self._keep(look_up(self._store, self.lineages))
+            for lineage in self.lineages:
+                self._record(lineage)
+        claims = self._store.claims.read_some(self._claimable().__contains__)
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
         budget = MOST_REQUESTS if self._num_looks else 0
-        if not self._num_looks:
-            self._keep(look_up(self._store, self.lineages))
         self._num_looks += 1
         while budget and (due := self._due(live, released)[:budget]):
             for result in due:
@@ -155,6 +157,29 @@ class Tracker:
         done = self.finished.nodes
         claims = {k: v for k, v in claims.items() if v.live or k not in done}
         return self._snapshot(claims, records)
+
+    def _claimable(self) -> set[str]:
+        """Keys that this sweep's trials may claim now; other sweeps may share the store.
+
+        Nobody works on a lineage that is done, or draws from models that cannot exist yet.
+        """
+        keys: set[str] = set()
+        for lineage in self.lineages:
+            ended = self.ended.get(lineage.id)
+            if ended is None or ended.status != "done":
+                keys.update(node.key for node in lineage.nodes)
+                for node in self._drawable(lineage):
+                    if node.key not in self._streams:
+                        self._streams[node.key] = node.sampled.keys()
+                    keys.update(self._streams[node.key])
+        return keys
+
+    def _drawable(self, lineage: PlannedLineage) -> Iterator[NodePlan]:
+        """Yield the models of each generation up to the first that is not known to be finished."""
+        for members in by_generation(lineage.nodes):
+            yield from members
+            if any(node.key not in self.finished.nodes for node in members):
+                return
 
     def _record(self, lineage: PlannedLineage) -> LineageRecord:
         record = self.ended.get(lineage.id)
@@ -182,7 +207,7 @@ class Tracker:
         """
         models: list[NodeAndSpec] = []
         metrics: list[NodeAndSpec] = []
-        for members in self._generations[lineage.id]:
+        for members in by_generation(lineage.nodes):
             models = [(node.key, "") for node in members if node.key not in self.finished.nodes]
             if models or any(self.finished.nodes[n.key].status == "diverged" for n in members):
                 break
@@ -203,15 +228,21 @@ class Tracker:
         self._requested[result] = self._num_looks
 
     def _keep(self, new: Finished) -> None:
-        """Keep new records, and add their timings."""
-        for key, record in new.nodes.items():
-            node, shape = self._tree[key], self._shapes[key]
-            self.finished.nodes[key] = record
-            self._timings.add_node(record, node.inputs, shape=shape, metrics=())
-        for result, metrics in new.metrics.items():
-            node, shape = self._tree[result[0]], self._shapes[result[0]]
-            self.finished.metrics[result] = metrics
-            self._timings.add_metrics(metrics, node.inputs, shape=shape)
+        """Keep new records."""
+        for known in (self.finished, self._untimed):
+            known.nodes.update(new.nodes)
+            known.metrics.update(new.metrics)
+
+    def _known_timings(self) -> Timings:
+        """Return the timings of all finished models and metrics."""
+        for key, record in self._untimed.nodes.items():
+            inputs, shape = self._tree[key].inputs, self._shapes[key]
+            self._timings.add_node(record, inputs, shape=shape, metrics=())
+        for (key, _), metrics in self._untimed.metrics.items():
+            inputs, shape = self._tree[key].inputs, self._shapes[key]
+            self._timings.add_metrics(metrics, inputs, shape=shape)
+        self._untimed = Finished()
+        return self._timings
 
     def _snapshot(
         self, claims: Mapping[str, ClaimInfo], records: tuple[LineageRecord, ...]
@@ -241,12 +272,21 @@ class Tracker:
             return None
         shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
         work = {key: remaining(self._work[key], shares[key]) for key in missing}
-        estimates = [estimate(work, self._timings, machine) for machine in self._timings.machines]
+        timings = self._known_timings()
+        estimates = [estimate(work, timings, machine) for machine in timings.machines]
         if complete := [each for each in estimates if not each.untrained]:
             seconds = max(complete, key=lambda each: each.num_timed).seconds
             return max(longest_chain(self._chains, seconds), sum(seconds.values()) / num_trials)
         images = sum(self._tree[key].images_seen * share for key, share in shares.items())
         return images / speed if speed else None
+
+    @cached_property
+    def _chains(self) -> list[Chain]:
+        return chains_of(self.lineages)
+
+    @cached_property
+    def _work(self) -> dict[str, Work]:
+        return planned_work(self.lineages, self._tree)
 
     def _missing(self) -> list[str]:
         """Return the keys of models still to train, excluding those after a diverged one."""

@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from typing import Self
 
 from sweep.files import Json
 from sweep.store.bucket import QUESTIONS
-from sweep.store.folder import Entry, StoreError, checked_name, owner_id, sha256
+from sweep.store.folder import Entry, Folder, StoreError, checked_name, owner_id, sha256
 from sweep.store.patience import OUTAGE_SECONDS
 from sweep.store.published import Files
 
@@ -46,6 +46,9 @@ LISTING_SECONDS = 2.0
 """How long a slow listing of claims is reused, because a scheduler lists them far more often."""
 MANY_TERMS = 1000
 """Number of terms above which listing a folder counts as slow; released keys keep a term."""
+
+Term = tuple[str, int, Entry]
+"""Key, number and file of a term."""
 
 Silences = Mapping[str, tuple[str, float]]
 """Version of each claim's term, and the seconds for which it has not changed, by key."""
@@ -253,8 +256,29 @@ class Claims:
         """All held claims by key, even of dead processes; reused briefly if listing is slow."""
         if time.monotonic() < self._fresh_until:
             return self._infos
-        terms = sorted(_terms(self.files, FOLDER), key=lambda term: term[1])
-        highest = {key: (key, number, entry) for key, number, entry in terms}
+        terms = list(_terms(self.files, FOLDER))
+        infos = self._held(terms)
+        silences = list(self._silences.items())
+        self._silences = {key: silence for key, silence in silences if key in infos}
+        is_slow = self.files.is_far or len(terms) > MANY_TERMS
+        self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
+        self._infos = infos
+        return infos
+
+    def read_some(self, is_wanted: Callable[[str], bool]) -> dict[str, ClaimInfo]:
+        """The held claims on some keys; in a folder, the terms of other keys are not listed.
+
+        A released key keeps a term, so that a folder has many more of them than held claims.
+        """
+        if not isinstance(self.files, Folder):
+            return {key: claim for key, claim in self.read().items() if is_wanted(key)}
+        keys = filter(is_wanted, self.files.names(FOLDER))
+        return self._held([term for key in keys for term in _terms(self.files, f"{FOLDER}{key}/")])
+
+    def _held(self, terms: Iterable[Term]) -> dict[str, ClaimInfo]:
+        """Those of the terms that are the highest of their keys and are held, by key."""
+        by_number = sorted(terms, key=lambda term: term[1])
+        highest = {key: (key, number, entry) for key, number, entry in by_number}
         held = [(key, number, entry) for key, number, entry in highest.values() if entry.size]
         now = self.files.now() if held else 0.0
         with ThreadPoolExecutor(QUESTIONS) as pool:
@@ -265,11 +289,6 @@ class Claims:
                 age = max(0.0, now - entry.modified)
                 infos[key] = ClaimInfo.parse(data, self.lease_seconds, age)
                 self._note(key, number, data, infos[key].lease_seconds)
-        silences = list(self._silences.items())
-        self._silences = {key: silence for key, silence in silences if key in infos}
-        is_slow = self.files.is_far or len(terms) > MANY_TERMS
-        self._fresh_until = time.monotonic() + (LISTING_SECONDS if is_slow else 0.0)
-        self._infos = infos
         return infos
 
     def sweep(self, prefix: str) -> None:
@@ -362,8 +381,8 @@ def _numbers(files: Files, key: str) -> list[int]:
     return [number for _, number, _ in _terms(files, f"{FOLDER}{checked_name(key)}/")]
 
 
-def _terms(files: Files, folder: str) -> Iterator[tuple[str, int, Entry]]:
-    """Key, number and file of every term in a folder."""
+def _terms(files: Files, folder: str) -> Iterator[Term]:
+    """Every term in a folder."""
     for entry in files.list(folder):
         if match := TERM.fullmatch(entry.path):
             yield match[1], int(match[2]), entry

@@ -12,6 +12,7 @@
 Folder and sweep.store.bucket.Bucket have the same methods. Files appear completely or not at all.
 """
 
+import builtins
 import errno
 import hashlib
 import os
@@ -237,6 +238,12 @@ class Folder:
                 except FileNotFoundError:
                     continue
             yield Entry(path=path, size=status.st_size, modified=status.st_mtime)
+
+    def names(self, prefix: str) -> builtins.list[str]:
+        """Names of the files and folders directly in a folder; none if it does not exist."""
+        with explained(target := self.root / prefix), suppress(*MISSING):
+            return [entry.name for entry in os.scandir(target)]
+        return []
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write or replace a file."""

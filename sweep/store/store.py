@@ -234,7 +234,8 @@ def existing_store(location: str, resources: ResourcesConfig) -> Store:
             f"--store must be the store of the run, got {location}, which does not exist"
         )
     opened = open_store(location, resources)
-    opened.claims.read()  # raises if the bucket does not exist
+    if opened.files.is_far:
+        opened.claims.read()  # raises if the bucket does not exist
     return opened
 
 

@@ -1,0 +1,62 @@
+"""Facts of reading results at scale: how often each file is opened, and each folder listed."""
+
+import functools
+import sys
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tiny_sweep import make_sweep
+
+from benchmarks.synthetic_results import write_results
+from sweep.status.report import print_status
+
+WATCHED: list[tuple[Path, Counter[str]]] = []
+
+
+def _count(event: str, args: tuple) -> None:
+    """Count what is opened and listed in the folders that are watched."""
+    for folder, counter in WATCHED:
+        if event in ("open", "os.scandir", "os.listdir") and str(args[0]).startswith(f"{folder}/"):
+            counter[Path(args[0]).relative_to(folder).as_posix()] += 1
+
+
+@functools.cache
+def _install() -> None:
+    sys.addaudithook(_count)  # which cannot be removed
+
+
+@contextmanager
+def opened(folder: Path) -> Generator[Counter[str]]:
+    """Count how often each path in a folder is opened or listed."""
+    _install()
+    WATCHED.append((folder, counter := Counter()))
+    yield counter
+    WATCHED.clear()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    """The results of three lineages of two models, which share none."""
+    out = tmp_path_factory.mktemp("results") / "run"
+    write_results(out, make_sweep(({"seed": [0, 1, 2]},)))
+    return out
+
+
+def records(out: Path) -> set[str]:
+    """The files that describe lineages, models and measurements."""
+    forms = ("lineages/*.json", "generations/*/record.json", "generations/*/metrics/*.json")
+    return {path.relative_to(out).as_posix() for form in forms for path in out.glob(form)}
+
+
+def test_status_opens_each_record_once_and_lists_no_folder_of_a_model_or_claim(out, capsys) -> None:
+    """So its time is in proportion to the number of lineages."""
+    with opened(out) as counts:
+        print_status(out, store=None)
+    assert capsys.readouterr().out.count(" done ") == 3
+    assert {counts[path] for path in records(out)} == {1}
+    others = counts.keys() - records(out) - {"claims", "lineages", "sweep.json"}
+    assert [name for name in others if not name.startswith("datasets/")] == []
+    assert sum(1 for _ in out.glob("claims/*/*")) == 12
