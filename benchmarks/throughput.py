@@ -34,14 +34,16 @@ from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.job import TrainingJob
+from model.networks.arithmetic import float32_products
 from model.networks.ddim import DDIM
 from model.networks.sampling import load_net, sample_network
 from model.randomness import Purpose, image_noise
 from model.training.trainer import Trainer
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 RESULTS = Path(__file__).parent / "results"
+PAPER = ModelConfig()
 TRAIN_GFLOP = {32: 1.7127, 64: 6.8506}
 """GFLOP of a forward and backward pass per image, counted by torch.utils.flop_counter
 (tests/test_unet.py)."""
@@ -52,6 +54,7 @@ UNIT_SECONDS, MOST_REPEATS = 0.5, 9
 """Seconds of one timed unit of calls, and the maximum number of units for the median."""
 TOLERANCES: dict[Precision, tuple[float, float, float]] = {
     "fp32": (1e-4, 0.05, 0.1),
+    "tf32": (5e-3, 0.05, 1.0),
     "bf16": (2e-2, 0.05, 2.0),
 }
 """Tolerances of a device against fp32 on the CPU: relative L2 difference of the predicted noise on
@@ -153,8 +156,14 @@ def make_pool(num_images: int, size: int) -> np.ndarray:
     return np.where(disc[:, None], colours[:, :, None, None], 128).astype(np.uint8)
 
 
-def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = None) -> Trainer:
-    """Make a trainer of the paper's network, with its images on the device."""
+def make_trainer(
+    case: Case,
+    device: torch.device,
+    *,
+    pool: np.ndarray | None = None,
+    model: ModelConfig = PAPER,
+) -> Trainer:
+    """Make a trainer, of the paper's network by default, with its images on the device."""
     train = TrainConfig(
         epochs=None,
         steps=1_000_000,
@@ -163,7 +172,7 @@ def make_trainer(case: Case, device: torch.device, *, pool: np.ndarray | None = 
         compile=case.compiled,
     )
     job = TrainingJob(
-        model=ModelConfig(), train=train, num_steps=1_000_000, seed=(0, 1, 0), device=str(device)
+        model=model, train=train, num_steps=1_000_000, seed=(0, 1, 0), device=str(device)
     )
     return Trainer(DDIM, make_pool(1024, case.size) if pool is None else pool, None, job)
 
@@ -209,25 +218,33 @@ def measure(case: Case, device: torch.device, seconds: float, ceiling: float) ->
     }
 
 
-def check_numbers(device: torch.device, precisions: list[Precision]) -> list[dict[str, Any]]:
+def check_numbers(
+    device: torch.device,
+    precisions: list[Precision],
+    *,
+    model: ModelConfig = PAPER,
+    size: int = 16,
+    steps: int = 60,
+) -> list[dict[str, Any]]:
     """Compare a device with fp32 on the CPU: one prediction, a short training, and samples."""
-    size, steps = 16, 60
     pool = make_pool(512, size)
     order = [np.random.default_rng(i).choice(512, 64, replace=False) for i in range(steps)]
 
     def train(where: torch.device, precision: Precision) -> tuple[Checkpoint, float]:
         case = Case(task="train", size=size, batch=64, precision=precision)
-        trainer = make_trainer(case, where, pool=pool)
-        for indices in order:
-            trainer.train_step(indices)
-        return trainer.checkpoint(), float(trainer.curves[0, steps - 20 : steps].mean())
+        trainer = make_trainer(case, where, pool=pool, model=model)
+        with float32_products(precision):
+            for indices in order:
+                trainer.train_step(indices)
+        return trainer.checkpoint(), float(trainer.curves[0, max(0, steps - 20) : steps].mean())
 
     noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(SAMPLE_BATCH), (3, size, size))
     variance = torch.linspace(0.1, 1, SAMPLE_BATCH).view(-1, 1, 1, 1)
 
     def predict(where: torch.device, precision: Precision) -> torch.Tensor:
         net = load_net(DDIM, reference, device=str(where))
-        with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+        cast = torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16")
+        with float32_products(precision), cast:
             return net(torch.from_numpy(noise).to(where), variance.to(where)).float().cpu()
 
     def sample(where: torch.device, precision: Precision) -> np.ndarray:

@@ -71,6 +71,11 @@ class Images:
             # torch needs a writable array, and a memory map is read-only.
             self._images = torch.from_numpy(np.require(images, None, ["C", "W"])).to(device)
 
+    @property
+    def on_device(self) -> Tensor | None:
+        """All images, (N, C, H, W) on the device, or None if they are on the host."""
+        return self._images if isinstance(self._images, Tensor) else None
+
     def gather(self, indices: np.ndarray) -> Tensor:
         """Gather images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
         if isinstance(self._images, Tensor):

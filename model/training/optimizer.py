@@ -41,20 +41,24 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Take one step; a parameter without a gradient keeps its value."""
+        self.count += 1
+        self._update(self.count, lr=self.lr, weight_decay=self.weight_decay)
+
+    def _update(self, count: Tensor, *, lr: float | Tensor, weight_decay: float) -> None:
+        """Update the parameters and moments as in step number `count`."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         parameters, first, second = self._operands or self._make_operands()
-        self.count += 1
         torch._fused_adamw_(
             parameters,
             [in_memory_order(gradient) for gradient in gradients],
             first,
             second,
             [],
-            [self.count] * len(gradients),
-            lr=self.lr,
+            [count] * len(gradients),
+            lr=lr,
             beta1=self.betas[0],
             beta2=self.betas[1],
-            weight_decay=self.weight_decay,
+            weight_decay=weight_decay,
             eps=self.eps,
             amsgrad=False,
             maximize=False,

@@ -91,36 +91,60 @@ class Trainer:
 
     def train_step(self, indices: np.ndarray) -> None:
         """Take one optimiser step on the images at `indices` and update the average."""
-        images = to_unit(self.images.gather(indices))
-        images = (images - self.mean) / self.std
+        self._prepare_step()
+        self._finish_step(self._update(self.images.gather(indices), self._gather_labels(indices)))
+
+    def _prepare_step(self) -> None:
+        """Set the seed and the optimiser's numbers of the next step."""
         self.rng.manual_seed(integer_seed(self.job.seed, Purpose.STEP, self.step))
+        set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
+
+    def _finish_step(self, curves: Tensor) -> None:
+        """Record the values of a step for the curves."""
+        self.curves[:, self.step] = curves
+        self.step += 1
+
+    def _update(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Update weights and average with a batch; return the values for the curves.
+
+        Args:
+            images: (B, C, H, W) of the pool's dtype.
+            labels: (B,) int64 for a conditional model.
+        """
+        images = (to_unit(images) - self.mean) / self.std
         draws = self.objective.draw(images.shape, self.rng, model=self.job.model)
         if self.train.hflip:
             shape = (len(images), 1, 1, 1)
             flip = torch.rand(shape, generator=self.rng, device=self.device) < 0.5
             images = torch.where(flip, images.flip(3), images)
-        call = self._call_with_labels(indices)
         step = self.objective.loss(
-            call, images, draws=draws, model=self.job.model, train=self.train
+            self._call_with(labels), images, draws=draws, model=self.job.model, train=self.train
         )
-        set_rate(self.optimizer, self.step, self.job.num_steps, self.train)
         self.optimizer.zero_grad()
         step.loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            decay = ema_decay_at(self.step, self.train)
-            torch._foreach_lerp_(self._averaged, self._current, weight=1 - decay)
-            self.curves[:, self.step] = torch.stack(step.curves)
-        self.step += 1
+            self._average()
+            return torch.stack(step.curves)
 
-    def _call_with_labels(self, indices: np.ndarray) -> Call:
-        """The network; if it is conditional, its last input is the batch's labels, some dropped."""
+    def _average(self) -> None:
+        """Move the average towards the current weights."""
+        decay = ema_decay_at(self.step, self.train)
+        torch._foreach_lerp_(self._averaged, self._current, weight=1 - decay)
+
+    def _gather_labels(self, indices: np.ndarray) -> Tensor | None:
+        """The labels at (B,) int64 indices; None if the model is unconditional."""
         if self.labels is None:
+            return None
+        return self.labels[torch.from_numpy(indices).to(self.device, non_blocking=True)]
+
+    def _call_with(self, labels: Tensor | None) -> Call:
+        """The network; if it is conditional, its last input is the batch's labels, some dropped."""
+        if labels is None:
             return self.call
         dropout, no_class = self.job.model.label_dropout, self.num_classes
-        batch_labels = self.labels[torch.from_numpy(indices).to(self.device, non_blocking=True)]
-        labels = drop_labels(batch_labels, dropout, no_class=no_class, generator=self.rng)
-        return lambda *inputs: self.call(*inputs, labels)
+        kept = drop_labels(labels, dropout, no_class=no_class, generator=self.rng)
+        return lambda *inputs: self.call(*inputs, kept)
 
     def checkpoint(self) -> Checkpoint:
         """The current model: averaged weights (`ema.`), raw weights (`raw.`) and normalisation."""
