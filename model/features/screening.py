@@ -45,6 +45,8 @@ class Screened:
 
     def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """(P,) products in float64, of the pairs of rows i (of this block) and columns j."""
+        if self.values.dtype == np.float64:
+            return self.values[i, j]
         left, right = self.products.left[self.rows], self.products.right
         if len(i) * DENSE > self.values.size:
             kept = self.products.kept
@@ -80,20 +82,50 @@ class Screened:
         rank as each approximate value is to its own. So values that are more than twice the error
         above the k-th approximate value are above the exact k-th, too.
         """
-        values, error = self.nearness(offsets)
-        R, M = values.shape
-        values[np.arange(R), np.arange(self.rows.start, self.rows.stop)] = -np.inf
-        kth = np.partition(values, M - k, axis=1)[:, M - k].astype(np.float64)
+        values, error = self._of_others(offsets)
+        kth = np.partition(values, -k, axis=1)[:, -k].astype(np.float64)
         if values.dtype == np.float64:
             return kth
         i, j = find_true(values >= round_down(kth - 2 * error, values.dtype)[:, None])
         above = values[i, j] > kth[i] + 2 * error[i]
-        num_above = np.bincount(i[above], minlength=R)
+        num_above = np.bincount(i[above], minlength=len(kth))
         i, j = i[~above], j[~above]
-        exact = self.exact(i, j) - offsets[j]
-        order = np.lexsort((-exact, i))
-        first = np.cumsum(np.bincount(i, minlength=R)) - np.bincount(i, minlength=R)
-        return exact[order[first + k - 1 - num_above]]
+        order, first = order_rows(i, nearness := self.exact(i, j) - offsets[j], len(kth))
+        return nearness[order[first + k - 1 - num_above]]
+
+    def largest(self, offsets: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k largest values of each row as in kth_largest, largest first.
+
+        Returns:
+            (R, k) columns and (R, k) float64 values.
+        """
+        values, error = self._of_others(offsets)
+        if values.dtype == np.float64:
+            columns = np.argpartition(values, -k, axis=1)[:, -k:]
+            found = np.take_along_axis(values, columns, axis=1)
+            order = np.argsort(-found, axis=1)
+            columns = np.take_along_axis(columns, order, axis=1)
+            return columns, np.take_along_axis(found, order, axis=1)
+        kth = np.partition(values, -k, axis=1)[:, -k].astype(np.float64)
+        i, j = find_true(values >= round_down(kth - 2 * error, values.dtype)[:, None])
+        order, first = order_rows(i, found := self.exact(i, j) - offsets[j], len(kth))
+        places = order[first[:, None] + np.arange(k)]
+        return j[places], found[places]
+
+    def _of_others(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As nearness, with -inf for the pair of each row with itself."""
+        values, error = self.nearness(offsets)
+        rows = np.arange(self.rows.start, self.rows.stop)
+        values[np.arange(len(rows)), rows] = -np.inf
+        return values, error
+
+
+def order_rows(
+    rows: np.ndarray, values: np.ndarray, num_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The order of (P,) values by row, from the largest, and where each row starts in it."""
+    counts = np.bincount(rows, minlength=num_rows)
+    return np.lexsort((-values, rows)), np.cumsum(counts) - counts
 
 
 def screen(products: Products) -> Iterator[Screened]:

@@ -20,25 +20,11 @@ from model.metrics.distances import (
     gaussian_statistics,
     reference_statistics,
 )
-from model.metrics.standard_errors import subsets
+from model.metrics.standard_errors import draw_members
+from model.metrics.subset_neighbours import SubsetNeighbours, find_subset_neighbours
 
 Numbers = dict[str, float | np.ndarray]
 """A metric's numbers by name; a (C,) float array has one number per class, nan if undefined."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubsetNeighbours:
-    """The fields of Neighbours for each of S subsets of the set that has the neighbourhoods.
-
-    `covered` is for subsets of the images that may lie in them.
-    """
-
-    containing: np.ndarray
-    """(S, N) int64, for subsets of the reference."""
-    recalled: np.ndarray
-    """(S, M) bool, for subsets of the generated images."""
-    covered: np.ndarray
-    """(S, M) bool, for subsets of the generated images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,32 +148,17 @@ class Comparison:
     def subset_neighbours(self) -> Callable[[int, int], SubsetNeighbours]:
         """Neighbours with subsets of one set, as a function of nearest_k and their number."""
         pairs, radii_of, strata = self.pairs, self.real.squared_radii, self.strata
-
-        def find(nearest_k: int, num_subsets: int) -> SubsetNeighbours:
-            containing, recalled, covered = [], [], []
-            real, made = pairs.reference, pairs.generated
-            for rows in subsets(strata[1], num_subsets):
-                part = Centred(features=real.features[rows], centre=real.centre)
-                radii = squared_radii(part.within, nearest_k)
-                found = find_neighbours(
-                    Pairs(generated=made, reference=part),
-                    np.zeros(len(made)),
-                    reference_radii=radii,
-                )
-                containing.append(found.containing)
-            for rows in subsets(strata[0], num_subsets):
-                part = Pairs(generated=made[rows], reference=real)
-                radii = squared_radii(part.within_generated, nearest_k)
-                found = find_neighbours(part, radii, reference_radii=radii_of(nearest_k))
-                recalled.append(found.recalled)
-                covered.append(found.covered)
-            return SubsetNeighbours(
-                containing=np.array(containing),
-                recalled=np.array(recalled),
-                covered=np.array(covered),
+        return cache(
+            lambda nearest_k, num_subsets: find_subset_neighbours(
+                pairs,
+                nearest_k,
+                subsets=(
+                    draw_members(strata[0], num_subsets),
+                    draw_members(strata[1], num_subsets),
+                ),
+                reference_radii=radii_of(nearest_k),
             )
-
-        return cache(find)
+        )
 
     @cached_property
     def neighbours(self) -> Callable[[int], Neighbours]:

@@ -33,6 +33,14 @@ def subsets(strata: np.ndarray, num_subsets: int) -> Iterator[np.ndarray]:
         yield np.delete(order, np.s_[start % LEFT_OUT :: LEFT_OUT])
 
 
+def draw_members(strata: np.ndarray, num_subsets: int) -> np.ndarray:
+    """(num_subsets, N) bool, which rows each of the `subsets` contains."""
+    members = np.zeros((num_subsets, len(strata)), bool)
+    for each, rows in zip(members, subsets(strata, num_subsets), strict=True):
+        each[rows] = True
+    return members
+
+
 def halves(strata: np.ndarray, num_divisions: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield random divisions of all rows into two halves."""
     for order, start in orders(strata, num_divisions):
