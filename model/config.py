@@ -233,6 +233,8 @@ class TrainConfig:
     """Precision of the network (tf32: GPUs only); auto is bf16 on a GPU that has it, else fp32."""
     compile: bool = False
     """Compile the network with torch.compile; this changes rounding, so it is part of the key."""
+    captured: bool = field(default=False, metadata={"key_default": False})
+    """Repeat each step as one CUDA graph (GPUs only); rounds otherwise than steps without it."""
     select: Literal["last", "best_kid"] = "last"
     """Keep the last weights, or those of the epoch with the best KID on the validation split."""
 

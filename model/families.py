@@ -24,7 +24,7 @@ from model.networks.objective import Objective
 from model.networks.sampling import check_network, sample_network
 from model.networks.unet2d import UNET2D
 from model.networks.vae import VAE
-from model.training.trainer import fit_network
+from model.training.fit import fit_network
 
 
 class FitFunction(Protocol):

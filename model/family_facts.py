@@ -115,8 +115,12 @@ def check_conditional(model: ModelConfig) -> None:
         )
 
 
-def check_precision(train: TrainConfig, device: str) -> None:
-    """Raise UsageError if the precision exists only on a GPU, and the device is another."""
+def check_arithmetic(train: TrainConfig, device: str) -> None:
+    """Raise UsageError if precision or captured steps need a GPU, and the device is another."""
+    if train.captured and device != "cuda":
+        raise UsageError(
+            f"train.captured must be False on device {device}, got True; only GPUs have CUDA graphs"
+        )
     if train.precision == "tf32" and device != "cuda":
         raise UsageError(
             f"train.precision must be fp32 or bf16 on device {device}, got 'tf32', which only GPUs "

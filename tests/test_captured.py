@@ -137,7 +137,7 @@ def test_steps_that_are_not_captured_have_numbers_that_change(monkeypatch):
 
 def test_images_on_the_host_are_refused():
     job = replace(job_of(), images_on="host")
-    with pytest.raises(ValueError, match="images_on must be device for captured steps"):
+    with pytest.raises(ValueError, match=r"images_on must be device with train\.captured"):
         new(CapturedTrainer, job)
 
 

@@ -150,15 +150,28 @@ def test_tf32_is_refused_on_a_cpu():
         train("tf32")
 
 
+def test_captured_steps_are_refused_on_a_cpu():
+    job = make_job(make_train(captured=True))
+    with pytest.raises(UsageError, match=r"train\.captured must be False on device cpu, got True"):
+        network_family(DDIM).fit(draw_pool(), None, job)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "rule"),
+    [
+        ("train.precision", "tf32", r"train\.precision must be fp32 or bf16 on device cpu"),
+        ("train.captured", True, r"train\.captured must be False on device cpu"),
+    ],
+)
 @pytest.mark.parametrize("device", ["cpu", "auto", "cuda"])
-def test_a_plan_refuses_tf32_only_where_no_gpu_can_be_meant(device):
+def test_a_plan_refuses_what_needs_a_gpu_only_where_none_can_be_meant(device, setting, value, rule):
     """Of a cluster, or of another machine, a plan knows nothing."""
-    sweep = make_sweep(base=make_lineage({"train.precision": "tf32"}))
+    sweep = make_sweep(base=make_lineage({setting: value}))
     sweep = replace(sweep, resources=ResourcesConfig(device=device))
     if device != "cpu":
         assert len(plan(sweep)) == 1
         return
-    with pytest.raises(UsageError, match=r"train\.precision must be fp32 or bf16 on device cpu"):
+    with pytest.raises(UsageError, match=rule):
         plan(sweep)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from model.config import TrainConfig
 from model.errors import UsageError
-from model.family_facts import check_precision
+from model.family_facts import check_arithmetic
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def network_precision(train: TrainConfig, device: str) -> str:
         UsageError: The device does not support the precision.
     """
     kind = torch.device(device).type
-    check_precision(train, kind)
+    check_arithmetic(train, kind)
     if kind != "cuda":
         return "fp32" if train.precision == "auto" else train.precision
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

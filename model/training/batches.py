@@ -79,12 +79,15 @@ class Images:
     def gather(self, indices: np.ndarray) -> Tensor:
         """Gather images at (B,) int64 indices: (B, C, H, W) on the device, in the pool's type."""
         if isinstance(self._images, Tensor):
-            return self._images[torch.from_numpy(indices).to(self.device, non_blocking=True)]
-        batch = torch.from_numpy(self._images[indices])
-        if self.device.type != "cuda":
-            return batch.to(self.device)
-        # Only a copy from pinned memory overlaps with the device's work.
-        return batch.pin_memory().to(self.device, non_blocking=True)
+            return self._images[upload(torch.from_numpy(indices), self.device)]
+        return upload(torch.from_numpy(self._images[indices]), self.device)
+
+
+def upload(batch: Tensor, device: torch.device) -> Tensor:
+    """Copy a batch from the host to the device, without waiting for a GPU's earlier work."""
+    if device.type == "cuda":  # a copy from memory that is not pinned would wait
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)
 
 
 def place_of(num_bytes: int, device: torch.device) -> ImagesOn:

@@ -14,6 +14,7 @@ from model.config import TrainConfig
 from model.errors import UsageError
 from model.job import TrainingJob
 from model.networks.objective import Objective
+from model.training.batches import upload
 from model.training.length import ema_decay_at
 from model.training.optimizer import AdamW
 from model.training.trainer import Trainer
@@ -89,8 +90,8 @@ class CapturedTrainer(Trainer):
         super().__init__(objective, images, labels, job)
         if self.images.on_device is None:
             raise UsageError(
-                "images_on must be device for captured steps, got host; the images do not fit on "
-                "the device or were put on the host"
+                "images_on must be device with train.captured, got host; "
+                "use a smaller pool or set train.captured to False"
             )
         self.optimizer = DeviceAdamW(list(self.net.parameters()), self.train)
         self._weight = DeviceNumber(self.device)
@@ -105,16 +106,14 @@ class CapturedTrainer(Trainer):
         self._prepare_step()
         self.optimizer.prepare(self.step)
         self._weight.set(1 - ema_decay_at(self.step, self.train))
-        batch = torch.from_numpy(indices)
-        if self.device.type == "cuda":  # a copy from pageable memory would wait for the device
-            batch = batch.pin_memory()
-        is_whole = len(indices) == len(self._indices)
+        batch = upload(torch.from_numpy(indices), self.device)
+        is_whole = len(batch) == len(self._indices)
         if self.use_graph and is_whole and self._warm >= WARM_STEPS:
-            self._indices.copy_(batch, non_blocking=True)
+            self._indices.copy_(batch)
             self._finish_step(self._replay())
         else:
             self._warm += is_whole
-            self._finish_step(self._update_at(batch.to(self.device, non_blocking=True)))
+            self._finish_step(self._update_at(batch))
 
     def _update_at(self, indices: Tensor) -> Tensor:
         """Update weights and average with the images at (B,) int64 indices on the device."""

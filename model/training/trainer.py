@@ -1,11 +1,10 @@
-"""The training loop of any Objective: steps, average, divergence and resumption.
+"""The state of a training with any Objective: its step, its average, and saving and restoring it.
 
 All random numbers of a step depend only on (seed, step), so a resumed training repeats an
-uninterrupted one. The loop waits for the device only to report, save and score the model.
+uninterrupted one.
 """
 
 import math
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +16,14 @@ from model.checkpoint import Checkpoint, prefixed
 from model.config import TrainConfig
 from model.errors import UsageError
 from model.images import channel_statistics, to_unit
-from model.job import Diverged, Fit, Progress, TrainingJob, checkpoint_settings, training_labels
-from model.networks.arithmetic import float32_products, network_precision
+from model.job import Diverged, TrainingJob, checkpoint_settings, training_labels
+from model.networks.arithmetic import network_precision
 from model.networks.conditioning import drop_labels
 from model.networks.objective import Call, Objective, make_call
 from model.networks.unet import load_weights, to_device
 from model.randomness import Purpose, integer_seed
-from model.training.batches import Images, batch_indices
-from model.training.length import count_images, ema_decay_at, steps_per_epoch
+from model.training.batches import Images, upload
+from model.training.length import ema_decay_at
 from model.training.optimizer import AdamW, set_rate
 
 REPORT_STEPS = 20
@@ -50,7 +49,7 @@ def averaged_tensors(net: nn.Module, train: TrainConfig) -> list[Tensor]:
 
 
 class Trainer:
-    """The state of one training, and its step; `fit_network` runs it."""
+    """The state of one training, and its step; `fit_network` in fit.py runs it."""
 
     def __init__(
         self, objective: Objective, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
@@ -136,7 +135,7 @@ class Trainer:
         """The labels at (B,) int64 indices; None if the model is unconditional."""
         if self.labels is None:
             return None
-        return self.labels[torch.from_numpy(indices).to(self.device, non_blocking=True)]
+        return self.labels[upload(torch.from_numpy(indices), self.device)]
 
     def _call_with(self, labels: Tensor | None) -> Call:
         """The network; if it is conditional, its last input is the batch's labels, some dropped."""
@@ -219,66 +218,3 @@ class Trainer:
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} at step {self.step} of {self.job.num_steps}")
         return loss
-
-
-def fit_network(
-    objective: Objective, images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
-) -> Fit:
-    """Train a network on a pool, from scratch or starting from job.initial.
-
-    Args:
-        objective: The family of the network.
-        images: (N, C, H, W) uint8 or float32.
-        labels: (N,) int64 in [0, job.num_classes) for a conditional model; ignored otherwise.
-        job: Settings, seed and device, and where state and progress go.
-
-    Raises:
-        UsageError: The labels or classes of a conditional model are invalid, the device does not
-            support the precision, or the saved state does not fit.
-        Diverged: The loss is not finite.
-    """
-    trainer = Trainer(objective, images, labels, job)
-    if job.scratch is not None and (data := job.scratch.load()) is not None:
-        trainer.restore(data)
-    with float32_products(trainer.precision):
-        train_to_the_end(trainer, len(images))
-    steps = np.arange(1, job.num_steps + 1, dtype=np.int64)
-    curves = zip(objective.curves, trainer.curves.cpu().numpy(), strict=True)
-    return Fit(
-        checkpoint=trainer.best_checkpoint(),
-        curves={"step": steps, **dict(curves)},
-        seconds=trainer.seconds,
-        images_seen=count_images(len(images), job.train, job.num_steps),
-    )
-
-
-def train_to_the_end(trainer: Trainer, num_images: int) -> None:
-    """Take the remaining steps.
-
-    Every REPORT_STEPS steps, and after the last, check the loss and report. Save the state if
-    checkpoint_seconds have passed since the last save.
-    """
-    job = trainer.job
-    started_at = saved_at = time.perf_counter()
-    seconds_before = trainer.seconds
-    seen_before = count_images(num_images, job.train, trainer.step)
-    per_epoch = steps_per_epoch(num_images, job.train)
-    batches = batch_indices(num_images, job.train, job.seed, trainer.step)
-    while trainer.step < job.num_steps:
-        trainer.train_step(next(batches))
-        is_last = trainer.step == job.num_steps
-        if job.score is not None and (is_last or trainer.step % per_epoch == 0):
-            trainer.keep_best()
-        if not is_last and trainer.step % REPORT_STEPS:
-            continue
-        loss = trainer.recent_loss()
-        now = time.perf_counter()
-        trainer.seconds = seconds_before + now - started_at
-        if job.progress is not None:
-            step, total = trainer.step, job.num_steps
-            seen = count_images(num_images, job.train, step) - seen_before
-            speed = seen / (now - started_at)
-            job.progress(Progress(step=step, num_steps=total, loss=loss, images_per_second=speed))
-        if job.scratch is not None and not is_last and now - saved_at >= job.checkpoint_seconds:
-            job.scratch.save(trainer.state())
-            saved_at = time.perf_counter()

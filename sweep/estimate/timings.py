@@ -16,7 +16,15 @@ from sweep.records import MetricsRecord, NodeRecord
 
 Activity = Literal["train", "draw", "measure"]
 
-STEP_SETTINGS = ("batch_size", "precision", "compile", "select", "hflip", "shuffle_window")
+STEP_SETTINGS = (
+    "batch_size",
+    "precision",
+    "compile",
+    "captured",
+    "select",
+    "hflip",
+    "shuffle_window",
+)
 """Settings of train that affect the time per image."""
 
 FREE_SETTINGS = (

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from model.config import MetricsConfig, ModelConfig
 from model.errors import UsageError
-from model.family_facts import check_precision, check_sampler, model_size
+from model.family_facts import check_arithmetic, check_sampler, model_size
 from model.features.extractors import check_extractor
 from model.features.probe import check_counts
 from model.features.ready import check_range
@@ -76,9 +76,9 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
 
 
 def check_precisions(config: LineageConfig, device: str) -> None:
-    """Raise UsageError if a member's precision does not exist on the device, cpu or cuda."""
+    """Raise UsageError if a member's precision or captured steps need another device."""
     for member in members_of(config):
-        check_precision(member.train, device)
+        check_arithmetic(member.train, device)
 
 
 def check_random_parts(config: LineageConfig, members: Sequence[Member], card: DatasetCard) -> None:
