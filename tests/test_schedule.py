@@ -141,6 +141,14 @@ def test_a_failed_lineage_frees_those_that_waited_for_it() -> None:
     assert schedule.take() == "second"
 
 
+def test_a_lineage_that_is_put_back_is_handed_out_again() -> None:
+    """At its old place, and those that waited for it still do."""
+    schedule = Schedule(make_chains(first="v1 a2", second="v1 b2"))
+    schedule.put_back(schedule.take() or "")
+    assert schedule.take() == "first"
+    assert schedule.take() is None
+
+
 def test_a_node_that_others_claim_is_left_to_them() -> None:
     """Another driver on the same store."""
     schedule = Schedule(make_chains(first="v1 a2"))

@@ -63,6 +63,7 @@ def test_a_lineage_starts_when_the_trial_it_waited_for_fails(store):
     """Whoever waited trains the shared model itself."""
     searcher = make_searcher(["ab", "ac"], store)
     searcher.suggest("first")
+    searcher.on_trial_start("first")
     searcher.on_trial_complete("first", error=True)
 
     assert searcher.suggest("second") == {"lineage": "ac", "silences": {}}
@@ -87,8 +88,42 @@ def test_the_most_work_left_goes_first(store):
 def test_the_end_is_finished(store):
     searcher = make_searcher(["a"], store)
     searcher.suggest("trial")
+    searcher.on_trial_start("trial")
 
     assert searcher.suggest("another") == Searcher.FINISHED
+
+
+def test_a_trial_that_is_lost_before_it_starts_is_made_up_for(store):
+    """Tune gives a trial to an idle process that has died. The end is not reported before."""
+    searcher = make_searcher(["ab"], store)
+    searcher.suggest("first")
+    assert searcher.suggest("second") is None
+    searcher.on_trial_complete("first", error=True)
+
+    assert searcher.is_lost("first")
+    assert searcher.suggest("second") == {"lineage": "ab", "silences": {}}
+
+
+def test_a_lineage_whose_trials_never_start_fails(store):
+    """Processes cannot start there; the second trial is the last one."""
+    searcher = make_searcher(["ab"], store)
+    for trial in ("first", "second"):
+        searcher.suggest(trial)
+        searcher.on_trial_complete(trial, error=True)
+
+    assert not searcher.is_lost("second")
+    assert searcher.suggest("third") == Searcher.FINISHED
+
+
+def test_a_trial_that_fails_after_its_start_is_not_repeated(store):
+    """Tune itself has repeated it as often as it may."""
+    searcher = make_searcher(["ab"], store)
+    searcher.suggest("first")
+    searcher.on_trial_start("first")
+    searcher.on_trial_complete("first", error=True)
+
+    assert not searcher.is_lost("first")
+    assert searcher.suggest("second") == Searcher.FINISHED
 
 
 def test_what_another_driver_works_on_is_held_back(store):

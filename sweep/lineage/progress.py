@@ -46,7 +46,8 @@ class NodeScratch:
             return data
         head, _, state = data.partition(b"\n")
         past = json.loads(head)["environments"]
-        self.resumed_from = [each for each in past if each != self._environment]
+        now = self._environment
+        self.resumed_from = [each for each in past if differing_facts([each, now])]
         if self.resumed_from and self._same:
             differing = differing_facts([*self.resumed_from, self._environment])
             raise UsageError(

@@ -111,9 +111,16 @@ class Schedule:
         if chain := self._running.pop(lineage, None):
             self._num_running.subtract(chain.nodes)
 
+    def put_back(self, lineage: str) -> None:
+        """Let a running lineage wait again, because its trial was lost before it began."""
+        chain = self._running[lineage]
+        self.end(lineage)
+        self._waiting[lineage] = chain
+        self._file(chain)
+
     @property
     def is_exhausted(self) -> bool:
-        """Whether every lineage was started."""
+        """Whether no lineage waits."""
         return not self._waiting
 
     def _is_busy(self, node: str | None, claimed: Collection[str]) -> bool:

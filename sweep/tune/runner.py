@@ -44,7 +44,7 @@ from sweep.tune.private_ray import (
 )
 from sweep.tune.resources import cluster_total, num_at_once, trial_resources
 from sweep.tune.searcher import LineageSearcher
-from sweep.tune.trial import TrialJob, measure_generation, run_trial
+from sweep.tune.trial import LineageTrial, TrialJob, measure_generation
 
 # Tune would write the driver's cloud keys into every actor's runtime_env, and so into Ray's logs.
 # Workers get keys from their machine's role or from the environment that Ray was started in.
@@ -99,25 +99,29 @@ class RayRun:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
             with progress_screen(lineages, self.store, self.driver) as screen:
-                events = TrialEvents(screen, show, self.driver)
+                searcher = LineageSearcher(schedule, self.store)
+                events = TrialEvents(screen, show, self.driver, searcher)
                 tuner = tune.Tuner(
                     tune.with_resources(
-                        functools.partial(run_trial, job=job),
+                        tune.with_parameters(LineageTrial, job=job),
                         tune.PlacementGroupFactory([bundle] * num_bundles),
                     ),
                     tune_config=tune.TuneConfig(
-                        search_alg=LineageSearcher(schedule, self.store),
+                        search_alg=searcher,
                         num_samples=-1,
                         max_concurrent_trials=num_at_once(
                             {name: share * num_bundles for name, share in per_trial.items()},
                             total,
                             at_most=min(resources.max_concurrent or len(lineages), len(lineages)),
                         ),
+                        # On a GPU, an error of CUDA or cached memory would outlive a trial.
+                        reuse_actors=device == "cpu",
                     ),
                     run_config=tune.RunConfig(
                         name=f"{time.strftime('run-%Y%m%d-%H%M%S')}-{os.getpid()}",
                         storage_path=str(self.tune_dir),
                         failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                         callbacks=[events],
                         verbose=0,
                     ),
@@ -285,8 +289,14 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
-    def __init__(self, screen: Screen, show: Callable[[str], None], driver: Driver) -> None:
-        self._screen, self._show, self._driver = screen, show, driver
+    def __init__(
+        self,
+        screen: Screen,
+        show: Callable[[str], None],
+        driver: Driver,
+        searcher: LineageSearcher,
+    ) -> None:
+        self._screen, self._show, self._driver, self._searcher = screen, show, driver, searcher
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -299,6 +309,7 @@ class TrialEvents(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Note which lineage a trial works on."""
+        self._searcher.on_trial_start(trial.trial_id)
         self._driver.start(trial.config["lineage"])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -308,7 +319,9 @@ class TrialEvents(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
     ) -> None:
-        """Print a line per finished generation."""
+        """Print a line per finished generation; the result at the end repeats the last one."""
+        if result["done"]:
+            return
         kid = next((f"  {k} {v:.4g}" for k, v in result.items() if k.startswith("kid/")), "")
         elapsed = format_seconds(time.monotonic() - self._started)
         model = f"V_{result['generation']}"
@@ -321,6 +334,8 @@ class TrialEvents(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Print and keep the last line of a failed trial's error."""
+        if self._searcher.is_lost(trial.trial_id):
+            return
         text = (
             Path(trial.error_file).read_text(errors="replace")
             if trial.error_file

@@ -27,6 +27,10 @@ class LineageSearcher(Searcher):
         self._store = store
         self._patience = store.patience()
         self._lineages: dict[str, str] = {}
+        self._unstarted: set[str] = set()
+        """Trials that were suggested and have neither started nor ended."""
+        self._lost: dict[str, str] = {}
+        """Trial that was lost before it started, by lineage."""
         self._claimed: frozenset[str] = frozenset()
         self._claims_end = float("-inf")
         """When the claims must be read again, by the monotonic clock."""
@@ -38,13 +42,14 @@ class LineageSearcher(Searcher):
             StoreError: The store has failed for too long.
         """
         if self._schedule.is_exhausted:
-            return Searcher.FINISHED
+            return None if self._unstarted else Searcher.FINISHED
         if not self._has_claims():
             return None  # Tune calls suggest again
         lineage = self._schedule.take(self._claimed)
         if lineage is None:
             return None
         self._lineages[trial_id] = lineage
+        self._unstarted.add(trial_id)
         # With the silences, the trial does not have to watch a dead claim for a whole lease.
         return {"lineage": lineage, "silences": self._store.claims.silences()}
 
@@ -63,13 +68,30 @@ class LineageSearcher(Searcher):
         if "node" in result:
             self._schedule.finish_node(result["node"])
 
+    def on_trial_start(self, trial_id: str) -> None:
+        """Record that a process works on a trial."""
+        self._unstarted.discard(trial_id)
+
+    def is_lost(self, trial_id: str) -> bool:
+        """Whether a trial was lost before it started, and its lineage is suggested again."""
+        return trial_id in self._lost.values()
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record that a trial has ended."""
+        """Record that a trial has ended.
+
+        If the idle process to which Tune gives a trial has died, Tune does not retry the trial: its
+        lineage is then suggested once more.
+        """
+        lineage = self._lineages.get(trial_id, "")
+        if error and trial_id in self._unstarted and lineage not in self._lost:
+            self._lost[lineage] = trial_id
+            self._schedule.put_back(lineage)
+        self._unstarted.discard(trial_id)
         if result is not None:
             self.on_trial_result(trial_id, result)
-        self._schedule.end(self._lineages.get(trial_id, ""))
+        self._schedule.end(lineage)
 
     def save(self, checkpoint_path: str) -> None:
         """Write the file that Tune expects. Nothing restores it: the store records progress."""

@@ -1,7 +1,9 @@
 """The Ray Tune trial, which computes one whole lineage, and the tasks that train and measure."""
 
+import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,13 @@ from sweep.records import DatasetCard
 from sweep.store.store import Store
 
 if TYPE_CHECKING:
-    from sweep.lineage.run import LineageRun
+    from sweep.lineage.run import Generation, LineageRun
     from sweep.planning.nodes import NodePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialJob:
-    """What every trial of a sweep needs. It is pickled with each trial, so it must stay small."""
+    """What every trial of a sweep needs. Each process that runs trials reads it once."""
 
     store: Store
     lineages: Mapping[str, tuple[LineageConfig, DatasetCard]]
@@ -36,29 +38,62 @@ class TrialJob:
     """Whether a training refuses a saved state of another environment."""
 
 
-def run_trial(config: Mapping[str, Any], job: TrialJob) -> None:
-    """Compute the missing generations of the lineage `config["lineage"]`, reporting each one."""
-    lineage = str(config["lineage"])
-    job.store.claims.inherit(config["silences"])
-    run = start_run(lineage, job)
-    if job.member_resources is not None:
-        run.start_beside = member_starter(lineage, job, job.member_resources)
-    for generation in run.generations():
+class LineageTrial(tune.Trainable):
+    """A Ray Tune trial, which computes the missing generations of the lineage `config["lineage"]`.
+
+    One process may run several trials, one after another, because starting a process and importing
+    torch takes longer than a small model. A process in which a trial fails is not used again.
+    """
+
+    def setup(self, config: dict[str, Any], job: TrialJob | None = None) -> None:
+        """Prepare this process, and its first trial."""
+        assert job is not None
+        self._job = job
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Forget the last trial, and prepare the next one."""
+        self._generations.close()
+        self._changes.close()
+        gc.collect()  # networks and images of the last trial, before the next one makes its own
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Compute one model, or report the end. A trial thus runs in its process's main thread."""
+        generation = next(self._generations, None)
+        if generation is None:
+            return self._report | {"done": True}
         node = generation.node
         # The lineage's own metrics take precedence over later evaluations.
         values = {k: v for record in generation.metrics[::-1] for k, v in record.values.items()}
-        tune.report(
-            {
-                "node": node.key,
-                "generation": node.generation,
-                "member": node.member if generation.num_members > 1 else None,
-                "status": node.status,
-                "problem": generation.problem,
-                "pid": os.getpid(),
-                "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-                **values,
-            }
-        )
+        self._report = {
+            "node": node.key,
+            "generation": node.generation,
+            "member": node.member if generation.num_members > 1 else None,
+            "status": node.status,
+            "problem": generation.problem,
+            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            **values,
+        }
+        return self._report
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        from sweep.tune.process_state import contained  # imports torch
+
+        self._report: dict[str, Any] = {}
+        self._changes = ExitStack()
+        self._changes.enter_context(contained())
+        self._job.store.claims.inherit(config["silences"])
+        self._generations = lineage_generations(str(config["lineage"]), self._job)
+
+
+def lineage_generations(lineage: str, job: TrialJob) -> Generator["Generation"]:
+    """Compute the missing generations of a lineage; the work begins with the first request."""
+    run = start_run(lineage, job)
+    if job.member_resources is not None:
+        run.start_beside = member_starter(lineage, job, job.member_resources)
+    yield from run.generations()
 
 
 def member_starter(
