@@ -2,14 +2,17 @@
 
     PYTHONPATH=. python benchmarks/metrics.py --num-images 5000 --dimensions 2048 --threads 2
     PYTHONPATH=. python benchmarks/metrics.py --skip-clean-fid --device cuda --json metrics.json
+    PYTHONPATH=. python benchmarks/metrics.py --threads 1 --peers clean-fid torch-fidelity
 
 On the same features of `--num-images` generated and as many reference images, the script times our
 FID, KID on all images, precision, recall, density and coverage (model.metrics.table.measure), and
 clean-fid's FID and KID (its functions of features, with the default of 100 subsets of 1000). It
 then extracts features of a data set's images with EfficientNet-Lite0 in fp32 and in bf16, and
 reports how bf16 changes the FID. Each part runs in a separate process, so each peak of resident
-memory is that of one part. If clean-fid is not installed, the rest is measured. Other load on the
-machine makes the times worthless, so the load average is printed.
+memory is that of one part. With --peers it only compares, metric by metric, our CPU time with that
+of the named packages, by turns (benchmarks/metric_peers.py). Without it, if clean-fid is not
+installed, the rest is measured. Other load on the machine makes all times except these ratios
+worthless, so the load average is printed.
 """
 
 import argparse
@@ -27,8 +30,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.metric_peers import MODULES, compare_times, find_missing, print_ratios
+
 OURS = ("fid", "kid", "precision", "recall", "density", "coverage")
-PACKAGES = ("numpy", "scipy", "torch", "clean-fid")
+PACKAGES = ("numpy", "scipy", "torch", "clean-fid", "torch-fidelity")
 LEAST_SECONDS = 3.0
 """Feature extraction is repeated for at least this long, after one warm-up pass."""
 
@@ -138,6 +143,12 @@ def measure_extraction(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def measure_peers(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Compare our times with those of --peers."""
+    x, y = draw_features(arguments.num_images, arguments.dimensions)
+    return compare_times(x, y, arguments.peers, rounds=arguments.rounds)
+
+
 def time_call(call: Callable[[], object]) -> float:
     """Seconds of the fastest call within LEAST_SECONDS; its result must be on the CPU."""
     ends, best = time.perf_counter() + LEAST_SECONDS, float("inf")
@@ -154,6 +165,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "ours": measure_ours,
     "clean-fid": measure_clean_fid,
     "extraction": measure_extraction,
+    "peers": measure_peers,
 }
 
 
@@ -180,8 +192,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="device of the extraction: cpu or cuda")
     parser.add_argument("--dataset", default="digits", choices=("digits", "flower-crops"))
     parser.add_argument("--extracted-images", type=int, default=1024, help="maximum number")
+    parser.add_argument(
+        "--peers", nargs="+", choices=MODULES, default=[], help="packages to compare with"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of --peers")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if missing := find_missing(arguments.peers):
+        parser.error(f"--peers must be installed, got {missing[0]}; uv pip install {missing[0]}")
+    return arguments
 
 
 def find_versions() -> dict[str, str | None]:
@@ -239,9 +258,15 @@ def main() -> int:
         f"{arguments.threads} threads, load average {load}, {versions}"
     )
     skipped = {"clean-fid": arguments.skip_clean_fid, "extraction": arguments.skip_extraction}
-    parts = [part for part in PARTS if not skipped.get(part)]
+    if arguments.peers:
+        parts = ["peers"]
+    else:
+        parts = [part for part in PARTS if part != "peers" and not skipped.get(part)]
     results = {part: run_part(part, arguments.threads) for part in parts}
-    print_distances(results)
+    if "peers" in results:
+        print_ratios(results["peers"])
+    if "ours" in results:
+        print_distances(results)
     if "extraction" in results:
         print_extraction(results["extraction"])
     if arguments.json:

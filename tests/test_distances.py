@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.features import products
+from model.metrics import distances
 from model.metrics.distances import (
     GaussianStatistics,
     estimate_mmd2,
@@ -121,6 +122,14 @@ def test_kid_and_its_variance_do_not_depend_on_blocks(monkeypatch):
     monkeypatch.setattr(products, "BLOCK_ELEMENTS", 31)
     monkeypatch.setattr(products, "KEPT_BYTES", 0)
     np.testing.assert_allclose(mmd2(x, y), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("elements", [1, 40, 2**20])
+def test_kid_has_the_same_bits_for_pieces_of_any_size(monkeypatch, elements):
+    x, y = draw(21, 6, seed=0, shift=0.5), draw(15, 6, seed=1)
+    expected = mmd2(x, y)
+    monkeypatch.setattr(distances, "CACHED_ELEMENTS", elements)
+    assert mmd2(x, y).tolist() == expected.tolist()
 
 
 def test_the_variance_of_kid_is_its_definition():

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from benchmarks import metric_peers
+from benchmarks.metrics import parse_arguments
 from model.config import MetricsConfig
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.table import measure
@@ -146,3 +148,29 @@ def test_vendi_is_vendi_scores(num_images, dimensions):
 
     x, y = draw_pair(num_images, num_images, dimensions)
     np.testing.assert_allclose(numbers(x, y, "vendi")["vendi"], score_dual(x), rtol=1e-9)
+
+
+@cleanfid_sqrtm
+@needs_disp
+def test_the_benchmark_times_equal_numbers():
+    """Of every metric and program, by turns."""
+    for module in metric_peers.MODULES.values():
+        pytest.importorskip(module)
+    x, y = draw_pair(300, 300, 16)
+    results = metric_peers.compare_times(x, y, list(metric_peers.MODULES), rounds=1)
+    assert {m: set(found) for m, found in results.items()} == {
+        "fid": {"ours", "clean-fid", "torch-fidelity"},
+        "kid": {"ours", "clean-fid", "torch-fidelity"},
+        "precision recall": {"ours", "torch-fidelity"},
+    }
+    for found in results.values():
+        for program in found.values():
+            assert program["values"] == pytest.approx(found["ours"]["values"], rel=1e-6)
+
+
+def test_the_benchmark_names_a_package_that_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setitem(metric_peers.MODULES, "clean-fid", "not_installed.fid")
+    monkeypatch.setattr("sys.argv", ["metrics.py", "--peers", "clean-fid"])
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments()
+    assert "--peers must be installed, got clean-fid; uv pip install" in capsys.readouterr().err

@@ -107,9 +107,12 @@ def is_kept(left: np.ndarray, right: np.ndarray) -> bool:
     return len(left) * len(right) * left.itemsize <= KEPT_BYTES
 
 
-def split_rows(num_rows: int, row_length: int) -> Iterator[slice]:
-    """Yield slices of rows with at most BLOCK_ELEMENTS numbers each, but at least one row."""
-    step = max(1, BLOCK_ELEMENTS // row_length)
+def split_rows(num_rows: int, row_length: int, *, elements: int | None = None) -> Iterator[slice]:
+    """Yield slices of rows, at least one row each.
+
+    A slice has at most `elements` numbers (None: BLOCK_ELEMENTS) if it has several rows.
+    """
+    step = max(1, (BLOCK_ELEMENTS if elements is None else elements) // row_length)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
 
