@@ -11,10 +11,12 @@ from tiny_training import MODEL, draw_pool, make_job, make_train
 from torch import Tensor
 from torch.distributions import Laplace, Normal, kl_divergence
 
+from benchmarks.counts import count_operations
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.networks.edm import draw_noise_and_levels, edm_loss
 from model.networks.flow import flow_loss
 from model.networks.objective import Draws, StepLoss, make_call
+from model.networks.sampling import load_net
 from model.networks.unet import draw_weights
 from model.networks.vae import Autoencoder, draw_latent_noise, vae_loss
 
@@ -51,6 +53,19 @@ def test_initial_weights_follow_the_generator_alone(family):
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", ["ddim", "flow", "edm", "vae"])
+def test_a_network_whose_weights_are_loaded_draws_none(family):
+    """A network is loaded for each block of samples. One that is trained draws each weight once."""
+    trainer = new_trainer(draw_pool(), make_job(make_train(), model=replace(MODEL, family=family)))
+    checkpoint = trainer.checkpoint()
+    counts = count_operations(lambda: load_net(OBJECTIVES[family], checkpoint))
+    assert not counts.keys() & {"aten::uniform_", "aten::normal_", "prims::uniform"}
+    drawn = count_operations(lambda: new_network(family))
+    layers = (torch.nn.Conv2d, torch.nn.Linear)
+    weights = sum(isinstance(module, layers) for module in trainer.net.modules())
+    assert drawn["aten::uniform_"] == weights
 
 
 @pytest.mark.parametrize("family", NETWORKS)

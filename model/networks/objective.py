@@ -97,9 +97,9 @@ class Sampler(Protocol):
 class Objective:
     """How a family of networks is built, trained and sampled."""
 
-    new_network: Callable[[Shape, ModelConfig, torch.Generator, int], nn.Module]
-    """Builds the network from (C, H, W), settings, the random generator of its initial weights, and
-    the number of classes (0 for an unconditional model)."""
+    new_network: Callable[[Shape, ModelConfig, torch.Generator | None, int], nn.Module]
+    """Builds the network from (C, H, W), settings, the random generator of its initial weights
+    (None leaves them undefined), and the number of classes (0 for an unconditional model)."""
     draw: DrawFunction
     loss: LossFunction
     sample: Sampler

@@ -55,8 +55,7 @@ def load_net(objective: Objective, checkpoint: Checkpoint, *, device: str = "cpu
     """Load a checkpoint's network in evaluation mode, with averaged weights."""
     config = restored_model(checkpoint.settings["model"])
     num_classes = checkpoint.settings["num_classes"] if config.conditional else 0
-    unused = torch.Generator().manual_seed(0)
-    net = objective.new_network(checkpoint.shape, config, unused, num_classes)
+    net = objective.new_network(checkpoint.shape, config, None, num_classes)
     load_weights(net, checkpoint.part("ema."), source=checkpoint.source)
     return to_device(net, device).eval().requires_grad_(False)
 

@@ -37,12 +37,23 @@ class VarianceEmbedding(nn.Module):
             return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
-    """A size x size convolution that keeps its input's size; `draw_weights` draws its weights.
+class EmptyConvolution(nn.Conv2d):
+    """A convolution without initial weights; nn.Conv2d draws them from the global generator."""
 
-    nn.Conv2d would draw them from the global generator, which must stay untouched.
-    """
-    return nn.utils.skip_init(nn.Conv2d, channels_in, width, size, padding=size // 2)
+    def reset_parameters(self) -> None:
+        """Leave the weights undefined."""
+
+
+class EmptyEmbedding(nn.Embedding):
+    """An embedding without initial weights; nn.Embedding draws them from the global generator."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights undefined."""
+
+
+def convolution(channels_in: int, width: int, size: int) -> nn.Conv2d:
+    """A size x size convolution that keeps its input's size; `draw_weights` draws its weights."""
+    return EmptyConvolution(channels_in, width, size, padding=size // 2)
 
 
 def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
@@ -50,7 +61,7 @@ def class_table(num_classes: int, dim: int) -> nn.Embedding | None:
 
     `draw_weights` draws the weights.
     """
-    return nn.utils.skip_init(nn.Embedding, num_classes + 1, dim) if num_classes else None
+    return EmptyEmbedding(num_classes + 1, dim) if num_classes else None
 
 
 def class_vectors(table: nn.Embedding, labels: Tensor | None) -> Tensor:
@@ -92,12 +103,16 @@ class UNet(nn.Module):
     Args:
         shape: (C, H, W) of the images.
         config: Widths, depth, embedding and BatchNorm settings.
-        generator: CPU generator of the initial weights.
+        generator: CPU generator of the initial weights; None leaves them undefined.
         num_classes: 0 makes an unconditional network.
     """
 
     def __init__(
-        self, shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
+        self,
+        shape: Shape,
+        config: ModelConfig,
+        generator: torch.Generator | None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         down, up = unet_blocks(config, num_classes)
@@ -154,11 +169,14 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def draw_weights(net: nn.Module, init: str, generator: torch.Generator) -> None:
+def draw_weights(net: nn.Module, init: str, generator: torch.Generator | None) -> None:
     """Draw all weights by Keras' rule (Glorot uniform weights, zero biases) or torch's.
 
-    Vectors of classes are standard normal and drawn after all other weights.
+    Vectors of classes are standard normal and drawn after all other weights. Without a generator
+    nothing is drawn, for networks into which weights are loaded.
     """
+    if generator is None:
+        return
     for module in net.modules():
         if not isinstance(module, (nn.Conv2d, nn.Linear)):
             continue

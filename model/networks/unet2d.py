@@ -35,7 +35,7 @@ class DiffusersUNet(nn.Module):
 
 
 def new_diffusers_unet(
-    shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
+    shape: Shape, config: ModelConfig, generator: torch.Generator | None, num_classes: int = 0
 ) -> nn.Module:
     """Build a UNet2DModel with model.widths, model.block_depth and model.init.
 
@@ -44,7 +44,7 @@ def new_diffusers_unet(
     Args:
         shape: (C, H, W) of the images.
         config: Settings; those of BatchNorm, stem and embedding have no effect.
-        generator: CPU generator of the initial weights.
+        generator: CPU generator of the initial weights; None leaves them undefined.
         num_classes: 0 makes an unconditional network.
 
     Raises:

@@ -100,14 +100,18 @@ class Autoencoder(nn.Module):
     Args:
         shape: (C, H, W) of the images.
         config: Widths, depth, latent dimension, likelihood scale and BatchNorm settings.
-        generator: CPU generator of the initial weights.
+        generator: CPU generator of the initial weights; None leaves them undefined.
         num_classes: 0 makes an unconditional network.
     """
 
     log_scale: Tensor
 
     def __init__(
-        self, shape: Shape, config: ModelConfig, generator: torch.Generator, num_classes: int = 0
+        self,
+        shape: Shape,
+        config: ModelConfig,
+        generator: torch.Generator | None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(shape, config, num_classes)
