@@ -15,6 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from model.features.extractors import extractor_label
 from sweep.config import SweepConfig
 from sweep.files import dump_json
 from sweep.finished import Finished, lineage_status
@@ -132,7 +133,7 @@ def metrics_record(node: NodePlan, plan: MetricsPlan, card: DatasetCard) -> Metr
     """The record of a measurement as planned, with numbers that get worse by generation."""
     fraction = int(node.key[:12], 16) / 16**12
     kid = 0.01 * node.generation + fraction / 100
-    extractor = f"{plan.config.extractor}-{plan.config.resolution}"
+    extractor = extractor_label(plan.config)
     numbers = {"kid": kid, "kid_se": kid / 20, "fid": 200 * kid}
     return MetricsRecord(
         node=node.key,

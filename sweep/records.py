@@ -157,8 +157,7 @@ class NodeRecord(Record):
 
     def environments(self) -> list[str]:
         """Every environment in which it was trained, a line for each."""
-        last = describe_environment(self.environment, device=self.device, threads=self.num_threads)
-        return [last, *self.resumed_from]
+        return [_describe(self), *self.resumed_from]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,11 +194,7 @@ class MetricsRecord(Record):
 
     def environments(self) -> list[str]:
         """The environment in which it was measured, as a line; none if it is unknown."""
-        if not self.environment:
-            return []
-        return [
-            describe_environment(self.environment, device=self.device, threads=self.num_threads)
-        ]
+        return [_describe(self)] if self.environment else []
 
     def is_of(self, key: str, spec: str) -> bool:
         """Whether this is the record of a node under the specification of this name."""
@@ -268,6 +263,18 @@ def class_stream_key(stream: str, label: int) -> str:
 def spec_name(spec: Json) -> str:
     """Name of a metric specification: the start of its digest."""
     return digest(spec)[:16]
+
+
+def _describe(record: NodeRecord | MetricsRecord) -> str:
+    environment = msgspec.json.encode(record.environment)
+    return _describe_text(environment, record.device, record.num_threads)
+
+
+@functools.lru_cache(maxsize=1000)
+def _describe_text(environment: bytes, device: str, threads: int) -> str:
+    """As describe_environment: most records have one of a few environments."""
+    facts = msgspec.json.decode(environment)
+    return describe_environment(facts, device=device, threads=threads)
 
 
 @functools.lru_cache(maxsize=1000)

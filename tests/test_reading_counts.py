@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pandas import DataFrame
 from tiny_sweep import make_sweep
 
+from analysis.reading.results import load_results
+from analysis.tables.build import build_tables
 from benchmarks.synthetic_results import write_results
 from sweep.status.report import print_status
 
@@ -60,3 +63,21 @@ def test_status_opens_each_record_once_and_lists_no_folder_of_a_model_or_claim(o
     others = counts.keys() - records(out) - {"claims", "lineages", "sweep.json"}
     assert [name for name in others if not name.startswith("datasets/")] == []
     assert sum(1 for _ in out.glob("claims/*/*")) == 12
+
+
+def test_a_table_opens_each_record_once_and_lists_only_the_lineages(out) -> None:
+    """Files of models other than their records are not looked at."""
+    with opened(out) as counts:
+        load_results([out])
+    cards = {path.relative_to(out).as_posix() for path in out.glob("datasets/*/card.json")}
+    assert counts == dict.fromkeys(records(out) | cards | {"lineages", "sweep.json"}, 1)
+
+
+def test_a_table_takes_no_part_of_the_tidy_table_for_each_setting(out, monkeypatch) -> None:
+    """Such a part takes milliseconds, whatever its size."""
+    frame, parts = load_results([out]), []
+    taken = DataFrame.take
+    monkeypatch.setattr(DataFrame, "take", lambda *args: parts.append(args) or taken(*args))
+    build_tables(frame, ["kid/pixels", "composition"], by=["seed"], confidence=0.95)
+    assert frame["seed"].nunique() == 3
+    assert parts == []

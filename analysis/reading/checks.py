@@ -14,7 +14,6 @@ from sweep.records import (
     RecordError,
     load_metrics,
     load_node,
-    node_dir,
 )
 
 MAX_GENERATIONS = 10_000
@@ -27,10 +26,10 @@ MAX_COUNT = 2**63 - 1
 """Largest whole number in a table."""
 
 
-def damaged(path: Path, rule: str, got: object) -> RecordError:
+def damaged(path: Path | str, rule: str, got: object) -> RecordError:
     """Return the error for a record that breaks a rule."""
     return RecordError(
-        f"{path} must hold {rule}, got {shown(got)}; restore it from a copy of its folder"
+        f"{Path(path)} must hold {rule}, got {shown(got)}; restore it from a copy of its folder"
     )
 
 
@@ -116,7 +115,7 @@ def read_node(folder: Path, key: str) -> NodeRecord | None:
     node = load_node(folder, key)
     if node is None:
         return None
-    path = node_dir(folder, key) / "record.json"
+    path = f"{folder}/generations/{key}/record.json"
     for name in ("num_images", "num_steps", "images_seen"):
         _check_count(path, name, getattr(node, name))
     if node.num_images < 1 or not node.origins:
@@ -138,7 +137,7 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
     record = load_metrics(folder, key, spec)
     if record is None:
         return None
-    path = node_dir(folder, key) / "metrics" / f"{spec}.json"
+    path = f"{folder}/generations/{key}/metrics/{spec}.json"
     _check_count(path, "num_images", record.num_images)
     _check_count(path, "num_reference", record.num_reference)
     _check_numbers(path, _metric_items(record))
@@ -156,12 +155,12 @@ def _metric_items(record: MetricsRecord) -> Iterator[tuple[str, float]]:
         yield from ((f"{name} of class {label}", number) for label, number in values.items())
 
 
-def _check_count(path: Path, name: str, count: int) -> None:
+def _check_count(path: str, name: str, count: int) -> None:
     if not 0 <= count <= MAX_COUNT:
         raise damaged(path, f"{name} from 0 to 2^63 - 1", count)
 
 
-def _check_numbers(path: Path, items: Iterable[tuple[str, float | None]]) -> None:
+def _check_numbers(path: str, items: Iterable[tuple[str, float | None]]) -> None:
     for name, number in items:
         if number is not None and not (math.isfinite(number) and abs(number) <= MAX_NUMBER):
             raise damaged(path, f"a number of at most {MAX_NUMBER:g} as {shortened(name)}", number)

@@ -153,16 +153,30 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
 def grouped(
     frame: pd.DataFrame, by: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Split a table by the values of some columns, in order; None counts as a value."""
+    """Split a table by the values of some columns, in order; None counts as a value.
+
+    A part of a table takes milliseconds: use group_positions for many groups.
+    """
     if not by:
         yield {}, frame
+        return
+    for values, positions in group_positions(frame, by):
+        yield values, frame.iloc[positions]
+
+
+def group_positions(
+    frame: pd.DataFrame, by: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Yield the values and the positions of the rows of each group of `grouped`."""
+    if not by:
+        yield {}, list(range(len(frame)))
         return
     positions: dict[tuple, list[int]] = {}
     columns = [[None if is_missing(v) else v for v in frame[column].tolist()] for column in by]
     for position, values in enumerate(zip(*columns, strict=True)):
         positions.setdefault(values, []).append(position)
     for values in sorted(positions, key=sort_key):
-        yield dict(zip(by, values, strict=True)), frame.iloc[positions[values]]
+        yield dict(zip(by, values, strict=True)), positions[values]
 
 
 def sort_key(values: Iterable[Any]) -> tuple:

@@ -6,7 +6,7 @@ The names are unescaped; analysis.escapes and analysis.figures.text escape them 
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,12 +41,21 @@ def spell(values: Sequence[Any]) -> list[Any]:
     same (1, 1.0 and True; 1 and "1"; "1" and "01"; None and NaN; -0.0 and 0.0), or if they look the
     same (two Unicode forms of one letter), all values become their JSON.
     """
-    texts = [json.dumps(value, sort_keys=True) for value in values]
-    cells = [_plain(value) for value in values]
-    views = (map(_as_read_back, cells), map(_as_seen, cells))
-    if all(len(set(view)) == len(set(texts)) for view in views):
-        return cells
-    return [Spelled(text) for text in texts]
+    names = [json_identity(value) for value in values]
+    unique = dict(zip(names, values, strict=True))
+    cells = {name: _plain(value) for name, value in unique.items()}
+    views = (map(_as_read_back, cells.values()), map(_as_seen, cells.values()))
+    if not all(len(set(view)) == len(unique) for view in views):
+        cells = {name: Spelled(json.dumps(value, sort_keys=True)) for name, value in unique.items()}
+    return [cells[name] for name in names]
+
+
+def json_identity(value: Any) -> Hashable:
+    """Return what is equal for values with the same JSON only: 1, 1.0 and true differ."""
+    kind = type(value)
+    if kind in (str, int, bool, type(None)):
+        return kind, value
+    return (kind, repr(value)) if kind is float else json.dumps(value, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Reads results folders into one tidy table: a row per lineage, generation and member."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from analysis.reading.columns import (
     SPLIT,
     sort_key,
 )
-from analysis.reading.labels import spell
+from analysis.reading.labels import json_identity, spell
 from model.errors import UsageError
 from sweep.records import (
     Json,
@@ -120,7 +119,7 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
         check_names(folder, record, RESERVED, axes)
         values = {axis: setting.get(axis) for axis in axes}
         seed = setting.get("seed")
-        setting_id = json.dumps([seed, *values.values()], sort_keys=True)
+        setting_id = tuple(map(json_identity, (seed, *values.values())))
         for row, numbers in rows_of(folder, record):
             check_names(folder, record, axes, numbers)
             metrics |= numbers.keys()
@@ -135,7 +134,9 @@ def _to_frame(rows: Iterable[Json], axes: list[str], metrics: list[str]) -> pd.D
     columns = pd.Index(
         [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *metrics, *METRIC_COLUMNS], dtype=object
     )
-    frame = pd.DataFrame(list(rows), columns=columns, dtype=object)
+    rows = list(rows)
+    cells = {column: [row.get(column) for row in rows] for column in columns}
+    frame = pd.DataFrame(cells, columns=columns, dtype=object)
     for column in (*axes, "seed"):
         frame[column] = pd.Series(spell(frame[column].tolist()), dtype=object)
     sort_by = frame[[*axes, "seed", "generation", "member"]]
@@ -201,15 +202,15 @@ def _settings(lineages: Sequence[Located]) -> list[Json]:
     return settings
 
 
-def _determine(keys: Sequence[str], values: Sequence[str | None]) -> bool:
+def _determine(keys: Sequence[Hashable], values: Sequence[str | None]) -> bool:
     """Whether equal keys have equal values; None is unknown and may equal any value."""
     known = {(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
     return len({key for key, _ in known}) == len(known)
 
 
-def _data_settings(flat: Json, *, except_path: bool) -> str:
+def _data_settings(flat: Json, *, except_path: bool) -> Hashable:
     names = [k for k in flat if k.startswith("data.") and not (except_path and k == PATH)]
-    return json.dumps({name: flat[name] for name in names}, sort_keys=True)
+    return tuple((name, json_identity(flat[name])) for name in sorted(names))
 
 
 def _fingerprint(folder: Path, dataset: str) -> str | None:
@@ -226,7 +227,7 @@ def _find_axes(lineages: Sequence[Located], settings: list[Json]) -> list[str]:
     )
     axes = []
     for axis in candidates:
-        values = {json.dumps(flat.get(axis), sort_keys=True) for flat in settings}
+        values = {json_identity(flat.get(axis)) for flat in settings}
         shown = axis in SHOWN_AXES and any(axis in flat for flat in settings)
         if axis not in NO_AXES and (len(values) > 1 or shown):
             axes.append(axis)
@@ -260,6 +261,7 @@ def _measured_rows(
 ) -> Iterator[tuple[Json, list[MetricsRecord]]]:
     """Yield a row and the metric records of each generation and member."""
     diverged = False
+    closed_form: dict[int, bool] = {}
     for generation, keys in enumerate(node_keys(record), start=1):
         where = {"lineage": record.id, "generation": generation}
         for member, key in enumerate(keys):
@@ -269,8 +271,10 @@ def _measured_rows(
             diverged = diverged or (node is not None and node.status == "diverged")
             is_measured = bool(metrics) or not specs
             status = "diverged" if diverged else _row_status(record, node, is_measured)
-            known = fits_closed_form(folder, record, member)
-            row = where | {"member": member, "node": key, "status": status, "closed_form": known}
+            if member not in closed_form:
+                closed_form[member] = fits_closed_form(folder, record, member)
+            row = where | {"member": member, "node": key, "status": status}
+            row["closed_form"] = closed_form[member]
             row |= _environments([*([node] if node else []), *metrics])
             yield row | _node_numbers(node) | _metric_sizes(metrics), metrics
         mixture = record.mixture_specs[generation - 1] if record.mixture_specs else []

@@ -4,6 +4,7 @@ Intervals over seeds are t intervals, because with 3 to 5 seeds the coverage of 
 bootstrap is far below its nominal value.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, grouped, unit_columns
+from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, group_positions, unit_columns
 from model.errors import UsageError
 
 
@@ -36,8 +37,13 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
     mean = float(np.mean(values))
     if n == 1:
         return mean, math.nan, 1
-    quantile = float(stats.t.ppf((1 + confidence) / 2, df=n - 1))
-    return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(n), n
+    return mean, _quantile(n - 1, confidence) * float(np.std(values, ddof=1)) / math.sqrt(n), n
+
+
+@functools.cache
+def _quantile(freedom: int, confidence: float) -> float:
+    """The half-width of an interval in standard errors; most cells have one of a few sizes."""
+    return float(stats.t.ppf((1 + confidence) / 2, df=freedom))
 
 
 def check_confidence(confidence: float) -> None:
@@ -125,17 +131,23 @@ def summarize_seeds(
         UsageError: One seed has two different nodes for the same setting, split and generation.
     """
     rows = []
-    for values, part in grouped(frame, [*by, "generation"]):
-        _check_one_node_per_unit(part, values, by)
-        used = part[(part["status"] != "diverged") & part[column].notna()]
-        numbers, seeds = used[column].astype(float).tolist(), used["seed"].tolist()
-        splits = used[SPLIT].tolist() if SPLIT in frame else [None] * len(used)
-        if len(set(splits)) > 1:
-            interval = crossed_interval(numbers, seeds, splits, confidence)
+    units = [frame[name].tolist() for name in unit_columns(frame)]
+    splits = frame[SPLIT].tolist() if SPLIT in frame else [None] * len(frame)
+    numbers, seeds = frame[column].astype(float).tolist(), units[0]
+    has_diverged = (frame["status"] == "diverged").tolist()
+    is_used = ((frame["status"] != "diverged") & frame[column].notna()).tolist()
+    for values, positions in group_positions(frame, [*by, "generation"]):
+        if len({tuple(unit[i] for unit in units) for i in positions}) < len(positions):
+            _check_one_node_per_unit(frame.iloc[positions], values, by)
+        used = [i for i in positions if is_used[i]]
+        of_seeds, of_splits = [seeds[i] for i in used], [splits[i] for i in used]
+        measured = [numbers[i] for i in used]
+        if len(set(of_splits)) > 1:
+            interval = crossed_interval(measured, of_seeds, of_splits, confidence)
         else:
-            interval = t_interval(numbers, confidence)
-        num_diverged = int((part["status"] == "diverged").sum())
-        counts = (len(set(seeds)), len(set(splits)), num_diverged, len(part))
+            interval = t_interval(measured, confidence)
+        num_diverged = sum(has_diverged[i] for i in positions)
+        counts = (len(set(of_seeds)), len(set(of_splits)), num_diverged, len(positions))
         rows.append((*values.values(), *interval, *counts))
     summary = pd.DataFrame(
         rows, columns=pd.Index([*by, *SUMMARY_COLUMNS], dtype=object), dtype=object

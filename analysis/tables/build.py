@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.reading.columns import (
@@ -18,7 +19,9 @@ from analysis.reading.columns import (
     SUMMARY_COLUMNS,
     SUMMARY_INPUTS,
     axis_columns,
+    group_positions,
     grouped,
+    is_missing,
     measured_sizes,
     setting_axes,
     varying_axes,
@@ -80,9 +83,9 @@ class Part:
         """
         summary = next(iter(summaries.values()))
         generations = sorted(set(summary["generation"]))
-        rows = []
-        for values, part in grouped(summary.assign(text=texts), self.by):
-            cells = dict(zip(part["generation"], part["text"], strict=True))
+        rows, of_rows = [], summary["generation"].tolist()
+        for values, positions in group_positions(summary, self.by):
+            cells = {of_rows[i]: texts[i] for i in positions}
             rows.append(self._name(values) + [cells.get(n, "-") for n in generations])
         if self.usual:
             rows.sort(key=lambda row: row[0] != BASE)
@@ -203,7 +206,11 @@ def _metric_table(part: Part, metric: str) -> Table:
 
 
 def _composition_table(part: Part, name: str) -> Table:
-    texts = [_format_pool(pools) for _, pools in grouped(part.frame, [*part.by, "generation"])]
+    sizes, shares = (part.frame[name].tolist() for name in ("num_images", "real_share"))
+    texts = [
+        _format_pool([sizes[i] for i in positions], [shares[i] for i in positions])
+        for _, positions in group_positions(part.frame, [*part.by, "generation"])
+    ]
     caption = [
         "images in pool D_n, on which V_n was trained, and the share of real images among them",
         _describe_lineages(part),
@@ -251,13 +258,15 @@ def _count_units(row: dict[Any, Any]) -> str:
     return f"{missing}{row['num_seeds']} x {row['num_splits']}"
 
 
-def _format_pool(part: pd.DataFrame) -> str:
-    sizes, shares = part["num_images"].dropna(), part["real_share"].dropna()
-    if sizes.empty:
+def _format_pool(sizes: Sequence[Any], shares: Sequence[Any]) -> str:
+    sizes = [size for size in sizes if not is_missing(size)]
+    shares = [share for share in shares if not is_missing(share)]
+    if not sizes:
         return "-"
-    low, high = int(sizes.min()), int(sizes.max())
+    low, high = int(min(sizes)), int(max(sizes))
     size = str(low) if low == high else f"{low} to {high}"
-    return f"{size} ({100 * float(shares.mean()):.3g}% real)"
+    share = float(np.mean(shares)) if shares else math.nan
+    return f"{size} ({100 * share:.3g}% real)"
 
 
 def _describe_cells(summary: pd.DataFrame, part: Part) -> str:
@@ -281,9 +290,10 @@ def _describe_lineages(part: Part) -> str:
     runs = part.labels.names("run", part.frame["run"])
     seeds = part.labels.describe_seeds(part.frame)
     words = [seeds, f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
-    lineages = [set(rows["status"]) for _, rows in grouped(part.frame, ["run", "lineage"])]
-    for status in sorted(set().union(*lineages) - {"done"}, key=status_rank):
-        n = sum(status in statuses for statuses in lineages)
+    statuses = set(part.frame[["run", "lineage", "status"]].itertuples(index=False, name=None))
+    lineages = {(run, lineage) for run, lineage, _ in statuses}
+    for status in sorted({status for _, _, status in statuses} - {"done"}, key=status_rank):
+        n = sum(status == each for _, _, each in statuses)
         words.append(f"{n} of {len(lineages)} lineages {status}")
     if differing := mixed_environments(part.frame):
         words.append(f"different environments (models): {differing}")
