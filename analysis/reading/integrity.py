@@ -12,6 +12,7 @@ from sweep.environment import differing_facts
 from sweep.files import RecordError, digest, read_json
 from sweep.records import (
     WEIGHTS,
+    DatasetCard,
     LineageRecord,
     MetricsRecord,
     NodeRecord,
@@ -23,7 +24,7 @@ from sweep.records import (
     load_sweep,
     node_dir,
 )
-from sweep.sealed import CHECKSUM
+from sweep.sealed import CHECKSUM, Record, load_as_written
 
 BLOCKS = ("streams", "features", "selections")
 """Folders of blocks in a store."""
@@ -31,6 +32,16 @@ ARRAYS = (".npy", ".npz")
 """Suffixes of the files of a data set that only a store has."""
 UNCHECKED = ("figures", "tensorboard", "tune", "claims", "work")
 """Folders that are not checked: they are made from the rest, or belong to running trainings."""
+
+
+FORMS: dict[str, type[Record]] = {
+    "sweep.json": SweepRecord,
+    "lineages/*.json": LineageRecord,
+    "generations/*/record.json": NodeRecord,
+    "generations/*/metrics/*.json": MetricsRecord,
+    "datasets/*/card.json": DatasetCard,
+}
+"""Forms of the paths of records."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,8 +85,8 @@ def inspect_folder(out: Path) -> Findings:
     for lineage in lineages:
         _check_lineage(out, lineage, nodes, metrics, found)
     _check_datasets(out, sweep, lineages, found)
-    weights = {node_dir(out, key) / WEIGHTS for key, node in nodes.items() if WEIGHTS in node.files}
-    _check_stored(out, sweep, "weights", weights, found)
+    weights = [node_dir(out, key) / WEIGHTS for key, node in nodes.items() if WEIGHTS in node.files]
+    _check_stored(sweep, "weights", len(weights), _missing(weights), found)
     _check_blocks(out, sweep, nodes, metrics, lineages, found)
     found.notes += _unsealed(out)
     records = [*nodes.values(), *metrics.values()]
@@ -86,11 +97,10 @@ def inspect_folder(out: Path) -> Findings:
 
 def _unsealed(out: Path) -> list[str]:
     """A sentence about records without a checksum, if there are any."""
-    forms = ("sweep.json", "lineages/*.json", "generations/*/record.json")
-    forms += ("generations/*/metrics/*.json", "datasets/*/card.json")
-    paths = sorted(path for form in forms for path in out.glob(form))
+    paths = [(path, kind) for form, kind in FORMS.items() for path in out.glob(form)]
+    others = sorted(path for path, kind in paths if load_as_written(kind, str(path)) is None)
     without: list[Path] = []
-    for path in paths:
+    for path in others:
         with suppress(RecordError):  # listed as a problem
             without += [path] if CHECKSUM not in read_json(path) else []
     if not without:
@@ -207,7 +217,7 @@ def _check_datasets(
                 if Path(name).suffix not in ARRAYS or (folder / name).exists():
                     with found.listing():
                         _check_file(folder / name, expected)
-    _check_stored(out, sweep, "arrays of data sets", arrays, found)
+    _check_stored(sweep, "arrays of data sets", len(arrays), _missing(arrays), found)
 
 
 def _check_blocks(
@@ -219,10 +229,12 @@ def _check_blocks(
     found: Findings,
 ) -> None:
     """Check every block that is here, and that the blocks of samples are complete."""
+    present: set[str] = set()
     for shelf in BLOCKS:
         for path in sorted((out / shelf).glob("*/*.safetensors")):
+            present.add(place := path.relative_to(out).as_posix())
             with found.listing():
-                check_block(path, path.relative_to(out).as_posix())
+                check_block(path, place)
     used = {key for lineage in lineages for keys in lineage.nodes for key in keys} & nodes.keys()
     needed: set[tuple[str, int]] = set()
     for path in [node_dir(out, key) / "config.json" for key in used]:
@@ -231,8 +243,9 @@ def _check_blocks(
     for (key, spec), record in metrics.items():
         with found.listing(count=0), understood(node_dir(out, key) / "metrics" / f"{spec}.json"):
             needed |= set(streams_of_metrics(record)) if key in used else set()
-    blocks = {out / "streams" / folder / f"{number:06d}.safetensors" for folder, number in needed}
-    _check_stored(out, sweep, "blocks of samples", blocks, found)
+    blocks = {f"streams/{folder}/{number:06d}.safetensors" for folder, number in needed}
+    missing = [f"{out}/{place}" for place in blocks - present]
+    _check_stored(sweep, "blocks of samples", len(blocks), missing, found)
 
 
 @contextmanager
@@ -246,19 +259,22 @@ def understood(path: Path) -> Generator[None]:
         raise UsageError(f"{path} must describe images as this version does, got others") from error
 
 
+def _missing(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths if not path.exists()]
+
+
 def _check_stored(
-    out: Path, sweep: SweepRecord, what: str, paths: set[Path], found: Findings
+    sweep: SweepRecord, what: str, num_paths: int, missing: list[str], found: Findings
 ) -> None:
     """Say what is in another store or not copied; a part that is missing is a problem."""
-    missing = sorted(path for path in paths if not path.exists())
     if not missing:
         return
     if sweep.store:
         found.notes.append(f"not checked: the {what}, which are in {sweep.store}")
-    elif len(missing) == len(paths):
+    elif len(missing) == num_paths:
         found.notes.append(f"not copied: the {what} ({len(missing)} files)")
     else:
-        found.problems += [f"{path} must exist, got no such file" for path in missing]
+        found.problems += [f"{path} must exist, got no such file" for path in sorted(missing)]
 
 
 def _check_file(path: Path, expected: str) -> None:
