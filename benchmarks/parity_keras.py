@@ -42,8 +42,7 @@ from model.randomness import Purpose, integer_seed
 from model.training.trainer import Trainer
 
 os.environ["KERAS_BACKEND"] = "torch"
-# Imported by name because the type checker's environment lacks the keras dependency group.
-keras = importlib.import_module("keras")
+from keras_unet import build_keras, keras
 
 RESULT = Path(__file__).parent / "results" / "parity_keras.json"
 SIZE, BATCH, CHANNELS, STEPS = 16, 4, 3, 5
@@ -56,44 +55,6 @@ ROUNDING, TRAINED = 1e-8, 1e-6
 
 Weights = dict[str, np.ndarray]
 """Tensors by their name in our state_dict, in torch's axis order."""
-
-
-def build_keras(config: ModelConfig) -> Any:
-    """Build the example's residual U-Net; layers are named like our modules, with `-` for a dot."""
-    layers = keras.layers
-    *widths, bottleneck = config.widths
-
-    def convolve(x: Any, width: int, size: int, name: str, activation: str | None = None) -> Any:
-        return layers.Conv2D(width, size, padding="same", activation=activation, name=name)(x)
-
-    def block(x: Any, width: int, name: str) -> Any:
-        shortcut = x if x.shape[3] == width else convolve(x, width, 1, f"{name}-shortcut")
-        x = layers.BatchNormalization(center=False, scale=False, name=f"{name}-norm")(x)
-        x = convolve(x, width, 3, f"{name}-conv1", "swish")
-        return layers.Add()([convolve(x, width, 3, f"{name}-conv2"), shortcut])
-
-    def embed(variance: Any) -> Any:
-        frequencies = np.geomspace(1, config.embedding_max_frequency, config.embedding_dim // 2)
-        angles = variance * keras.ops.convert_to_tensor(2 * math.pi * frequencies)
-        return keras.ops.concatenate([keras.ops.sin(angles), keras.ops.cos(angles)], axis=3)
-
-    noisy, variance = keras.Input((SIZE, SIZE, CHANNELS)), keras.Input((1, 1, 1))
-    embedding = layers.Lambda(embed, output_shape=(1, 1, config.embedding_dim))(variance)
-    embedding = layers.UpSampling2D(SIZE, interpolation="nearest")(embedding)
-    x = layers.Concatenate()([convolve(noisy, config.stem_width, 1, "stem"), embedding])
-    skips = []
-    for level, width in enumerate(widths):
-        for depth in range(config.block_depth):
-            x = block(x, width, f"down-{level}-{depth}")
-            skips.append(x)
-        x = layers.AveragePooling2D(2)(x)
-    for depth in range(config.block_depth):
-        x = block(x, bottleneck, f"middle-{depth}")
-    for level, width in enumerate(reversed(widths)):
-        x = layers.UpSampling2D(2, interpolation="bilinear")(x)
-        for depth in range(config.block_depth):
-            x = block(layers.Concatenate()([x, skips.pop()]), width, f"up-{level}-{depth}")
-    return keras.Model([noisy, variance], convolve(x, CHANNELS, 1, "head"))
 
 
 def keras_variables(net: Any) -> Iterator[tuple[str, Any]]:
@@ -174,7 +135,7 @@ def compare_pass(rng: np.random.Generator) -> dict[str, tuple[float, float | Non
     """Compare one forward and backward pass of the same network: differences and their limits."""
     config = ModelConfig()
     ours = UNet((CHANNELS, SIZE, SIZE), config, torch.Generator().manual_seed(0))
-    theirs = build_keras(config)
+    theirs = build_keras((SIZE, SIZE, CHANNELS), config.widths)
     randomize(ours, rng)
     set_keras(theirs, get_torch(ours))
     images, noise = rng.normal(size=(2, BATCH, CHANNELS, SIZE, SIZE))
@@ -293,7 +254,8 @@ def compare_training(
     batches = list(draw_batches(trainer, np.arange(BATCH)))
     for _ in batches:
         trainer.train_step(np.arange(BATCH))
-    theirs, average = build_keras(job.model), build_keras(job.model)
+    shape, widths = (SIZE, SIZE, CHANNELS), job.model.widths
+    theirs, average = build_keras(shape, widths), build_keras(shape, widths)
     set_keras(theirs, start)
     set_keras(average, start_average)
     history = train_keras(theirs, average, train, batches)
