@@ -1,8 +1,10 @@
 """Records: dataclasses in JSON files, sealed by a checksum so that an altered one is no result."""
 
 import functools
+import gc
 import hashlib
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -104,6 +106,18 @@ def load_as_written(kind: type[R], path: str) -> R | None:
     with suppress(OSError):
         return as_written(kind, read_regular(path))
     return None
+
+
+@contextmanager
+def many_records() -> Generator[None]:
+    """Read many records without garbage collections, each of which goes through all of them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @functools.cache

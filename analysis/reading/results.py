@@ -37,6 +37,7 @@ from sweep.records import (
     load_lineages,
     load_sweep,
 )
+from sweep.sealed import many_records
 
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
@@ -105,6 +106,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
+@many_records()
 def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
     """Build the tidy table of the rows that a function returns for each lineage."""
     if not dirs:
