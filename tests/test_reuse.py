@@ -79,16 +79,16 @@ def test_a_process_that_dies_between_two_trials_costs_no_lineage(tmp_path, max_f
     """Ray gives the next trial to a dead process, and does not retry that trial."""
     path = write_sweep(
         tmp_path,
-        base__train__steps=1500,
+        base__train__steps=3000,
         resources__num_cpus=2,
         resources__max_failures=max_failures,
     )
     with path.open("a") as file:
-        file.write('[[grids]]\n"seed" = [1]\n"pool.alpha" = [0.5]\n"train.steps" = [20]\n')
+        file.write('[[grids]]\n"seed" = [1]\n"pool.alpha" = [0.5]\n"train.steps" = [200]\n')
     with Running(out=tmp_path / "out", words=(str(path),)) as run:
         # The short lineage runs beside the first model of the others, which one of them waits for.
         idle = wait_for(lambda: short_trial(run), "the trial of the short lineage")
-        wait_for(lambda: re.search(r"steps20-.*  V_2 done", run.output()), "its last model")
+        wait_for(lambda: re.search(r"steps200-.*  V_2 done", run.output()), "its last model")
         last = time.time()
         wait_for(lambda: len(trials(run, since=last)) == 1, "the end of its trial")
         os.kill(idle, signal.SIGKILL)
@@ -101,9 +101,9 @@ def test_a_process_that_dies_between_two_trials_costs_no_lineage(tmp_path, max_f
 
 
 def short_trial(run: Running) -> int | None:
-    """The process of the lineage of 20 steps."""
+    """The process of the lineage of 200 steps."""
     claims = run.claims().values()
-    return next((each["pid"] for each in claims if "steps20" in each.get("lineage", "")), None)
+    return next((each["pid"] for each in claims if "steps200-" in each.get("lineage", "")), None)
 
 
 def trials(run: Running, *, since: float) -> list[str]:
