@@ -26,6 +26,9 @@ SWEEP = Path(sys.executable).with_name("sweep")
 MARK = "SWEEP_TEST_MARK"
 """Environment variable by which a command's processes, Ray's among them, are found in /proc."""
 
+WITH_SIGHUP = ("env", "--default-signal=HUP")
+"""Under nohup, the tests ignore SIGHUP, and so would a sweep that they start."""
+
 SETTINGS: dict[str, Any] = {
     "base.generations": 2,
     "base.train.steps": 400,
@@ -126,7 +129,7 @@ class Running:
                 assert self.reader.stdin is not None
                 output = files.enter_context(self.reader.stdin)
             self.process = subprocess.Popen(
-                [*terminal, SWEEP, "run", *self.words, "--out", self.out],
+                [*terminal, *WITH_SIGHUP, SWEEP, "run", *self.words, "--out", self.out],
                 cwd=self.out.parent,
                 env={**os.environ, **self.environment, MARK: self.mark},
                 stdin=subprocess.PIPE,
