@@ -15,7 +15,6 @@ benchmarks/results/peers_<date>.json. benchmarks/metrics.py compares metrics wit
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from throughput import name_device
 
 from model.config import ModelConfig
 from model.networks.size import unet_size
@@ -114,7 +114,7 @@ def main() -> None:
     os.sched_setaffinity(0, {options.core})
     found = {
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": processor(),
+        "processor": name_device(torch.device("cpu")),
         "versions": {"torch": version("torch")} | peer_versions(options.python),
         "rounds": options.rounds,
         "load_average_before": os.getloadavg(),
@@ -191,14 +191,6 @@ def peer_versions(python: Path) -> dict[str, str]:
     if done.returncode:
         raise SystemExit(f"--python must have keras, tensorflow and jax, got {python}")
     return dict(zip(names, json.loads(done.stdout.replace("'", '"')), strict=True))
-
-
-def processor() -> str:
-    """The processor's model name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

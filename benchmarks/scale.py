@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from synthetic_results import sweep_of, write_results
+from throughput import name_device
 
 from model.blocks import SAMPLE_BATCH, num_blocks
 from model.data.datasets import Dataset
@@ -61,7 +63,7 @@ def main() -> None:
     seconds = {size: measure(size) for size in (SMALLEST, *sizes)}
     found = {
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": processor(),
+        "processor": name_device(torch.device("cpu")),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("msgspec", "numpy", "pandas", "ray")},
         "load_average": os.getloadavg(),
@@ -151,13 +153,6 @@ def pool_memory() -> float:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return round(peak / images.nbytes, 3)
-
-
-def processor() -> str:
-    """The processor's model name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.name == "posix" else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":
