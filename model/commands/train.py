@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from model.best_checkpoint import validation_score
+from model.commands.process import prepare_process
 from model.config import MetricsConfig, ModelConfig, SampleConfig
 from model.data.datasets import Dataset
 from model.errors import UsageError
@@ -66,7 +67,7 @@ def check_labelled(model: ModelConfig, data: Dataset) -> None:
 
 
 def use_device(device: str, threads: int) -> None:
-    """Set the number of torch's threads; raises UsageError if there is no GPU for cuda."""
+    """Prepare the process to compute on a device; raises UsageError if there is no GPU for cuda."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device must be cpu on a machine without a CUDA GPU, got 'cuda'")
-    torch.set_num_threads(threads)
+    prepare_process(device, threads)

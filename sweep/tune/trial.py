@@ -131,10 +131,11 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
+    from model.commands.process import prepare_process
     from sweep.lineage.datasets import load_prepared
     from sweep.lineage.run import LineageRun
 
-    torch.set_num_threads(job.num_threads)
+    prepare_process(job.device, job.num_threads)
     if job.device == "cuda":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
