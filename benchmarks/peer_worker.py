@@ -43,8 +43,7 @@ def batches_of(case: dict[str, Any]) -> list[np.ndarray]:
 
 def ours(case: dict[str, Any]) -> Callable[[int], object]:
     """A call of this package: its training step, or a sampler of one step."""
-    import torch
-
+    from model.commands.process import prepare_process
     from model.config import ModelConfig, SampleConfig, TrainConfig
     from model.job import TrainingJob
     from model.networks.ddim import DDIM
@@ -52,7 +51,7 @@ def ours(case: dict[str, Any]) -> Callable[[int], object]:
     from model.randomness import Purpose, image_noise
     from model.training.trainer import Trainer
 
-    torch.set_num_threads(1)
+    prepare_process("cpu", 1)
     config = ModelConfig(
         widths=tuple(case["widths"]), block_depth=case["block_depth"], stem_width=case["stem_width"]
     )

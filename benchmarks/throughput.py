@@ -32,6 +32,7 @@ import torch
 
 from model.blocks import SAMPLE_BATCH
 from model.checkpoint import Checkpoint
+from model.commands.process import prepare_process
 from model.config import ModelConfig, SampleConfig, TrainConfig
 from model.job import TrainingJob
 from model.networks.arithmetic import float32_products
@@ -306,8 +307,7 @@ def main() -> int:
     """Measure, print and write; return 1 if a check exceeds its tolerance."""
     arguments = parse_arguments()
     started = time.perf_counter()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    prepare_process(arguments.device, arguments.threads or torch.get_num_threads())
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device(arguments.device)
     precisions = list_precisions(device)
