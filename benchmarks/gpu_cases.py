@@ -59,12 +59,12 @@ class Scale:
     """Size of the comparison with the CPU."""
 
 
-QUICKSTART = Task(name="quickstart", size=8, channels=1, batch=32, widths=(16, 48, 96))
+PRESETS = Task(name="presets", size=8, channels=1, batch=32, widths=(16, 48, 96))
 SMALL = Task(name="8x8", size=8, channels=1)
 MEDIUM, LARGE = Task(name="32x32", size=32), Task(name="64x64", size=64)
 FULL = Scale(
-    tasks=(QUICKSTART, SMALL, MEDIUM, LARGE),
-    shared=(QUICKSTART, MEDIUM),
+    tasks=(PRESETS, SMALL, MEDIUM, LARGE),
+    shared=(PRESETS, MEDIUM),
     counts=(1, 2, 4, 8),
     seconds=3.0,
     loss_steps=200,

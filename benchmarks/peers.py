@@ -37,12 +37,15 @@ RESULTS = Path(__file__).parent / "results"
 WORKER = Path(__file__).with_name("peer_worker.py")
 PEERS = ("keras-tensorflow", "keras-tensorflow-xla", "keras-jax")
 PAPER = {"widths": (32, 64, 96, 128), "block_depth": 2, "stem_width": 32}
-QUICKSTART = {"widths": (16, 48, 96), "block_depth": 2, "stem_width": 32}
+QUICKSTART = {"widths": (16, 32, 64), "block_depth": 1, "stem_width": 32}
+SMALL = {"widths": (16, 48, 96), "block_depth": 2, "stem_width": 32}
+"""The network of the other presets."""
 CASES: dict[str, dict[str, Any]] = {
     "train 8x8 grey": {"task": "train", "size": 8, "channels": 1, "batch": 64, **PAPER},
     "train 32x32 RGB": {"task": "train", "size": 32, "channels": 3, "batch": 64, **PAPER},
     "train 64x64 RGB": {"task": "train", "size": 64, "channels": 3, "batch": 64, **PAPER},
     "train the quickstart": {"task": "train", "size": 8, "channels": 1, "batch": 32, **QUICKSTART},
+    "train other presets": {"task": "train", "size": 8, "channels": 1, "batch": 32, **SMALL},
     "sample 8x8 grey": {"task": "sample", "size": 8, "channels": 1, "batch": 128, **PAPER},
     "sample 32x32 RGB": {"task": "sample", "size": 32, "channels": 3, "batch": 128, **PAPER},
 }

@@ -52,16 +52,20 @@ FILTERED = 4.0
 
 
 def quickstart() -> Preset:
-    """Watch models collapse on 8x8 digits in two minutes: alpha 0.5, 1 and 2, three generations."""
+    """Watch models collapse on 8x8 digits in 90 seconds: alpha 0.5 and 2, three generations.
+
+    With the paper's bn_momentum of 0.01, BatchNorm's running statistics do not settle in so few
+    steps, and some seeds begin with a bad V_1.
+    """
     base = LineageConfig(
         generations=3,
-        data=DataConfig(name="digits", image_size=8),
-        model=NETWORK,
+        data=DataConfig(name="digits", image_size=8, train_limit=600),
+        model=ModelConfig(widths=(16, 32, 64), block_depth=1, bn_momentum=0.1),
         train=TrainConfig(epochs=None, steps=400, batch_size=32, lr=3e-3, ema_decay=0.99),
         sample=SampleConfig(steps=10),
         pool=PoolConfig(rule="grow", alpha=1.0),
     )
-    return base, ({"pool.alpha": [0.5, 1.0, 2.0]},)
+    return base, over_seeds({"pool.alpha": [0.5, 2.0]})
 
 
 def paper() -> Preset:

@@ -92,10 +92,10 @@ def test_the_papers_sweep_shares_six_first_models() -> None:
     assert len(tree) == 48 - 3 * 2
 
 
-def test_the_quickstart_is_nine_models_that_share_one() -> None:
-    """Three alphas, three generations."""
+def test_the_quickstarts_alphas_share_the_first_model_of_each_seed() -> None:
+    """Two alphas, three generations, three seeds."""
     tree = unique_nodes(lineage.nodes for lineage in plan("quickstart"))
-    assert len(tree) == 1 + 3 * 2
+    assert len(tree) == 3 * (1 + 2 * 2)
 
 
 def test_a_misspelt_preset_is_an_error_with_a_suggestion() -> None:

@@ -18,7 +18,7 @@ NOTICE=${NOTICE:-}
 HEAD=10.91.0.11
 WORKERS=(10.91.0.12 10.91.0.13)
 FILE=$FOLDER/local.yaml
-SWEEP=(quickstart --axis pool.alpha=1,2 --train.steps "${STEPS:-400}" --generations 3
+SWEEP=(quickstart --axis pool.alpha=1,2 --axis seed=0 --train.steps "${STEPS:-1000}" --generations 3
   --resources.num-gpus 0 --resources.max-failures "$([ -n "$NOTICE" ] && echo 0 || echo 3)")
 
 clean() {

@@ -20,7 +20,7 @@ export AWS_ENDPOINT_URL=http://172.31.0.1:5555 AWS_DEFAULT_REGION=us-west-2
 export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing
 HEAD=172.31.0.4
 FILE=$FOLDER/aws.yaml
-SWEEP=(quickstart --axis pool.alpha=1,2 --train.steps "${STEPS:-400}" --generations 3)
+SWEEP=(quickstart --axis pool.alpha=1,2 --axis seed=0 --train.steps "${STEPS:-1000}" --generations 3)
 moto=
 
 clean() {
