@@ -246,8 +246,9 @@ class SweepConfig:
                     progress(next(numbers), self.num_points)
                 point = unflatten(dict(zip(grid, values, strict=True)))
                 config = updated(base, point, groups=groups)
-                if config not in seen:
-                    seen.add(config)
+                num_seen = len(seen)
+                seen.add(config)
+                if len(seen) > num_seen:
                     yield {axis: value_of(config) for axis, value_of in axes.items()}, config
 
     def axes(self) -> list[str]:

@@ -66,7 +66,7 @@ encoded = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fals
 
 def encoded_object(members: Mapping[str, str]) -> str:
     """The canonical JSON of an object whose members are given as canonical JSON."""
-    return "{" + ",".join(f'"{name}":{members[name]}' for name in sorted(members)) + "}"
+    return "{" + ",".join([f'"{name}":{members[name]}' for name in sorted(members)]) + "}"
 
 
 def digest(data: Any) -> str:

@@ -14,7 +14,7 @@ from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan, by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.remembered import remembered_by_object
-from sweep.sealed import many_records
+from sweep.sealed import many_objects
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
@@ -53,7 +53,7 @@ def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
 
 
-@many_records()
+@many_objects()
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
     """Read the records and metrics of all finished nodes of some lineages.
 

@@ -109,8 +109,8 @@ def load_as_written(kind: type[R], path: str) -> R | None:
 
 
 @contextmanager
-def many_records() -> Generator[None]:
-    """Read many records without garbage collections, each of which goes through all of them."""
+def many_objects() -> Generator[None]:
+    """Make many objects without garbage collections, each of which goes through all of them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -107,7 +107,7 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, target: str) -> list[object]:
 
 
 def test_what_lineages_share_is_encoded_once(monkeypatch) -> None:
-    """Forty seeds cost no more JSON of settings than one, and three hashes for each model."""
+    """Forty seeds cost no more JSON of settings than one, and two hashes for each model."""
     grid: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0]}
     canonical = calls_of(monkeypatch, "sweep.planning.keys.canonical")
     plan(make_sweep((grid,)))
@@ -119,7 +119,7 @@ def test_what_lineages_share_is_encoded_once(monkeypatch) -> None:
     lineages = plan(make_sweep((grid | {"seed": list(range(40))},)))
     assert len(canonical) == 2 * of_one_seed
     num_nodes = sum(len(lineage.nodes) for lineage in lineages)
-    assert sum(map(len, hashes)) == 3 * num_nodes + len(lineages)
+    assert sum(map(len, hashes)) == 2 * num_nodes + len(lineages)
 
 
 def test_lineages_with_the_same_lines_are_printed_once(capsys) -> None:

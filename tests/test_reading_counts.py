@@ -15,7 +15,7 @@ from tiny_sweep import make_sweep
 from analysis.reading.results import load_results
 from analysis.tables.build import build_tables
 from benchmarks.synthetic_results import write_results
-from sweep.sealed import many_records
+from sweep.sealed import many_objects
 from sweep.status.report import print_status
 
 WATCHED: list[tuple[Path, Counter[str]]] = []
@@ -90,10 +90,10 @@ def test_a_table_takes_no_part_of_the_tidy_table_for_each_setting(out, monkeypat
     assert counts[0] == counts[1]
 
 
-def test_many_records_are_read_without_a_garbage_collection(out) -> None:
+def test_many_objects_are_read_without_a_garbage_collection(out) -> None:
     """Each collection would go through all records read so far."""
     before = [generation["collections"] for generation in gc.get_stats()]
-    with many_records():
+    with many_objects():
         kept = [{"number": [i]} for i in range(10_000)]
         assert [each["collections"] for each in gc.get_stats()] == before
     assert (len(kept), gc.isenabled()) == (10_000, True)

@@ -37,7 +37,7 @@ from sweep.records import (
     load_lineages,
     load_sweep,
 )
-from sweep.sealed import many_records
+from sweep.sealed import many_objects
 
 COUNTS = ("num_images", "num_steps", "images_seen", "metric_num_images", "metric_num_reference")
 
@@ -106,7 +106,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
-@many_records()
+@many_objects()
 def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
     """Build the tidy table of the rows that a function returns for each lineage."""
     if not dirs:

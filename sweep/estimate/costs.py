@@ -215,7 +215,7 @@ def cost_lines(
     """
     if not missing:
         return ["time         nothing to train"]
-    work = planned_work(lineages, [node.key for node in missing])
+    work = planned_work(lineages, [node.key for node in missing]) if timings.machines else {}
     estimates = [estimate(work, timings, machine) for machine in timings.machines]
     complete = [each for each in estimates if not each.untrained]
     if not complete:

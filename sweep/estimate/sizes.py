@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from model.config import MetricsConfig
+from model.config import MetricsConfig, ModelConfig
 from model.family_facts import model_size
 from model.features.extractors import EXTRACTORS, extractor_label
 from model.filters.table import feature_settings
@@ -15,6 +15,7 @@ from sweep.planning.new_images import streams_of
 from sweep.planning.nodes import NodePlan
 from sweep.planning.pool import RANDOM, Selected
 from sweep.records import DatasetCard
+from sweep.remembered import remembered, remembered_by_object
 
 BLIND = (RANDOM, "random")
 """Selections that need no features."""
@@ -40,8 +41,13 @@ def cards_of(lineages: Iterable[PlannedLineage]) -> dict[str, DatasetCard]:
 
 def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
     """Return the size of a node's model, given the images of its pool."""
+    return _model_size(node.settings.model, card, node.num_images)
+
+
+@remembered(lambda model, card, num_images: (model, card, num_images))
+def _model_size(model: ModelConfig, card: DatasetCard, num_images: int) -> ModelSize:
     C, H, W = card.shape
-    return model_size(node.settings.model, (C, H, W), node.num_images, card.num_classes)
+    return model_size(model, (C, H, W), num_images, card.num_classes)
 
 
 def image_bytes(card: DatasetCard) -> int:
@@ -73,23 +79,31 @@ def block_bytes(
     node: NodePlan, card: DatasetCard
 ) -> Iterator[tuple[tuple[str, int | None, str], int]]:
     """Yield (stream, class, extractor) and the bytes of its blocks; the images' extractor is ""."""
-    judge = feature_settings(node.settings.filter)
     pools = [
         (node.new, ()),
         *(
             (pool, (plan.config,))
             for plan in node.all_metrics
             for pool in (plan.images, plan.pool, plan.held_out)
+            if pool
         ),
     ]
     for pool, measured in pools:
         looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
-        sizes = {"": image_bytes(card)}
-        for config in (*measured, *([judge] if looked else [])):
-            sizes[extractor_label(config)] = feature_bytes(config, card)
+        configs = (*measured, *([_judge_of(node.settings.filter)] if looked else []))
+        sizes = [("", image_bytes(card)), *(_features_of(config, card) for config in configs)]
         for (stream, label), count in streams_of(pool).items():
             rows = blocks_of(label, count) * block_size(label)
-            yield from (((stream, label, name), rows * each) for name, each in sizes.items())
+            yield from [((stream, label, name), rows * each) for name, each in sizes]
+
+
+_judge_of = remembered_by_object(feature_settings)
+
+
+@remembered(lambda config, card: (config, card))
+def _features_of(config: MetricsConfig, card: DatasetCard) -> tuple[str, int]:
+    """Label of an extractor, and bytes of the features of one image."""
+    return extractor_label(config), feature_bytes(config, card)
 
 
 def feature_bytes(config: MetricsConfig, card: DatasetCard) -> int:

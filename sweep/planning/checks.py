@@ -1,6 +1,5 @@
 """Checks that the settings of a lineage fit its data and each other, before anything runs."""
 
-import functools
 from collections.abc import Iterable, Sequence
 
 from model.config import MetricsConfig, ModelConfig
@@ -10,7 +9,6 @@ from model.features.extractors import check_extractor
 from model.features.probe import check_counts
 from model.features.ready import check_range
 from model.filters.table import FILTERS, check_filter, feature_settings
-from model.networks.size import Shape
 from sweep.config import LineageConfig, unique
 from sweep.planning.class_counts import class_number, focal_numbers
 from sweep.planning.measurements import selection_metrics
@@ -19,6 +17,7 @@ from sweep.planning.new_images import Entry
 from sweep.planning.pool import class_counts, pool_rows, pool_size
 from sweep.planning.rules import first_pool
 from sweep.records import DatasetCard
+from sweep.remembered import remembered
 
 MOST_IMAGES = 2**40
 """Maximum size of a pool."""
@@ -111,8 +110,7 @@ def check_pool(size: int, pool: str) -> None:
 
 def check_memory(model: ModelConfig, card: DatasetCard, size: int) -> None:
     """Raise UsageError if a model, fitted to `size` images, is larger than any machine's memory."""
-    C, H, W = card.shape
-    total = _bytes_needed(model, (C, H, W), size, card.num_classes)
+    total = _bytes_needed(model, card, size)
     if total > MOST_BYTES:
         raise UsageError(
             f"model must need at most {MOST_BYTES / 2**30:,.0f} GiB in training, got "
@@ -121,9 +119,10 @@ def check_memory(model: ModelConfig, card: DatasetCard, size: int) -> None:
         )
 
 
-@functools.lru_cache(maxsize=1024)
-def _bytes_needed(model: ModelConfig, shape: Shape, size: int, num_classes: int) -> int:
-    needed = model_size(model, shape, size, num_classes)
+@remembered(lambda model, card, size: (model, card, size))
+def _bytes_needed(model: ModelConfig, card: DatasetCard, size: int) -> int:
+    C, H, W = card.shape
+    needed = model_size(model, (C, H, W), size, card.num_classes)
     return max(needed.state_bytes, needed.checkpoint_bytes)
 
 

@@ -91,8 +91,6 @@ def quota(weights: Sequence[int], total: int) -> np.ndarray:
     Returns:
         (C,) int64.
     """
-    if len(weights) == 1:
-        return np.array([total])
     whole, num_classes = sum(weights), len(weights)
     # At most `total` images rank below (2 total - C) / whole, so all of those win.
     limit = 2 * total - num_classes

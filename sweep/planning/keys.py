@@ -97,9 +97,8 @@ def node_inputs(
 
 def stream_key(node_key: str, sample: SampleConfig, purpose: Purpose = Purpose.SAMPLE) -> str:
     """Key of the images that a node's model draws with a sampler, for pools or to be measured."""
-    inputs = {"node": f'"{node_key}"', "sample": settings_text(sample)}
-    inputs |= {} if purpose is Purpose.SAMPLE else {"purpose": str(int(purpose))}
-    return text_digest(encoded_object(inputs))
+    named = "" if purpose is Purpose.SAMPLE else f'"purpose":{int(purpose)},'
+    return text_digest(f'{{"node":"{node_key}",{named}"sample":{settings_text(sample)}}}')
 
 
 def store_key(stream: str, label: int | None) -> str:

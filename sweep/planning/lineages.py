@@ -18,12 +18,13 @@ from sweep.config import EnsembleConfig, LineageConfig, SweepConfig, groups_of
 from sweep.files import Json, encoded, encoded_object, text_digest
 from sweep.planning.checks import check_precisions
 from sweep.planning.keys import settings_text
-from sweep.planning.measurements import plan_metrics
+from sweep.planning.measurements import plan_metrics, unversioned_spec
 from sweep.planning.members import members_of
 from sweep.planning.nodes import NodePlan, plan_lineage
 from sweep.planning.rules import rule_of
 from sweep.records import DatasetCard
 from sweep.remembered import remembered
+from sweep.sealed import many_objects
 
 DEFAULTS = {"filter": FilterConfig(), "ensemble": EnsembleConfig()}
 """Groups of settings that are left out of a lineage's id if they have these values."""
@@ -45,7 +46,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     """A lineage's id: some settings, and a hash of all settings but the number of generations."""
     settings = {
         "data": encoded(card.fingerprint or card.key),
-        "metrics": encoded(plan.unversioned_spec if (plan := plan_metrics(config, card)) else None),
+        "metrics": encoded(unversioned_spec(plan) if (plan := plan_metrics(config, card)) else None),
         "seed": str(config.seed),
     }
     for name in ("model", "train", "sample", "pool"):
@@ -93,6 +94,7 @@ class PlannedLineage:
         return [plan.spec for plan in self.nodes[0].metrics if plan.spec != self.own_spec]
 
 
+@many_objects()
 def plan_sweep(
     sweep: SweepConfig,
     card_of: Callable[[DataConfig], DatasetCard],

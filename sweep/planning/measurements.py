@@ -5,6 +5,7 @@ The hash of a specification names a node's metrics file.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from model.config import MetricsConfig, SampleConfig
 from model.errors import UsageError, later_version
@@ -12,13 +13,16 @@ from model.features.extractors import extractor_version, weights_digest
 from model.features.probe import probe_version
 from model.metrics.table import METRICS, check_needs, check_probe
 from model.randomness import Purpose
-from sweep.config import LineageConfig, groups_of
+from sweep.config import LineageConfig
 from sweep.files import Json
 from sweep.planning.class_counts import quota
-from sweep.planning.keys import canonical, stream_key
+from sweep.planning.keys import canonical
 from sweep.planning.pool import Pool, Segment, pool_recipe
 from sweep.records import DatasetCard, spec_name
-from sweep.remembered import remembered
+from sweep.remembered import remembered, remembered_by_object
+
+_measured_by = attrgetter("data", "model", "sample", "pool", "metrics")
+"""Returns the groups of a lineage's settings on which its metric specification may depend."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +56,9 @@ class MetricsPlan:
         return Purpose.MEASURE if self.config.images == "separate" else Purpose.SAMPLE
 
     def of_node(
-        self, key: str, *, generation: int, member: int, num_seen: int | None = None
+        self, stream: str, *, generation: int, member: int, num_seen: int | None = None
     ) -> "MetricsPlan":
-        """The specification for the images that a node's model draws with the sampler `sample`."""
-        stream = stream_key(key, self.sample, self.purpose)
+        """The specification for the images of a stream that a node's model draws."""
         counts = enumerate(self.labels) if self.labels else [(None, self.num_images)]
         images = tuple(
             [
@@ -83,11 +86,6 @@ class MetricsPlan:
             num_seen=num_seen,
         )
 
-    @property
-    def unversioned_spec(self) -> str:
-        """The specification at the first versions, so that a lineage keeps its id."""
-        return spec_name({name: v for name, v in self.inputs.items() if name != "versions"})
-
     def of_mixture(self, images: Pool, *, num_seen: int | None = None) -> "MetricsPlan":
         """The specification for images that enter a pool together."""
         inputs = {k: v for k, v in self.inputs.items() if k not in ("sample", "labels")}
@@ -96,13 +94,19 @@ class MetricsPlan:
         return replace(self, spec=spec, inputs=inputs, images=images, num_seen=num_seen)
 
 
+@remembered_by_object
+def unversioned_spec(plan: MetricsPlan) -> str:
+    """The specification at the first versions, so that a lineage keeps its id."""
+    return spec_name({name: v for name, v in plan.inputs.items() if name != "versions"})
+
+
 def metrics_sample(config: LineageConfig) -> SampleConfig:
     """The sampler of measured images."""
     steps = config.metrics.sample_steps
     return config.sample if steps is None else replace(config.sample, steps=steps)
 
 
-@remembered(lambda config, card: (*groups_of(config), card))
+@remembered(lambda config, card: (*_measured_by(config), card))
 def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None:
     """The metric specification shared by all generations of a lineage; None without metrics.
 

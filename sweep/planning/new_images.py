@@ -124,7 +124,9 @@ def entering_images(
     members = [
         MemberImages(entry, k, generation, stream, purpose) for k, stream in enumerate(streams)
     ]
-    counts = quota(member_weights(entry.members), count).tolist()
+    counts = [count]
+    if len(members) > 1:
+        counts = quota(member_weights(entry.members), count).tolist()
     if not entry.has_labels:
         return [member.unlabelled(n) for member, n in zip(members, counts, strict=True)]
     weights = class_weights(

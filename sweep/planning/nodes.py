@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ class NodePlan:
     settings: Member
     """How it is trained and sampled."""
     pool: Pool
+    num_images: int
+    """Size of the pool."""
     num_steps: int
     images_seen: int
     stream: str
@@ -65,11 +68,6 @@ class NodePlan:
         return json.loads(self.inputs_text)
 
     @property
-    def num_images(self) -> int:
-        """Size of the pool."""
-        return pool_size(self.pool)
-
-    @property
     def num_new(self) -> int:
         """Number of its images that enter the lineage's next pool."""
         return pool_size(self.new)
@@ -83,9 +81,10 @@ class NodePlan:
     def sampled(self) -> dict[str, tuple[SampleConfig, Purpose]]:
         """The sampler and purpose of every stream that may be drawn from it, by stream key."""
         sample = self.settings.sample
-        drawn = [(sample, Purpose.SAMPLE), (sample, Purpose.MEASURE)]
-        drawn += [(plan.sample, plan.purpose) for plan in self.metrics]
-        return {stream_key(self.key, *each): each for each in drawn}
+        drawn = [(sample, Purpose.MEASURE)]
+        drawn += [(x.sample, x.purpose) for x in self.metrics if x.sample is not sample]
+        streams = {stream_key(self.key, *each): each for each in drawn}
+        return {self.stream: (sample, Purpose.SAMPLE), **streams}
 
     @property
     def all_metrics(self) -> tuple[MetricsPlan, ...]:
@@ -144,6 +143,7 @@ class Training(NamedTuple):
     """How one model is trained."""
 
     pool: Pool
+    num_images: int
     num_steps: int
     images_seen: int
     parent: str
@@ -176,7 +176,8 @@ def plan_lineage(
             plan_training(entry, outline, pool, history, number) for number in range(len(members))
         ]
         history.append(trainings)
-        step = Step(
+        step_with = partial(
+            Step,
             config=config.pool,
             seed=config.seed,
             generation=generation,
@@ -186,7 +187,7 @@ def plan_lineage(
             past=past,
         )
         is_last = generation == config.generations
-        count = 0 if is_last else outline.rule.num_new(step)
+        count = 0 if is_last else outline.rule.num_new(step_with())
         check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
         streams = [training.stream for training in trainings]
         new = entering_images(entry, pool, streams, generation=generation, count=count)
@@ -201,6 +202,7 @@ def plan_lineage(
                 member=number,
                 settings=member,
                 pool=training.pool,
+                num_images=training.num_images,
                 num_steps=training.num_steps,
                 images_seen=training.images_seen,
                 stream=training.stream,
@@ -209,7 +211,10 @@ def plan_lineage(
                 metrics=with_pools(
                     [
                         plan.of_node(
-                            training.key, generation=generation, member=number, num_seen=num_seen
+                            _measured_stream(training, member, plan),
+                            generation=generation,
+                            member=number,
+                            num_seen=num_seen,
                         )
                         for plan in plans
                     ],
@@ -226,9 +231,16 @@ def plan_lineage(
         if outline.holds_out:
             earlier.append((pool, _streams(entry, trainings, Purpose.MEASURE)))
         if not is_last:
-            step = replace(step, new=sum(new, ()))
+            step = step_with(new=sum(new, ()))
             pool, past = outline.rule.combine(step), past + step.new
     return nodes
+
+
+def _measured_stream(training: Training, member: Member, plan: MetricsPlan) -> str:
+    """Key of the stream of a model's images that are measured; often that of the next pool."""
+    if plan.sample is member.sample and plan.purpose is Purpose.SAMPLE:
+        return training.stream
+    return stream_key(training.key, plan.sample, plan.purpose)
 
 
 def _streams(entry: Entry, trainings: Iterable[Training], purpose: Purpose) -> list[str]:
@@ -285,7 +297,8 @@ def plan_training(
     config, member, generation = entry.config, outline.members[number], len(history) + 1
     model, train = member.model, member.train
     seen = member_pool(entry, pool, number, generation)
-    size, first = pool_size(seen), history[0][number].pool if history else seen
+    size = pool_size(seen)
+    first, first_size = history[0][number][:2] if history else (seen, size)
     who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
     check_pool(size, f"generation {generation}'s pool{who}")
     check_memory(model, entry.card, size)
@@ -298,7 +311,7 @@ def plan_training(
         size,
         model,
         train,
-        first_pool=pool_size(first),
+        first_pool=first_size,
         image_size=config.data.image_size,
     )
     parent = history[-1][number].key if history and train.start == "continue" else ""
@@ -317,7 +330,7 @@ def plan_training(
     )
     key = text_digest(inputs_text)
     stream = stream_key(key, member.sample)
-    return Training(seen, num_steps, images_seen, parent, inputs_text, key, stream)
+    return Training(seen, size, num_steps, images_seen, parent, inputs_text, key, stream)
 
 
 def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:

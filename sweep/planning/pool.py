@@ -118,7 +118,14 @@ def _source_recipe(source: Source) -> dict[str, Any]:
 
 @remembered_by_object
 def _source_text(source: Source) -> str:
-    return encoded(_source_recipe(source))
+    if not isinstance(source, Segment):
+        return encoded(_source_recipe(source))
+    label = "" if source.label is None else f'"label":{source.label},'
+    return (
+        f'{{"generation":{source.generation},"kind":"{source.kind}",{label}'
+        f'"member":{source.member},"source":{encoded(source.source)},'
+        f'"start":{source.start},"stop":{source.stop}}}'
+    )
 
 
 def pool_from_recipe(recipe: Iterable[dict[str, Any]]) -> Pool:

@@ -6,6 +6,7 @@ To add a rule, write a function for its pool and add an entry to POOL_RULES.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 
 from model.errors import UsageError, check_choice, later_version
 from sweep.config import PoolConfig
@@ -82,6 +83,7 @@ def rule_of(config: PoolConfig) -> PoolRule:
     return rule
 
 
+@lru_cache(maxsize=10_000)
 def scaled_size(alpha: float, size: int) -> int:
     """Alpha x size, rounded half to even; alpha is the decimal number that the user wrote."""
     return int((Decimal(str(alpha)) * size).to_integral_value(ROUND_HALF_EVEN))
