@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, group_positions, unit_columns
 from model.errors import UsageError
@@ -43,7 +43,7 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
 @functools.cache
 def _quantile(freedom: int, confidence: float) -> float:
     """The half-width of an interval in standard errors; most cells have one of a few sizes."""
-    return float(stats.t.ppf((1 + confidence) / 2, df=freedom))
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def check_confidence(confidence: float) -> None:

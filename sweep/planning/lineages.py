@@ -44,9 +44,10 @@ def _resolved(train: TrainConfig, bf16: bool) -> TrainConfig:
 
 def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     """A lineage's id: some settings, and a hash of all settings but the number of generations."""
+    plan = plan_metrics(config, card)
     settings = {
         "data": encoded(card.fingerprint or card.key),
-        "metrics": encoded(unversioned_spec(plan) if (plan := plan_metrics(config, card)) else None),
+        "metrics": encoded(None if plan is None else unversioned_spec(plan)),
         "seed": str(config.seed),
     }
     for name in ("model", "train", "sample", "pool"):
