@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from model.errors import MissingFileError, OneLineError, UsageError, reading
 
 REPLACE = "delete it and run the same sweep command again"
@@ -81,6 +79,8 @@ def text_digest(text: str) -> str:
 
 def parse_json(text: bytes, source: object, *, way_out: str = REPLACE) -> Json:
     """Parse a file's bytes as a JSON object; raises DamagedError, naming the source, on failure."""
+    import msgspec
+
     try:
         data = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:

@@ -117,19 +117,6 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(tmp_path, capsys, args, wo
     assert streams.err.count("\n") == 1
 
 
-def test_help_imports_neither_pandas_nor_matplotlib():
-    """Nor torch and ray, which analysis never needs."""
-    code = (
-        "import sys\n"
-        "from analysis.__main__ import PROGRAM\n"
-        "assert PROGRAM.run(['table', '--help']) == 0\n"
-        "heavy = ('pandas', 'matplotlib', 'scipy', 'torch', 'ray')\n"
-        "print([m for m in heavy if m in sys.modules])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 def test_tables_and_figures_import_nothing_large_that_they_do_not_need(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), generations=2)
     code = (

@@ -1,6 +1,8 @@
 """The reference of the commands names each of them; .ci/run compares its text with --help."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,22 @@ def test_the_reference_has_no_command_that_is_none():
 def test_the_reference_names_nothing_of_the_machine_that_made_it():
     """A default that is a path of one user would fail the comparison of every other."""
     assert not re.search(r"/(home|root|Users|tmp|work)/|~/", PAGE)
+
+
+def test_no_help_imports_what_computes():
+    """So that it answers at once: not even numpy, or the packages that plan and store."""
+    code = """
+import sys
+from analysis.__main__ import PROGRAM as ANALYSIS
+from model.__main__ import PROGRAM as MODEL
+from sweep.__main__ import PROGRAM as SWEEP
+for program in (ANALYSIS, MODEL, SWEEP):
+    for words in ([], *([name] for name in program.commands)):
+        assert program.run([*words, "--help"]) == 0
+for name in ("plan", "run"):
+    assert SWEEP.run([name, "quickstart", "--help"]) == 0
+computing = "numpy scipy pandas sklearn PIL matplotlib torch ray obstore sweep.planning sweep.store"
+print([name for name in (*computing.split(), "msgspec", "tomllib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

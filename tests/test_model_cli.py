@@ -380,19 +380,3 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, weights, images, capsys, w
     assert message in error
     assert error.count("\n") == 1
     assert names(tmp_path) == ["made"]
-
-
-@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
-def test_help_imports_no_torch(args):
-    code = (
-        "import sys\n"
-        "from model.__main__ import main\n"
-        f"sys.argv = ['model', *{args}]\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as stop:\n"
-        "    assert stop.code == 0\n"
-        "print([m for m in ('torch', 'numpy', 'sklearn', 'PIL', 'sweep') if m in sys.modules])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"

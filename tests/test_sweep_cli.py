@@ -317,17 +317,3 @@ finally:
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (done.returncode, done.stderr) == (0, "")
     assert seconds < 1.5
-
-
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "quickstart", "--help"]])
-def test_help_imports_nothing_that_computes(words: list[str]) -> None:
-    """So that it answers at once: not even numpy, or the packages that plan and store."""
-    code = (
-        "import sys\n"
-        "from sweep.__main__ import PROGRAM\n"
-        f"assert PROGRAM.run({words}) == 0\n"
-        "heavy = ('numpy', 'torch', 'ray', 'pandas', 'sweep.planning', 'sweep.store', 'obstore')\n"
-        "print([name for name in heavy if name in sys.modules])\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[-1] == "[]"

@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,8 @@ def decode(data: bytes, source: object) -> str:
 
 
 def _parse_toml(text: str) -> Any:
+    import tomllib
+
     for line in text.splitlines():
         key = line.partition("=")[0]
         if key.count(".") > MOST_PARTS and "," not in key and not key.lstrip().startswith("#"):
