@@ -190,6 +190,7 @@ def test_a_row_does_not_depend_on_how_often_the_network_has_run(images, features
         np.testing.assert_array_equal(extract_features(images[:2], config), features[:2])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_process(images, features, weights, tmp_path):
     code = (
         "import sys, numpy\n"

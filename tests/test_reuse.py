@@ -23,7 +23,7 @@ from running_sweep import (
 
 from sweep.records import load_lineages
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 IN_ITS_OWN_PROCESS = """
 import sys
@@ -73,7 +73,6 @@ def test_a_lineage_is_that_of_a_process_of_its_own(sharing):
     assert {name: found[name] for name in expected} == expected
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("max_failures", [0, 2])
 def test_a_process_that_dies_between_two_trials_costs_no_lineage(tmp_path, max_failures):
     """Ray gives the next trial to a dead process, and does not retry that trial."""
