@@ -1,7 +1,7 @@
 """Data sets from installed packages: scikit-learn's digits, and crops of flower photographs.
 
 Each has a function that describes its contents, and one that loads its (N, C, S, S) pixels: uint8,
-or float32 in [0, 1] for data.dtype=float32. sklearn is imported by the function that needs it.
+or float32 in [0, 1] for data.dtype=float32.
 """
 
 import hashlib
@@ -47,13 +47,14 @@ def _digits(labels: np.ndarray) -> Contents:
 
 
 def load_digits(config: DataConfig) -> tuple[np.ndarray, Contents]:
-    """Load scikit-learn's 8x8 digits; their 17 levels of grey become round(level * 255 / 16)."""
-    need_package("sklearn", "scikit-learn", config)
-    from sklearn import datasets
+    """Load scikit-learn's 8x8 digits; their 17 levels of grey become round(level * 255 / 16).
 
-    levels, labels = datasets.load_digits(return_X_y=True)
-    grey = np.rint(levels.reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
-    contents = _digits(labels.astype(np.int64))
+    This is the file that its load_digits reads. The import of sklearn takes several seconds.
+    """
+    folder = need_package("sklearn", "scikit-learn", config)
+    table = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", np.int64, delimiter=",")
+    grey = np.rint(table[:, :-1].reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
+    contents = _digits(table[:, -1])
     return collect_pixels(grey, contents, config), contents
 
 

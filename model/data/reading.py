@@ -242,13 +242,15 @@ def check_regular_files(path: Path) -> None:
             check_regular(Path(folder) / name)
 
 
-def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> None:
-    """Raise UsageError if the package of a data set is not installed."""
-    if importlib.util.find_spec(module) is None:
+def need_package(module: str, package: str, config: DataConfig, *, install: str = INSTALL) -> Path:
+    """The folder of a data set's package; raises UsageError if it is not installed."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
         raise UsageError(
             f"data.name must be a data set whose package is installed, got {config.name!r} "
             f"without {package}; {install}"
         )
+    return Path(spec.origin).parent
 
 
 def cache_dir() -> Path:
