@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 WORKER = Path(__file__).with_name("peer_worker.py")
 PEERS = ("keras-tensorflow", "keras-tensorflow-xla", "keras-jax")
 PAPER = {"widths": (32, 64, 96, 128), "block_depth": 2, "stem_width": 32}
-QUICKSTART = {"widths": (16, 32, 64), "block_depth": 1, "stem_width": 32}
+QUICKSTART = {"widths": (16, 32, 64), "block_depth": 1, "stem_width": 16}
 SMALL = {"widths": (16, 48, 96), "block_depth": 2, "stem_width": 32}
 """The network of the other presets."""
 CASES: dict[str, dict[str, Any]] = {

@@ -60,8 +60,10 @@ def quickstart() -> Preset:
     base = LineageConfig(
         generations=3,
         data=DataConfig(name="digits", image_size=8, train_limit=600),
-        model=ModelConfig(widths=(16, 32, 64), block_depth=1, bn_momentum=0.1),
-        train=TrainConfig(epochs=None, steps=400, batch_size=32, lr=3e-3, ema_decay=0.99),
+        model=ModelConfig(
+            widths=(16, 32, 64), block_depth=1, stem_width=16, embedding_dim=16, bn_momentum=0.1
+        ),
+        train=TrainConfig(epochs=None, steps=300, batch_size=32, lr=5e-3, ema_decay=0.99),
         sample=SampleConfig(steps=10),
         pool=PoolConfig(rule="grow", alpha=1.0),
     )

@@ -13,7 +13,7 @@ import torch
 
 import model.config
 from model.config import MetricsConfig
-from model.features.efficientnet import build_lite0, pad_same, read_packaged_weights
+from model.features.efficientnet import build_lite0, conv_same, read_packaged_weights
 from model.features.extractors import (
     EXTRACTORS,
     FEATURE_BATCH,
@@ -128,14 +128,20 @@ def test_lite0_sees_the_military_uniform_of_grace_hopper():
 
 def test_same_padding_puts_the_odd_pixel_right_and_below():
     """TensorFlow: 4 pixels, kernel 3, stride 2 need (2 - 1) * 2 + 3 - 4 = 1 pixel, at the end."""
-    padded = pad_same(torch.ones(1, 1, 4, 4), torch.nn.Conv2d(1, 1, 3, 2))
-    assert padded[0, 0].tolist() == [[1, 1, 1, 1, 0]] * 4 + [[0] * 5]
+    assert count_pixels(4, 4, kernel=3, stride=2) == [[9, 6], [6, 4]]
 
 
 def test_same_padding_is_even_at_stride_one():
-    padded = pad_same(torch.ones(1, 1, 2, 3), torch.nn.Conv2d(1, 1, 5))
-    assert padded.shape == (1, 1, 6, 7)
-    assert padded[0, 0, 2:4, 2:5].sum() == padded.sum()
+    """Two pixels on each side for a kernel of 5."""
+    assert count_pixels(2, 3, kernel=5, stride=1) == [[6, 6, 6]] * 2
+    assert count_pixels(1, 5, kernel=5, stride=1) == [[3, 4, 5, 4, 3]]
+
+
+def count_pixels(height: int, width: int, *, kernel: int, stride: int) -> list[list[float]]:
+    """The number of pixels of an image, not of its padding, under each position of a kernel."""
+    conv = torch.nn.Conv2d(1, 1, kernel, stride, bias=False)
+    torch.nn.init.ones_(conv.weight)
+    return conv_same(torch.ones(1, 1, height, width), conv)[0, 0].tolist()
 
 
 def test_weights_with_another_checksum_are_refused():

@@ -50,7 +50,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) float32 to (B, C', ceil(H / stride), ceil(W / stride))."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(pad_same(y, self._depthwise_conv))))
+        y = F.relu6(self._bn1(conv_same(y, self._depthwise_conv)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -78,7 +78,7 @@ class EfficientNetLite0(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) float32 in [0, 1] to (B, 1280) float32, averaged over space."""
         x = (images * 255 - 127) / 128
-        x = F.relu6(self._bn0(self._conv_stem(pad_same(x, self._conv_stem))))
+        x = F.relu6(self._bn0(conv_same(x, self._conv_stem)))
         for block in self._blocks:
             x = block(x)
         x = F.relu6(self._bn1(self._conv_head(x)))
@@ -89,14 +89,22 @@ class EfficientNetLite0(nn.Module):
         return self._fc(features)
 
 
-def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Zero-pad (B, C, H, W) like TensorFlow's SAME: an odd pixel goes to the right and bottom."""
+def conv_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Convolve (B, C, H, W), zero-padded like TensorFlow's SAME.
+
+    If the padding has an odd number of pixels, the last one goes to the right and bottom. With
+    stride 1 both sides are equal, so that the convolution pads without a copy of its input.
+    """
+    if conv.stride == (1, 1):
+        height, width = conv.kernel_size
+        padding = (height // 2, width // 2)
+        return F.conv2d(x, conv.weight, padding=padding, groups=conv.groups)
     pads: list[int] = []
     for axis in (1, 0):
         size, kernel, stride = x.shape[2 + axis], conv.kernel_size[axis], conv.stride[axis]
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         pads += [total // 2, total - total // 2]
-    return F.pad(x, pads)
+    return conv(F.pad(x, pads))
 
 
 def read_packaged_weights() -> bytes:
