@@ -2,17 +2,18 @@
 
     python benchmarks/peer_worker.py SIDE CASE     (started by peers.py)
 
-CASE is JSON: task (train or sample), size, channels, batch, widths, block_depth and stem_width. The
+CASE is JSON: task (train or sample), size, channels, batch, and the settings of the network. The
 program writes "ready" after the first unit, which compiles what is compiled; then, for each number
 of calls read from stdin, it makes them and writes the seconds that they took.
 
 All sides do the same work in float32 with the same network. A training call takes a batch of uint8
 images that are in memory, normalises them, draws noise and times, and updates the weights with
-AdamW and the average of all weights. A sampling call draws noise and makes one step of the sampler
-for a whole batch.
+AdamW and the average of all weights. A sampling call draws noise and makes SAMPLER_STEPS steps of
+the sampler for a whole batch.
 """
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -27,6 +28,8 @@ POOL = 1024
 LR, DECAY, EMA = 1e-3, 1e-4, 0.999
 START, END = math.acos(0.95), math.acos(0.02)
 """Angles of the diffusion schedule: signal rates from .95 to .02."""
+SAMPLER_STEPS = 5
+ANGLES = np.linspace(END, START, SAMPLER_STEPS + 1, dtype=np.float32)
 
 
 def images_of(case: dict[str, Any]) -> np.ndarray:
@@ -52,9 +55,7 @@ def ours(case: dict[str, Any]) -> Callable[[int], object]:
     from model.training.trainer import Trainer
 
     prepare_process("cpu", 1)
-    config = ModelConfig(
-        widths=tuple(case["widths"]), block_depth=case["block_depth"], stem_width=case["stem_width"]
-    )
+    config = ModelConfig(**case["network"] | {"widths": tuple(case["network"]["widths"])})
     train = TrainConfig(epochs=None, steps=10**6, batch_size=case["batch"])
     job = TrainingJob(model=config, train=train, num_steps=10**6, seed=(0, 1, 0))
     images = np.ascontiguousarray(images_of(case).transpose(0, 3, 1, 2))
@@ -66,7 +67,9 @@ def ours(case: dict[str, Any]) -> Callable[[int], object]:
     def sample(call: int) -> object:
         start = call * case["batch"]
         noise = image_noise((0, 1, 0), Purpose.SAMPLE, range(start, start + case["batch"]), shape)
-        return sample_network(DDIM, checkpoint, noise, SampleConfig(steps=1), device="cpu")
+        return sample_network(
+            DDIM, checkpoint, noise, SampleConfig(steps=SAMPLER_STEPS), device="cpu"
+        )
 
     return sample
 
@@ -76,8 +79,7 @@ def network(case: dict[str, Any]) -> Any:
     from keras_unet import build_keras
 
     shape = (case["size"], case["size"], case["channels"])
-    depth, stem = case["block_depth"], case["stem_width"]
-    return build_keras(shape, tuple(case["widths"]), block_depth=depth, stem_width=stem)
+    return build_keras(shape, **case["network"])
 
 
 def with_tensorflow(case: dict[str, Any], *, xla: bool) -> Callable[[int], object]:
@@ -109,13 +111,19 @@ def with_tensorflow(case: dict[str, Any], *, xla: bool) -> Callable[[int], objec
         return loss
 
     @tf.function(jit_compile=xla)
+    def step(noisy: Any, angle: Any, following: Any) -> Any:
+        rates = tf.fill((shape[0], 1, 1, 1), tf.sin(angle))
+        predicted = net([noisy, rates**2], training=False)
+        estimate = (noisy - tf.sin(angle) * predicted) / tf.cos(angle)
+        return tf.cos(following) * estimate + tf.sin(following) * predicted, estimate
+
     def sample() -> Any:
-        noise = tf.random.normal(shape)
-        angle = tf.fill((shape[0], 1, 1, 1), END)
-        predicted = net([noise, tf.sin(angle) ** 2], training=False)
-        estimate = (noise - tf.sin(angle) * predicted) / tf.cos(angle)
+        estimate = noisy = tf.random.normal(shape)
+        for pair in itertools.pairwise(angles):
+            noisy, estimate = step(noisy, *pair)
         return tf.cast(tf.clip_by_value(estimate * std + mean, 0, 255), tf.uint8)
 
+    angles = [tf.constant(angle) for angle in ANGLES]
     order = [tf.constant(batch) for batch in batches_of(case)]
     if case["task"] == "train":
         return lambda call: train(order[call % 16]).numpy()
@@ -155,14 +163,11 @@ def with_jax(case: dict[str, Any]) -> Callable[[int], object]:
         return (trained, fixed, averages, slots, key), loss
 
     @jax.jit
-    def sample(trained: Any, fixed: Any, key: Any) -> Any:
-        key, used = jax.random.split(key)
-        noise = jax.random.normal(used, shape)
-        angle = jnp.full((shape[0], 1, 1, 1), END)
-        inputs = [noise, jnp.sin(angle) ** 2]
+    def step(noisy: Any, angle: Any, following: Any) -> Any:
+        inputs = [noisy, jnp.full((shape[0], 1, 1, 1), jnp.sin(angle) ** 2)]
         predicted, _ = net.stateless_call(trained, fixed, inputs, training=False)
-        estimate = (noise - jnp.sin(angle) * predicted) / jnp.cos(angle)
-        return key, jnp.clip(estimate * std + mean, 0, 255).astype(jnp.uint8)
+        estimate = (noisy - jnp.sin(angle) * predicted) / jnp.cos(angle)
+        return jnp.cos(following) * estimate + jnp.sin(following) * predicted, estimate
 
     trained = [variable.value for variable in net.trainable_variables]
     fixed = [variable.value for variable in net.non_trainable_variables]
@@ -176,8 +181,11 @@ def with_jax(case: dict[str, Any]) -> Callable[[int], object]:
         return float(loss)
 
     def sample_once(call: int) -> object:
-        keys[0], drawn = sample(trained, fixed, keys[0])
-        return np.asarray(drawn)
+        keys[0], used = jax.random.split(keys[0])
+        estimate = noisy = jax.random.normal(used, shape)
+        for pair in itertools.pairwise(ANGLES):
+            noisy, estimate = step(noisy, *pair)
+        return np.asarray(jnp.clip(estimate * std + mean, 0, 255).astype(jnp.uint8))
 
     return train_once if case["task"] == "train" else sample_once
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peer_worker import SAMPLER_STEPS
 from throughput import name_device
 
 from model.config import ModelConfig
@@ -36,18 +37,20 @@ from sweep.estimate.sizes import TRAIN_PASSES
 RESULTS = Path(__file__).parent / "results"
 WORKER = Path(__file__).with_name("peer_worker.py")
 PEERS = ("keras-tensorflow", "keras-tensorflow-xla", "keras-jax")
-PAPER = {"widths": (32, 64, 96, 128), "block_depth": 2, "stem_width": 32}
-QUICKSTART = {"widths": (16, 32, 64), "block_depth": 1, "stem_width": 16}
-SMALL = {"widths": (16, 48, 96), "block_depth": 2, "stem_width": 32}
-"""The network of the other presets."""
+PAPER = {"widths": (32, 64, 96, 128), "block_depth": 2, "stem_width": 32, "embedding_dim": 32}
+QUICKSTART = {"widths": (16, 32, 64), "block_depth": 1, "stem_width": 16, "embedding_dim": 16}
+PRESETS = PAPER | {"widths": (16, 48, 96)}
 CASES: dict[str, dict[str, Any]] = {
-    "train 8x8 grey": {"task": "train", "size": 8, "channels": 1, "batch": 64, **PAPER},
-    "train 32x32 RGB": {"task": "train", "size": 32, "channels": 3, "batch": 64, **PAPER},
-    "train 64x64 RGB": {"task": "train", "size": 64, "channels": 3, "batch": 64, **PAPER},
-    "train the quickstart": {"task": "train", "size": 8, "channels": 1, "batch": 32, **QUICKSTART},
-    "train other presets": {"task": "train", "size": 8, "channels": 1, "batch": 32, **SMALL},
-    "sample 8x8 grey": {"task": "sample", "size": 8, "channels": 1, "batch": 128, **PAPER},
-    "sample 32x32 RGB": {"task": "sample", "size": 32, "channels": 3, "batch": 128, **PAPER},
+    name: {"task": name.split()[0], "size": size, "channels": c, "batch": n, "network": network}
+    for name, size, c, n, network in (
+        ("train 8x8 grey", 8, 1, 64, PAPER),
+        ("train 32x32 RGB", 32, 3, 64, PAPER),
+        ("train 64x64 RGB", 64, 3, 64, PAPER),
+        ("train the quickstart", 8, 1, 32, QUICKSTART),
+        ("train other presets", 8, 1, 32, PRESETS),
+        ("sample 8x8 grey", 8, 1, 128, PAPER),
+        ("sample 32x32 RGB", 32, 3, 128, PAPER),
+    )
 }
 UNIT_SECONDS = 1.0
 PRODUCT = 1024
@@ -167,11 +170,10 @@ def measure(case: dict[str, Any], python: Path, rounds: int, core: int) -> dict[
 
 def flops_per_call(case: dict[str, Any]) -> float:
     """Operations of the convolutions of one call."""
-    config = ModelConfig(
-        widths=case["widths"], block_depth=case["block_depth"], stem_width=case["stem_width"]
+    size = unet_size(
+        ModelConfig(**case["network"]), (case["channels"], case["size"], case["size"]), 1, 0
     )
-    size = unet_size(config, (case["channels"], case["size"], case["size"]), 1, 0)
-    return size.flops * case["batch"] * (TRAIN_PASSES if case["task"] == "train" else 1)
+    return size.flops * case["batch"] * (TRAIN_PASSES if case["task"] == "train" else SAMPLER_STEPS)
 
 
 def time_product() -> float:
