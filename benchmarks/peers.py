@@ -9,7 +9,8 @@ process with one thread on one core. They work in turn, a second each, and a rat
 over rounds of our images per second over the peer's in the same round, so it holds if the machine's
 speed changes. `ceiling` is our share of the speed of torch's float32 matrix products on that core,
 which are timed in the same rounds. Prints a table and writes
-benchmarks/results/peers_<date>.json. benchmarks/metrics.py compares metrics with other packages.
+benchmarks/results/peers_<date>.json, in which other cases of the same day are kept.
+benchmarks/metrics.py compares metrics with other packages.
 """
 
 import argparse
@@ -136,8 +137,10 @@ def main() -> None:
         )
     found["load_average_after"] = os.getloadavg()
     print(f"load average {os.getloadavg()[0]:.2f}")
-    text = json.dumps(found, indent=1) + "\n"
-    (RESULTS / f"peers_{found['date']}.json").write_text(text)
+    path = RESULTS / f"peers_{found['date']}.json"
+    if path.exists():
+        found["cases"] = json.loads(path.read_text())["cases"] | found["cases"]
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def measure(case: dict[str, Any], python: Path, rounds: int, core: int) -> dict[str, Any]:
@@ -160,6 +163,7 @@ def measure(case: dict[str, Any], python: Path, rounds: int, core: int) -> dict[
     ceilings = [flops_per_call(case) / x["ours"] / (2 * PRODUCT**3 / x["product"]) for x in times]
     return {
         **case,
+        "load_average": os.getloadavg()[0],
         "images_per_second": case["batch"] / statistics.median(x["ours"] for x in times),
         "ceiling": statistics.median(ceilings),
         "ratios": {p: statistics.median(x[p] / x["ours"] for x in times) for p in PEERS},
@@ -177,11 +181,11 @@ def flops_per_call(case: dict[str, Any]) -> float:
 
 
 def time_product() -> float:
-    """Seconds of a matrix product, the fastest of five."""
+    """Seconds of a matrix product, the fastest of those within UNIT_SECONDS."""
     a = torch.rand(PRODUCT, PRODUCT)
     out = torch.empty_like(a)
-    seconds = []
-    for _ in range(5):
+    seconds: list[float] = []
+    while sum(seconds) < UNIT_SECONDS:
         started = time.perf_counter()
         torch.mm(a, a, out=out)
         seconds.append(time.perf_counter() - started)
