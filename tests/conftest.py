@@ -47,6 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_is_returned() -> Generator[None]:
+    """Commands that run in the tests' process leave its allocator as it is.
+
+    A test of a shortage of memory would otherwise find what earlier tests have freed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.commands.process.keep_freed_memory", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3() -> Generator[Server]:
     """An S3 server with a bucket named bucket."""

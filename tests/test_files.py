@@ -97,11 +97,11 @@ def no_descriptors() -> Generator[None]:
 
 
 @contextmanager
-def no_memory() -> Generator[None]:
+def no_memory(size: int = LARGE // 2) -> Generator[None]:
     """This process gets half as much memory as a large file needs, and no more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     num_pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = num_pages * resource.getpagesize() + LARGE // 2
+    limit = num_pages * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     try:
         yield
@@ -178,6 +178,17 @@ def test_a_shortage_is_called_by_its_name_and_never_damage(shortage, read, open_
     (Path(store.location) / "claims" / KEY).chmod(0o700)
     assert paths(store) == before
     READS[read](store)
+
+
+def test_a_checkpoint_that_fits_into_memory_only_once_is_not_damage(open_folder):
+    """Its content is a copy of a part of the file."""
+    store = open_store(open_folder / "store")
+    store.save_scratch(KEY, "state", bytes(LARGE))
+    before = paths(store)
+    with no_memory(LARGE * 3 // 2), pytest.raises(StoreError, match="must fit into memory"):
+        store.load_scratch(KEY, "state")
+    assert paths(store) == before
+    assert store.load_scratch(KEY, "state") == bytes(LARGE)
 
 
 @pytest.mark.parametrize("shortage", ["EMFILE", "EACCES"])

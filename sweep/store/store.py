@@ -17,7 +17,7 @@ from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord
 from sweep.store.arrays import dump_array, load_array
 from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
-from sweep.store.folder import CorruptError, Entry, Folder, checked_name
+from sweep.store.folder import CorruptError, Entry, Folder, checked_name, explained
 from sweep.store.inventory import Item, item_of, items_of
 from sweep.store.patience import NOTICES, OUTAGE_SECONDS, Patience
 from sweep.store.published import Files, Published, parse_stored
@@ -143,7 +143,9 @@ class Store:
             sealed = self.files.read(entry.path)
             if sealed is None:  # another process has replaced it by a newer one
                 continue
-            if (data := unseal(sealed)) is not None:
+            with explained(f"{self.files}/{entry.path}"):  # the content is copied
+                data = unseal(sealed)
+            if data is not None:
                 return data
             self.files.delete([entry.path])
         return None
