@@ -80,6 +80,7 @@ def test_a_part_that_cannot_be_started_is_missing(out, monkeypatch, caplog) -> N
     assert caplog.text.count("could not be started") == 2
 
 
+@pytest.mark.slow
 def test_a_table_that_found_no_room_is_missing(out) -> None:
     """The command that prints it has said so in its exit code."""
     code = (

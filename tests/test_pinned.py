@@ -212,6 +212,7 @@ def test_a_status_knows_every_lineage(folder, keys):
     assert [name for name in keys["folder/main"] if name not in status.stdout] == []
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_nothing_to_measure(folder):
     words = ("evaluate", "main", "--store", "store", *METRICS)
     done = run("sweep", *words, cwd=folder[0])

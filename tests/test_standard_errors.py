@@ -99,6 +99,7 @@ def numbers(comparison: Comparison, *names: str, **settings: int) -> dict[str, f
     return {key.removesuffix("/pixels"): value for key, value in values.items()}
 
 
+@pytest.mark.slow
 def test_errors_of_neighbours_are_deviations_of_fresh_draws() -> None:
     """Within a fifth for 100 images; those of the bootstrap are 1.15 times too small or more."""
     names = OF_TWO_SETS[:4]

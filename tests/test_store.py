@@ -128,6 +128,7 @@ def publish_slowly(root: Path) -> None:
     open_store(root).nodes.publish(KEY, files, RECORD)
 
 
+@pytest.mark.slow
 def test_eight_processes_publish_each_of_twenty_keys_once_and_whole(tmp_path):
     with SPAWN.Pool(8) as pool:
         counts = pool.starmap(work_on, [(tmp_path, 3 * i, 20) for i in range(8)], chunksize=1)
