@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.files import encoded
 from sweep.planning.pool import (
     RANDOM,
     UNKNOWN,
@@ -26,6 +27,7 @@ from sweep.planning.pool import (
     pool_size,
     random_positions,
     real_and_own,
+    recipe_text,
     select,
     shard,
 )
@@ -223,3 +225,9 @@ def test_own_images_are_real_ones_and_a_members() -> None:
     own, other = stream(3, member=1), stream(3, member=0)
     chosen, mixed = select((own,), 2, FILTER), select((own, other), 2, FILTER)
     assert real_and_own((REAL, own, other, chosen, mixed), 1) == (REAL, own, chosen)
+
+
+@given(pools())
+def test_the_text_of_a_recipe_is_its_canonical_json(pool):
+    """Keys hash the text, and pool.json holds the recipe: a field must never be in one alone."""
+    assert recipe_text(pool) == encoded(pool_recipe(pool))

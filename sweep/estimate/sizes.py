@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from model.config import MetricsConfig, ModelConfig
-from model.family_facts import model_size
+from model.config import MetricsConfig
 from model.features.extractors import EXTRACTORS, extractor_label
 from model.filters.table import feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
+from sweep.planning.checks import size_of_model
 from sweep.planning.keys import block_size, blocks_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.new_images import streams_of
@@ -41,13 +41,7 @@ def cards_of(lineages: Iterable[PlannedLineage]) -> dict[str, DatasetCard]:
 
 def node_size(node: NodePlan, card: DatasetCard) -> ModelSize:
     """Return the size of a node's model, given the images of its pool."""
-    return _model_size(node.settings.model, card, node.num_images)
-
-
-@remembered(lambda model, card, num_images: (model, card, num_images))
-def _model_size(model: ModelConfig, card: DatasetCard, num_images: int) -> ModelSize:
-    C, H, W = card.shape
-    return model_size(model, (C, H, W), num_images, card.num_classes)
+    return size_of_model(node.settings.model, card, node.num_images)
 
 
 def image_bytes(card: DatasetCard) -> int:

@@ -9,6 +9,7 @@ from model.features.extractors import check_extractor
 from model.features.probe import check_counts
 from model.features.ready import check_range
 from model.filters.table import FILTERS, check_filter, feature_settings
+from model.networks.size import ModelSize
 from sweep.config import LineageConfig, unique
 from sweep.planning.class_counts import class_number, focal_numbers
 from sweep.planning.measurements import selection_metrics
@@ -110,7 +111,8 @@ def check_pool(size: int, pool: str) -> None:
 
 def check_memory(model: ModelConfig, card: DatasetCard, size: int) -> None:
     """Raise UsageError if a model, fitted to `size` images, is larger than any machine's memory."""
-    total = _bytes_needed(model, card, size)
+    needed = size_of_model(model, card, size)
+    total = max(needed.state_bytes, needed.checkpoint_bytes)
     if total > MOST_BYTES:
         raise UsageError(
             f"model must need at most {MOST_BYTES / 2**30:,.0f} GiB in training, got "
@@ -119,11 +121,11 @@ def check_memory(model: ModelConfig, card: DatasetCard, size: int) -> None:
         )
 
 
-@remembered(lambda model, card, size: (model, card, size))
-def _bytes_needed(model: ModelConfig, card: DatasetCard, size: int) -> int:
+@remembered(lambda model, card, num_images: (model, card, num_images))
+def size_of_model(model: ModelConfig, card: DatasetCard, num_images: int) -> ModelSize:
+    """Return the size of a model of a data set, given the number of images of its pool."""
     C, H, W = card.shape
-    needed = model_size(model, (C, H, W), size, card.num_classes)
-    return max(needed.state_bytes, needed.checkpoint_bytes)
+    return model_size(model, (C, H, W), num_images, card.num_classes)
 
 
 def ways_out(config: LineageConfig) -> str:

@@ -120,6 +120,7 @@ def _source_recipe(source: Source) -> dict[str, Any]:
 def _source_text(source: Source) -> str:
     if not isinstance(source, Segment):
         return encoded(_source_recipe(source))
+    # Written out, because a plan of a large grid has very many segments.
     label = "" if source.label is None else f'"label":{source.label},'
     return (
         f'{{"generation":{source.generation},"kind":"{source.kind}",{label}'
