@@ -170,6 +170,7 @@ def test_replaced_classes_drift_by_one_part_in_n(replaced) -> None:
     assert_sensitive(ratios, 1 / 40)
 
 
+@pytest.mark.slow
 def test_replaced_counts_are_binomial(replaced) -> None:
     """The first count of each class has mean n p and variance n p (1 - p): 10 and 7.5."""
     first = np.array([pools.counts[1] for pools in replaced])

@@ -11,10 +11,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("own_*.py"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n != "own_family" else ()) for n in EXAMPLES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_computes_three_generations(name: str) -> None:
     """As its docstring says to run it."""
     done = subprocess.run(

@@ -155,6 +155,7 @@ def test_a_first_fit_has_one_part_in_n_less_variance(tmp_path: Path) -> None:
     assert SEEN * error < 1 / N0
 
 
+@pytest.mark.slow
 def test_under_replace_variance_falls_by_one_part_in_n_a_fit(replaced) -> None:
     """E S_t / S_1 = (1 - 1/20)^(t-1), .857 after four fits; without the loss it would be 1."""
     for t in (2, 3, 4):
@@ -171,6 +172,7 @@ def test_under_replace_each_fit_loses_one_part_in_n(replaced) -> None:
     assert_sensitive(values, 0.2 / N0)
 
 
+@pytest.mark.slow
 def test_under_replace_the_mean_wanders_as_far_as_variance_is_lost(replaced) -> None:
     """E|mu_t - mu_1|^2 = D S_1 (1 - (1 - 1/20)^(t-1))."""
     for t in (2, 3, 4):
@@ -215,6 +217,7 @@ def test_a_long_lineage_loses_variance_at_the_same_rate(tmp_path: Path) -> None:
     assert 1 - sum(1 / size for size in sizes[1:]) < left.mean() < 1
 
 
+@pytest.mark.slow
 def test_a_models_samples_have_its_variance(grown) -> None:
     """E Q = S_t: what the variance reduction above takes for granted; 10 % more would be seen."""
     _, lineages = grown

@@ -43,10 +43,10 @@ def run_interrupted(train: TrainConfig, **settings) -> Fit:
     "settings",
     [
         {},
-        {"lr_schedule": "cosine"},
+        pytest.param({"lr_schedule": "cosine"}, marks=pytest.mark.slow),
         {"lr_schedule": "cosine", "decay_mode": "unscaled", "ema_init": "independent"},
         {"drop_last": False, "batch_size": 7, "hflip": True, "shuffle_window": 5},
-        {"ema_average_buffers": False},
+        pytest.param({"ema_average_buffers": False}, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_training_is_bit_equal_to_an_uninterrupted_one(settings):
