@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from tiny_sweep import make_sweep, plan_in
 
 from model.commands.process import keep_freed_memory
+from sweep.store.store import open_store
 
 HAS_GLIBC = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
 STEPS = """
@@ -42,3 +45,32 @@ def test_a_system_without_mallopt_is_left_as_it_is(monkeypatch):
     """There is no such function on macOS."""
     monkeypatch.setattr(sys, "platform", "darwin")
     keep_freed_memory()
+
+
+@pytest.mark.ray
+def test_a_trial_prepares_its_process_before_it_computes(tmp_path, monkeypatch):
+    """Trials that forget it are a third slower, and use the threads of other trials."""
+    from sweep.tune.trial import TrialJob, lineage_generations
+
+    store, threads = open_store(tmp_path), torch.get_num_threads()
+    (lineage,) = plan_in(make_sweep(), store)
+    job = TrialJob(
+        store=store,
+        lineages={"one": (lineage.config, lineage.card)},
+        evaluations=(),
+        device="cpu",
+        images_on="auto",
+        num_threads=threads + 1,
+        checkpoint_seconds=60,
+    )
+    found = []
+    monkeypatch.setattr(
+        "model.commands.process.keep_freed_memory",
+        lambda: found.append((torch.get_num_threads(), list(tmp_path.glob("generations/*")))),
+    )
+    try:
+        next(lineage_generations("one", job))
+    finally:
+        torch.set_num_threads(threads)
+
+    assert found == [(threads + 1, [])]
