@@ -42,6 +42,13 @@ class Table(Command):
     """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
     """Show metrics per class (class_share, class_kid, ...), with a row for each class."""
+    against: Annotated[str | None, tyro.conf.arg(metavar="CONTROL")] = None
+    """Print differences from a control within each seed, with tests. The control is V1 of the same
+    lineage, base, random (the filter) or AXIS=VALUE."""
+    margin: float | None = None
+    """With --against: smallest difference that matters, which adds a test of equivalence."""
+    generation: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N...")] = ()
+    """With --against: generations to compare; default: all of them, and their slopes."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
     out: Path | None = None
@@ -63,6 +70,11 @@ class Table(Command):
                 "--tidy must be used without --metric, --by or a --format other than csv, got one "
                 "of them; it always prints the whole table"
             )
+        if self.against is None and (self.margin is not None or self.generation):
+            name = "--margin" if self.margin is not None else "--generation"
+            raise UsageError(f"{name} must be used with --against, got it alone")
+        if self.against is not None and (self.tidy or self.by):
+            raise UsageError("--against must be used without --tidy and --by, got one of them")
         if self.out is not None:
             check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
@@ -86,11 +98,31 @@ class Table(Command):
 
         special = [name for name in self.metric if name in SPECIAL_TABLES]
         others = [name for name in self.metric if name not in special]
+        if self.against is not None:
+            return self._comparisons(frame, special, style)
         if not self.metric and not self.classes:
             special = [COMPOSITION]
         columns = resolve_metrics(frame, others) if others or not self.metric else []
         names = [*columns, *special]
         tables = build_tables(frame, names, by=self.by, confidence=self.confidence)
+        return render_tables(tables, style)
+
+    def _comparisons(self, frame: "DataFrame", special: Sequence[str], style: str) -> str:
+        from analysis.reading.columns import resolve_metrics
+        from analysis.tables.comparisons import build_comparisons
+        from analysis.tables.render import render_tables
+
+        if special:
+            raise UsageError(f"--against must be used with a --metric, got {special[0]}")
+        assert self.against is not None
+        tables = build_comparisons(
+            frame,
+            resolve_metrics(frame, self.metric),
+            against=self.against,
+            confidence=self.confidence,
+            margin=self.margin,
+            generations=self.generation,
+        )
         return render_tables(tables, style)
 
 

@@ -54,6 +54,22 @@ SUMMARY_COLUMNS = (
 """Columns of a summary over seeds, after those of the settings."""
 SUMMARY_INPUTS = ("metric", "num_generated", "num_reference", "confidence")
 """Further columns of a table's summary: what it summarises, and how."""
+COMPARISON_COLUMNS = (
+    "control",
+    "generation",
+    "difference",
+    "half_width",
+    "n",
+    "p",
+    "p_holm",
+    "p_rank",
+    "least_p_rank",
+    "p_equivalence",
+    "margin",
+    "seeds_needed",
+    "confidence",
+)
+"""Columns of a summary of comparisons, after `metric` and those of the settings."""
 RESERVED = frozenset(
     (
         *RUN_COLUMNS,
@@ -63,6 +79,7 @@ RESERVED = frozenset(
         SETTING,
         *SUMMARY_COLUMNS,
         *SUMMARY_INPUTS,
+        *COMPARISON_COLUMNS,
     )
 )
 """Names that no setting or metric may have."""

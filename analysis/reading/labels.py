@@ -28,6 +28,34 @@ METRIC_NAMES = {
 }
 
 
+WORSE_IF_HIGHER = (
+    "kid",
+    "fid",
+    "class_tv",
+    "class_kid",
+    "mean_class_kid",
+    "worst_class_kid",
+    "lost_classes",
+    "memorized",
+    "near_copies",
+)
+WORSE_IF_LOWER = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "vendi",
+    "class_recall",
+    "worst_class_recall",
+    "class_entropy",
+    "conditional_accuracy",
+    "class_accuracy",
+    "cas",
+    "class_cas",
+)
+"""Metrics of which one direction is worse, without extractor."""
+
+
 class Spelled(str):
     """A cell that is already the unique name of its value: JSON, or the name of a setting."""
 
@@ -177,6 +205,12 @@ def name_metric(metric: str) -> str:
     """Return a metric's name for the axis of a figure, without its extractor."""
     name = metric.split("/", 1)[0]
     return METRIC_NAMES.get(name, name.replace("_", " "))
+
+
+def direction(metric: str) -> int:
+    """1 if higher numbers of a metric are worse, -1 if lower ones are, 0 if neither is."""
+    name = metric.split("/", 1)[0]
+    return (name in WORSE_IF_HIGHER) - (name in WORSE_IF_LOWER)
 
 
 def name_extractor(metric: str) -> str | None:

@@ -7,7 +7,7 @@ bootstrap is far below its nominal value.
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,42 @@ from scipy import special
 
 from analysis.reading.columns import SPLIT, SUMMARY_COLUMNS, group_positions, unit_columns
 from model.errors import UsageError
+
+
+class Estimate(NamedTuple):
+    """The mean of some values, with its uncertainty as a random draw of them."""
+
+    mean: float
+    error: float
+    """Standard error; nan for a single value."""
+    freedom: float
+    """Degrees of freedom of Student's t distribution."""
+    n: int
+
+    def half_width(self, confidence: float) -> float:
+        """Half-width of the t interval; nan for a single value."""
+        return _quantile(self.freedom, confidence) * self.error if self.n > 1 else math.nan
+
+    def p_value(self) -> float:
+        """Two-sided p-value of a mean of 0; nan if the values do not vary, or for a single one."""
+        if not self.error > 0:
+            return math.nan
+        return 2 * float(special.stdtr(self.freedom, -abs(self.mean) / self.error))
+
+    def equivalence_p(self, margin: float) -> float:
+        """p-value of the claim that the absolute mean is below a margin (two one-sided tests)."""
+        if not self.error > 0:
+            return math.nan
+        return float(special.stdtr(self.freedom, (abs(self.mean) - margin) / self.error))
+
+
+def estimate_mean(values: Sequence[float]) -> Estimate:
+    """Estimate the mean of independent values; with none, it is nan."""
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0, 0)
+    error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return Estimate(float(np.mean(values)), error, n - 1, n)
 
 
 def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, int]:
@@ -31,17 +67,12 @@ def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float
         UsageError: The confidence is not in (0, 1).
     """
     check_confidence(confidence)
-    n = len(values)
-    if n == 0:
-        return math.nan, math.nan, 0
-    mean = float(np.mean(values))
-    if n == 1:
-        return mean, math.nan, 1
-    return mean, _quantile(n - 1, confidence) * float(np.std(values, ddof=1)) / math.sqrt(n), n
+    estimate = estimate_mean(values)
+    return estimate.mean, estimate.half_width(confidence), estimate.n
 
 
 @functools.cache
-def _quantile(freedom: int, confidence: float) -> float:
+def _quantile(freedom: float, confidence: float) -> float:
     """The half-width of an interval in standard errors; most cells have one of a few sizes."""
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
@@ -78,9 +109,17 @@ def crossed_interval(
         UsageError: The confidence is not in (0, 1).
     """
     check_confidence(confidence)
+    estimate = estimate_crossed(values, rows, columns)
+    return estimate.mean, estimate.half_width(confidence), estimate.n
+
+
+def estimate_crossed(
+    values: Sequence[float], rows: Sequence[Any], columns: Sequence[Any]
+) -> Estimate:
+    """Estimate the mean of values with two crossed sources of randomness, as crossed_interval."""
     n = len(values)
     if n < 2:
-        return t_interval(values, confidence)
+        return estimate_mean(values)
     mean = float(np.mean(values))
     deviations = np.asarray(values) - mean
     by_row, row_freedom = _mean_variance(deviations, rows)
@@ -88,13 +127,11 @@ def crossed_interval(
     single, _ = _mean_variance(deviations, range(n))
     variance = max(by_row + by_column - single, by_row, by_column)
     if variance == 0:
-        return mean, 0.0, n
+        return Estimate(mean, 0.0, n - 1, n)
     parts = [(by_row, row_freedom), (by_column, column_freedom)]
     # Squares of shares, as squares of small variances would underflow.
     shares = [(v / (by_row + by_column)) ** 2 / freedom for v, freedom in parts if v]
-    freedom = min(1 / sum(shares), n - 1)
-    quantile = float(special.stdtrit(freedom, (1 + confidence) / 2))
-    return mean, quantile * math.sqrt(variance), n
+    return Estimate(mean, math.sqrt(variance), min(1 / sum(shares), n - 1), n)
 
 
 def _mean_variance(deviations: np.ndarray, groups: Sequence[Any]) -> tuple[float, float]:

@@ -86,28 +86,31 @@ class Part:
         rows, of_rows = [], summary["generation"].tolist()
         for values, positions in group_positions(summary, self.by):
             cells = {of_rows[i]: texts[i] for i in positions}
-            rows.append(self._name(values) + [cells.get(n, "-") for n in generations])
+            rows.append(self.name(values) + [cells.get(n, "-") for n in generations])
         if self.usual:
             rows.sort(key=lambda row: row[0] != BASE)
             caption = [*caption, self.usual.describe()]
-        sentence = "; ".join(filter(None, caption)) + "."
-        names = [SETTING, *self._own_columns()] if self.usual else self.by
         return Table(
             title=", ".join(filter(None, [name, self.labels.list_settings(self.split)])),
-            header=[*names, *(f"V{generation}" for generation in generations)],
+            header=[*self.names, *(f"V{generation}" for generation in generations)],
             rows=rows,
-            num_names=len(names),
-            caption=sentence[0].upper() + sentence[1:],
+            num_names=len(self.names),
+            caption=as_sentence(caption),
             summary=pd.concat([self._label(numbers, c) for c, numbers in summaries.items()]),
         )
 
-    def _own_columns(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
+        """Header of the columns that name a row."""
+        return [SETTING, *self.own_columns()] if self.usual else self.by
+
+    def own_columns(self) -> list[str]:
         """The settings that have a column beside the one for the others."""
         return [axis for axis in self.by if self.usual is None or axis not in self.usual.axes]
 
-    def _name(self, values: dict[str, Any]) -> list[str]:
+    def name(self, values: dict[str, Any]) -> list[str]:
         """Name a row: the text of the columns before its numbers."""
-        own = [self.labels.name(axis, values[axis]) for axis in self._own_columns()]
+        own = [self.labels.name(axis, values[axis]) for axis in self.own_columns()]
         return [self.usual.name(values), *own] if self.usual else own
 
     def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -138,25 +141,31 @@ def build_tables(
     Raises:
         UsageError: A name in `by` is not a setting, or a table would mix numbers of images.
     """
-    labels = Labels(frame)
     rows_by, split_by = _choose_axes(frame, by)
-    usual = None if by else find_usual(frame, rows_by, labels)
+    whole = part_of(frame, rows_by, confidence, may_have_usual=not by)
     tables: list[Table] = []
     for name in names:
         build = SPECIAL_TABLES.get(name, _metric_table)
         rows = frame[frame["member"] != MIXTURE] if name in SPECIAL_TABLES else frame
         for split, group in grouped(rows, split_by):
             if not group.empty:
-                part = Part(
-                    frame=group,
-                    by=rows_by,
-                    usual=usual,
-                    split=split,
-                    labels=labels,
-                    confidence=confidence,
-                )
-                tables.append(build(part, name))
+                tables.append(build(replace(whole, frame=group, split=split), name))
     return tables
+
+
+def part_of(
+    frame: pd.DataFrame, by: list[str], confidence: float, *, may_have_usual: bool = True
+) -> Part:
+    """The whole tidy table as one part, whose rows are named by some settings."""
+    labels = Labels(frame)
+    usual = find_usual(frame, by, labels) if may_have_usual else None
+    return Part(frame=frame, by=by, usual=usual, split={}, labels=labels, confidence=confidence)
+
+
+def as_sentence(parts: Sequence[str]) -> str:
+    """Join the parts of a caption that are not empty."""
+    sentence = "; ".join(filter(None, parts)) + "."
+    return sentence[0].upper() + sentence[1:]
 
 
 def format_interval(mean: float, half_width: float, n: int, count: str | None = None) -> str:
@@ -177,7 +186,8 @@ def format_interval(mean: float, half_width: float, n: int, count: str | None = 
     return f"{mean:.{places}f} +- {half_width:.{places}f} ({number})"
 
 
-def _describe_measurement(frame: pd.DataFrame, metric: str) -> str:
+def describe_measurement(frame: pd.DataFrame, metric: str) -> str:
+    """Say how many images a metric compares, and with which features."""
     sizes = measured_sizes(frame, metric)
     if sizes is None:
         return ""
@@ -197,9 +207,9 @@ def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], lis
 
 
 def _metric_table(part: Part, metric: str) -> Table:
-    caption = [_describe_measurement(part.frame, metric)]
+    caption = [describe_measurement(part.frame, metric)]
     summary = part.summarize(metric)
-    caption += [_describe_cells(summary, part), _describe_lineages(part)]
+    caption += [_describe_cells(summary, part), describe_lineages(part)]
     caption += ["means exclude diverged lineages"] if summary["num_diverged"].any() else []
     caption += _find_warnings(part.frame, metric)
     return part.table(metric, _format_cells(summary), caption, {metric: summary})
@@ -213,7 +223,7 @@ def _composition_table(part: Part, name: str) -> Table:
     ]
     caption = [
         "images in pool D_n, on which V_n was trained, and the share of real images among them",
-        _describe_lineages(part),
+        describe_lineages(part),
     ]
     summaries = {column: part.summarize(column) for column in ("num_images", "real_share")}
     return part.table(name, texts, caption, summaries)
@@ -232,7 +242,7 @@ def _contraction_table(part: Part, name: str) -> Table:
         "semicolon, the expectation under estimation noise only (Gaussian fits), if known, which "
         "ignores the clipping of samples to the range of pixels that affects Gaussian fits most",
         _describe_cells(left, part),
-        _describe_lineages(part),
+        describe_lineages(part),
     ]
     return part.table(name, texts, caption, {LEFT: left, NULL: null})
 
@@ -285,7 +295,7 @@ def _describe_cells(summary: pd.DataFrame, part: Part) -> str:
     return f"{interval} {over} of the data (seeds x splits){held}; {splits}{single}"
 
 
-def _describe_lineages(part: Part) -> str:
+def describe_lineages(part: Part) -> str:
     """Describe seeds and runs, and count the lineages that are not done by status."""
     runs = part.labels.names("run", part.frame["run"])
     seeds = part.labels.describe_seeds(part.frame)

@@ -9,7 +9,12 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis.escapes import escape_csv, escape_latex, escape_markdown
-from analysis.reading.columns import RUN_COLUMNS, SUMMARY_COLUMNS, SUMMARY_INPUTS
+from analysis.reading.columns import (
+    COMPARISON_COLUMNS,
+    RUN_COLUMNS,
+    SUMMARY_COLUMNS,
+    SUMMARY_INPUTS,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +29,7 @@ class Table:
     caption: str
     summary: pd.DataFrame
     """Columns metric, the axes of the rows and of the title, SUMMARY_COLUMNS, num_generated,
-    num_reference and confidence."""
+    num_reference and confidence; of comparisons, COMPARISON_COLUMNS after the axes."""
 
 
 def render_tables(tables: Sequence[Table], style: str) -> str:
@@ -82,7 +87,7 @@ def _typeset(latex: str) -> str:
 
 
 def _to_long_csv(tables: Sequence[Table]) -> str:
-    summaries = [table.summary.astype(object) for table in tables]
+    summaries = [table.summary.astype(object) for table in tables if len(table.summary)]
     return render_tidy(pd.concat(summaries, ignore_index=True)) if summaries else ""
 
 
@@ -104,8 +109,9 @@ def is_table(content: bytes) -> bool:
             return True
     columns = text.split("\n", 1)[0].split(",")
     is_tidy = tuple(columns[: len(RUN_COLUMNS)]) == RUN_COLUMNS
-    ends = (*SUMMARY_COLUMNS, *SUMMARY_INPUTS[1:])
-    return is_tidy or (columns[0] == SUMMARY_INPUTS[0] and tuple(columns[-len(ends) :]) == ends)
+    ends = ((*SUMMARY_COLUMNS, *SUMMARY_INPUTS[1:]), COMPARISON_COLUMNS)
+    is_long = any(tuple(columns[-len(end) :]) == end for end in ends)
+    return is_tidy or (columns[0] == SUMMARY_INPUTS[0] and is_long)
 
 
 def _mark(text: str, style: str) -> str:
