@@ -2,6 +2,7 @@
 
     analysis table runs/quickstart
     analysis figure runs/quickstart --out figures
+    analysis verdict runs/quickstart
     analysis check runs/quickstart
 
 Results go to stdout, notes and errors to stderr. Only commands that need pandas or matplotlib
@@ -42,8 +43,6 @@ class Table(Command):
     """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
     """Show metrics per class (class_share, class_kid, ...), with a row for each class."""
-    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
-    """Rows to use, e.g. member=0 generation=4; an axis may be named repeatedly. Default: all."""
     against: Annotated[str | None, tyro.conf.arg(metavar="CONTROL")] = None
     """Print differences from a control within each seed, with tests. The control is V1 of the same
     lineage, base, random (the filter) or AXIS=VALUE."""
@@ -62,7 +61,6 @@ class Table(Command):
         """Print or write the tables."""
         from analysis.outputs import check_file, write_file
         from analysis.reading.results import load_class_results, load_results
-        from analysis.reading.rows import keep_rows
         from analysis.statistics.seeds import check_confidence
         from analysis.tables.build import mixed_environments
         from analysis.tables.render import as_file, is_table, render_tidy
@@ -81,8 +79,6 @@ class Table(Command):
         if self.out is not None:
             check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
-        if self.where:
-            frame = keep_rows(frame, self.where)
         if (differing := mixed_environments(frame)) and self.require_same_environment:
             raise UsageError(
                 f"--require-same-environment must find one environment, got {differing} (models); "
@@ -203,10 +199,30 @@ class Check(Command):
         return 1 if findings.problems else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Command):
+    """Say whether each hypothesis of sweep preregister is supported, refuted or undecided.
+
+    Exits with 1 if a model that decides one is not yet trained or measured.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Results folder (--out of sweep run)."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print the verdicts."""
+        from analysis.reading.hypotheses import load_hypotheses
+        from analysis.tables.verdicts import describe_verdicts
+
+        tested = load_hypotheses(self.folder)
+        print(describe_verdicts(tested), end="")
+        return 0 if all(each.is_complete for each in tested) else 1
+
+
 PROGRAM = Program(
     name="analysis",
     description="Tables and figures of the results folders that sweep run writes.",
-    commands={"table": Table, "figure": Figure, "check": Check},
+    commands={"table": Table, "figure": Figure, "verdict": Verdict, "check": Check},
 )
 
 

@@ -1,4 +1,4 @@
-"""The command `sweep`: presets, plan, run, status, evaluate and watch-spot.
+"""The command `sweep`: presets, plan, preregister, run, status, evaluate and watch-spot.
 
 sweep presets
 sweep plan quickstart
@@ -126,6 +126,60 @@ class Plan(SweepCommand):
             slots=self.slots,
             prices=self.prices,
         )
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preregister(SweepCommand):
+    """Write down what a sweep is expected to show, before any of the models concerned exists.
+
+    The hypothesis is about the mean difference of a metric between two settings with the same
+    seeds. `analysis verdict` says later whether it is supported, refuted or undecided.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Results folder in which the sweep will run."""
+    name: str
+    """Name of the hypothesis."""
+    hypothesis: Annotated[str, tyro.conf.arg(metavar="TEXT")]
+    """The hypothesis in your words."""
+    contrast: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")]
+    """The setting, e.g. pool.alpha=2."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="V1|AXIS=VALUE...")]
+    """Its control: V1 of the same lineage, or a setting that differs in these values only."""
+    expected: Literal["greater", "smaller", "equal"]
+    """Of setting minus control: above the margin, below minus the margin, or between the two."""
+    generation: int
+    """Generation that is compared."""
+    metric: str = "kid"
+    """Metric of the sweep, without extractor."""
+    margin: float = 0.0
+    """Smallest difference that matters, in units of the metric."""
+    confidence: float = 0.95
+    """Coverage of the interval that decides."""
+    post_hoc: bool = False
+    """Accept models that exist already, and mark the hypothesis as made after them."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Write the hypothesis."""
+        from sweep.commands.preregister import Claim, preregister
+
+        claim = Claim(
+            name=self.name,
+            text=self.hypothesis,
+            metric=self.metric,
+            contrast=self.contrast,
+            against=self.against,
+            generation=self.generation,
+            expected=self.expected,
+            margin=self.margin,
+            confidence=self.confidence,
+        )
+        record = preregister(
+            self.sweep(), self.out, claim, store=self.store, post_hoc=self.post_hoc
+        )
+        after = ", after some of its models" if record.post_hoc else ""
+        print(f"{record.name}: {len(record.pairs)} pairs, written {record.written}{after}")
         return 0
 
 
@@ -301,6 +355,7 @@ PROGRAM = Program(
     commands={
         "presets": Presets,
         "plan": Plan,
+        "preregister": Preregister,
         "run": Run,
         "status": Status,
         "evaluate": Evaluate,

@@ -6,6 +6,7 @@
                                               preview.png and model.safetensors
     <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
+    <out>/hypotheses/<name>.json              HypothesisRecord
 
 sweep/sealed.py reads and writes such files. Within this project, this module may import only
 model.errors, sweep.environment, sweep.files and sweep.sealed.
@@ -27,6 +28,8 @@ from sweep.environment import describe_environment
 from sweep.files import REPLACE, DamagedError, Json, RecordError, digest
 from sweep.sealed import Record, load_as_written
 
+HYPOTHESES = "hypotheses"
+"""Name of the folder of hypotheses."""
 PROBE = "probe-class"
 """Name in recipes of a selection by a probe: it looks at images until it has enough of a class."""
 
@@ -112,6 +115,45 @@ class LineageRecord(Record):
         """Names of all metrics files of one node, including those of the mixture."""
         mixture = self.mixture_specs[generation - 1] if self.mixture_specs and not member else []
         return self.specs(member) + mixture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HypothesisPair:
+    """Two models of one seed."""
+
+    seed: int
+    split_seed: int
+    arm: str
+    control: str
+    """Node keys of the setting's model and of its control."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HypothesisRecord(Record):
+    """A hypothesis about the mean difference of a metric between a setting and its control."""
+
+    name: str
+    text: str
+    """The hypothesis in its author's words."""
+    metric: str
+    """`kid/<extractor label>` and so on."""
+    spec: str
+    """Name of the metrics file of each model."""
+    contrast: list[str]
+    against: list[str]
+    """The setting and its control as AXIS=VALUE; the control may be V1 of the same lineage."""
+    generation: int
+    expected: str
+    """Of setting minus control: `greater` than the margin, `smaller` than minus the margin, or
+    `equal`: between the two."""
+    margin: float
+    confidence: float
+    pairs: list[HypothesisPair]
+    """The models that decide it. Their keys are hashes of all that can change them."""
+    post_hoc: bool
+    """Whether one of the models existed when the record was written."""
+    written: str
+    """Time in UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

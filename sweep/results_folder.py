@@ -30,6 +30,7 @@ from sweep.finished import Finished, lineage_status, look_up
 from sweep.lineage.datasets import KnownData
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import (
+    HYPOTHESES,
     LineageRecord,
     NodeRecord,
     PreparedData,
@@ -51,7 +52,7 @@ LOGGER = logging.getLogger(__name__)
 LOG = "log.txt"
 """Name of the log of the commands that filled a results folder."""
 
-OURS = (*FOLDERS, LOG, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
+OURS = (*FOLDERS, LOG, HYPOTHESES, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
 """What a results folder may contain if its sweep.json is deleted or not yet written."""
 
 

@@ -17,8 +17,10 @@ from analysis.statistics.paired import (
     compare,
     holm,
     seeds_needed,
+    seeds_to_decide,
     signed_rank_p,
     slope,
+    verdict,
 )
 from analysis.statistics.seeds import estimate_mean
 
@@ -156,3 +158,42 @@ def test_any_false_finding_among_many_looks_is_rare():
     ]
     assert np.mean([min(holm(draw)) < 0.05 for draw in looks]) <= MOST_WRONG
     assert np.mean([min(draw) < 0.05 for draw in looks]) > 0.15
+
+
+@pytest.mark.parametrize(
+    ("expected", "mean", "found"),
+    [
+        ("greater", 2.0, "supported"),
+        ("greater", 1.0, "undecided"),
+        ("greater", -2.0, "refuted"),
+        ("smaller", -2.0, "supported"),
+        ("smaller", 2.0, "refuted"),
+        ("equal", 0.0, "supported"),
+        ("equal", 1.0, "undecided"),
+        ("equal", -2.0, "refuted"),
+    ],
+)
+def test_a_verdict_is_where_the_interval_is(expected, mean, found):
+    values = [mean - 0.1, mean, mean + 0.1]
+    assert verdict(estimate_mean(values), expected, 1.0, 0.95) == found
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("expected", ["greater", "smaller", "equal"])
+def test_verdicts_are_rarely_wrong_where_it_is_closest(n, expected):
+    """At the edge of what is expected, both supported and refuted are wrong."""
+    edge = -1.0 if expected == "smaller" else 1.0
+    values = np.random.default_rng(n).normal(edge, 0.5, (DRAWS, n)).tolist()
+    found = [verdict(estimate_mean(draw), expected, 1.0, 0.95) for draw in values]
+    assert np.mean([each != "undecided" for each in found]) <= MOST_WRONG
+
+
+@pytest.mark.parametrize(("expected", "margin"), [("greater", 0.0), ("equal", 1.0)])
+def test_as_many_seeds_as_are_said_decide(expected, margin):
+    """Of values with the same mean and deviation; one seed less does not."""
+    values = [0.1, 0.5, 0.9]
+    needed = seeds_to_decide(values, expected, margin, 0.95)
+    for n, decides in ((needed, True), (needed - 1, False)):
+        spread = np.arange(n) - (n - 1) / 2
+        same = 0.5 + 0.4 * spread / np.std(spread, ddof=1)
+        assert (verdict(estimate_mean(same), expected, margin, 0.95) != "undecided") == decides

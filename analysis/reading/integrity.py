@@ -13,6 +13,7 @@ from sweep.files import RecordError, digest, read_json
 from sweep.records import (
     WEIGHTS,
     DatasetCard,
+    HypothesisRecord,
     LineageRecord,
     MetricsRecord,
     NodeRecord,
@@ -40,6 +41,7 @@ FORMS: dict[str, type[Record]] = {
     "generations/*/record.json": NodeRecord,
     "generations/*/metrics/*.json": MetricsRecord,
     "datasets/*/card.json": DatasetCard,
+    "hypotheses/*.json": HypothesisRecord,
 }
 """Forms of the paths of records."""
 

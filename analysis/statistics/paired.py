@@ -6,7 +6,7 @@ a seed varies less than the metrics do.
 
 import functools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,3 +156,47 @@ def slope(values: Mapping[int, float]) -> float:
     if len(values) < 2:
         return math.nan
     return float(np.polynomial.polynomial.polyfit(list(values), list(values.values()), 1)[1])
+
+
+def verdict(estimate: Estimate, expected: str, margin: float, confidence: float) -> str:
+    """Say whether the mean is where it is expected to be.
+
+    The expected means are those above `margin` (greater), below -margin (smaller) or between the
+    two (equal). With an interval that covers the mean in a share `confidence` of all cases, at most
+    1 - confidence of all verdicts are wrong, wherever the mean is.
+
+    Returns:
+        supported if the whole interval is where the mean is expected, refuted if no part of it is,
+        else undecided.
+    """
+    low, high = REGIONS[expected](margin)
+    half = estimate.half_width(confidence)
+    least, most = estimate.mean - half, estimate.mean + half
+    if low < least and most < high:
+        return "supported"
+    return "refuted" if most < low or least > high else "undecided"
+
+
+def seeds_to_decide(
+    values: Sequence[float], expected: str, margin: float, confidence: float
+) -> int:
+    """Seeds with which `verdict` would decide, if values kept their mean and deviation.
+
+    Returns:
+        The smallest number; MOST_SEEDS + 1 if none up to MOST_SEEDS would.
+    """
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    bounds = [bound for bound in REGIONS[expected](margin) if math.isfinite(bound)]
+    distance = min(abs(mean - bound) for bound in bounds)
+    for n in range(2, MOST_SEEDS + 1):
+        if Estimate(mean, deviation / math.sqrt(n), n - 1, n).half_width(confidence) < distance:
+            return n
+    return MOST_SEEDS + 1
+
+
+REGIONS: dict[str, Callable[[float], tuple[float, float]]] = {
+    "greater": lambda margin: (margin, math.inf),
+    "smaller": lambda margin: (-math.inf, -margin),
+    "equal": lambda margin: (-margin, margin),
+}
+"""Expectation -> the open interval of means that it allows."""

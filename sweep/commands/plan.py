@@ -25,7 +25,7 @@ from sweep.results_folder import (
     load_recorded_data,
     store_location,
 )
-from sweep.store.store import open_store
+from sweep.store.store import Store, open_store
 
 MOST_VALUES = 5
 """Number of values of an axis that are listed; of more, the first and the last are."""
@@ -59,20 +59,7 @@ def print_plan(
     timed = Timings()
     for folder in timings:
         read_timings(folder, timed)
-    if out is not None:
-        out = out.absolute()
-        check_out(out)
-        check_place(out, sweep)
-        sweep = extend(sweep, out)
-    root, kept = store if out is None else store_location(out, store), None
-    if root is not None:
-        opened = open_store(root, sweep.resources)
-        if opened.files.is_far or Path(opened.location).exists():
-            kept = opened
-            kept.claims.read()  # raises if the bucket does not exist
-    recorded = {} if out is None else load_recorded_data(out)
-    find_card = finder_for_plan(kept, recorded, out=out, paths_vary="data.path" in sweep.axes())
-    lineages = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
+    sweep, lineages, kept = plan_in_folder(sweep, out, store)
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
@@ -110,6 +97,30 @@ def print_plan(
         print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
     print()
     print_generations(lineages, {n.key for n in missing})
+
+
+def plan_in_folder(
+    sweep: SweepConfig, out: Path | None, store: str | None
+) -> tuple[SweepConfig, list[PlannedLineage], Store | None]:
+    """Plan a sweep as `sweep run` would in a results folder, without writing anything.
+
+    Returns:
+        The sweep with the grids of the folder, its lineages, and its store if that exists.
+    """
+    if out is not None:
+        out = out.absolute()
+        check_out(out)
+        check_place(out, sweep)
+        sweep = extend(sweep, out)
+    root, kept = store if out is None else store_location(out, store), None
+    if root is not None:
+        opened = open_store(root, sweep.resources)
+        if opened.files.is_far or Path(opened.location).exists():
+            kept = opened
+            kept.claims.read()  # raises if the bucket does not exist
+    recorded = {} if out is None else load_recorded_data(out)
+    find_card = finder_for_plan(kept, recorded, out=out, paths_vary="data.path" in sweep.axes())
+    return sweep, plan_sweep(sweep, find_card, PlanProgress("planning each point")), kept
 
 
 def note_idle_settings(lineages: Iterable[PlannedLineage]) -> None:
