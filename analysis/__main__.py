@@ -43,6 +43,8 @@ class Table(Command):
     """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
     """Show metrics per class (class_share, class_kid, ...), with a row for each class."""
+    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
+    """Rows to use, e.g. member=0 generation=4; an axis may be named repeatedly. Default: all."""
     against: Annotated[str | None, tyro.conf.arg(metavar="CONTROL")] = None
     """Print differences from a control within each seed, with tests. The control is V1 of the same
     lineage, base, random (the filter) or AXIS=VALUE."""
@@ -61,6 +63,7 @@ class Table(Command):
         """Print or write the tables."""
         from analysis.outputs import check_file, write_file
         from analysis.reading.results import load_class_results, load_results
+        from analysis.reading.rows import keep_rows
         from analysis.statistics.seeds import check_confidence
         from analysis.tables.build import mixed_environments
         from analysis.tables.render import as_file, is_table, render_tidy
@@ -79,6 +82,8 @@ class Table(Command):
         if self.out is not None:
             check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
+        if self.where:
+            frame = keep_rows(frame, self.where)
         if (differing := mixed_environments(frame)) and self.require_same_environment:
             raise UsageError(
                 f"--require-same-environment must find one environment, got {differing} (models); "

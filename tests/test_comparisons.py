@@ -131,6 +131,15 @@ def test_two_controls_of_one_setting_are_refused(tmp_path):
         tables_of(odd, "alpha=0.5")
 
 
+def test_one_model_with_two_samplers_is_compared(frame):
+    """The sampler is no part of a model's key, so V1 of both settings is the same model."""
+    varied = frame.assign(**{KID: frame[KID] + frame["pool.alpha"] + frame["seed"] / 10})
+    varied[KID] += frame["seed"] * frame["pool.alpha"]
+    assert varied.query("generation == 1")["node"].nunique() == 3  # one per seed
+    (table,) = tables_of(varied, "alpha=0.5", generations=(1,))
+    assert [row[0] for row in table.rows] == ["1", "2"]
+
+
 def test_a_mixture_is_compared_even_if_it_is_of_the_same_first_model(frame):
     """Its images are chosen, and the filter is no part of the first model's key."""
     mixed = frame.assign(member=MIXTURE, **{KID: frame[KID] + frame["pool.alpha"] ** 2})

@@ -69,7 +69,7 @@ def build_comparisons(
     """Compare every setting with a control, within each seed and split of the data.
 
     A control is another setting at the same generation, or the first generation of the setting.
-    Pairs in which both are the same model are left out, and so are diverged lineages.
+    Pairs of the same model with the same number are left out, and so are diverged lineages.
 
     Args:
         frame: A table of analysis.reading.results.load_results.

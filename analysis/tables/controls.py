@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from analysis.reading.columns import MIXTURE, grouped, is_missing, unit_columns
+from analysis.reading.rows import parse_setting
 from analysis.reading.settings import BASE
 from analysis.statistics.paired import Unit, slope
 from analysis.tables.build import Part
@@ -68,19 +69,11 @@ def find_controls(part: Part, against: str) -> FindControl:
 
 def _parse_setting(part: Part, text: str) -> tuple[str, str]:
     """Return the axis and the name of its value that AXIS=VALUE stands for."""
-    name, is_setting, value = text.partition("=")
     axes = [axis for axis in part.by if axis != "member"]
-    if not is_setting:
+    if "=" not in text:
         choices = [FIRST, BASE, *CONTROLS, *(f"{axis}=VALUE" for axis in axes)]
         check_choice("--against", text, choices)
-    matches = [axis for axis in axes if name in (axis, axis.rsplit(".", 1)[-1])]
-    if len(matches) != 1:
-        check_choice("--against", name, axes)
-        raise UsageError(f"--against must name one of {', '.join(matches)} in full, got {name!r}")
-    (axis,) = matches
-    names = part.labels.names(axis, part.frame[axis])
-    check_choice(f"the value of --against {axis}", value, names)
-    return axis, value
+    return parse_setting("--against", text, axes=axes, frame=part.frame, labels=part.labels)
 
 
 def _closest(
@@ -137,7 +130,7 @@ def arms_of(part: Part, metric: str) -> list[Arm]:
 
 
 def differences(arm: Arm, generation: int, control: Arm, against: str) -> dict[Unit, float]:
-    """Differences from the control at one generation, of pairs of different models."""
+    """Differences from the control at one generation, of pairs of different models or samplers."""
     if arm is control and (against != FIRST or generation == 1):
         return {}
     ours = arm.generations[generation]
@@ -145,7 +138,7 @@ def differences(arm: Arm, generation: int, control: Arm, against: str) -> dict[U
     return {
         unit: ours[unit].value - theirs[unit].value
         for unit in ours
-        if unit in theirs and (ours[unit].node is None or ours[unit].node != theirs[unit].node)
+        if unit in theirs and (ours[unit].node is None or ours[unit] != theirs[unit])
     }
 
 
