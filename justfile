@@ -19,7 +19,7 @@ check:
     uv run prek run --all-files
 
 docs:
-    uv run cog -r docs/cli.md
+    uv run cog -r docs/cli.md EXPERIMENTS.md
 
 ci:
     bash .ci/run
