@@ -8,6 +8,7 @@ from cogapp import Cog
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "EXPERIMENTS.md").read_text()
+DOCS = [str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")]
 RECORDED, MEASURED_BY_HAND = PAGE.split("\n# Measurements of speed\n")
 PREAMBLE, *ENTRIES = re.split(r"^(?=## )", RECORDED, flags=re.MULTILINE)
 TITLES = [entry.split("\n", 1)[0].removeprefix("## ") for entry in ENTRIES]
@@ -61,12 +62,12 @@ def test_numbers_of_the_introduction_are_in_the_tables():
     assert numbers(findings(PREAMBLE)) - parts(printed) == set()
 
 
-def test_the_table_of_the_readme_is_that_of_the_quickstart():
-    readme = (ROOT / "README.md").read_text()
-    (shown,) = re.findall(r"^```\n\*\*kid/\S*\n\n((?:\|[^\n]*\n)+)", readme, re.MULTILINE)
-    command = "analysis table experiments/quickstart --metric kid"
-    (block,) = (b for b in BLOCK.finditer(RECORDED) if b["command"] == command)
-    assert shown in block["output"]
+@pytest.mark.parametrize("path", ["README.md", *sorted(DOCS)])
+def test_intervals_in_the_documentation_are_in_the_tables(path):
+    printed = numbers(" ".join(block["output"] for block in BLOCK.finditer(RECORDED)))
+    cited = {number for number in numbers((ROOT / path).read_text()) if "+-" in number}
+    assert cited - printed == set()
+    assert cited or path not in ("README.md", "docs/guide.md")
 
 
 def test_every_committed_run_is_in_a_table():
