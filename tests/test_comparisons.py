@@ -62,6 +62,7 @@ def test_later_generations_are_compared_with_the_first(frame):
     assert [row[1] for row in differences.rows[:3]] == ["V2", "V3", "slope"]
     assert first.header == ["pool.alpha", "first"]
     assert {row[0] for row in first.rows} == {"0.5", "1", "2"}
+    assert len(tables_of(frame, "V1", generations=(3,))) == 1  # V2 might be the first
 
 
 def test_a_generation_that_is_surely_worse_is_the_first_one(tmp_path):

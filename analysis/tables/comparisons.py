@@ -82,7 +82,8 @@ def build_comparisons(
         generations: Generations to compare; if empty, all of them, and their slopes.
 
     Returns:
-        A table for each metric; with V1, followed by one of the first generations that are worse.
+        A table for each metric; with V1 and all generations, followed by one of the first
+        generations that are worse.
 
     Raises:
         UsageError: There is no such control, or nothing to compare with it.
@@ -108,7 +109,7 @@ def build_comparisons(
         if rows.rows:
             p_holm = [next(adjusted) for _ in rows.rows]
             tables.append(_table(rows, p_holm, against, num_looks, margin))
-            if against == FIRST and direction(rows.metric):
+            if against == FIRST and direction(rows.metric) and not generations:
                 tables.append(_first_worse(rows, p_holm, num_looks))
     return tables
 
