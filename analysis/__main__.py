@@ -1,7 +1,8 @@
-"""The `analysis` command: tables and figures of results folders, and checks of a folder.
+"""The `analysis` command: tables, figures and a page of results folders, and checks of a folder.
 
     analysis table runs/quickstart
     analysis figure runs/quickstart --out figures
+    analysis report runs/quickstart --out report.html
     analysis verdict runs/quickstart
     analysis check runs/quickstart
 
@@ -9,6 +10,7 @@ Results go to stdout, notes and errors to stderr. Only commands that need pandas
 import them.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -179,6 +181,44 @@ class Figure(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    """Write one HTML page with findings, curves, lineages and samples, and print its path."""
+
+    dirs: Dirs
+    """Results folders (--out of sweep run); several are joined."""
+    out: Path = Path("report.html")
+    """File to write: a new one, or a report that this command wrote."""
+    metric: Names = ()
+    """Metrics (kid) or columns (final_loss) of findings and curves; default: findings about kid,
+    curves of everything."""
+    max_size: float = 30.0
+    """Largest size in megabytes (MB); samples that would make the page larger are left out."""
+    confidence: float = 0.95
+    """Coverage of the intervals over seeds, in (0, 1)."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Write the page."""
+        from analysis.outputs import check_file, write_file
+        from analysis.reading.results import load_results
+        from analysis.report.page import ReportRequest, build_page, is_report
+        from analysis.statistics.seeds import check_confidence
+
+        check_confidence(self.confidence)
+        check_file(self.out, is_ours=is_report)
+        request = ReportRequest(
+            dirs=self.dirs,
+            frame=load_results(self.dirs),
+            metrics=self.metric,
+            confidence=self.confidence,
+            max_megabytes=self.max_size,
+            command=shlex.join(["analysis", "report", *args]),
+        )
+        write_file(self.out, build_page(request))
+        print(printable(str(self.out)))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check(Command):
     """Compare the files of a results folder with its records; exit with 1 if there are problems."""
 
@@ -226,8 +266,14 @@ class Verdict(Command):
 
 PROGRAM = Program(
     name="analysis",
-    description="Tables and figures of the results folders that sweep run writes.",
-    commands={"table": Table, "figure": Figure, "verdict": Verdict, "check": Check},
+    description="Tables, figures and reports of the results folders that sweep run writes.",
+    commands={
+        "table": Table,
+        "figure": Figure,
+        "report": Report,
+        "verdict": Verdict,
+        "check": Check,
+    },
 )
 
 

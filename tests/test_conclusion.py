@@ -53,6 +53,7 @@ PARTS = [
     ),
     ({"table": KILLED}, "missing: the table (analysis table was killed by SIGKILL)"),
     ({"figure": KILLED}, "analysis figure was killed by SIGKILL"),
+    ({"report": KILLED}, "missing: the report (analysis report was killed by SIGKILL)"),
 ]
 
 
@@ -77,7 +78,7 @@ def test_a_part_that_cannot_be_started_is_missing(out, monkeypatch, caplog) -> N
 
     monkeypatch.setattr(run, "subprocess", Stand(start))
     assert conclude(out, load_lineages(out)) == 1
-    assert caplog.text.count("could not be started") == 2
+    assert caplog.text.count("could not be started") == 3
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def test_the_seeds_needed_are_those_of_statsmodels(effect):
 def test_nobody_has_as_many_seeds_as_no_difference_needs():
     assert seeds_needed([-1.0, 1.0], level=0.05) is None
     assert seeds_needed([-1.0, 1.0001], level=0.05) is None
+    assert seeds_needed([0.0, 1e-308], level=0.05) is None
     assert MOST_SEEDS == 1_000
 
 

@@ -57,9 +57,10 @@ def test_a_good_run_prints_its_table_and_where_to_look_further(finished):
     lines = finished.run.stdout.splitlines()
 
     assert lines[0] == "**kid/pixels**"
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "figures:      out/figures/",
         "TensorBoard:  tensorboard --logdir out/tensorboard",
+        "report:       out/figures/report.html",
     ]
 
 

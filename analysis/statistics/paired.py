@@ -123,9 +123,12 @@ def seeds_needed(differences: Sequence[float], *, level: float) -> int | None:
         The smallest number with a power of at least POWER; None if it is above MOST_SEEDS, or if
         the differences do not vary.
     """
-    if len(differences) < 2 or len(set(differences)) == 1:
+    if len(set(differences)) < 2:
         return None
-    effect = abs(float(np.mean(differences))) / float(np.std(differences, ddof=1))
+    spread = float(np.std(differences, ddof=1))
+    if spread == 0:  # squares of tiny differences underflow
+        return None
+    effect = abs(float(np.mean(differences))) / spread
     low, high = 2, MOST_SEEDS
     if power(effect, high, level) < POWER:
         return None

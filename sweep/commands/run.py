@@ -242,12 +242,19 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
     """Print the table and the paths of other results; returns 1 if anything is missing, else 0."""
     shown = short_path(out)
     figures = str(shown / "figures")
+    report = f"{figures}/report.html"
     failures = run_analysis(
-        {"the table": ("table", str(shown)), "figures": ("figure", str(shown), "--out", figures)}
+        {
+            "the table": ("table", str(shown)),
+            "figures": ("figure", str(shown), "--out", figures),
+            "the report": ("report", str(shown), "--out", report),
+        }
     )
     if "figures" not in failures:
         print(f"figures:      {figures}/")
     print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
+    if "the report" not in failures:
+        print(f"report:       {report}")
     bad = [record for record in records if record.status != "done"]
     for record in bad:
         LOG.warning("%s", f"{record.id} {record.status}: {record.error or 'not finished'}")

@@ -1,0 +1,181 @@
+"""Numbers behind the page's interactive curves: a metric by generation, for each setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.reading.columns import (
+    AT,
+    SPLIT,
+    group_positions,
+    is_missing,
+    measured_sizes,
+    metric_columns,
+    resolve_metrics,
+    unit_columns,
+)
+from analysis.reading.labels import Labels, direction, name_extractor, name_metric, short_names
+from analysis.reading.settings import BASE
+from analysis.tables.build import Part
+from model.errors import UsageError, printable
+
+NODE_METRICS = ("final_loss", "real_share", "num_images")
+"""Columns about a model rather than its samples that also have curves."""
+ERROR = "_se"
+"""End of the name of a metric's standard error over images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """What can be drawn, as JSON."""
+
+    data: dict[str, Any]
+    notes: list[str]
+    """Sentences about metrics that cannot be drawn."""
+
+
+def curves(part: Part, metrics: Sequence[str]) -> Curves:
+    """Collect means with intervals, and the numbers of each seed, of every setting.
+
+    Args:
+        part: The whole table, by the settings that vary.
+        metrics: Columns of numbers; the first one is shown first.
+    """
+    notes, shown = [], []
+    for metric in metrics:
+        try:
+            measured_sizes(part.frame, metric)
+            shown.append(_metric(part, metric))
+        except UsageError as error:
+            notes.append(f"{metric} has no curves: {error}")
+    settings = [values for values, _ in group_positions(part.frame, part.by)]
+    names = short_names(part.by)
+    shown_values = {axis: _values(part, axis) for axis in part.by}
+    data = {
+        "axes": [
+            {"name": printable(names[axis]), "values": _printable(shown_values[axis])}
+            for axis in part.by
+        ],
+        "settings": [
+            {
+                "name": printable(name_setting(part, values)),
+                "values": [
+                    shown_values[axis].index(part.labels.name(axis, values[axis]))
+                    for axis in part.by
+                ],
+            }
+            for values in settings
+        ],
+        "units": _printable(_units(part)),
+        "confidence": part.confidence,
+        "metrics": shown,
+    }
+    return Curves(data=data, notes=notes)
+
+
+def choose_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The columns with curves: those that a user names, or else all metrics, kid before others.
+
+    Raises:
+        UsageError: No column has a name.
+    """
+    first = resolve_metrics(frame, names)
+    if names:
+        return first
+    others = [column for column in metric_columns(frame) if not _is_error(column)]
+    others += [column for column in NODE_METRICS if frame[column].notna().any()]
+    return list(dict.fromkeys([*first, *others]))
+
+
+def name_setting(part: Part, values: dict[str, Any]) -> str:
+    """Name a setting with the short names of its axes."""
+    if part.usual is not None:
+        return part.usual.title(values) or BASE
+    return part.labels.describe_setting(values) or "all lineages"
+
+
+def name_unit(labels: Labels, frame: pd.DataFrame, unit: dict[str, Any]) -> str:
+    """Name a seed, and a split of the data if there are several: `seed 0, split_seed 1`."""
+    words = [f"seed {labels.name('seed', unit['seed'])}"]
+    if SPLIT in unit and frame[SPLIT].nunique(dropna=False) > 1:
+        words.append(f"split_seed {labels.name(SPLIT, unit[SPLIT])}")
+    return ", ".join(words)
+
+
+def title_of(metric: str) -> str:
+    """The name of a metric with its extractor and number of images."""
+    extractor, _, count = (name_extractor(metric) or ""), *metric.partition(AT)[1:]
+    words = [extractor, f"{count} images" if count else ""]
+    suffix = ", ".join(filter(None, words))
+    return name_metric(metric) + (f" ({suffix})" if suffix else "")
+
+
+def _metric(part: Part, metric: str) -> dict[str, Any]:
+    sizes = measured_sizes(part.frame, metric)
+    summary = part.summarize(metric)
+    lines = []
+    for (_, positions), (_, rows) in zip(
+        group_positions(summary, part.by), group_positions(part.frame, part.by), strict=True
+    ):
+        mean = summary.iloc[positions]
+        lines.append(
+            {
+                "generations": mean["generation"].tolist(),
+                "mean": _numbers(mean["mean"]),
+                "half": _numbers(mean["half_width"]),
+                "n": mean["n"].tolist(),
+                "diverged": mean["num_diverged"].tolist(),
+                "seeds": _by_unit(part, part.frame.iloc[rows], metric),
+            }
+        )
+    return {
+        "column": printable(metric),
+        "name": printable(title_of(metric)),
+        "worse": direction(metric),
+        "images": f"{sizes[0]} generated, {sizes[1]} reference images" if sizes else "",
+        "lines": lines,
+    }
+
+
+def _by_unit(part: Part, rows: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Numbers of each seed by generation, with their standard errors over images if known."""
+    error = _error_column(metric)
+    found: dict[str, Any] = {}
+    for unit, positions in group_positions(rows, unit_columns(rows)):
+        own = rows.iloc[positions]
+        line = {"generations": own["generation"].tolist(), "values": _numbers(own[metric])}
+        if error in rows and own[error].notna().any():
+            line["errors"] = _numbers(own[error])
+        found[printable(name_unit(part.labels, part.frame, unit))] = line
+    return found
+
+
+def _error_column(metric: str) -> str:
+    name, slash, rest = metric.partition("/")
+    return f"{name}{ERROR}{slash}{rest}"
+
+
+def _is_error(column: str) -> bool:
+    return column.partition("/")[0].endswith(ERROR)
+
+
+def _units(part: Part) -> list[str]:
+    frame = part.frame
+    units = group_positions(frame, unit_columns(frame))
+    return [name_unit(part.labels, frame, unit) for unit, _ in units]
+
+
+def _values(part: Part, axis: str) -> list[str]:
+    groups = group_positions(part.frame, [axis])
+    return part.labels.names(axis, (values[axis] for values, _ in groups))
+
+
+def _printable(texts: Sequence[str]) -> list[str]:
+    return [printable(text) for text in texts]
+
+
+def _numbers(column: pd.Series) -> list[float | None]:
+    """Six significant digits; None where there is no number, as JSON knows no nan."""
+    return [None if is_missing(x) else float(f"{x:.6g}") for x in column.tolist()]

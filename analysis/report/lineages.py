@@ -1,0 +1,184 @@
+"""The tree of models and the lineages through it, with the origins of each pool, as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.reading.checks import image_size, read_node
+from analysis.reading.columns import MIXTURE, group_positions, is_missing, unit_columns
+from analysis.reading.labels import short_names
+from analysis.report.curves import name_setting, name_unit
+from analysis.tables.build import Part
+from model.errors import printable
+from sweep.records import LineageRecord, NodeRecord, load_card, load_lineages, node_dir
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A lineage of one setting, seed and member."""
+
+    setting: int
+    """Position among the settings of the curves."""
+    values: dict[str, Any]
+    unit: str
+    nodes: list[str]
+    """Keys of its models by generation."""
+    record: LineageRecord
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """All models and lineages."""
+
+    data: dict[str, Any]
+    lines: list[Line]
+    sheets: list[tuple[str, Path]]
+    """Name and path of each picture, those of one seed of each setting first."""
+
+
+def read_tree(part: Part, runs: dict[str, Path], metrics: Sequence[str]) -> Tree:
+    """Read the lineages of a table and their models.
+
+    Args:
+        part: The whole table, by the settings that vary.
+        runs: Results folders by the names that the table has for them.
+        metrics: Columns whose numbers are shown beside a model.
+
+    Raises:
+        RecordError: A record is damaged.
+    """
+    lines = list(_lines(part, runs))
+    known: dict[str, dict[str, Any]] = {}
+    frame = part.frame[part.frame["member"] != MIXTURE]
+    rows = {row["node"]: row for row in frame[["node", "status", *metrics]].to_dict("records")}
+    positions: dict[str, int] = {}
+    for line in lines:
+        parent = None
+        for generation, key in enumerate(line.nodes, start=1):
+            if key not in known:
+                positions[key] = len(known)
+                known[key] = _node(rows[key], generation, parent, runs, metrics)
+            parent = positions[key]
+    for number, line in enumerate(lines):
+        for key in line.nodes:
+            known[key]["lines"].append(number)
+    _name_nodes(part, lines, known)
+    data = {
+        "nodes": list(known.values()),
+        "lines": [_line(part, line, positions) for line in lines],
+    }
+    return Tree(data=data, lines=lines, sheets=_sheets(lines, runs))
+
+
+def _lines(part: Part, runs: dict[str, Path]) -> list[Line]:
+    records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
+    found = []
+    for setting, (values, positions) in enumerate(group_positions(part.frame, part.by)):
+        own = part.frame.iloc[positions]
+        own = own[(own["member"] != MIXTURE) & own["node"].notna()]
+        by = ["member", *unit_columns(own)]
+        for unit, rows in group_positions(own, by):
+            of_unit = own.iloc[rows].sort_values("generation")
+            run, lineage = of_unit[["run", "lineage"]].iloc[-1]
+            found.append(
+                Line(
+                    setting=setting,
+                    values=values,
+                    unit=name_unit(part.labels, part.frame, unit),
+                    nodes=of_unit["node"].tolist(),
+                    record=records[run, lineage],
+                    folder=runs[run],
+                )
+            )
+    return found
+
+
+def _node(
+    row: dict[Any, Any],
+    generation: int,
+    parent: int | None,
+    runs: dict[str, Path],
+    metrics: Sequence[str],
+) -> dict[str, Any]:
+    record = _read(row["node"], runs)
+    numbers = [None if is_missing(row[name]) else float(f"{row[name]:.4g}") for name in metrics]
+    return {
+        "key": row["node"][:12],
+        "generation": generation,
+        "parent": parent,
+        "status": printable(row["status"]),
+        "reason": printable(record.reason or "" if record else ""),
+        "numbers": numbers,
+        "images": record.num_images if record else None,
+        "origins": _origins(record),
+        "lines": [],
+    }
+
+
+def _read(key: str, runs: dict[str, Path]) -> NodeRecord | None:
+    for folder in runs.values():
+        if (node := read_node(folder, key)) is not None:
+            return node
+    return None
+
+
+def _origins(record: NodeRecord | None) -> list[tuple[int, int]]:
+    """Generation and number of the images of a pool, in order; 0 is real data, -1 unknown."""
+    origins = record.origins if record else {}
+    return sorted((int(n), count) for n, count in origins.items())
+
+
+def _name_nodes(part: Part, lines: Sequence[Line], known: dict[str, dict[str, Any]]) -> None:
+    """Name each model by what its lineages share and those of its parent do not."""
+    short = short_names(part.by)
+    labels = [
+        {
+            **{short[a]: part.labels.name(a, v) for a, v in line.values.items()},
+            "seed": line.unit.removeprefix("seed "),
+        }
+        for line in lines
+    ]
+    every = list(known.values())
+    shared: list[dict[str, str]] = []
+    for node in every:
+        first, *others = (labels[number] for number in node["lines"])
+        shared.append({a: v for a, v in first.items() if all(x[a] == v for x in others)})
+    varying = {a for each in labels for a in each if len({x[a] for x in labels}) > 1}
+    for node, own in zip(every, shared, strict=True):
+        above = shared[node["parent"]] if node["parent"] is not None else {}
+        new = [f"{a} = {v}" for a, v in own.items() if a not in above and a in varying]
+        node["name"] = printable(", ".join(new))
+
+
+def _line(part: Part, line: Line, positions: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": printable(f"{name_setting(part, line.values)}, {line.unit}"),
+        "setting": line.setting,
+        "nodes": [positions[key] for key in line.nodes],
+        "size": image_size(line.folder, line.record),
+        "data": line.record.dataset,
+    }
+
+
+def _sheets(lines: Sequence[Line], runs: dict[str, Path]) -> list[tuple[str, Path]]:
+    """The pictures that exist: the data sets', then those of the first seed of each setting."""
+    first = {line.setting: line for line in reversed(lines)}
+    paths: dict[str, Path] = {}
+    for line in lines:
+        paths.setdefault(line.record.dataset, line.folder / "datasets" / line.record.dataset)
+    for line in (*first.values(), *lines):
+        for key in line.nodes:
+            for folder in runs.values():
+                if key not in paths and (node_dir(folder, key) / "preview.png").exists():
+                    paths[key] = node_dir(folder, key)
+    return [(key, path / "preview.png") for key, path in paths.items()]
+
+
+def name_data(folder: Path, dataset: str) -> str:
+    """Name a data set, by its key if it has no card."""
+    card = load_card(folder, dataset)
+    return card.name if card else dataset

@@ -1,0 +1,181 @@
+"""The report: one HTML file that needs nothing else."""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import pandas as pd
+
+from analysis.reading.columns import setting_axes
+from analysis.reading.results import run_names
+from analysis.report.curves import choose_metrics, curves
+from analysis.report.facts import asked, environment, problems, reproduce, unfinished
+from analysis.report.findings import Findings, find_all
+from analysis.report.lineages import Tree, read_tree
+from analysis.report.markup import details, element, to_html
+from analysis.report.previews import Previews, read_previews
+from analysis.tables.build import part_of
+from model.errors import UsageError
+from sweep.records import load_lineages, load_sweep
+
+MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
+"""By which a report of ours is recognised."""
+MEGABYTE = 10**6
+MOST_OPEN = 6
+"""Most sentences without a claim that are shown at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportRequest:
+    """What a report is about."""
+
+    dirs: Sequence[Path]
+    frame: pd.DataFrame
+    """The table of analysis.reading.results.load_results for `dirs`."""
+    metrics: Sequence[str]
+    """Metrics that a user names; empty for the default."""
+    confidence: float
+    """Coverage of the intervals over seeds, in (0, 1)."""
+    max_megabytes: float
+    """Largest size of the page, unless it is larger without any sheet of samples."""
+    command: str
+    """The command line, for the page."""
+
+
+def build_page(request: ReportRequest) -> bytes:
+    """Make the page.
+
+    Raises:
+        UsageError: A metric does not exist, or a size is no size.
+        RecordError: A record is damaged.
+    """
+    if not (request.max_megabytes >= 0 and math.isfinite(request.max_megabytes)):
+        raise UsageError(
+            f"--max-size must be a finite number of megabytes, got {request.max_megabytes!r}"
+        )
+    frame, runs = request.frame, run_names(request.dirs)
+    metrics = choose_metrics(frame, request.metrics)
+    part = part_of(frame, setting_axes(frame), request.confidence)
+    drawn = curves(part, metrics)
+    tree = read_tree(part, runs, [each["column"] for each in drawn.data["metrics"]])
+    tested = choose_metrics(frame, request.metrics) if request.metrics else metrics[:1]
+    found = find_all(frame, tested, request.confidence)
+    records = [record for folder in runs.values() for record in load_lineages(folder)]
+    sweeps = {run: load_sweep(folder) for run, folder in runs.items()}
+    notes = [*unfinished(records), *drawn.notes]
+    parts = {
+        "title": element("title", f"{', '.join(s.name for s in sweeps.values())}: results"),
+        "heading": element("h1", ", ".join(dict.fromkeys(s.name for s in sweeps.values()))),
+        "asked": asked(part, sweeps, records),
+        "findings": [each for findings in found for each in _describe(findings)],
+        "problems": problems(frame, runs, notes),
+        "environment": environment(sweeps, frame),
+        "reproduce": reproduce(sweeps, request.command),
+    }
+    html = {name: to_html([x] if isinstance(x, Element) else x) for name, x in parts.items()}
+    return _assemble(html, drawn.data, tree, request.max_megabytes)
+
+
+def is_report(content: bytes) -> bool:
+    """Whether the content of a file is a report of ours."""
+    return MARK in content[:1000]
+
+
+def _describe(found: Findings) -> list[Element]:
+    words = {"shown": "shown", "undecided": "not shown", "single": "one seed"}
+    items = [
+        element(
+            "li",
+            element("span", words[each.strength], class_=f"mark {each.strength}"),
+            f" {each.text}.",
+        )
+        for each in found.findings
+    ]
+    notes = [note[0].upper() + note[1:] + "." for note in found.notes]
+    num_shown = sum(each.strength == "shown" for each in found.findings)
+    made = [element("h3", found.title)]
+    if found.findings:
+        verb = "shows" if num_shown == 1 else "show"
+        counts = f"{num_shown} of {len(items)} comparisons {verb} a difference."
+        made.append(element("p", counts))
+    if num_shown:
+        made.append(element("ul", *items[:num_shown], class_="findings"))
+    rest = element("ul", *items[num_shown:], class_="findings")
+    if len(rest) > MOST_OPEN:
+        made.append(details(f"{len(rest)} comparisons that show no difference", rest))
+    elif len(rest):
+        made.append(rest)
+    return [*made, *(element("p", note, class_="note") for note in notes)]
+
+
+def _assemble(html: dict[str, str], drawn: dict[str, Any], tree: Tree, megabytes: float) -> bytes:
+    """Fill the template, with as many pictures as fit."""
+    scripts = {"plotly": _plotly(), "script": _text("report.js")}
+    texts = html | scripts | {"style": _text("report.css")}
+    texts["policy"] = _policy(scripts.values())
+    data = {"curves": drawn, "tree": tree.data}
+    rest = len("".join(texts.values()).encode()) + len(_embed(data))
+    previews = read_previews(tree.sheets, int(megabytes * MEGABYTE) - rest)
+    data |= _pictures(tree, previews, rest)
+    texts["data"] = _embed(data)
+    texts["previews"] = "\n".join(previews.texts)
+    return Template(_text("template.html")).substitute(texts).encode()
+
+
+def _pictures(tree: Tree, previews: Previews, rest: int) -> dict[str, Any]:
+    """Where each model's and data set's pictures are, and a sentence about those left out."""
+    nodes: dict[int, int] = {}
+    for line, shown in zip(tree.lines, tree.data["lines"], strict=True):
+        for key, node in zip(line.nodes, shown["nodes"], strict=True):
+            if key in previews.of:
+                nodes[node] = previews.of[key]
+    sets = {line.record.dataset for line in tree.lines}
+    needed = math.ceil((rest + sum(map(len, previews.texts)) + previews.bytes_left_out) / MEGABYTE)
+    left = (
+        f"{previews.num_left_out:,} of {len(tree.sheets):,} sheets of samples are left out, "
+        f"because the page would be too large; analysis report --max-size {needed + 1} includes "
+        "all of them. The first seed of each setting comes first."
+    )
+    return {
+        "previews": {
+            "nodes": nodes,
+            "real": {name: previews.of[name] for name in sets if name in previews.of},
+            "left": left if previews.num_left_out else "",
+        }
+    }
+
+
+def _embed(data: Any) -> str:
+    """JSON for a script element: no tag can begin in it."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _policy(scripts: Sequence[str] | Any) -> str:
+    """Nothing but these scripts runs, and nothing is loaded from anywhere."""
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _text(name: str) -> str:
+    return files("analysis.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()

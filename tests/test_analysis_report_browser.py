@@ -1,0 +1,155 @@
+"""The page of analysis report in a real browser: nothing is loaded, and everything can be used."""
+
+import pytest
+from chromium import browser, find_chromium
+from report_pages import make_hostile
+from results_folder import write_folder
+
+from analysis.__main__ import PROGRAM
+
+PROGRAM_PATH = find_chromium()
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM_PATH is None, reason="no Chromium (apt-get install chromium)"),
+]
+
+SIZES = (1280, 390)
+SELECTED = (
+    "document.querySelector('[role=treeitem][aria-selected=true]')?.getAttribute('aria-label')"
+)
+FOCUSED = "document.activeElement.getAttribute('aria-label')"
+
+
+def write_report(folder, *args):
+    path = folder.parent / "report.html"
+    assert PROGRAM.run(["report", str(folder), "--out", str(path), *args]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_report(write_folder(tmp_path_factory.mktemp("small") / "a"))
+
+
+@pytest.fixture
+def page(tmp_path):
+    assert PROGRAM_PATH is not None
+    with browser(PROGRAM_PATH, tmp_path / "profile") as opened:
+        yield opened
+
+
+def traces(page) -> list[str]:
+    return page.evaluate("document.getElementById('curves-chart').data.map((t) => t.name)")
+
+
+def text(page, name: str) -> str:
+    return page.evaluate(f"document.getElementById('{name}').textContent")
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_it_loads_nothing_and_complains_about_nothing(page, small, width):
+    page.open(small, width=width)
+    assert traces(page)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert page.complaints() == []
+    assert page.requests() == [small.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_hostile_names_are_shown_and_do_nothing(page, tmp_path, width):
+    path = write_report(make_hostile(write_folder(tmp_path / "a")))
+    page.open(path, width=width)
+    for name in ("seeds", "log"):
+        page.click(f"#{name}")
+    page.press("ArrowDown")
+    page.click("[role=treeitem] .row")
+    assert page.complaints() == []
+    assert page.requests() == [path.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.querySelectorAll('script').length") == 4
+    assert page.evaluate("document.querySelectorAll('main img').length") == 2
+    assert page.evaluate("document.querySelectorAll('[onerror]').length") == 0
+    assert "<script>alert(1)</script>" in text(page, "curves-chart")
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_the_filter_works_by_mouse_and_by_keyboard(page, small, width):
+    page.open(small, width=width)
+    assert "2 of 2 settings" in text(page, "curves-status")
+    page.click("#axes input[data-value='1']")
+    assert "1 of 2 settings" in text(page, "curves-status")
+    assert "alpha = 1" not in traces(page)
+    page.press(" ")  # the box has the focus
+    assert "2 of 2 settings" in text(page, "curves-status")
+    page.evaluate("document.getElementById('metric').focus()")
+    page.press("ArrowDown")
+    assert page.evaluate("document.getElementById('metric').value") == "1"
+    title = page.evaluate("document.getElementById('curves-chart').layout.yaxis.title.text")
+    assert title == "standard deviation of pixels over images"
+    page.evaluate("document.getElementById('seeds').focus()")
+    page.press("ArrowDown")
+    assert len(traces(page)) == 2 * 3
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_the_slider_works_by_mouse_and_by_keyboard(page, small, width):
+    page.open(small, width=width)
+    picture = "document.getElementById('samples').src"
+    first = page.evaluate(picture)
+    page.click("#generation")  # its middle: the second of three generations
+    assert text(page, "generation-name") == "V2"
+    second = page.evaluate(picture)
+    assert second != first
+    page.press("ArrowRight")
+    assert text(page, "generation-name") == "V3"
+    assert page.evaluate(picture) not in (first, second)
+    page.evaluate("document.getElementById('noise').focus()")
+    page.press("ArrowRight")
+    assert text(page, "noise-name") == "2"
+    pixel = (
+        "[...document.querySelectorAll('#strip canvas')]"
+        ".map((c) => c.getContext('2d').getImageData(0, 0, 1, 1).data[0])"
+    )
+    page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    assert page.evaluate(pixel) == [3 + 1, 3 + 2, 3 + 3]  # results_folder.flat_tiles
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_the_tree_works_by_mouse_and_by_keyboard(page, small, width):
+    page.open(small, width=width)
+    page.click("[role=treeitem][data-node='1'] > .row")
+    assert page.evaluate(SELECTED).startswith("V2, alpha = 0.5")
+    assert text(page, "viewer-status").startswith("V2 of alpha = 0.5, seed 0: done")
+    page.press("ArrowRight")  # it is open: to its first child
+    assert page.evaluate(FOCUSED).startswith("V3")
+    page.press("Enter")
+    assert text(page, "viewer-status").startswith("V3 of alpha = 0.5, seed 0: done")
+    page.press("ArrowLeft")
+    page.press("ArrowLeft")
+    expanded = "document.activeElement.getAttribute('aria-expanded')"
+    assert page.evaluate(expanded) == "false"
+    page.press("ArrowDown")
+    assert page.evaluate(FOCUSED).startswith("V2, alpha = 1")
+    page.press("Home")
+    assert page.evaluate(FOCUSED).startswith("V1, seed = 0")
+
+
+def test_a_screen_reader_finds_names_and_the_numbers_of_charts(page, small):
+    page.open(small, width=1280)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    by_role: dict[str, list[str]] = {}
+    for node in nodes:
+        if not node["ignored"]:
+            role = node.get("role", {}).get("value", "")
+            by_role.setdefault(role, []).append(node.get("name", {}).get("value", ""))
+    for role in ("combobox", "slider", "checkbox", "treeitem", "tree", "image", "region"):
+        assert by_role.get(role), f"no {role}"
+        assert all(by_role[role]), f"a {role} without a name: {by_role[role]}"
+    assert any("alpha = 1: 1.1 at V1, 3.1 at V3" in name for name in by_role["image"])
+    cells = page.evaluate(
+        "[...document.querySelectorAll('#curves-table td')].map((c) => c.textContent)"
+    )
+    assert cells[:3] == ["V1", "1.1", "0.2484"]
