@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Dirs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")]
+Width = Annotated[str, tyro.conf.arg(metavar="column|page|INCHES")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +149,14 @@ class Figure(Command):
     """Metrics (kid, fid/pixels) or other columns (final_loss) of the curves; default: kid."""
     format: Literal["png", "pdf", "svg"] = "png"
     """File format."""
+    width: Width = "column"
+    """Width on paper, with text of 8 points: column (3.25 inches), page (6.75), or inches."""
+    log: bool = False
+    """Make the y axes of curves logarithmic."""
     seed: int | None = None
     """Seed of the image grids; default: the lowest."""
     confidence: float = 0.95
-    """Coverage of the intervals over seeds, in (0, 1)."""
+    """Coverage of the intervals over seeds or, for a single seed, from images; in (0, 1)."""
 
     def run(self, args: Sequence[str]) -> int:
         """Draw the figures."""
@@ -161,8 +166,10 @@ class Figure(Command):
         from analysis.reading.labels import Labels
         from analysis.reading.results import load_results
         from analysis.statistics.seeds import check_confidence
+        from analysis.widths import width_in_inches
 
         check_confidence(self.confidence)
+        width = width_in_inches(self.width)
         frame = load_results(self.dirs)
         request = FigureRequest(
             dirs=self.dirs,
@@ -173,6 +180,8 @@ class Figure(Command):
             image_format=self.format,
             seed=self.seed,
             confidence=self.confidence,
+            width=width,
+            log=self.log,
             note=lambda sentence: print(f"note: {printable(sentence)}", file=sys.stderr),
         )
         for path in draw_figures(request, list(FIGURES) if self.kind == "all" else [self.kind]):

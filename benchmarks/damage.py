@@ -193,7 +193,7 @@ def draw(results: dict, path: Path) -> None:
                 numbers = [v[metric] for v in values if metric in v]
                 mean, half, _ = t_interval(numbers, 0.95)
                 axis.plot([place] * len(numbers), numbers, ".", color="0.6", markersize=4)
-                axis.errorbar(place, mean, yerr=half, fmt="o", color=PALETTE[0], capsize=2)
+                axis.errorbar(place, mean, yerr=half, fmt="o", color=PALETTE[2], capsize=2)
             undamaged = np.mean([v[metric] for v in results["values"]["none"] if metric in v])
             axis.axhline(undamaged, color="0.8", linewidth=0.8, zorder=0)
             axis.set_title(metric.replace("_", " "))

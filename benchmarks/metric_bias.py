@@ -69,7 +69,7 @@ def draw(results: dict[int, list[dict[str, float]]], path: Path) -> None:
         for axis, metric in zip(figure.subplots(2, 4, sharex=True).flat, SHOWN, strict=True):
             numbers = [t_interval([v[metric] for v in results[size]], 0.95) for size in SIZES]
             mean, half = [n[0] for n in numbers], [n[1] for n in numbers]
-            axis.errorbar(SIZES, mean, yerr=half, fmt="o-", color=PALETTE[0], capsize=2)
+            axis.errorbar(SIZES, mean, yerr=half, fmt="o-", color=PALETTE[2], capsize=2)
             axis.set_title(metric.replace("_", " "))
             axis.set_xscale("log", base=2)
             axis.set_xticks(SIZES, [str(size) for size in SIZES])

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.figures.request import FigureRequest
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
+from analysis.widths import COLUMN
 
 
 def figure_request(dirs: Sequence[Path], folder: Path, **changes: Any) -> FigureRequest:
@@ -21,6 +22,8 @@ def figure_request(dirs: Sequence[Path], folder: Path, **changes: Any) -> Figure
         "image_format": "png",
         "seed": None,
         "confidence": 0.95,
+        "width": COLUMN,
+        "log": False,
         "note": print,
     }
     return FigureRequest(**{**settings, **changes})

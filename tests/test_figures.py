@@ -4,30 +4,20 @@ import re
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
 from figure_requests import figure_request
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
 from analysis.escapes import file_stems
-from analysis.figures.curves import _encode
-from analysis.figures.grids import (
-    COLUMNS,
-    GAP,
-    LEFT,
-    ROWS,
-    block_top,
-    lay_out,
-    read_tiles,
-    tile_side,
-)
+from analysis.figures.grids import read_tiles
 from analysis.figures.kinds import FIGURES, draw_figures
 from analysis.figures.style import styled
-from analysis.reading.labels import Labels
-from analysis.reading.results import load_results
+from analysis.figures.tiles import fit_layout, lay_out, row_columns
+from analysis.widths import COLUMN, PAGE
 
-SIDE = tile_side(IMAGE_SIZE)
+ROWS = fit_layout(IMAGE_SIZE, width=COLUMN, rows=1, columns=row_columns(COLUMN), num_lines=1)
+"""Layout of the figures of settings, whose titles have one line."""
 
 
 def draw(tmp_path, folder, kind, *, metrics=("kid/pixels",), image_format="png", seed=None):
@@ -48,9 +38,8 @@ def draw(tmp_path, folder, kind, *, metrics=("kid/pixels",), image_format="png",
 
 def shade(path, block: int, tile: int, *, dy: int = 0, dx: int = 0) -> int:
     """Return the 8-bit shade at (dy, dx) from the corner of a tile of a block in a PNG."""
-    y = block_top(block, SIDE) + (tile // COLUMNS) * (SIDE + GAP) + dy
-    x = LEFT + (tile % COLUMNS) * (SIDE + GAP) + dx
-    return round(255 * imread(path)[y, x, 0])
+    y, x = ROWS.corner(block, tile)
+    return round(255 * imread(path)[y + dy, x + dx, 0])
 
 
 def test_the_kinds_are_curves_and_grids():
@@ -115,23 +104,25 @@ def test_each_training_setting_has_its_own_v1(tmp_path):
     assert names[1:3] == ["grid-v1-epochs-40.png", "grid-v1-epochs-80.png"]
 
 
-@pytest.mark.parametrize("tile", [0, 5, 6, 17])
-@pytest.mark.parametrize("block", [0, 1, 2])
+@pytest.mark.parametrize("tile", [0, 1, 7])
+@pytest.mark.parametrize("block", [0, 1, 2, 3, 4])
 def test_a_tile_of_the_preview_is_where_it_should_be(tmp_path, block, tile):
-    """Tile i of V_n has the shade 3 i + n; blocks are V_2, V_3 and V_4 from the top."""
+    """Tile i of V_n has the shade 3 i + n; rows are real images (n = 0) and V_1 to V_4."""
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), generations=4)
     draw(tmp_path, folder, "grids")
     path = tmp_path / "figures" / "grid-alpha-1.png"
-    expected = 3 * tile + block + 2
-    corners = [shade(path, block, tile, dy=y, dx=x) for y in (0, SIDE - 1) for x in (0, SIDE - 1)]
-    assert corners == [expected] * 4
+    ends = (0, ROWS.side - 1)
+    corners = [shade(path, block, tile, dy=y, dx=x) for y in ends for x in ends]
+    assert corners == [3 * tile + block] * 4
 
 
 def test_tiles_are_set_apart_by_white(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
     draw(tmp_path, folder, "grids")
     path = tmp_path / "figures" / "grid-alpha-1.png"
-    assert [shade(path, 0, 0, dx=SIDE), shade(path, 0, 0, dy=SIDE)] == [255, 255]
+    for last in range(ROWS.gap):
+        place = ROWS.side + last
+        assert [shade(path, 0, 0, dx=place), shade(path, 0, 0, dy=place)] == [255, 255]
 
 
 def test_the_name_of_a_file_has_an_end():
@@ -149,7 +140,7 @@ def test_a_diverged_generation_keeps_its_place(tmp_path):
     """V_3 was never computed, so that its block holds a word on white."""
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), diverged=((1.0, 0, 2),))
     draw(tmp_path, folder, "grids")
-    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 1, 0) == 255
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 3, 0) == 255
 
 
 def test_the_lowest_seed_is_shown_unless_another_is_named(tmp_path):
@@ -158,9 +149,9 @@ def test_the_lowest_seed_is_shown_unless_another_is_named(tmp_path):
 
     folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(3, 7), tiles=tiles)
     draw(tmp_path, folder, "grids")
-    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 0, 0) == 30
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 1, 0) == 30
     draw(tmp_path, folder, "grids", seed=7)
-    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 0, 0) == 70
+    assert shade(tmp_path / "figures" / "grid-alpha-1.png", 1, 0) == 70
 
 
 def test_a_seed_that_is_not_there_is_an_error(tmp_path):
@@ -196,15 +187,24 @@ def test_colour_tiles_keep_their_pixels(tmp_path):
     tiles = np.random.default_rng(0).integers(0, 256, (64, 5, 5, 3), dtype=np.uint8)
     path = tmp_path / "preview.png"
     path.write_bytes(encode_preview(tiles))
-    assert np.array_equal(read_tiles(path, 5), tiles[: ROWS * COLUMNS])
+    assert np.array_equal(read_tiles(path, 5), tiles)
 
 
-def test_images_are_shown_as_whole_multiples_of_their_size():
-    assert [tile_side(size) for size in (8, 64, 96, 100)] == [96, 128, 96, 100]
+@pytest.mark.parametrize("size", [8, 28, 64, 100, 256])
+@pytest.mark.parametrize("width", [2.0, COLUMN, 5.123, PAGE])
+def test_images_are_whole_multiples_of_their_size_and_fill_the_width(size, width):
+    """At 200 pixels per inch or more; at most a pixel per column is lost to rounding."""
+    columns = row_columns(width)
+    layout = fit_layout(size, width=width, rows=1, columns=columns, num_lines=1)
+    assert layout.side % size == 0
+    assert layout.dpi >= 200
+    right = layout.left + layout.block_width
+    assert width * layout.dpi - 0.05 * layout.dpi <= right <= width * layout.dpi
+    assert 0.25 <= layout.left / layout.dpi <= 0.4
 
 
 def test_fewer_images_than_places_leave_white():
-    canvas = lay_out(np.zeros((1, 8, 8, 3), dtype=np.uint8), SIDE)
+    canvas = lay_out(np.zeros((1, 8, 8, 3), dtype=np.uint8), ROWS)
     assert canvas[0, 0].tolist() == [0, 0, 0]
     assert canvas[-1, -1].tolist() == [255, 255, 255]
 
@@ -222,14 +222,5 @@ def test_the_same_figure_is_the_same_file(tmp_path, image_format):
 def test_the_style_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
     with styled():
-        assert matplotlib.rcParams["savefig.dpi"] == 150
+        assert matplotlib.rcParams["font.size"] == 8
     assert dict(matplotlib.rcParams) == before
-
-
-def test_more_than_four_values_of_a_second_setting_have_colours_rather_than_dashes(tmp_path):
-    """Six rules at one alpha each: there are four dash patterns, and six colours."""
-    frame = load_results([write_folder(tmp_path / "a", alphas=(0.5, 1.0))])
-    rules = pd.concat([frame.assign(**{"pool.rule": name}) for name in "abcdef"])
-    encoding = _encode(rules, ["pool.alpha", "pool.rule"], Labels(rules))
-    assert (encoding.colour_axis, encoding.dash_axis) == ("pool.rule", "pool.alpha")
-    assert len({colour for colour, _ in encoding.colours.values()}) == 6

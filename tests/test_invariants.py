@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from results_folder import write_folder
 
 from analysis.escapes import escape_csv
-from analysis.figures.curves import _encode
 from analysis.figures.kinds import draw_figures
+from analysis.figures.lines import arrange_lines
+from analysis.figures.text import figure_text
 from analysis.reading.columns import CLASS, METRIC_COLUMNS, SPLIT, grouped, setting_axes
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_class_results, load_results
@@ -238,7 +239,6 @@ def check_figures(plan: dict[str, Any]) -> None:
         measured = plan["diverged"] and len(plan["seeds"]) == 1  # then no V_2 has a preview
         assert len(paths) >= (4 if measured else 4 + len(case.values) - 1)
         axes = setting_axes(case.frame)
-        encoding = _encode(case.frame, axes[:1], request.labels)
-        assert len(set(encoding.colours.values())) == len(encoding.colours) == len(case.values)
-        legend = [handle.get_label() for handle in encoding.handles()]
-        assert len(set(legend)) == len(legend)
+        ((panel,),) = arrange_lines(case.frame, axes[:1], request.labels)
+        assert len({(x.colour, x.marker, x.dashes) for x in panel.lines}) == len(panel.lines)
+        assert len({figure_text(line.label, 34) for line in panel.lines}) == len(case.values)

@@ -28,7 +28,11 @@ class FigureRequest:
     seed: int | None
     """Seed of the image grids; None takes each setting's lowest."""
     confidence: float
-    """Coverage of the intervals over seeds, in (0, 1)."""
+    """Coverage of the intervals, in (0, 1)."""
+    width: float
+    """Width of each figure in inches."""
+    log: bool
+    """Whether the y axes of curves are logarithmic."""
     note: Callable[[str], None]
     """Called with a sentence for each figure that cannot be drawn."""
 

@@ -1,0 +1,321 @@
+"""Draws the panels of curves: lines with bands or error bars, and their names."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
+
+from analysis.figures.end_labels import EndLabel, add_labels, separate_labels
+from analysis.figures.intervals import Real
+from analysis.figures.limits import Limits, Spread, fit_limits
+from analysis.figures.lines import MAX_BANDS, Line, Panel
+from analysis.figures.style import FAINT, FONT_SIZE
+from analysis.figures.text import fit_text, text_inches
+from analysis.reading.columns import grouped, unit_columns
+
+LINE_INCHES = 1.25 * FONT_SIZE / 72
+"""Height of a line of text."""
+LABEL_SHARE = 0.3
+"""Largest width of labels at line ends, as a share of the figure's width."""
+AXIS_INCHES = 0.5
+"""Room for the numbers and the name of an axis."""
+HEIGHT, TALLEST, SMALL_HEIGHT = 1.6, 2.4, 0.75
+"""Smallest and usual largest height of a panel, and height of one that compares two settings."""
+ASPECT = 0.45
+"""Height of a panel between these sizes, as a share of its width with labels."""
+SMALL_WIDTH = 0.85
+"""Smallest width of a panel that compares two settings."""
+TICK_INCHES = 0.24
+"""Smallest distance of the names of generations."""
+DODGE = 0.5
+"""Range over which the error bars of one generation are moved apart, in generations."""
+LINEAR_DECADES = 0.5
+"""Shorter logarithmic axes have equal steps between their numbers."""
+LOG_FACTORS = ((1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+"""Numbers of a logarithmic axis within a decade, most first."""
+REAL_IMAGES = "real images"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """What the panels of one figure show."""
+
+    rows: dict[tuple, pd.DataFrame]
+    """Setting -> its rows of the table."""
+    means: dict[tuple, pd.DataFrame]
+    """Setting -> its rows of summarize_curves."""
+    generations: Sequence[int]
+    metric: str
+    name: str
+    """Name of the y axis, unescaped."""
+    real: Real | None
+    log: bool
+    has_seeds: bool
+    """Whether the intervals are over seeds."""
+
+    def has_bands(self, panel: Panel) -> bool:
+        """Whether the intervals of a panel are bands; otherwise they are error bars."""
+        return len(panel.lines) <= MAX_BANDS and len(self.generations) > 1
+
+    def shows_seeds(self, panel: Panel) -> bool:
+        """Whether a panel has a thin line for each seed."""
+        return self.has_seeds and self.has_bands(panel) and not panel.compared_with
+
+    def measured(self, line: Line) -> pd.DataFrame:
+        """The generations of a line that have a mean."""
+        means = self.means[line.key]
+        return means[means["mean"].notna()]
+
+    def diverged(self, line: Line) -> list[int]:
+        """The generations in which lineages of a setting diverged, one for each lineage."""
+        rows = self.rows[line.key]
+        rows = rows[rows["status"] == "diverged"]
+        return [int(part["generation"].min()) for _, part in grouped(rows, unit_columns(rows))]
+
+
+def draw_panels(panels: Sequence[Panel], curves: Curves, *, width: float, note: str) -> Figure:
+    """Draw panels with equal axes below a note, in a figure of some inches' width."""
+    limits = fit_limits(list(_spreads(panels, curves)), log=curves.log)
+    note += "; an interval is cut off" if limits.is_cut_off else ""
+    text = fit_text(note, width - 0.1)
+    num_columns = _num_columns(panels, width)
+    num_rows = math.ceil(len(panels) / num_columns)
+    room = (width - AXIS_INCHES) / num_columns - 0.05
+    titles = [_title(panel, curves, limits, room) for panel in panels]
+    labels = [list(_end_labels(panel, curves, limits, width)) for panel in panels]
+    heights = [_panel_inches(named, room) for named in labels]
+    above = LINE_INCHES * max(title.count("\n") + 1 if title else 0 for title in titles)
+    height = num_rows * (max(heights) + above)
+    above = LINE_INCHES * (text.count("\n") + 1)
+    figure = Figure(figsize=(width, height + AXIS_INCHES + above), layout="constrained")
+    figure.suptitle(text, x=0.05 / width, ha="left", color=FAINT)
+    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    used = list(grid.flat[: len(panels)])
+    for index, (axes, panel) in enumerate(zip(used, panels, strict=True)):
+        is_lowest = index + num_columns >= len(panels)
+        _prepare(axes, curves, limits, height=max(heights), is_lowest=is_lowest)
+        _draw_panel(axes, panel, curves, limits)
+        axes.set_title(titles[index], loc="left")
+    name = fit_text(curves.name, height + AXIS_INCHES)
+    _ = figure.supylabel(name) if num_rows > 1 else used[0].set_ylabel(name)
+    _ = figure.supxlabel("generation") if num_columns > 1 else used[-1].set_xlabel("generation")
+    texts = [add_labels(axes, named) for axes, named in zip(used, labels, strict=True)]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes, named, written in zip(used, labels, texts, strict=True):
+        separate_labels(axes, named, written)
+        _thin_names(axes, curves.generations)
+    return figure
+
+
+def _spreads(panels: Sequence[Panel], curves: Curves) -> Iterator[Spread]:
+    """Yield what each setting draws, and the numbers of real images."""
+    lines = {line.key: (panel, line) for panel in panels for line in panel.lines}
+    for panel, line in lines.values():
+        means = curves.measured(line)
+        if means.empty:
+            continue
+        values = means["mean"]
+        if curves.shows_seeds(panel):
+            rows = curves.rows[line.key]
+            values = pd.concat([values, rows.loc[rows["status"] != "diverged", curves.metric]])
+        half = means["half_width"].fillna(0.0)
+        ends = (means["mean"] - half).min(), (means["mean"] + half).max()
+        yield Spread(float(values.min()), float(values.max()), *map(float, ends))
+    if curves.real:
+        yield Spread(*curves.real, *curves.real)
+
+
+def _num_columns(panels: Sequence[Panel], width: float) -> int:
+    """Panels that compare two settings are small; others are beside each other on a page."""
+    if not panels[0].compared_with:
+        return min(len(panels), max(1, int(width / 3)))
+    words = [word for panel in panels for word in re.split(r"\s|(?<=-)", panel.title)]
+    widest = max(SMALL_WIDTH, *(text_inches(fit_text(word, width)) for word in words)) + 0.05
+    most = max(1, int((width - AXIS_INCHES) / widest))
+    num_rows = math.ceil(len(panels) / most)
+    return math.ceil(len(panels) / num_rows)
+
+
+def _panel_inches(labels: Sequence[EndLabel], width: float) -> float:
+    """The height of the axes of a panel, for its labels and the width of both."""
+    if not labels:
+        return SMALL_HEIGHT
+    needed = LINE_INCHES * sum(label.text.count("\n") + 1.2 for label in labels)
+    return max(min(max(HEIGHT, ASPECT * width), TALLEST), needed)
+
+
+def _title(panel: Panel, curves: Curves, limits: Limits, inches: float) -> str:
+    """The title of a panel, with the values outside the axes if its lines have no labels."""
+    if not panel.title:
+        return ""
+    outside = _outside(panel.lines[-1], curves, limits) if panel.compared_with else ""
+    return fit_text(panel.title + outside, inches)
+
+
+def _outside(line: Line, curves: Curves, limits: Limits) -> str:
+    """Name the farthest mean of a line outside the axes: ` (up to 25 at V4)`."""
+    words = []
+    means = curves.measured(line)
+    for sign, word in ((1, "up"), (-1, "down")):
+        values = {
+            int(n): mean
+            for n, mean in zip(means["generation"], means["mean"], strict=True)
+            if limits.excess(mean) == sign
+        }
+        if values:
+            n = max(values, key=lambda n: sign * values[n])
+            words.append(f"{word} to {values[n]:.3g} at V{n}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _end_labels(panel: Panel, curves: Curves, limits: Limits, width: float) -> Iterator[EndLabel]:
+    """Yield the names of a panel's lines at their last points, and of the real images."""
+    if panel.compared_with:
+        return
+    room = LABEL_SHARE * width
+    for index, line in enumerate(panel.lines):
+        means, diverged = curves.measured(line), curves.diverged(line)
+        if means.empty and not diverged:
+            continue
+        x, y = (diverged[0], limits.top) if means.empty else _last(means)
+        shift = 0.0 if curves.has_bands(panel) else _shift(index, len(panel.lines))
+        yield EndLabel(
+            text=fit_text(line.label + _outside(line, curves, limits), room),
+            x=x + shift,
+            y=min(max(y, limits.bottom), limits.top),
+            colour=line.colour,
+            marker=line.marker,
+        )
+    if curves.real:
+        text = REAL_IMAGES
+        if limits.excess(curves.real.low):
+            text += f" ({curves.real.low:.3g}, outside)"
+        y = min(max(curves.real.high, limits.bottom), limits.top)
+        x = curves.generations[-1] + _margin(curves, panel)
+        yield EndLabel(text=fit_text(text, room), x=x, y=y, colour=FAINT, marker="")
+
+
+def _last(means: pd.DataFrame) -> tuple[float, float]:
+    generation, mean = means[["generation", "mean"]].iloc[-1]
+    return float(generation), float(mean)
+
+
+def _shift(index: int, count: int) -> float:
+    """The place of a line's error bars beside those of the other lines."""
+    return DODGE * ((index + 0.5) / count - 0.5)
+
+
+def _margin(curves: Curves, panel: Panel) -> float:
+    return 0.15 if curves.has_bands(panel) else DODGE / 2
+
+
+def _prepare(axes: Axes, curves: Curves, limits: Limits, *, height: float, is_lowest: bool) -> None:
+    """Set the scales, limits and ticks of axes of some inches' height."""
+    if curves.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(_log_locator(limits, height))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(limits.bottom, limits.top)
+    axes.set_xticks(curves.generations, [f"$V_{{{n}}}$" for n in curves.generations])
+    if is_lowest:
+        axes.tick_params(labelbottom=True)
+
+
+def _log_locator(limits: Limits, height: float) -> Locator:
+    """The most numbers that a logarithmic axis of some inches' height has room for."""
+    decades = math.log10(limits.top / limits.bottom)
+    if decades < LINEAR_DECADES:
+        return MaxNLocator(nbins=max(1, min(4, int(height / LINE_INCHES / 2))))
+    for factors in LOG_FACTORS:
+        steps = [math.log10(b / a) for a, b in pairwise((*factors, 10.0))]
+        if min(steps) / decades * height >= LINE_INCHES:
+            return LogLocator(subs=factors)
+    return LogLocator(numticks=max(2, int(height / LINE_INCHES / 2)))
+
+
+def _draw_panel(axes: Axes, panel: Panel, curves: Curves, limits: Limits) -> None:
+    bands, first, last = curves.has_bands(panel), curves.generations[0], curves.generations[-1]
+    axes.set_xlim(first - _margin(curves, panel), last + _margin(curves, panel))
+    if curves.real:
+        axes.axhspan(*curves.real, color=FAINT, alpha=0.3, lw=0)
+        axes.axhline(curves.real.high, color=FAINT, ls=":", lw=1)
+    for index, line in enumerate(panel.lines):
+        shift = 0.0 if bands else _shift(index, len(panel.lines))
+        if curves.shows_seeds(panel):
+            _draw_seeds(axes, line, curves)
+        _draw_line(axes, line, curves.means[line.key], shift=shift, bands=bands)
+        _mark_outside(axes, line, curves, limits, shift)
+    _mark_diverged(axes, panel, curves)
+
+
+def _draw_seeds(axes: Axes, line: Line, curves: Curves) -> None:
+    rows = curves.rows[line.key]
+    rows = rows[rows["status"] != "diverged"]
+    for _, seed in grouped(rows, unit_columns(rows)):
+        axes.plot(
+            seed["generation"],
+            seed[curves.metric],
+            line.dashes,
+            color=line.colour,
+            lw=0.4,
+            alpha=0.55,
+        )
+
+
+def _draw_line(axes: Axes, line: Line, means: pd.DataFrame, *, shift: float, bands: bool) -> None:
+    """Draw means with a band, or with error bars."""
+    x, mean, half = means["generation"].astype(float) + shift, means["mean"], means["half_width"]
+    if bands:
+        axes.fill_between(x, mean - half, mean + half, color=line.colour, alpha=0.13, lw=0)
+    else:
+        axes.errorbar(x, mean, half.fillna(0), color=line.colour, fmt="none", lw=0.7, alpha=0.7)
+    axes.plot(x, mean, line.dashes, color=line.colour, marker=line.marker, mec="white", mew=0.4)
+
+
+def _mark_outside(axes: Axes, line: Line, curves: Curves, limits: Limits, shift: float) -> None:
+    """Draw an arrow at the edge of the axes for each mean outside."""
+    means = curves.measured(line)
+    for generation, mean in zip(means["generation"], means["mean"], strict=True):
+        if sign := limits.excess(mean):
+            axes.plot(
+                generation + shift,
+                1 if sign > 0 else 0,
+                "^" if sign > 0 else "v",
+                color=line.colour,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+            )
+
+
+def _mark_diverged(axes: Axes, panel: Panel, curves: Curves) -> None:
+    """Draw a cross at the top, above the generation in which a lineage diverged."""
+    counts: Counter[int] = Counter()
+    for line in panel.lines:
+        for generation in curves.diverged(line):
+            x = generation + 0.08 * counts[generation]
+            counts[generation] += 1
+            axes.plot(
+                x, 0.96, "x", color=line.colour, mew=1.2, transform=axes.get_xaxis_transform()
+            )
+
+
+def _thin_names(axes: Axes, generations: Sequence[int]) -> None:
+    """Name every generation, or every second, third ... if there is little room."""
+    figure = axes.get_figure()
+    assert figure is not None
+    low, high = axes.get_xlim()
+    inches = axes.get_window_extent().width / figure.dpi / (high - low)
+    step = math.ceil(TICK_INCHES / inches)
+    names = [f"$V_{{{n}}}$" if i % step == 0 else "" for i, n in enumerate(generations)]
+    axes.set_xticks(generations, names)
