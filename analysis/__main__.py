@@ -25,9 +25,13 @@ from model.errors import UsageError, printable
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from analysis.tables.table import Table as TableOfResults
+
 Dirs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")]
 Width = Annotated[str, tyro.conf.arg(metavar="column|page|INCHES")]
+TYPESET = ("md", "html", "latex")
+"""Formats of tables for reading, which the whole tidy table does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,11 @@ class Table(Command):
     """Metrics (kid), columns (final_loss), composition, contraction; default: kid composition."""
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = ()
     """Settings that name rows; others that vary split the tables. Default: all that vary."""
-    format: Literal["md", "csv", "latex"] | None = None
-    """Markdown, csv with a line per setting and generation, or LaTeX; default: md."""
+    format: Literal["md", "csv", "parquet", "html", "latex"] | None = None
+    """Markdown, csv or Parquet with a line per setting and generation, HTML, or LaTeX; default:
+    md."""
+    width: Width | None = None
+    """With --format latex: width that a table may take; default: column (3.25 inches)."""
     tidy: bool = False
     """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
@@ -67,21 +74,10 @@ class Table(Command):
         from analysis.outputs import check_file, write_file
         from analysis.reading.results import load_class_results, load_results
         from analysis.reading.rows import keep_rows
-        from analysis.statistics.seeds import check_confidence
         from analysis.tables.build import mixed_environments
-        from analysis.tables.render import as_file, is_table, render_tidy
+        from analysis.tables.render import as_file, is_table
 
-        check_confidence(self.confidence)
-        if self.tidy and (self.metric or self.by or self.format not in (None, "csv")):
-            raise UsageError(
-                "--tidy must be used without --metric, --by or a --format other than csv, got one "
-                "of them; it always prints the whole table"
-            )
-        if self.against is None and (self.margin is not None or self.generation):
-            name = "--margin" if self.margin is not None else "--generation"
-            raise UsageError(f"{name} must be used with --against, got it alone")
-        if self.against is not None and (self.tidy or self.by):
-            raise UsageError("--against must be used without --tidy and --by, got one of them")
+        self._check_options()
         if self.out is not None:
             check_file(self.out, is_ours=is_table)
         frame = load_class_results(self.dirs) if self.classes else load_results(self.dirs)
@@ -92,39 +88,77 @@ class Table(Command):
                 f"--require-same-environment must find one environment, got {differing} (models); "
                 "show the runs separately, or leave the option out"
             )
-        style = "csv" if self.tidy else self.format or "md"
-        text = render_tidy(frame) if self.tidy else self._tables(frame, style)
-        if self.out is None:
-            print(text, end="")
-        else:
-            write_file(self.out, as_file(text, style))
+        style = self.format or ("csv" if self.tidy else "md")
+        content = self._render(frame, style)
+        if isinstance(content, str) and self.out is None:
+            print(content, end="")
+        elif self.out is not None:
+            write_file(self.out, as_file(content, style) if isinstance(content, str) else content)
         return 0
 
-    def _tables(self, frame: "DataFrame", style: str) -> str:
+    def _check_options(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        from analysis.statistics.seeds import check_confidence
+        from analysis.tables.parquet import check_parquet
+
+        check_confidence(self.confidence)
+        if self.tidy and (self.metric or self.by or self.format in TYPESET):
+            raise UsageError(
+                "--tidy must be used without --metric, --by or a --format other than csv and "
+                "parquet, got one of them; it always prints the whole table"
+            )
+        if self.against is None and (self.margin is not None or self.generation):
+            name = "--margin" if self.margin is not None else "--generation"
+            raise UsageError(f"{name} must be used with --against, got it alone")
+        if self.against is not None and (self.tidy or self.by):
+            raise UsageError("--against must be used without --tidy and --by, got one of them")
+        if self.width is not None and self.format != "latex":
+            raise UsageError("--width must be used with --format latex, got it with another format")
+        if self.format == "parquet":
+            check_parquet()
+            if self.out is None:
+                raise UsageError("--format parquet must be used with --out FILE, got none")
+
+    def _render(self, frame: "DataFrame", style: str) -> str | bytes:
+        """Render the tables; those in LaTeX that are too wide are named on stderr."""
+        from analysis.tables.latex import describe_misfits
+        from analysis.tables.parquet import as_parquet
+        from analysis.tables.render import long_table, render_tables, render_tidy
+        from analysis.widths import width_in_inches
+
+        width = width_in_inches(self.width or "column")
+        if self.tidy:
+            return as_parquet(frame) if style == "parquet" else render_tidy(frame)
+        tables = self._tables(frame)
+        if style == "latex":
+            for sentence in describe_misfits(tables, width):
+                print(f"note: {printable(sentence)}", file=sys.stderr)
+        if style == "parquet":
+            return as_parquet(long_table(tables))
+        return render_tables(tables, style, width=width)
+
+    def _tables(self, frame: "DataFrame") -> "list[TableOfResults]":
         from analysis.reading.columns import resolve_metrics
         from analysis.tables.build import COMPOSITION, SPECIAL_TABLES, build_tables
-        from analysis.tables.render import render_tables
 
         special = [name for name in self.metric if name in SPECIAL_TABLES]
         others = [name for name in self.metric if name not in special]
         if self.against is not None:
-            return self._comparisons(frame, special, style)
+            return self._comparisons(frame, special)
         if not self.metric and not self.classes:
             special = [COMPOSITION]
         columns = resolve_metrics(frame, others) if others or not self.metric else []
         names = [*columns, *special]
-        tables = build_tables(frame, names, by=self.by, confidence=self.confidence)
-        return render_tables(tables, style)
+        return build_tables(frame, names, by=self.by, confidence=self.confidence)
 
-    def _comparisons(self, frame: "DataFrame", special: Sequence[str], style: str) -> str:
+    def _comparisons(self, frame: "DataFrame", special: Sequence[str]) -> "list[TableOfResults]":
         from analysis.reading.columns import resolve_metrics
         from analysis.tables.comparisons import build_comparisons
-        from analysis.tables.render import render_tables
 
         if special:
             raise UsageError(f"--against must be used with a --metric, got {special[0]}")
         assert self.against is not None
-        tables = build_comparisons(
+        return build_comparisons(
             frame,
             resolve_metrics(frame, self.metric),
             against=self.against,
@@ -132,7 +166,6 @@ class Table(Command):
             margin=self.margin,
             generations=self.generation,
         )
-        return render_tables(tables, style)
 
 
 @dataclass(frozen=True, kw_only=True)

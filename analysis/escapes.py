@@ -1,4 +1,4 @@
-"""Escapes names for each format of output: Markdown, LaTeX, csv and file names.
+"""Escapes names for each format of output: Markdown, HTML, LaTeX, csv and file names.
 
 Class names, metrics, values of settings, warnings and names of folders may hold any characters.
 Each function maps different names to different texts, which the format shows as they are. Names in
@@ -6,6 +6,7 @@ figures are escaped by analysis.figures.text, and those on a terminal by model.e
 """
 
 import hashlib
+import html
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -52,6 +53,11 @@ def escape_latex(text: str) -> str:
     """Escape text for LaTeX; repeated hyphens and quotes are kept from becoming one character."""
     escaped = "".join(LATEX.get(letter, letter) for letter in printable_name(text))
     return re.sub(r"([-',])(?=\1)", r"\1{}", escaped)
+
+
+def escape_html(text: str) -> str:
+    """Escape text for an element or a quoted attribute of HTML."""
+    return html.escape(printable_name(text))
 
 
 def escape_csv(cell: Any) -> Any:

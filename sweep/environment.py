@@ -35,13 +35,30 @@ def differing_facts(environments: Iterable[str]) -> str:
         environments: One line of `describe_environment` per model or measurement. A fact that one
             of them does not have is not a difference.
     """
+    return ", ".join(
+        f"{name} " + " and ".join(f"{value} ({n})" for value, n in sorted(values.items()))
+        for name, values in _count_values(environments).items()
+        if len(values) > 1
+    )
+
+
+def common_facts(environments: Iterable[str]) -> str:
+    """The facts of which environments have one value, as `describe_environment` names them.
+
+    Args:
+        environments: As for `differing_facts`.
+    """
+    known = _count_values(environments)
+    return SEPARATOR.join(
+        f"{name}={value}" for name, values in known.items() for value in values if len(values) == 1
+    )
+
+
+def _count_values(environments: Iterable[str]) -> dict[str, Counter[str]]:
+    """How many environments have each value of each fact."""
     known: dict[str, Counter[str]] = {}
     for line, count in Counter(environments).items():
         for fact in line.split(SEPARATOR):
             name, _, value = fact.partition("=")
             known.setdefault(name, Counter())[value] += count
-    return ", ".join(
-        f"{name} " + " and ".join(f"{value} ({n})" for value, n in sorted(values.items()))
-        for name, values in known.items()
-        if len(values) > 1
-    )
+    return known

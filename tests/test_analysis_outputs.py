@@ -9,9 +9,9 @@ import pytest
 from results_folder import write_folder
 
 from analysis.__main__ import PROGRAM
-from analysis.tables.render import as_file, is_table
+from analysis.tables.render import COMMENTS, as_file, is_table
 
-FORMATS = ("md", "csv", "latex")
+FORMATS = ("md", "csv", "parquet", "html", "latex")
 
 
 def run(*args) -> int:
@@ -44,7 +44,7 @@ def test_a_tidy_table_and_one_of_another_format_are_tables_of_ours(folder, tmp_p
     assert run("table", folder, "--format", "csv", "--out", out) == 0
 
 
-@pytest.mark.parametrize("style", ["md", "latex"])
+@pytest.mark.parametrize("style", COMMENTS)
 def test_a_table_that_its_user_changed_is_kept(folder, tmp_path, capsys, style):
     out = tmp_path / "table"
     run("table", folder, "--format", style, "--out", out)
@@ -172,7 +172,7 @@ def test_texts_of_others_are_no_tables(text):
     assert not is_table(b"\xff" + text.encode())
 
 
-@pytest.mark.parametrize("style", ["md", "latex"])
+@pytest.mark.parametrize("style", COMMENTS)
 @pytest.mark.parametrize("text", ["", "a\n", "a\n\nb\n", "a\u2028b\n"])
 def test_a_marked_text_is_a_table(text, style):
     assert is_table(as_file(text, style))

@@ -13,7 +13,8 @@ from analysis.__main__ import PROGRAM
 from analysis.reading.columns import MIXTURE
 from analysis.reading.results import load_results
 from analysis.tables.comparisons import build_comparisons
-from analysis.tables.render import Table, as_file, is_table, render_tables
+from analysis.tables.render import as_file, is_table, render_tables
+from analysis.tables.table import Table
 from model.errors import UsageError
 
 KID = "kid/pixels"

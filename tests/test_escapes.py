@@ -15,7 +15,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found]
 
-from analysis.escapes import escape_csv, escape_latex, escape_markdown, file_stems
+from analysis.escapes import escape_csv, escape_html, escape_latex, escape_markdown, file_stems
 from analysis.figures.text import figure_text
 from model.errors import printable_name
 from sweep.tensorboard import escape_tag
@@ -34,6 +34,7 @@ def figure_label(name: str) -> str:
 ESCAPES: dict[str, Callable[[str], str]] = {
     "terminal": printable_name,
     "markdown": escape_markdown,
+    "html": escape_html,
     "latex": escape_latex,
     "csv": escape_csv,
     "figure": figure_label,
@@ -49,6 +50,11 @@ def is_safe_on_a_terminal(text: str) -> bool:
 def is_one_cell_of_markdown(text: str) -> bool:
     """A renderer finds a table of one cell, whose text is the name."""
     return not re.search(r"(?<!\\)(?:\\\\)*[|<`$]", text)
+
+
+def is_text_in_html(text: str) -> bool:
+    """In an element and in a quoted attribute."""
+    return not re.search(r"""[<>"']|&(?!(?:lt|gt|amp|quot|#x27);)""", text)
 
 
 def is_text_in_latex(text: str) -> bool:
@@ -79,6 +85,7 @@ def is_a_file_name(text: str) -> bool:
 SAFE: dict[str, Callable[[str], bool]] = {
     "terminal": is_safe_on_a_terminal,
     "markdown": lambda text: is_safe_on_a_terminal(text) and is_one_cell_of_markdown(text),
+    "html": lambda text: is_safe_on_a_terminal(text) and is_text_in_html(text),
     "latex": lambda text: is_safe_on_a_terminal(text) and is_text_in_latex(text),
     "csv": lambda text: is_safe_on_a_terminal(text) and is_no_formula(text),
     "figure": is_no_mathematics,

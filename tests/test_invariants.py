@@ -15,6 +15,7 @@ from figure_requests import figure_request
 from hostile_names import HOSTILE, VALUES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latex_tables import latex_rows, plain_text, usual_count
 from results_folder import write_folder
 
 from analysis.escapes import escape_csv
@@ -25,7 +26,8 @@ from analysis.reading.columns import CLASS, METRIC_COLUMNS, SPLIT, grouped, sett
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_class_results, load_results
 from analysis.tables.build import build_tables, format_interval
-from analysis.tables.render import Table, render_tables, render_tidy
+from analysis.tables.render import render_tables, render_tidy
+from analysis.tables.table import Table
 
 EXTRACTORS = st.sampled_from(("pixels", "$x$", "a|b", "<b>", "V1", "=1+1", "a_b, c", "\x1b[31m"))
 ENCODABLE = tuple(name for name in HOSTILE if name.isascii() or name.isprintable())
@@ -159,21 +161,21 @@ def check_formats(tables: list[Table]) -> None:
     read = pd.read_csv(io.StringIO(render_tables(tables, "csv")))
     assert len(read) == len(table.summary)
     numbers = [number for row in rows[2:] for number in row[table.num_names :]]
-    latex = render_tables(tables, "latex").split("\\midrule\n")[1].split("\n\\bottomrule")[0]
-    typeset = [line.removesuffix(r" \\").split(" & ") for line in latex.split("\n")]
+    latex = render_tables(tables, "latex")
+    typeset = latex_rows(latex)[1:]
     assert [len(row) for row in typeset] == [len(table.header)] * len(table.rows)
-    plain = [
-        re.sub(r"\$(-?[\d.e+-]+)(?: \\pm ([\d.e+-]+))?\$", _untypeset, number)
-        for row in typeset
-        for number in row[table.num_names :]
-    ]
+    count = usual_count(latex)
+    plain = [_untypeset(number, count) for row in typeset for number in row[table.num_names :]]
     several = bool((read["num_splits"] > 1).any())
     expected = [expected_cell(row, several) for row in read.to_dict("records")]
     assert sorted(number.strip() for number in numbers) == sorted(expected) == sorted(plain)
 
 
-def _untypeset(match: re.Match) -> str:
-    return match[1] + (f" +- {match[2]}" if match[2] else "")
+def _untypeset(cell: str, count: str) -> str:
+    """The text of a cell of LaTeX; a bare interval is one of the usual number of seeds."""
+    text = plain_text(cell)
+    is_bare = "+-" in text and "(" not in text
+    return f"{text} ({count})" if is_bare else text
 
 
 def expected_cell(row: dict, several: bool) -> str:

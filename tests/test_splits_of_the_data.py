@@ -12,7 +12,7 @@ from analysis.figures.kinds import draw_figures
 from analysis.reading.results import load_results
 from analysis.statistics.seeds import crossed_interval, t_interval
 from analysis.tables.build import build_tables
-from analysis.tables.render import Table
+from analysis.tables.table import Table
 
 DRAWS = 1000
 """Simulated tables per design and coverage; the standard error of 95 % is 0.7 %."""

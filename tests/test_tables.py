@@ -11,7 +11,8 @@ from results_folder import write_folder
 
 from analysis.reading.results import load_results
 from analysis.tables.build import COMPOSITION, build_tables, format_interval
-from analysis.tables.render import Table, render_tables, render_tidy
+from analysis.tables.render import render_tables, render_tidy
+from analysis.tables.table import Table
 
 
 def build(folder, *, metrics=("kid/pixels",), by=()) -> list[Table]:
@@ -173,7 +174,8 @@ def test_latex_environments_and_braces_are_balanced(tmp_path):
 
 def test_latex_sets_intervals_and_generations_in_mathematics(tmp_path):
     text = render_tables(build(write_folder(tmp_path / "a")), "latex")
-    assert r"$1.10 \pm 0.25$ (3)" in text
+    assert r"1.10 & $\pm$ \num{0.25}" in text
+    assert "have (3)." in text
     assert "$V_{1}$" in text
     assert "+-" not in text
 

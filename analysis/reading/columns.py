@@ -52,7 +52,9 @@ SUMMARY_COLUMNS = (
     "num_lineages",
 )
 """Columns of a summary over seeds, after those of the settings."""
-SUMMARY_INPUTS = ("metric", "num_generated", "num_reference", "confidence")
+MEASURED_COLUMNS = ("num_generated", "num_reference", "seeds", "environment")
+"""Columns of every summary that say what was measured, and where."""
+SUMMARY_INPUTS = ("metric", *MEASURED_COLUMNS, "confidence")
 """Further columns of a table's summary: what it summarises, and how."""
 COMPARISON_COLUMNS = (
     "control",
@@ -67,6 +69,7 @@ COMPARISON_COLUMNS = (
     "p_equivalence",
     "margin",
     "seeds_needed",
+    *MEASURED_COLUMNS,
     "confidence",
 )
 """Columns of a summary of comparisons, after `metric` and those of the settings."""

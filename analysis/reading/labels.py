@@ -28,6 +28,24 @@ METRIC_NAMES = {
 }
 
 
+NAMES_IN_PAPERS = {
+    "ensemble.size": "models",
+    "filter.candidates": "candidates",
+    "filter.name": "filter",
+    "model.family": "family",
+    "pool.alpha": r"$\alpha$",
+    "pool.concentration": "$c$",
+    "pool.rule": "rule",
+    "sample.guidance": "guidance",
+    "sample.steps": "sampling steps",
+    "sample.stochasticity": r"$\eta$",
+    "train.batch_size": "batch size",
+    "train.epochs": "epochs",
+    "train.lr": "learning rate",
+    "train.steps": "steps",
+}
+"""Setting -> its symbol or name in papers, as TeX; no two settings share one."""
+
 WORSE_IF_HIGHER = (
     "kid",
     "fid",
@@ -170,8 +188,12 @@ class Labels:
 
     def describe_seeds(self, frame: pd.DataFrame) -> str:
         """List the seeds of a part of the table: `seeds 0, 1, 2`."""
-        seeds = sorted(self.names("seed", frame["seed"]), key=lambda s: (len(s), s))
+        seeds = self.list_seeds(frame)
         return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+
+    def list_seeds(self, frame: pd.DataFrame) -> list[str]:
+        """Name the seeds of a part of the table in order."""
+        return sorted(self.names("seed", frame["seed"]), key=lambda s: (len(s), s))
 
     def describe_splits(self, frame: pd.DataFrame) -> str:
         """List the splits of the data of a part of the table: `split_seed 0, 1`, or nothing."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.columns import (
+    MEASURED_COLUMNS,
     METRIC_COLUMNS,
     MIXTURE,
     SETTING,
@@ -31,9 +32,9 @@ from analysis.reading.results import status_rank
 from analysis.reading.settings import BASE, Usual, find_usual
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.statistics.seeds import summarize_seeds
-from analysis.tables.render import Table
+from analysis.tables.table import Table
 from model.errors import check_choice
-from sweep.environment import differing_facts
+from sweep.environment import common_facts, differing_facts
 
 COMPOSITION = "composition"
 """Name of the table of pool sizes and real shares."""
@@ -115,11 +116,17 @@ class Part:
 
     def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Add columns to a summary, so that it can be concatenated with those of other columns."""
-        labelled = summary.assign(**self.split, metric=metric, confidence=self.confidence)
-        sizes = measured_sizes(self.frame, metric) or (pd.NA, pd.NA)
-        labelled["num_generated"], labelled["num_reference"] = sizes
+        inputs = {"metric": metric, "confidence": self.confidence, **self.measured(metric)}
+        labelled = summary.assign(**self.split, **inputs)
         metric_column, *inputs = SUMMARY_INPUTS
         return labelled[[metric_column, *self.by, *self.split, *SUMMARY_COLUMNS, *inputs]]
+
+    def measured(self, metric: str) -> dict[str, Any]:
+        """The MEASURED_COLUMNS of a summary of a column."""
+        sizes = measured_sizes(self.frame, metric) or (pd.NA, pd.NA)
+        seeds = ", ".join(self.labels.list_seeds(self.frame))
+        environment = describe_environments(self.frame)
+        return dict(zip(MEASURED_COLUMNS, (*sizes, seeds, environment), strict=True))
 
 
 def build_tables(
@@ -241,6 +248,7 @@ def _contraction_table(part: Part, name: str) -> Table:
         "standard deviation of pixels over images, of V_n's samples divided by V_1's; after the "
         "semicolon, the expectation under estimation noise only (Gaussian fits), if known, which "
         "ignores the clipping of samples to the range of pixels that affects Gaussian fits most",
+        describe_measurement(part.frame, "pixel_std"),
         _describe_cells(left, part),
         describe_lineages(part),
     ]
@@ -305,15 +313,26 @@ def describe_lineages(part: Part) -> str:
     for status in sorted({status for _, _, status in statuses} - {"done"}, key=status_rank):
         n = sum(status == each for _, _, each in statuses)
         words.append(f"{n} of {len(lineages)} lineages {status}")
-    if differing := mixed_environments(part.frame):
-        words.append(f"different environments (models): {differing}")
+    return "; ".join(filter(None, [*words, describe_environments(part.frame)]))
+
+
+def describe_environments(frame: pd.DataFrame) -> str:
+    """The environment of the models of a table, and what differs if there are several."""
+    lines = _environments(frame)
+    common, differing = common_facts(lines), differing_facts(lines)
+    words = [f"environment: {common}"] if common else []
+    words += [f"different environments (models): {differing}"] if differing else []
     return "; ".join(words)
 
 
 def mixed_environments(frame: pd.DataFrame) -> str:
     """What differs between the environments of the models of a table; empty if nothing does."""
+    return differing_facts(_environments(frame))
+
+
+def _environments(frame: pd.DataFrame) -> list[str]:
     cells = frame.drop_duplicates(["node", "member"])["environments"].dropna()
-    return differing_facts(line for cell in cells for line in cell)
+    return [line for cell in cells for line in cell]
 
 
 def _find_warnings(frame: pd.DataFrame, metric: str) -> list[str]:

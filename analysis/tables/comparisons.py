@@ -30,7 +30,7 @@ from analysis.tables.controls import (
     find_controls,
     slopes,
 )
-from analysis.tables.render import Table
+from analysis.tables.table import Table
 from model.errors import UsageError
 
 SLOPE = "slope"
@@ -204,6 +204,7 @@ def _summary(
     found: Rows, p_holm: Sequence[float], against: str, margin: float | None
 ) -> pd.DataFrame:
     rows = []
+    measured = found.part.measured(found.metric).values()
     for row, adjusted in zip(found.rows, p_holm, strict=True):
         result = row.comparison
         confidence = found.part.confidence
@@ -220,6 +221,7 @@ def _summary(
             result.equivalence_p,
             margin,
             result.num_needed,
+            *measured,
             confidence,
         )
         rows.append((found.metric, *row.arm.values.values(), *numbers))
@@ -247,7 +249,9 @@ def _first_worse(found: Rows, p_holm: Sequence[float], num_looks: int) -> Table:
         header=[*part.names, "first"],
         rows=[[*name, generation] for name, generation in first.items()],
         num_names=len(part.names),
-        caption=as_sentence([*caption, describe_lineages(part)]),
+        caption=as_sentence(
+            [*caption, describe_measurement(part.frame, found.metric), describe_lineages(part)]
+        ),
         summary=pd.DataFrame(),
     )
 

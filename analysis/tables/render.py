@@ -1,40 +1,43 @@
-"""Renders tables as text: Markdown, csv and LaTeX. TABLE_FORMATS lists the formats."""
+"""Renders tables as text: Markdown, csv, LaTeX and HTML. TABLE_FORMATS lists the formats.
+
+analysis.tables.parquet writes the same long table as csv in a binary format.
+"""
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 from tabulate import tabulate
 
-from analysis.escapes import escape_csv, escape_latex, escape_markdown
+from analysis.escapes import escape_csv, escape_markdown
 from analysis.reading.columns import (
     COMPARISON_COLUMNS,
     RUN_COLUMNS,
     SUMMARY_COLUMNS,
     SUMMARY_INPUTS,
 )
+from analysis.tables.html_document import render_html
+from analysis.tables.latex import render_latex
+from analysis.tables.parquet import is_parquet_table
+from analysis.tables.table import Table
+from analysis.widths import COLUMN
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """A table of text cells, with the numbers behind them. All text is as yet unescaped."""
+def render_tables(tables: Sequence[Table], style: str, *, width: float = COLUMN) -> str:
+    """Render tables as text in one of the TABLE_FORMATS.
 
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    num_names: int
-    """Number of columns that name a row; numbers follow them."""
-    caption: str
-    summary: pd.DataFrame
-    """Columns metric, the axes of the rows and of the title, SUMMARY_COLUMNS, num_generated,
-    num_reference and confidence; of comparisons, COMPARISON_COLUMNS after the axes."""
+    Args:
+        tables: The tables.
+        style: A key of TABLE_FORMATS.
+        width: Inches that a table in LaTeX may take.
+    """
+    return TABLE_FORMATS[style](tables, width)
 
 
-def render_tables(tables: Sequence[Table], style: str) -> str:
-    """Render tables as text in one of the TABLE_FORMATS."""
-    return TABLE_FORMATS[style](tables)
+def long_table(tables: Sequence[Table]) -> pd.DataFrame:
+    """The numbers of all tables, with one line per setting and generation."""
+    summaries = [table.summary.astype(object) for table in tables if len(table.summary)]
+    return pd.concat(summaries, ignore_index=True) if summaries else pd.DataFrame()
 
 
 def render_tidy(frame: pd.DataFrame) -> str:
@@ -57,38 +60,9 @@ def _to_markdown(tables: Sequence[Table]) -> str:
     return "\n".join(parts)
 
 
-def _to_latex(tables: Sequence[Table]) -> str:
-    return "\n".join(map(_latex_table, tables))
-
-
-def _latex_table(table: Table) -> str:
-    def line(row: list[str]) -> str:
-        cells = [
-            escape_latex(cell) if column < table.num_names else _typeset(escape_latex(cell))
-            for column, cell in enumerate(row)
-        ]
-        return " & ".join(cells) + r" \\"
-
-    caption = _typeset(escape_latex(f"{table.title}. {table.caption}"))
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(table.header)}}}", r"\toprule", line(table.header)]
-    lines += [r"\midrule", *map(line, table.rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def _typeset(latex: str) -> str:
-    """Put intervals, V_n and D_n into math mode."""
-    number = r"-?\d[\d.]*(?:e[+-]?\d+)?"
-    latex = re.sub(rf"(?<![\w.])({number}) \+- ({number})", r"$\1 \\pm \2$", latex)
-    latex = re.sub(r"(?:^|(?<= ))(-\d[\d.]*(?:e[+-]?\d+)?)(?= |$|;)", r"$\1$", latex)
-    latex = latex.replace("+-", r"$\pm$")
-    latex = re.sub(r"\bV(\d+)\b", r"$V_{\1}$", latex)
-    return re.sub(r"\b([VD])\\_n\b", r"$\1_n$", latex)
-
-
 def _to_long_csv(tables: Sequence[Table]) -> str:
-    summaries = [table.summary.astype(object) for table in tables if len(table.summary)]
-    return render_tidy(pd.concat(summaries, ignore_index=True)) if summaries else ""
+    frame = long_table(tables)
+    return render_tidy(frame) if len(frame) else ""
 
 
 def as_file(text: str, style: str) -> bytes:
@@ -99,8 +73,8 @@ def as_file(text: str, style: str) -> bytes:
 def is_table(content: bytes) -> bool:
     """Whether the content of a file is a table of ours that nobody changed.
 
-    Markdown and LaTeX end in a comment with a hash of the text before it. Csv has no comments, and
-    is recognised by its columns.
+    Markdown, LaTeX and HTML end in a comment with a hash of the text before it. Csv has no
+    comments, and is recognised by its columns. Parquet files contain a hash too.
     """
     text = content.decode(errors="replace")
     for style in COMMENTS:
@@ -111,7 +85,8 @@ def is_table(content: bytes) -> bool:
     is_tidy = tuple(columns[: len(RUN_COLUMNS)]) == RUN_COLUMNS
     ends = ((*SUMMARY_COLUMNS, *SUMMARY_INPUTS[1:]), COMPARISON_COLUMNS)
     is_long = any(tuple(columns[-len(end) :]) == end for end in ends)
-    return is_tidy or (columns[0] == SUMMARY_INPUTS[0] and is_long)
+    is_csv = is_tidy or (columns[0] == SUMMARY_INPUTS[0] and is_long)
+    return is_csv or is_parquet_table(content)
 
 
 def _mark(text: str, style: str) -> str:
@@ -119,11 +94,13 @@ def _mark(text: str, style: str) -> str:
     return COMMENTS[style].format(f"Written by analysis table. SHA-256 of the rest: {digest}")
 
 
-COMMENTS = {"md": "<!-- {} -->\n", "latex": "% {}\n"}
+COMMENTS = {"md": "<!-- {} -->\n", "latex": "% {}\n", "html": "<!-- {} -->\n"}
 """Format -> a line of comment."""
 
-TABLE_FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
-    "md": _to_markdown,
-    "csv": _to_long_csv,
-    "latex": _to_latex,
+TABLE_FORMATS: dict[str, Callable[[Sequence[Table], float], str]] = {
+    "md": lambda tables, width: _to_markdown(tables),
+    "csv": lambda tables, width: _to_long_csv(tables),
+    "html": lambda tables, width: render_html(tables),
+    "latex": render_latex,
 }
+"""Format of text -> the function that renders tables, given the width of LaTeX's in inches."""

@@ -1,0 +1,103 @@
+"""LaTeX compiles the tables of all committed runs, and those that are said to fit do.
+
+Needs Debian's texlive-latex-recommended and texlive-science.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis.reading.columns import metric_columns
+from analysis.reading.results import load_results
+from analysis.tables.build import COMPOSITION, CONTRACTION, build_tables
+from analysis.tables.comparisons import build_comparisons
+from analysis.tables.latex import (
+    POINTS_PER_INCH,
+    PREAMBLE,
+    describe_misfits,
+    estimate_width,
+    render_latex,
+)
+from analysis.tables.table import Table
+from analysis.widths import COLUMN, PAGE
+
+RUNS = sorted(path.parent for path in Path(__file__).parents[1].glob("experiments/*/sweep.json"))
+FRAME = rf"""\documentclass[twocolumn]{{article}}
+\usepackage[letterpaper, textwidth={PAGE}in, columnsep={PAGE - 2 * COLUMN}in]{{geometry}}
+%s
+\begin{{document}}
+\hfuzz=0pt
+%s
+\end{{document}}
+"""
+
+
+def missing() -> str:
+    """What LaTeX lacks; empty if nothing."""
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return "pdflatex is not installed"
+    files = ("booktabs.sty", "siunitx.sty", "geometry.sty")
+    lacking = [name for name in files if not _finds(name)]
+    return f"LaTeX has no {', '.join(lacking)}" if lacking else ""
+
+
+def _finds(name: str) -> bool:
+    return subprocess.run(["kpsewhich", name], capture_output=True, check=False).returncode == 0
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
+
+
+def tables_of(run: Path) -> list[Table]:
+    """Every table of a run."""
+    frame = load_results([run])
+    metrics = metric_columns(frame)
+    names = [*metrics, COMPOSITION, CONTRACTION]
+    tables = build_tables(frame, names, by=(), confidence=0.95)
+    if frame["generation"].max() > 1:
+        tables += build_comparisons(frame, metrics, against="V1", confidence=0.95)
+    return tables
+
+
+def compile_latex(folder: Path, body: str) -> tuple[Path, str]:
+    """The PDF and the log, whose lines are not broken."""
+    packages = "".join(re.findall(r"^% (\\usepackage.*\n)", PREAMBLE, re.MULTILINE))
+    (folder / "paper.tex").write_text(FRAME % (packages, body))
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "max_print_line": "10000"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+    log = (folder / "paper.log").read_text(errors="replace")
+    assert done.returncode == 0, log[-3000:]
+    return folder / "paper.pdf", log
+
+
+def typeset(table: Table, number: int) -> str:
+    """The table for a column and for a page, and its true width in the log."""
+    parts = []
+    for width in (COLUMN, PAGE):
+        text = render_latex([table], width)
+        (tabular,) = re.findall(r"\\small\n.*\\end{tabular}", text, re.DOTALL)
+        box = tabular.replace("pt}\n", "pt}%\n")
+        parts.append(rf"\typeout{{table:{number}:{width}}}\sbox0{{{box}}}\typeout{{wide:\the\wd0}}")
+        parts.append(f"\n{text}\\clearpage\n")
+    return "".join(parts)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
+def test_what_is_said_to_fit_fits(run, tmp_path):
+    """Neither a column nor a page is exceeded, and the estimated width is a little too large."""
+    tables = tables_of(run)
+    _, log = compile_latex(tmp_path, "".join(typeset(t, i) for i, t in enumerate(tables)))
+    assert "Missing character" not in log
+    _, *parts = re.split(r"^table:(\d+):([\d.]+)$", log, flags=re.MULTILINE)
+    assert len(parts) == 3 * 2 * len(tables)
+    for number, width, said in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        table = tables[int(number)]
+        if not describe_misfits([table], float(width)):
+            assert "Overfull" not in said, table.title
+            assert "Float too large" not in said, table.title
+        true = float(re.findall(r"wide:([\d.]+)pt", said)[0]) / POINTS_PER_INCH
+        assert 1 <= estimate_width(table) / true < 1.1, table.title
