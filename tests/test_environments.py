@@ -76,8 +76,14 @@ def test_status_check_and_table_say_it_too(ask, mixed):
 
 def test_one_environment_is_no_word(ask, tmp_path):
     out = finish(tmp_path / "run", make_sweep())
-    for program, word in (("sweep", "status"), ("analysis", "table"), ("analysis", "check")):
+    for program, word in (("sweep", "status"), ("analysis", "check")):
         assert "environment" not in ask(program, word, out)[1]
+
+
+def test_a_table_names_its_one_environment(ask, tmp_path):
+    said = ask("analysis", "table", finish(tmp_path / "run", make_sweep()))[1]
+    assert "environment: torch=" in said
+    assert "different environments" not in said
 
 
 def test_joined_runs_of_different_environments_are_told(ask, tmp_path):
