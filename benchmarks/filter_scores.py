@@ -22,7 +22,7 @@ from analysis.reading.columns import grouped
 from analysis.statistics.seeds import t_interval
 from analysis.tables.build import format_interval
 
-COLUMNS = ("lowest", "median", "highest", "share_above_0.99", "share_kept_of_first")
+COLUMNS = ("lowest", "median", "highest", "share_above_0.99", "share_of_kept_among_first")
 
 
 def measure(run: Path) -> list[dict]:
@@ -53,7 +53,7 @@ def measure(run: Path) -> list[dict]:
                         "median": float(np.median(scores)),
                         "highest": float(scores.max()),
                         "share_above_0.99": float((scores > 0.99).mean()),
-                        "share_kept_of_first": float((kept < len(kept)).mean()),
+                        "share_of_kept_among_first": float((kept < len(kept)).mean()),
                     }
                 )
     return rows
@@ -73,8 +73,8 @@ def summarise(rows: list[dict]) -> str:
     return (
         tabulate(table, header, tablefmt="pipe", disable_numparse=True)
         + f"\n\nScores of all candidates, of which {kept} are kept; mean +- half-width of the 95% "
-        "t interval over seeds (n seeds). Share kept of first: how many of the images kept are "
-        "among those that would enter without a filter.\n"
+        "t interval over seeds (n seeds). Share of kept among first: of the images kept, those "
+        "that would have entered without a filter.\n"
     )
 
 
