@@ -59,6 +59,7 @@ class Page:
         ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -69,6 +70,11 @@ class Page:
             self.events.append(self._receive())
         self.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         return time.monotonic() - start
+
+    def thread_seconds(self) -> float:
+        """CPU time of the page's main thread, in which it is read, run and laid out."""
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return next(each["value"] for each in metrics if each["name"] == "ThreadTime")
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression, which may be a promise."""

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_pages import HOSTILE, make_hostile, parse
-from results_folder import node_key, write_folder
+from results_folder import SPEC, node_key, write_folder
 
 from analysis.__main__ import PROGRAM
 from analysis.report.findings import Contrast, describe
 from analysis.report.previews import read_previews
 from analysis.statistics.paired import compare, holm
+from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
 
 
 def run(*args) -> int:
@@ -162,6 +163,60 @@ def test_a_picture_that_is_no_picture_is_left_out(tmp_path):
     made = read_previews([("a", tmp_path / "a.png")], 1000)
     assert made.damaged == [tmp_path / "a.png"]
     assert made.of == {}
+
+
+def test_hypotheses_have_their_verdicts(tmp_path):
+    folder = write_folder(tmp_path / "a", value=lambda alpha, s, n: alpha * n + 0.01 * s * alpha)
+    pairs = [
+        HypothesisPair(
+            seed=s, split_seed=0, arm=node_key(1.0, 40, s, 3), control=node_key(0.5, 40, s, 3)
+        )
+        for s in range(3)
+    ]
+    HypothesisRecord(
+        name="more-alpha",
+        text=HOSTILE,
+        metric="kid/pixels",
+        spec=SPEC,
+        contrast=["pool.alpha=1"],
+        against=["pool.alpha=0.5"],
+        expected="greater",
+        margin=1.0,
+        confidence=0.95,
+        generation=3,
+        pairs=pairs,
+        post_hoc=False,
+        written="2026-01-01T00:00:00Z",
+    ).save(folder / HYPOTHESES / "more-alpha.json")
+    page = report(folder)
+    assert f"more-alpha: {HOSTILE}" in page.text
+    assert "supported: 1.505 \u00b1 0.012 (3)" in page.text
+
+
+def test_a_model_is_named_by_its_changes_from_the_base(tmp_path):
+    """Lineages of equal alpha and epochs share models here, whatever their sampler's steps."""
+    changes = ((1.0, 40, 20), (2.0, 40, 20), (1.0, 80, 20), (1.0, 40, 5))
+    folders = [
+        write_folder(
+            tmp_path / str(number),
+            alphas=(alpha,),
+            epochs=(epochs,),
+            settings={"sample": {"steps": steps}},
+            seeds=(0, 1),
+            generations=2,
+        )
+        for number, (alpha, epochs, steps) in enumerate(changes)
+    ]
+    path = tmp_path / "report.html"
+    assert run("report", *folders, "--out", path) == 0
+    names: dict[int, set[str]] = {1: set(), 2: set()}
+    for node in parse(path).data["tree"]["nodes"]:
+        names[node["generation"]].add(node["name"])
+    bases = {"base, seed = 0", "base, seed = 1"}
+    assert names == {
+        1: {*bases, "epochs = 80, seed = 0", "epochs = 80, seed = 1"},
+        2: {"", "base", "alpha = 2"},
+    }
 
 
 def test_models_that_lineages_share_are_one_node_of_the_tree(tmp_path):

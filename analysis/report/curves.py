@@ -1,6 +1,6 @@
 """Numbers behind the page's interactive curves: a metric by generation, for each setting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ NODE_METRICS = ("final_loss", "real_share", "num_images")
 ERROR = "_se"
 """End of the name of a metric's standard error over images."""
 
+Units = dict[str, list[int]]
+"""Name of a seed -> positions of its rows."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curves:
@@ -43,15 +46,16 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
         part: The whole table, by the settings that vary.
         metrics: Columns of numbers; the first one is shown first.
     """
-    notes, shown = [], []
+    notes, shown, units_of = [], [], _units_of(part)
     for metric in metrics:
         try:
             measured_sizes(part.frame, metric)
-            shown.append(_metric(part, metric))
+            shown.append(_metric(part, metric, units_of))
         except UsageError as error:
             notes.append(f"{metric} has no curves: {error}")
     settings = [values for values, _ in group_positions(part.frame, part.by)]
     names = short_names(part.by)
+    named = [name_setting(part, values) for values in settings]
     shown_values = {axis: _values(part, axis) for axis in part.by}
     data = {
         "axes": [
@@ -60,14 +64,15 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
         ],
         "settings": [
             {
-                "name": printable(name_setting(part, values)),
+                "name": printable(name),
                 "values": [
                     shown_values[axis].index(part.labels.name(axis, values[axis]))
                     for axis in part.by
                 ],
             }
-            for values in settings
+            for name, values in zip(named, settings, strict=True)
         ],
+        "base": named.index(BASE) if part.usual and BASE in named else 0,
         "units": _printable(_units(part)),
         "confidence": part.confidence,
         "metrics": shown,
@@ -112,24 +117,23 @@ def title_of(metric: str) -> str:
     return name_metric(metric) + (f" ({suffix})" if suffix else "")
 
 
-def _metric(part: Part, metric: str) -> dict[str, Any]:
+def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any]:
     sizes = measured_sizes(part.frame, metric)
     summary = part.summarize(metric)
-    lines = []
-    for (_, positions), (_, rows) in zip(
-        group_positions(summary, part.by), group_positions(part.frame, part.by), strict=True
-    ):
-        mean = summary.iloc[positions]
-        lines.append(
-            {
-                "generations": mean["generation"].tolist(),
-                "mean": _numbers(mean["mean"]),
-                "half": _numbers(mean["half_width"]),
-                "n": mean["n"].tolist(),
-                "diverged": mean["num_diverged"].tolist(),
-                "seeds": _by_unit(part, part.frame.iloc[rows], metric),
-            }
-        )
+    columns = {name: summary[name].tolist() for name in ("generation", "n", "num_diverged")}
+    mean, half = _numbers(summary["mean"]), _numbers(summary["half_width"])
+    seeds = _by_unit(part.frame, metric, units_of)
+    lines = [
+        {
+            "generations": [columns["generation"][i] for i in positions],
+            "mean": [mean[i] for i in positions],
+            "half": [half[i] for i in positions],
+            "n": [columns["n"][i] for i in positions],
+            "diverged": [columns["num_diverged"][i] for i in positions],
+            "seeds": own,
+        }
+        for (_, positions), own in zip(group_positions(summary, part.by), seeds, strict=True)
+    ]
     return {
         "column": printable(metric),
         "name": printable(title_of(metric)),
@@ -139,17 +143,42 @@ def _metric(part: Part, metric: str) -> dict[str, Any]:
     }
 
 
-def _by_unit(part: Part, rows: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """Numbers of each seed by generation, with their standard errors over images if known."""
-    error = _error_column(metric)
-    found: dict[str, Any] = {}
-    for unit, positions in group_positions(rows, unit_columns(rows)):
-        own = rows.iloc[positions]
-        line = {"generations": own["generation"].tolist(), "values": _numbers(own[metric])}
-        if error in rows and own[error].notna().any():
-            line["errors"] = _numbers(own[error])
-        found[printable(name_unit(part.labels, part.frame, unit))] = line
+def _units_of(part: Part) -> list[Units]:
+    """For each setting, the rows of each seed by the name of the seed."""
+    frame, found = part.frame, []
+    columns = unit_columns(frame)
+    names = {
+        tuple(unit.values()): printable(name_unit(part.labels, frame, unit))
+        for unit, _ in group_positions(frame, columns)
+    }
+    cells = [[None if is_missing(v) else v for v in frame[name].tolist()] for name in columns]
+    of_rows = [names[unit] for unit in zip(*cells, strict=True)]
+    for _, positions in group_positions(frame, part.by):
+        rows: Units = {}
+        for position in positions:
+            rows.setdefault(of_rows[position], []).append(position)
+        found.append(rows)
     return found
+
+
+def _by_unit(
+    frame: pd.DataFrame, metric: str, units_of: Sequence[Units]
+) -> Iterator[dict[str, Any]]:
+    """Numbers of each seed by generation, with their standard errors over images if known."""
+    generations, values = frame["generation"].tolist(), _numbers(frame[metric])
+    error = _error_column(metric)
+    errors = _numbers(frame[error]) if error in frame else []
+    for rows in units_of:
+        found: dict[str, Any] = {}
+        for name, positions in rows.items():
+            line = {
+                "generations": [generations[i] for i in positions],
+                "values": [values[i] for i in positions],
+            }
+            if errors and any(errors[i] is not None for i in positions):
+                line["errors"] = [errors[i] for i in positions]
+            found[name] = line
+        yield found
 
 
 def _error_column(metric: str) -> str:

@@ -47,10 +47,11 @@ def sorted_cells(column: pd.Series) -> list[Any]:
 def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str]) -> list[Element]:
     """What `analysis check` says of the folders, and what is unfinished or mixed."""
     found, notes = [], list(more)
-    for folder in runs.values():
+    for run, folder in runs.items():
         findings = inspect_folder(folder)
         found += findings.problems
-        notes += findings.notes
+        where = f"{run}: " if len(runs) > 1 else ""
+        notes += [where + note for note in findings.notes]
     notes += sorted({text for cell in frame[METRIC_COLUMNS[2]].dropna() for text in cell})
     if differing := mixed_environments(frame):
         notes.append(f"different environments (models): {differing}")

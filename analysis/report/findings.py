@@ -148,10 +148,11 @@ def _describe(
         notes.append("nothing to compare: no two different models of one seed have been measured")
     if num_looks:
         notes.append(
-            f"+- is the half-width of a {100 * part.confidence:g}% t interval of the differences "
-            "within each seed, and the number of pairs follows in parentheses; p-values are of t "
-            f"tests, with Holm's correction for the {num_looks} test{'s' if num_looks > 1 else ''} "
-            f"of this list; {describe_measurement(part.frame, metric)}"
+            "numbers are mean differences within a seed +- half-widths of their "
+            f"{100 * part.confidence:g}% t intervals, with the number of pairs in parentheses; "
+            "p-values are of t tests, with Holm's correction for the "
+            f"{num_looks} test{'s' if num_looks > 1 else ''} of this list; "
+            f"{describe_measurement(part.frame, metric)}"
         )
     return Findings(metric=metric, title=title, findings=findings, notes=notes)
 

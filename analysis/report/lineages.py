@@ -8,6 +8,7 @@ from typing import Any
 from analysis.reading.checks import image_size, read_node
 from analysis.reading.columns import MIXTURE, group_positions, is_missing, unit_columns
 from analysis.reading.labels import short_names
+from analysis.reading.settings import BASE
 from analysis.report.curves import name_setting, name_unit
 from analysis.tables.build import Part
 from model.errors import printable
@@ -134,7 +135,7 @@ def _origins(record: NodeRecord | None) -> list[tuple[int, int]]:
 
 def _name_nodes(part: Part, lines: Sequence[Line], known: dict[str, dict[str, Any]]) -> None:
     """Name each model by what its lineages share and those of its parent do not."""
-    short = short_names(part.by)
+    short, every = short_names(part.by), list(known.values())
     labels = [
         {
             **{short[a]: part.labels.name(a, v) for a, v in line.values.items()},
@@ -142,7 +143,8 @@ def _name_nodes(part: Part, lines: Sequence[Line], known: dict[str, dict[str, An
         }
         for line in lines
     ]
-    every = list(known.values())
+    usual = part.usual.values if part.usual else {}
+    unnamed = {(short[a], part.labels.name(a, v)) for a, v in usual.items()}
     shared: list[dict[str, str]] = []
     for node in every:
         first, *others = (labels[number] for number in node["lines"])
@@ -150,8 +152,10 @@ def _name_nodes(part: Part, lines: Sequence[Line], known: dict[str, dict[str, An
     varying = {a for each in labels for a in each if len({x[a] for x in labels}) > 1}
     for node, own in zip(every, shared, strict=True):
         above = shared[node["parent"]] if node["parent"] is not None else {}
-        new = [f"{a} = {v}" for a, v in own.items() if a not in above and a in varying]
-        node["name"] = printable(", ".join(new))
+        new = [(a, v) for a, v in own.items() if a not in above and a in varying]
+        words = [f"{a} = {v}" for a, v in new if (a, v) not in unnamed]
+        is_base = bool(usual and new) and not any(a != "seed" for a, v in set(new) - unnamed)
+        node["name"] = printable(", ".join([*([BASE] if is_base else []), *words]))
 
 
 def _line(part: Part, line: Line, positions: dict[str, int]) -> dict[str, Any]:

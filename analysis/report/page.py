@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from analysis.reading.columns import setting_axes
+from analysis.reading.hypotheses import load_hypotheses
 from analysis.reading.results import run_names
 from analysis.report.curves import choose_metrics, curves
 from analysis.report.facts import asked, environment, problems, reproduce, unfinished
@@ -24,8 +25,9 @@ from analysis.report.lineages import Tree, read_tree
 from analysis.report.markup import details, element, to_html
 from analysis.report.previews import Previews, read_previews
 from analysis.tables.build import part_of
+from analysis.tables.verdicts import describe_verdicts
 from model.errors import UsageError
-from sweep.records import load_lineages, load_sweep
+from sweep.records import HYPOTHESES, load_lineages, load_sweep
 
 MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
 """By which a report of ours is recognised."""
@@ -76,7 +78,10 @@ def build_page(request: ReportRequest) -> bytes:
         "title": element("title", f"{', '.join(s.name for s in sweeps.values())}: results"),
         "heading": element("h1", ", ".join(dict.fromkeys(s.name for s in sweeps.values()))),
         "asked": asked(part, sweeps, records),
-        "findings": [each for findings in found for each in _describe(findings)],
+        "findings": [
+            *_verdicts(runs.values()),
+            *(each for findings in found for each in _describe(findings)),
+        ],
         "problems": problems(frame, runs, notes),
         "environment": environment(sweeps, frame),
         "reproduce": reproduce(sweeps, request.command),
@@ -88,6 +93,14 @@ def build_page(request: ReportRequest) -> bytes:
 def is_report(content: bytes) -> bool:
     """Whether the content of a file is a report of ours."""
     return MARK in content[:1000]
+
+
+def _verdicts(folders: Iterable[Path]) -> Iterator[Element]:
+    """What `analysis verdict` says of the hypotheses that were written down."""
+    for folder in folders:
+        if any((folder / HYPOTHESES).glob("*.json")):
+            yield element("h3", "Hypotheses")
+            yield element("pre", describe_verdicts(load_hypotheses(folder)))
 
 
 def _describe(found: Findings) -> list[Element]:
@@ -105,7 +118,8 @@ def _describe(found: Findings) -> list[Element]:
     made = [element("h3", found.title)]
     if found.findings:
         verb = "shows" if num_shown == 1 else "show"
-        counts = f"{num_shown} of {len(items)} comparisons {verb} a difference."
+        noun = "comparison" if len(items) == 1 else "comparisons"
+        counts = f"{num_shown} of {len(items)} {noun} {verb} a difference."
         made.append(element("p", counts))
     if num_shown:
         made.append(element("ul", *items[:num_shown], class_="findings"))

@@ -4,11 +4,11 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const MOST_BANDS = 3; // more intervals are error bars
-const NUM_COLOURS = 7;
+const NUM_COLOURS = 6;
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "x", "star", "cross"];
 const [HEIGHT, ROW, MOST_ROWS] = [430, 22, 8]; // of charts and of legends below them, in pixels
-const OPEN_NODES = 150; // a tree of as many models is shown open
+const OPEN_NODES = 400; // a tree of as many models is shown open
 
 const byId = (id) => document.getElementById(id);
 
@@ -34,11 +34,14 @@ const plain = (text) =>
 const number = (x) => (x === null || x === undefined ? "-" : String(Number(x.toPrecision(4))));
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// The base, or else the first setting, has the colour of the text.
 function look(i) {
+  if (i === CURVES.base) return { colour: style("--ink"), dash: DASHES[0], symbol: SYMBOLS[0] };
+  const k = i < CURVES.base ? i : i - 1;
   return {
-    colour: style(`--c${(i + NUM_COLOURS - 1) % NUM_COLOURS}`),
-    dash: DASHES[Math.floor(i / NUM_COLOURS) % DASHES.length],
-    symbol: SYMBOLS[i % SYMBOLS.length],
+    colour: style(`--c${k % NUM_COLOURS}`),
+    dash: DASHES[Math.floor(k / NUM_COLOURS) % DASHES.length],
+    symbol: SYMBOLS[(k + 1) % SYMBOLS.length],
   };
 }
 
@@ -495,7 +498,7 @@ function drawPools() {
   const x = nodes.map((node) => `D<sub>${node.generation}</sub>`);
   const traces = origins.map((n) => ({
     type: "bar", name: originName(n), x, y: nodes.map((node) => count(node, n) / (share ? node.images : 1)),
-    marker: { color: n === 0 ? style("--faint") : style(`--c${(n - 1 + NUM_COLOURS) % (NUM_COLOURS - 1)}`) },
+    marker: { color: n <= 0 ? style("--faint") : style(`--c${(n - 1) % NUM_COLOURS}`) },
     text: nodes.map((node) => `${originName(n)}: ${count(node, n)} of ${node.images}`), textposition: "none", hoverinfo: "text",
   }));
   draw(byId("pools-chart"), traces, {
