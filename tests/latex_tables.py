@@ -32,7 +32,7 @@ def _join(cells: list[str], sizes: list[int]) -> list[str]:
         first = left.pop(0)
         spans = first.startswith(r"\multicolumn")
         rest = left.pop(0) if size == 2 and not spans else ""
-        first = re.sub(r"^(?:\\multicolumn\{2\}\{c\})?\{(.*)\}$", r"\1", first)
+        first = re.sub(r"^(?:\\multicolumn\{2\}\{[^c]*c(?:@\{\})?\})?\{(.*)\}$", r"\1", first)
         joined.append(f"{first}{'' if rest.startswith(';') else ' '}{rest}".strip())
     assert not left
     return joined

@@ -47,6 +47,16 @@ def test_each_table_has_a_label_of_its_own():
     assert labels[2] == "kid"
 
 
+def test_the_same_table_of_two_runs_has_two_labels(tmp_path):
+    tables = []
+    for name in ("a", "b"):
+        frame = load_results([write_folder(tmp_path / name)])
+        tables += build_tables(frame, ["kid/pixels"], by=(), confidence=0.95)
+    texts = [render_latex([table], COLUMN) for table in tables]
+    labels = [re.findall(r"\\label{(.*)}", text) for text in texts]
+    assert labels == [["tab:a-kid-pixels"], ["tab:b-kid-pixels"]]
+
+
 def test_known_settings_have_the_names_of_papers(tmp_path):
     frame = load_results([write_folder(tmp_path / "a", epochs=(40, 80))])
     (table, _) = build_tables(frame, ["kid/pixels"], by=["pool.alpha"], confidence=0.95)
@@ -70,7 +80,7 @@ def test_numbers_are_aligned_by_siunitx_and_other_cells_span_their_columns():
     cells = ["1.10 +- 0.25 (3)", "12.345 +- 1.1 (3)", "-2 +- 0 (3)", "0.5", "diverged 1/3", "-"]
     text = render_latex([table_of(cells)], COLUMN)
     assert r"{@{}lS[table-format=-2.3]@{\,}l@{}}" in text
-    for row in (r"12.345 & $\pm$ \num{1.1}", r"0.5 &  \\", r"\multicolumn{2}{c}{diverged 1/3}"):
+    for row in (r"12.345 & $\pm$ \num{1.1}", r"0.5 &  \\", r"\multicolumn{2}{c@{}}{diverged 1/3}"):
         assert row in text
     numbers = [plain_text(row[1]) for row in latex_rows(text)[1:]]
     assert numbers == ["1.10 +- 0.25", "12.345 +- 1.1", "-2 +- 0", *cells[3:]]
@@ -81,6 +91,19 @@ def test_numbers_without_anything_after_them_have_one_column():
     assert r"{@{}lS[table-format=1.3]@{}}" in text
     assert r"{\textless{}0.0001}" in text
     assert r"{\num{1.2e-10}}" in text
+
+
+def test_generations_that_name_rows_are_in_mathematics_and_other_names_are_not():
+    table = Table(
+        title="kid",
+        header=["class", "", "difference"],
+        rows=[["V1", "V2", "0.5"], ["-", "slope", "1"]],
+        num_names=2,
+        caption="Made up.",
+        summary=pd.DataFrame(),
+    )
+    rows = latex_rows(render_latex([table], COLUMN))[1:]
+    assert rows == [["V1", "$V_{2}$", "0.5"], ["--", "slope", "1"]]
 
 
 def test_the_usual_number_of_seeds_is_in_the_caption_and_others_are_in_their_cells():

@@ -98,7 +98,13 @@ class Part:
             num_names=len(self.names),
             caption=as_sentence(caption),
             summary=pd.concat([self._label(numbers, c) for c, numbers in summaries.items()]),
+            runs=self.runs,
         )
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return tuple(self.labels.names("run", self.frame["run"]))
 
     @property
     def names(self) -> list[str]:
@@ -305,9 +311,8 @@ def _describe_cells(summary: pd.DataFrame, part: Part) -> str:
 
 def describe_lineages(part: Part) -> str:
     """Describe seeds and runs, and count the lineages that are not done by status."""
-    runs = part.labels.names("run", part.frame["run"])
     seeds = part.labels.describe_seeds(part.frame)
-    words = [seeds, f"run{'s' if len(runs) > 1 else ''} {', '.join(runs)}"]
+    words = [seeds, f"run{'s' if len(part.runs) > 1 else ''} {', '.join(part.runs)}"]
     statuses = set(part.frame[["run", "lineage", "status"]].itertuples(index=False, name=None))
     lineages = {(run, lineage) for run, lineage, _ in statuses}
     for status in sorted({status for _, _, status in statuses} - {"done"}, key=status_rank):

@@ -177,6 +177,7 @@ def _table(
         num_names=len(part.names) + 1,
         caption=as_sentence(caption),
         summary=_summary(found, p_holm, against, margin),
+        runs=part.runs,
     )
 
 
@@ -253,6 +254,7 @@ def _first_worse(found: Rows, p_holm: Sequence[float], num_looks: int) -> Table:
             [*caption, describe_measurement(part.frame, found.metric), describe_lineages(part)]
         ),
         summary=pd.DataFrame(),
+        runs=part.runs,
     )
 
 

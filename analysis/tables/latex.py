@@ -34,6 +34,8 @@ GAP = 8
 r"""Space between two columns in points, which is twice \tabcolsep."""
 HEIGHT = 550
 """Height of a page of the class article in points."""
+BELOW_CAPTION = 6
+"""Space between a caption and its table in points; the class article has none."""
 LINE, CAPTION_LINE, RULES = 11, 12, 50
 r"""Heights of a row in \small, of a line of the caption, and of the rest of a table in points."""
 WIDE = 0.84
@@ -45,6 +47,8 @@ INTERVAL = re.compile(r"(\S+ \+- \S+) \(([^()]+)\)")
 """A cell that is an interval, followed by the number of seeds."""
 EXPONENT = r"-?\d[\d.]*(?:e[+-]?\d+)?"
 """A number, which may have an exponent."""
+DASH = "--"
+"""What stands for a missing value."""
 GENERATION = re.compile(r"V(\d+)")
 """Header of the column of a generation."""
 
@@ -64,7 +68,7 @@ class Column(NamedTuple):
 
 def render_latex(tables: Sequence[Table], width: float) -> str:
     """Render tables as LaTeX; those of more than a column's inches go over both columns."""
-    labels = file_stems([[table.title] for table in tables])
+    labels = file_stems([[*table.runs, table.title] for table in tables])
     texts = [_table(table, label, width) for table, label in zip(tables, labels, strict=True)]
     return PREAMBLE + "\n".join(texts)
 
@@ -108,6 +112,7 @@ def _table(table: Table, label: str, width: float) -> str:
     lines = [
         rf"\begin{{{environment}}}",
         r"\centering",
+        rf"\setlength{{\belowcaptionskip}}{{{BELOW_CAPTION}pt}}",
         rf"\caption{{{_caption(table)}}}",
         rf"\label{{tab:{label}}}",
         r"\small",
@@ -133,13 +138,16 @@ def _caption(table: Table) -> str:
 def _columns(table: Table) -> list[Column]:
     count = _usual_count(table)
     columns = []
+    last = len(table.header) - 1
     for i, header in enumerate(table.header):
         cells = [row[i] for row in table.rows]
         if i < table.num_names:
-            names = [_named(escape_latex(cell)) for cell in cells]
-            columns.append(_text_column(header, names))
+            columns.append(_text_column(header, [_name(header, cell) for cell in cells]))
         else:
-            columns.append(_number_column(header, [_without(count, cell) for cell in cells]))
+            # Both ends of a row are without space, also where a cell spans two columns.
+            kind = f"{'@{}' * (i == 0)}c{'@{}' * (i == last)}"
+            numbers = [_without(count, cell) for cell in cells]
+            columns.append(_number_column(header, numbers, kind))
     return columns
 
 
@@ -148,10 +156,15 @@ def _text_column(header: str, cells: list[str]) -> Column:
     return Column(header, "l", texts, max(map(_measure, texts)))
 
 
-def _number_column(header: str, cells: list[str]) -> Column:
+def _number_column(header: str, cells: list[str], spanning: str) -> Column:
     """A column of numbers that siunitx aligns, and a second one for what follows the numbers.
 
     Uncertainties and text would be spaced badly in a column of siunitx.
+
+    Args:
+        header: Its header.
+        cells: Its cells.
+        spanning: The kind of cell that spans both columns.
     """
     parsed = [NUMBER.fullmatch(cell) for cell in cells]
     numbers = [match for match in parsed if match]
@@ -161,7 +174,7 @@ def _number_column(header: str, cells: list[str]) -> Column:
     has_rests = any(match[4] for match in numbers)
     start = "{"
     if has_rests:
-        kind, start = kind + r"@{\,}l", r"\multicolumn{2}{c}{"
+        kind, start = kind + r"@{\,}l", rf"\multicolumn{{2}}{{{spanning}}}{{"
         width += max(_measure("," + _rest(match)) for match in numbers)
     texts = [_header(header)]
     column = [f"{start}{texts[0]}}}"]
@@ -178,7 +191,7 @@ def _number_column(header: str, cells: list[str]) -> Column:
 def _cell(cell: str) -> str:
     """LaTeX of a cell of numbers that siunitx does not align."""
     if cell == "-":
-        return "--"
+        return DASH
     return rf"\num{{{cell}}}" if re.fullmatch(EXPONENT, cell) else _typeset(escape_latex(cell))
 
 
@@ -212,6 +225,13 @@ def _without(count: str, cell: str) -> str:
 def _header(header: str) -> str:
     escaped = escape_latex(header)
     return NAMES_IN_PAPERS.get(header) or _typeset(escaped)
+
+
+def _name(header: str, cell: str) -> str:
+    """LaTeX of a cell that names a row; generations have a column without a header."""
+    if cell == "-":
+        return DASH
+    return _typeset(cell) if header == "" else _named(escape_latex(cell))
 
 
 def _named(latex: str) -> str:

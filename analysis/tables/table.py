@@ -18,3 +18,5 @@ class Table:
     summary: pd.DataFrame
     """Columns metric, the axes of the rows and of the title, SUMMARY_COLUMNS, num_generated,
     num_reference and confidence; of comparisons, COMPARISON_COLUMNS after the axes."""
+    runs: tuple[str, ...] = ()
+    """Names of the runs whose numbers it shows."""
