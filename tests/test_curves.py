@@ -208,7 +208,7 @@ def test_several_seeds_have_t_intervals_alone(tmp_path):
     add_numbers(other, {"kid_se/pixels": 0.25}, alpha=2.0)
     (figure,) = figures([folder, other])
     text = words(figure)
-    assert "bands: 95% t interval over seeds 0, 1, 2; thin lines: single seeds" in text
+    assert "bands: 95% t interval over seeds 0, 1, 2; thin lines: seeds" in text
     assert "images (not" not in text
     band, none = figure.axes[0].collections
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
@@ -303,6 +303,15 @@ def test_a_figure_has_at_most_24_panels(tmp_path):
     request = figure_request([folder], tmp_path / "figures")
     drawings = [drawing.name for drawing in FIGURES["curves"](request)]
     assert [name[-1] for name in drawings] == ["part-1", "part-2"]
+
+
+def test_the_images_of_all_members_have_figures_of_their_own():
+    """What enters a pool is not a model's own samples, and its KID is far from theirs."""
+    request = figure_request(
+        [RUNS / "concentration"], Path("unused"), metrics=["kid/efficientnet-lite0-64"]
+    )
+    names = [drawing.name for drawing in FIGURES["curves"](request)]
+    assert [name[1:] for name in names] == [["member-0"], ["member-mixture"]]
 
 
 def test_the_base_is_black():

@@ -24,9 +24,10 @@ def plan_curves(request: FigureRequest) -> Iterator[Drawing]:
 
     The lines of a figure are the combinations of pool.alpha and train.epochs if they vary, or else
     of the first two settings that vary. Each combination of further settings gets a separate
-    figure, as does each value of the second setting if both have more values than there are
-    patterns of dashes. If only a few settings change at a time (analysis.reading.settings), all
-    combinations are lines of one figure. analysis.figures.lines arranges the lines in panels.
+    figure, as does each member, and each value of the second setting if both have more values than
+    there are patterns of dashes. If only a few settings change at a time
+    (analysis.reading.settings), all combinations are lines of one figure. analysis.figures.lines
+    arranges the lines in panels.
 
     Raises:
         UsageError: A metric has no values, mixes different numbers of images, or has values that a
@@ -52,7 +53,10 @@ def _plan_metric(request: FigureRequest, metric: str) -> Iterator[Drawing]:
         frame = frame.assign(**{SETTING: pd.Series(names, frame.index, dtype=object)})
         axes = [SETTING, *axes]
     ordered = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
-    by, others = ordered[:2], ordered[2:]
+    if len(ordered) > 1 and "member" in ordered:
+        ordered = [axis for axis in ordered if axis != "member"]
+    by = ordered[:2]
+    others = [axis for axis in axes if axis not in by]
     sizes = [len(labels.names(axis, frame[axis])) for axis in by]
     if len(by) == 2 and min(sizes) > len(LINE_STYLES):
         by, others = by[:1], [by[1], *others]
@@ -163,4 +167,4 @@ def _interval_remarks(
     shapes = dict.fromkeys("bands" if curves.has_bands(x) else "bars" for x in panels)
     yield f"{' and '.join(shapes)}: {100 * request.confidence:g}% {source} {units}"
     if any(curves.shows_seeds(panel) for panel in panels):
-        yield "thin lines: single seeds"
+        yield "thin lines: seeds"
