@@ -314,6 +314,17 @@ def test_the_images_of_all_members_have_figures_of_their_own():
     assert [name[1:] for name in names] == [["member-0"], ["member-mixture"]]
 
 
+def test_every_figure_of_the_experiments_is_drawn_by_the_script():
+    """And none that the script draws is missing."""
+    from benchmarks.figures import CURVES, GRIDS
+
+    text = (RUNS.parent / "EXPERIMENTS.md").read_text()
+    shown = set(re.findall(r"experiments/figures/([^)]+)\.png", text))
+    drawn = {*CURVES, *GRIDS}
+    assert shown <= drawn
+    assert {path.stem for path in (RUNS / "figures").glob("*.png")} == drawn
+
+
 def test_the_base_is_black():
     frame = rows([1, 1, 1], ["a", "none", "b"])
     ((panel,),) = arrange(frame)

@@ -1,6 +1,6 @@
 """Draw the figures of EXPERIMENTS.md from the committed records.
 
-    uv run python benchmarks/experiment_figures.py
+    uv run python benchmarks/figures.py
 
 Figures that are shown beside each other have the width of a column, the others that of a page.
 """
