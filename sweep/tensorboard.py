@@ -5,23 +5,37 @@ the store. A model shared by several lineages appears in each of them, and a res
 nothing. This module needs tensorboard, not torch.
 """
 
+import io
+import math
+import re
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from model.errors import printable_name
+from model.features.extractors import extractor_label
+from model.metrics.table import METRICS
 from sweep.config import flatten
+from sweep.files import digest
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan
 from sweep.records import NodeRecord
 from sweep.store.arrays import read_arrays
+from sweep.store.claims import ClaimInfo
 from sweep.store.store import Store
+
+PREVIEW_COLUMNS = 8
+"""Images in a row of a preview.png."""
+
+LIVE = ".live"
+"""End of the names of event files about running trainings."""
 
 AddFunction = Callable[[int, dict[str, Any]], None]
 """Adds an event, given a step and the fields of tensorboard's Summary.Value."""
@@ -30,16 +44,93 @@ AddFunction = Callable[[int, dict[str, Any]], None]
 def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
     """Write the missing event files; each member of an ensemble has a separate folder."""
     for lineage in lineages:
-        folder = out / "tensorboard" / lineage.id
-        several = lineage.num_members > 1
         for node in lineage.nodes:
             if not store.nodes.has(node.key):
                 break
-            own = folder / f"member-{node.member}" if several else folder
+            own = board_folder(out, lineage, node)
             Board(folder=own, lineage=lineage, store=store).write_node(node)
-            mixture = Board(folder=folder / "mixture", lineage=lineage, store=store)
+            folder = out / "tensorboard" / lineage.id / "mixture"
+            mixture = Board(folder=folder, lineage=lineage, store=store)
             for plan in node.mixture:
                 mixture.write_numbers(node, plan.spec, beside=node.mixture[0].spec)
+
+
+def board_folder(out: Path, lineage: PlannedLineage, node: NodePlan) -> Path:
+    """The folder of a model's event files."""
+    folder = out / "tensorboard" / lineage.id
+    return folder / f"member-{node.member}" if lineage.num_members > 1 else folder
+
+
+def write_overview(out: Path, lineages: Sequence[PlannedLineage]) -> None:
+    """Write which settings and metrics the HPARAMS tab shows, and the charts of CUSTOM SCALARS.
+
+    The one event file is replaced if the sweep has other settings or metrics than before.
+    """
+    settings: dict[str, list[bool | float | str]] = {}
+    for lineage in lineages:
+        for name, value in flatten(lineage.axes):
+            values = settings.setdefault(escape_tag(name), [])
+            if hparam(value) not in values:
+                values.append(hparam(value))
+    tags = dict.fromkeys(
+        f"{shown}/{extractor_label(plan.config)}"
+        for lineage in lineages
+        for plan in lineage.nodes[0].metrics
+        for name in plan.config.names
+        for shown in METRICS[name].shown or (name,)
+    )
+    suffix = f".overview-{digest([list(settings.items()), list(tags)])[:8]}"
+    folder = out / "tensorboard" / "overview"
+    if any(folder.glob(f"events.*{suffix}")):
+        return
+    earlier = list(folder.glob("events.*.overview-*"))
+    with writing(folder, suffix) as add:
+        add_experiment(add, settings, list(tags))
+        add_layout(add, list(tags))
+    for path in earlier:
+        path.unlink()
+
+
+def add_experiment(
+    add: AddFunction, settings: Mapping[str, list[bool | float | str]], tags: Sequence[str]
+) -> None:
+    """Add the settings that vary and the metrics by which trials are compared."""
+    from tensorboard.plugins.hparams import summary_v2
+
+    hparams = [
+        summary_v2.HParam(
+            name, summary_v2.Discrete(values) if len({type(v) for v in values}) == 1 else None
+        )
+        for name, values in settings.items()
+    ]
+    metrics = [summary_v2.Metric(escape_tag(tag), display_name=escape_tag(tag)) for tag in tags]
+    for value in summary_v2.hparams_config_pb(hparams, metrics).value:
+        add(0, {"tag": value.tag, "metadata": value.metadata, "tensor": value.tensor})
+
+
+def add_layout(add: AddFunction, tags: Sequence[str]) -> None:
+    """Add the charts of the CUSTOM SCALARS tab: metrics by generation, pools and training."""
+    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    proto: Any = layout_pb2  # its classes are generated when it is imported
+
+    def chart(title: str, pattern: str) -> Any:
+        return proto.Chart(title=title, multiline=proto.MultilineChartContent(tag=[pattern]))
+
+    pool = ("num_images", "real_share")
+    groups = {
+        "metrics by generation": [
+            chart(escape_tag(tag), f"^{re.escape(escape_tag(tag))}$") for tag in tags
+        ],
+        "pool by generation": [chart(name, f"^pool/{name}$") for name in pool],
+        "training by step": [chart("loss", "^(training|curve)_.*loss/V")],
+    }
+    categories = [proto.Category(title=title, chart=charts) for title, charts in groups.items()]
+    layout = proto.Layout(category=categories)
+    tensor = make_tensor_proto(layout.SerializeToString())
+    about = metadata.create_summary_metadata()
+    add(0, {"tag": metadata.CONFIG_SUMMARY_TAG, "metadata": about, "tensor": tensor})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,13 +167,16 @@ class Board:
             numbers["pool/real_share"] = record.origins.get("0", 0) / record.num_images
         if record.final_loss is not None:
             numbers["train/final_loss"] = record.final_loss
-        with self.writing(suffix) as add:
+        with writing(self.folder, suffix) as add:
             add_scalars(add, generation, {**numbers, **(metrics.values if metrics else {})})
             if "curves.npz" in record.files:
                 add_curves(add, generation, self.store.nodes.read_file(record.key, "curves.npz"))
             if "preview.png" in record.files:
-                add_preview(add, generation, self.store.nodes.read_file(record.key, "preview.png"))
+                png = self.store.nodes.read_file(record.key, "preview.png")
+                add_preview(add, generation, "samples/same_noise", png)
             if generation == 1:
+                real = self.store.datasets.read_file(self.lineage.card.key, "preview.png")
+                add_preview(add, 0, "samples/real", real)
                 add_hparams(add, self.lineage)
 
     def write_numbers(self, node: NodePlan, spec: str, *, beside: str) -> None:
@@ -101,34 +195,86 @@ class Board:
             return
         count = metrics.num_images
         at = "" if count == first.num_images else f"@{count}"
-        with self.writing(suffix) as add:
+        with writing(self.folder, suffix) as add:
             add_scalars(add, node.generation, {k + at: v for k, v in metrics.values.items()})
 
     def has(self, suffix: str) -> bool:
         """Whether an event file with this suffix exists."""
         return any(self.folder.glob(f"events.*{suffix}"))
 
-    @contextmanager
-    def writing(self, suffix: str) -> Generator[AddFunction]:
-        """Yield a function that adds values to a new event file, which appears at the end."""
+
+@contextmanager
+def writing(folder: Path, suffix: str) -> Generator[AddFunction]:
+    """Yield a function that adds values to a new event file, which appears at the end."""
+    from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    unfinished = folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
+    writer = EventFileWriter(str(unfinished), filename_suffix=suffix)
+    now = time.time()
+
+    def add(step: int, value: dict[str, Any]) -> None:
+        escaped = Summary.Value(**{**value, "tag": escape_tag(value["tag"])})
+        writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=[escaped])))
+
+    yield add
+    writer.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    (path,) = unfinished.iterdir()
+    # TensorBoard reads files in the order of their names, and points in the order in which it reads
+    # them. The writer's own names have seconds only.
+    path.replace(folder / f"events.out.tfevents.{time.time_ns()}{suffix}")
+    unfinished.rmdir()
+
+
+class LiveBoard:
+    """The loss and speed of models in training, as a driver sees them every few seconds.
+
+    Its event files last until the run ends. The exact curves of a finished model replace them.
+    """
+
+    def __init__(self, out: Path, lineages: Iterable[PlannedLineage]) -> None:
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._writers: dict[Path, Any] = {}
+        self._steps: dict[str, int] = {}
+        for lineage in lineages:
+            for node in lineage.nodes:
+                folder = board_folder(out, lineage, node)
+                self._places.setdefault(node.key, (folder, node.generation))
+        for path in (out / "tensorboard").rglob(f"events.*{LIVE}"):  # of a run that was killed
+            path.unlink(missing_ok=True)
+
+    def write(self, claims: Mapping[str, ClaimInfo]) -> None:
+        """Add what the trainings, by node key, have reported since the last call."""
+        for key, claim in claims.items():
+            progress = claim.progress
+            step, is_new = progress.get("step"), progress.get("step") != self._steps.get(key)
+            if progress.get("stage") == "train" and step and is_new and key in self._places:
+                self._steps[key] = step
+                folder, generation = self._places[key]
+                for kind in ("loss", "images_per_second"):
+                    number = float(progress.get(kind, math.nan))
+                    tag = f"training_now_{kind}/V{generation}"
+                    self._add(folder, step, {"tag": tag, "simple_value": number})
+
+    def _add(self, folder: Path, step: int, value: dict[str, Any]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
         from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        unfinished = self.folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
-        writer = EventFileWriter(str(unfinished), filename_suffix=suffix)
-        now = time.time()
+        if folder not in self._writers:
+            self._writers[folder] = EventFileWriter(str(folder), filename_suffix=LIVE)
+        summary = Summary(value=[Summary.Value(**value)])
+        self._writers[folder].add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writers[folder].flush()
 
-        def add(step: int, value: dict[str, Any]) -> None:
-            escaped = Summary.Value(**{**value, "tag": escape_tag(value["tag"])})
-            writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=[escaped])))
-
-        yield add
-        writer.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in unfinished.iterdir():
-            path.replace(self.folder / path.name)
-        unfinished.rmdir()
+    def close(self) -> None:
+        """Delete the event files."""
+        for folder, writer in self._writers.items():
+            writer.close()
+            for path in folder.glob(f"events.*{LIVE}"):
+                path.unlink(missing_ok=True)
 
 
 def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
@@ -144,15 +290,32 @@ def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
     steps = curves.pop("step", np.empty(0))
     for name, values in curves.items():
         for step, value in zip(steps, values, strict=True):
-            tag = f"curve_{name}/V{generation}"
+            tag = f"training_{name}/V{generation}"
             add(int(step), {"tag": tag, "simple_value": float(value)})
 
 
-def add_preview(add: AddFunction, generation: int, png: bytes) -> None:
-    """Add a preview.png."""
-    width, height = png_size(png)
-    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": png}
-    add(generation, {"tag": "samples/same_noise", "image": image})
+def add_preview(add: AddFunction, generation: int, tag: str, png: bytes) -> None:
+    """Add a preview.png with gaps between its images."""
+    spaced = with_gaps(png)
+    width, height = png_size(spaced)
+    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": spaced}
+    add(generation, {"tag": tag, "image": image})
+
+
+def with_gaps(png: bytes) -> bytes:
+    """A preview.png, whose images touch, with white gaps between them."""
+    with Image.open(io.BytesIO(png)) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    size = pixels.shape[1] // PREVIEW_COLUMNS
+    gap = max(1, size // 16)
+    rows, columns = pixels.shape[0] // size, PREVIEW_COLUMNS
+    tiles = pixels.reshape(rows, size, columns, size, 3)
+    around = ((0, 0), (0, gap), (0, 0), (0, gap), (0, 0))
+    spaced = np.pad(tiles, around, constant_values=255)
+    joined = spaced.reshape(rows * (size + gap), columns * (size + gap), 3)[:-gap, :-gap]
+    written = io.BytesIO()
+    Image.fromarray(joined).save(written, "PNG")
+    return written.getvalue()
 
 
 def add_hparams(add: AddFunction, lineage: PlannedLineage) -> None:

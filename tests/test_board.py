@@ -1,17 +1,36 @@
 """Facts of the TensorBoard files: what they hold, and that nothing is written twice."""
 
+import io
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from running_sweep import Running, find, wait_for, write_sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 
+from model.images import encode_png
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
+from sweep.store.claims import ClaimInfo
 from sweep.store.store import Store, open_store
-from sweep.tensorboard import Board, add_scalars, hparam, png_size, write_boards
+from sweep.tensorboard import (
+    LiveBoard,
+    add_scalars,
+    hparam,
+    png_size,
+    with_gaps,
+    write_boards,
+    write_overview,
+    writing,
+)
 
 GRID = ({"pool.alpha": [0.5, 2.0]},)
 STEPS = 6
@@ -88,18 +107,39 @@ def test_the_pool_is_there_by_generation(events) -> None:
 def test_each_generation_has_its_training_curve(generation: int, events) -> None:
     """A point a step, where there are no more than a curve's bins."""
     for name in ("noise_loss", "image_loss"):
-        curve = scalars(events, f"curve_{name}/V{generation}")
+        curve = scalars(events, f"training_{name}/V{generation}")
         assert [step for step, _ in curve] == list(range(1, STEPS + 1))
 
 
 def test_the_samples_of_one_noise_are_an_image_a_generation(events, store, lineages) -> None:
-    """The very PNG of the store."""
+    """The PNG of the store, with gaps, beside real images."""
     images = events.Images("samples/same_noise")
     assert [image.step for image in images] == [1, 2]
     for image, node in zip(images, lineages[0].nodes, strict=True):
         png = store.nodes.read_file(node.key, "preview.png")
-        assert image.encoded_image_string == png
-        assert (image.width, image.height) == png_size(png) == (64, 64)
+        assert image.encoded_image_string == with_gaps(png)
+        assert (image.width, image.height) == png_size(with_gaps(png)) == (71, 71)
+    (real,) = events.Images("samples/real")
+    assert (real.step, real.width) == (0, 71)
+
+
+def test_files_are_read_in_the_order_of_generations(tmp_path) -> None:
+    """TensorBoard sorts names, and a fast run writes many files within a second."""
+    for generation in range(1, 13):
+        with writing(tmp_path / "x", f".V{generation}-k") as add:
+            add_scalars(add, generation, {"kid/pixels": 1.0})
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert [name.split(".V")[1] for name in names] == [f"{n}-k" for n in range(1, 13)]
+
+
+def test_gaps_separate_images_and_change_none() -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (32, 128, 3), np.uint8)
+    found = np.asarray(Image.open(io.BytesIO(with_gaps(encode_png(pixels)))))
+    assert found.shape == (2 * 16 + 1, 8 * 16 + 7, 3)
+    assert (found[:16, :16] == pixels[:16, :16]).all()
+    assert (found[17:, 17:33] == pixels[16:, 16:32]).all()
+    assert (found[16] == 255).all()
+    assert (found[:, 16::17] == 255).all()
 
 
 def test_the_axes_are_the_lineages_hyperparameters(events, lineages) -> None:
@@ -113,9 +153,51 @@ def test_the_axes_are_the_lineages_hyperparameters(events, lineages) -> None:
     assert lineages[0].id.encode() in content
 
 
+def test_the_overview_names_what_varies_and_is_replaced_when_that_changes(
+    out, lineages, tmp_path
+) -> None:
+    for some in (lineages[:1], lineages, lineages):
+        write_overview(tmp_path, some)
+    (path,) = (tmp_path / "tensorboard" / "overview").iterdir()
+    found = EventAccumulator(str(path.parent))
+    found.Reload()
+    content = found.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    assert b"pool.alpha" in content
+    assert b"kid/pixels" in content
+    assert ".overview-" in path.name
+
+
+def claim(**progress: object) -> ClaimInfo:
+    return ClaimInfo(lease_seconds=60, progress={"stage": "train", "loss": 0.5, **progress})
+
+
+def test_a_training_is_on_the_board_while_it_runs(lineages, tmp_path) -> None:
+    """And no longer, because its exact curve replaces it."""
+    board, key = LiveBoard(tmp_path, lineages), lineages[0].nodes[1].key
+    for step in (10, 10, 20):
+        board.write({key: claim(step=step, images_per_second=100.0)})
+    board.write({"unknown": claim(step=1, lineage="../../x"), key: claim(stage="sample")})
+    folder = tmp_path / "tensorboard" / lineages[0].id
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    assert scalars(found, "training_now_loss/V2") == [(10, 0.5), (20, 0.5)]
+    assert [p for p in tmp_path.rglob("events.*") if p.parent != folder] == []
+
+    board.close()
+    assert list(tmp_path.rglob("events.*")) == []
+
+
+def test_what_a_killed_run_left_is_deleted(lineages, tmp_path) -> None:
+    board = LiveBoard(tmp_path, lineages)
+    board.write({lineages[0].nodes[0].key: claim(step=3)})
+    assert len(list(tmp_path.rglob("events.*"))) == 1
+    LiveBoard(tmp_path, lineages)
+    assert list(tmp_path.rglob("events.*")) == []
+
+
 def test_a_hostile_name_of_a_metric_is_a_tag(store, lineages, tmp_path) -> None:
     """As text: TensorBoard's files hold no bytes that are not UTF-8, nor should it show others."""
-    with Board(folder=tmp_path / "x", lineage=lineages[0], store=store).writing(".V1-x") as add:
+    with writing(tmp_path / "x", ".V1-x") as add:
         add_scalars(add, 1, {"kid/caf\udce9": 1.0, "kid/\x1b[31m": 2.0})
     found = EventAccumulator(str(tmp_path / "x"))
     found.Reload()
@@ -183,7 +265,7 @@ def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: P
 
 
 def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:
-    """Without curve, image or metrics."""
+    """Without curve, samples or metrics."""
     store = open_store(tmp_path / "store")
     config = make_lineage({"train.lr": 1e30, "train.steps": 40})
     compute(config, store)
@@ -192,7 +274,7 @@ def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard" / lineage.id))
     events.Reload()
     assert scalars(events, "pool/num_images") == [(1, 40.0)]
-    assert events.Tags()["images"] == []
+    assert events.Tags()["images"] == ["samples/real"]
 
 
 @pytest.mark.ray
@@ -208,3 +290,55 @@ def test_a_generation_is_shown_when_it_is_done(tmp_path: Path) -> None:
         (record,) = find(out, "lineages/*.json")
         assert LineageRecord.load(record).num_done == 1
         assert len(find(out, "generations/*/metrics/*.json")) == 1
+
+
+@pytest.fixture
+def server(out, lineages) -> Generator[str]:
+    """The address of a TensorBoard that shows the folder."""
+    write_overview(out, lineages)
+    program = Path(sys.executable).with_name("tensorboard")
+    command = [program, "--logdir", out / "tensorboard", "--port", "0", "--load_fast", "false"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        lines = iter(process.stderr.readline, "")
+        ready = next(line for line in lines if "http://" in line)
+        yield "http://" + ready.split("http://")[1].split("/")[0]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def ask(url: str, data: dict | None = None) -> dict:
+    """The JSON answer to a GET, or to a POST if there is a body."""
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 (this machine)
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (this machine)
+        return json.load(answer)
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_metrics_images_settings_and_charts(server, lineages) -> None:
+    names = {lineage.id for lineage in lineages}
+    tags = wait_for(
+        lambda: (
+            found if names <= (found := ask(f"{server}/data/plugin/scalars/tags")).keys() else None
+        ),
+        "the runs",
+    )
+    assert all("kid/pixels" in tags[name] for name in names)
+    images = ask(f"{server}/data/plugin/images/tags")
+    assert all({"samples/real", "samples/same_noise"} <= images[name].keys() for name in names)
+
+    experiment = ask(f"{server}/data/plugin/hparams/experiment", {"experimentName": ""})
+    assert "pool.alpha" in [info["name"] for info in experiment["hparamInfos"]]
+    assert "kid/pixels" in [info["name"]["tag"] for info in experiment["metricInfos"]]
+
+    layout = ask(f"{server}/data/plugin/custom_scalars/layout")
+    assert [each["title"] for each in layout["category"]] == [
+        "metrics by generation",
+        "pool by generation",
+        "training by step",
+    ]
+    assert layout["category"][0]["chart"][0]["title"] == "kid/pixels"

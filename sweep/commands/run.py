@@ -39,7 +39,7 @@ from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.status.log import logged
 from sweep.store.store import Store, open_store
-from sweep.tensorboard import write_boards
+from sweep.tensorboard import write_boards, write_overview
 from sweep.tune.private_ray import ignore_environment
 from sweep.tune.resources import check_machine
 
@@ -140,6 +140,7 @@ def compute(
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
     with writing(out):
         write_boards(out, lineages, opened)
+        write_overview(out, lineages)
     return conclude(out, records)
 
 

@@ -26,6 +26,7 @@ from sweep.status.report import print_lineages, recorded_errors, resuming, track
 from sweep.status.states import counts, started_lineages
 from sweep.status.tracker import Tracker
 from sweep.store.store import Store
+from sweep.tensorboard import LiveBoard
 
 LOG = logging.getLogger(__name__)
 """What a run says is an event of its log."""
@@ -87,13 +88,13 @@ def opened_screen(*, stderr: bool) -> Generator[Screen]:
 
 @contextmanager
 def progress_screen(
-    lineages: list[PlannedLineage], store: Store, driver: Driver
+    lineages: list[PlannedLineage], store: Store, driver: Driver, board: LiveBoard
 ) -> Generator[Screen]:
     """Show a sweep's progress while it runs here; yields the screen, for permanent lines."""
     tracker, done = Tracker(lineages, store), threading.Event()
     with opened_screen(stderr=True) as screen:
         thread = threading.Thread(
-            target=_keep_drawing, args=(screen, tracker, driver, done), daemon=True
+            target=_keep_drawing, args=(screen, tracker, driver, board, done), daemon=True
         )
         thread.start()
         try:
@@ -101,13 +102,18 @@ def progress_screen(
         finally:
             done.set()
             thread.join(timeout=5)
+            with suppress(OSError):
+                board.close()
 
 
-def _keep_drawing(screen: Screen, tracker: Tracker, driver: Driver, done: threading.Event) -> None:
+def _keep_drawing(
+    screen: Screen, tracker: Tracker, driver: Driver, board: LiveBoard, done: threading.Event
+) -> None:
     started = time.monotonic()
     while not done.wait(PLAIN_SECONDS if screen.live is None else REDRAW_SECONDS):
         with suppress(OSError, ValueError):  # a display must not end a sweep
             snapshot = tracker.look()
+            board.write({key: claim for key, claim in snapshot.claims.items() if claim.live})
             elapsed = format_seconds(time.monotonic() - started)
             states = snapshot.states(set(driver.started), dict(driver.errors)).values()
             summary = f"[{elapsed}] {snapshot.summary()}; lineages: {counts(states)}"

@@ -37,6 +37,7 @@ from sweep.planning.schedule import Schedule, chains_of
 from sweep.status.display import Screen, progress_screen
 from sweep.status.drivers import Driver
 from sweep.store.store import Store
+from sweep.tensorboard import LiveBoard
 from sweep.tune.private_ray import (
     private_folder,
     set_fresh_token,
@@ -98,7 +99,8 @@ class RayRun:
             if num_bundles > 1:
                 job = replace(job, member_resources=per_trial)
             bundle = {name.upper(): share for name, share in per_trial.items() if share > 0}
-            with progress_screen(lineages, self.store, self.driver) as screen:
+            board = LiveBoard(self.tune_dir.parent, lineages)
+            with progress_screen(lineages, self.store, self.driver, board) as screen:
                 searcher = LineageSearcher(schedule, self.store)
                 events = TrialEvents(screen, show, self.driver, searcher)
                 tuner = tune.Tuner(
