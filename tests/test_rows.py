@@ -51,6 +51,8 @@ def test_values_that_no_row_has_together_are_one_line(frame):
     lacking = frame[(frame["pool.alpha"] != 2) | (frame["seed"] != 1)]
     with pytest.raises(UsageError, match="--where must leave at least one row, got none with"):
         keep_rows(lacking, ["alpha=2", "seed=1"])
+    with pytest.raises(UsageError, match=r"\.\.\. \(2,\d+ characters\)"):
+        keep_rows(lacking, ["alpha=2", "seed=1"] * 120)
 
 
 def test_a_table_shows_only_the_rows_selected(tmp_path, capsys):

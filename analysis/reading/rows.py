@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.reading.columns import axis_columns
 from analysis.reading.labels import Labels
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, check_choice, shortened
 
 MORE_AXES = ("generation", "member", "seed", "run")
 """Columns other than settings by which rows can be selected."""
@@ -35,7 +35,7 @@ def keep_rows(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
         kept &= frame[axis].map(lambda cell, a=axis, v=values: labels.name(a, cell) in v)
     if not kept.any():
         raise UsageError(
-            f"--where must leave at least one row, got none with {', '.join(settings)}"
+            f"--where must leave at least one row, got none with {shortened(', '.join(settings))}"
         )
     return frame[kept].reset_index(drop=True)
 
