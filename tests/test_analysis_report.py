@@ -14,7 +14,6 @@ from results_folder import SPEC, node_key, write_folder
 
 from analysis.__main__ import PROGRAM
 from analysis.report.findings import Contrast, describe
-from analysis.report.previews import read_previews
 from analysis.statistics.paired import compare, holm
 from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
 
@@ -158,11 +157,13 @@ def test_samples_that_would_make_the_page_too_large_are_left_out_and_named(tmp_p
     assert report(folder, "--max-size", way_out[1]).data["previews"] == whole.data["previews"]
 
 
-def test_a_picture_that_is_no_picture_is_left_out(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"<svg onload=alert(1)>")
-    made = read_previews([("a", tmp_path / "a.png")], 1000)
-    assert made.damaged == [tmp_path / "a.png"]
-    assert made.of == {}
+def test_a_picture_that_is_no_picture_is_left_out_and_named(tmp_path):
+    folder = write_folder(tmp_path / "a")
+    path = folder / "generations" / node_key(1.0, 40, 0, 2) / "preview.png"
+    path.write_bytes(b"<svg onload=alert(1)>")
+    previews = report(folder).data["previews"]
+    assert previews["left"] == f"{path} is left out, because it is no PNG file."
+    assert len(previews["nodes"]) == 14
 
 
 def test_hypotheses_have_their_verdicts(tmp_path):

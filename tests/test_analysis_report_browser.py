@@ -76,6 +76,25 @@ def test_hostile_names_are_shown_and_do_nothing(page, tmp_path, width):
     assert HOSTILE in text(page, "curves-chart")
 
 
+UNFINISHED = {
+    "diverged": {"diverged": ((1.0, 0, 2), (1.0, 1, 1))},
+    "one seed": {"seeds": (0,)},
+    "one generation": {"generations": 1},
+    "half written": {"pending": ((1.0, 0, 2), (0.5, 1, 1))},
+    "nothing yet": {"pending": tuple((a, s, 1) for a in (0.5, 1.0) for s in (0, 1, 2))},
+}
+
+
+@pytest.mark.parametrize("settings", UNFINISHED.values(), ids=UNFINISHED)
+def test_whatever_is_there_is_shown(page, tmp_path, settings):
+    page.open(write_report(write_folder(tmp_path / "a", **settings)), width=1280)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    for number in range(page.evaluate("document.querySelectorAll('[role=treeitem]').length")):
+        page.evaluate(f"document.querySelectorAll('[role=treeitem] > .row')[{number}].click()")
+    assert page.complaints() == []
+    assert ": " in text(page, "viewer-status")
+
+
 @pytest.mark.parametrize("width", SIZES)
 def test_the_filter_works_by_mouse_and_by_keyboard(page, small, width):
     page.open(small, width=width)

@@ -46,7 +46,7 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
         part: The whole table, by the settings that vary.
         metrics: Columns of numbers; the first one is shown first.
     """
-    notes, shown, units_of = [], [], _units_of(part)
+    notes, shown, units_of = [], [], rows_of_units(part)
     for metric in metrics:
         try:
             measured_sizes(part.frame, metric)
@@ -143,7 +143,7 @@ def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any
     }
 
 
-def _units_of(part: Part) -> list[Units]:
+def rows_of_units(part: Part) -> list[Units]:
     """For each setting, the rows of each seed by the name of the seed."""
     frame, found = part.frame, []
     columns = unit_columns(frame)

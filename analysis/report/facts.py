@@ -1,6 +1,6 @@
 """The page's sections about a sweep itself: its question, settings, problems and origin."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -60,7 +60,7 @@ def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str])
     return [*made, element("p", "Notes and warnings:"), bullets(notes)] if notes else made
 
 
-def unfinished(records: Sequence[LineageRecord]) -> list[str]:
+def unfinished(records: Iterable[LineageRecord]) -> list[str]:
     """A sentence about each lineage that is not done."""
     return [
         f"lineage {record.id} is {record.status}" + (f": {record.error}" if record.error else "")

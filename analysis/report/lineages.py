@@ -1,18 +1,18 @@
 """The tree of models and the lineages through it, with the origins of each pool, as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.reading.checks import image_size, read_node
-from analysis.reading.columns import MIXTURE, group_positions, is_missing, unit_columns
+from analysis.reading.columns import MIXTURE, group_positions, is_missing
 from analysis.reading.labels import short_names
 from analysis.reading.settings import BASE
-from analysis.report.curves import name_setting, name_unit
+from analysis.report.curves import name_setting, rows_of_units
 from analysis.tables.build import Part
 from model.errors import printable
-from sweep.records import LineageRecord, NodeRecord, load_card, load_lineages, node_dir
+from sweep.records import LineageRecord, NodeRecord, node_dir
 
 Key = tuple[str, ...]
 
@@ -41,18 +41,24 @@ class Tree:
     """Name and path of each picture, those of one seed of each setting first."""
 
 
-def read_tree(part: Part, runs: dict[str, Path], metrics: Sequence[str]) -> Tree:
+def read_tree(
+    part: Part,
+    runs: dict[str, Path],
+    records: dict[tuple[str, str], LineageRecord],
+    metrics: Sequence[str],
+) -> Tree:
     """Read the lineages of a table and their models.
 
     Args:
         part: The whole table, by the settings that vary.
         runs: Results folders by the names that the table has for them.
+        records: Lineages by the name of their folder and their id.
         metrics: Columns whose numbers are shown beside a model.
 
     Raises:
         RecordError: A record is damaged.
     """
-    lines = list(_lines(part, runs))
+    lines = list(_lines(part, runs, records))
     known: dict[str, dict[str, Any]] = {}
     frame = part.frame[part.frame["member"] != MIXTURE]
     rows = {row["node"]: row for row in frame[["node", "status", *metrics]].to_dict("records")}
@@ -75,27 +81,29 @@ def read_tree(part: Part, runs: dict[str, Path], metrics: Sequence[str]) -> Tree
     return Tree(data=data, lines=lines, sheets=_sheets(lines, runs))
 
 
-def _lines(part: Part, runs: dict[str, Path]) -> list[Line]:
-    records = {(run, rec.id): rec for run, path in runs.items() for rec in load_lineages(path)}
-    found = []
-    for setting, (values, positions) in enumerate(group_positions(part.frame, part.by)):
-        own = part.frame.iloc[positions]
-        own = own[(own["member"] != MIXTURE) & own["node"].notna()]
-        by = ["member", *unit_columns(own)]
-        for unit, rows in group_positions(own, by):
-            of_unit = own.iloc[rows].sort_values("generation")
-            run, lineage = of_unit[["run", "lineage"]].iloc[-1]
-            found.append(
-                Line(
+def _lines(
+    part: Part, runs: dict[str, Path], records: dict[tuple[str, str], LineageRecord]
+) -> Iterator[Line]:
+    """The lineages of each setting, seed and member."""
+    names = ("run", "lineage", "member", "generation", "node")
+    run, lineage, member, generation, node = (part.frame[name].tolist() for name in names)
+    settings = group_positions(part.frame, part.by)
+    for setting, ((values, _), units) in enumerate(zip(settings, rows_of_units(part), strict=True)):
+        for unit, rows in units.items():
+            of_member: dict[Any, list[int]] = {}
+            for i in rows:
+                if member[i] != MIXTURE and not is_missing(node[i]):
+                    of_member.setdefault(member[i], []).append(i)
+            for own in of_member.values():
+                own.sort(key=generation.__getitem__)
+                yield Line(
                     setting=setting,
                     values=values,
-                    unit=name_unit(part.labels, part.frame, unit),
-                    nodes=of_unit["node"].tolist(),
-                    record=records[run, lineage],
-                    folder=runs[run],
+                    unit=unit,
+                    nodes=[node[i] for i in own],
+                    record=records[run[own[-1]], lineage[own[-1]]],
+                    folder=runs[run[own[-1]]],
                 )
-            )
-    return found
 
 
 def _node(
@@ -180,9 +188,3 @@ def _sheets(lines: Sequence[Line], runs: dict[str, Path]) -> list[tuple[str, Pat
                 if key not in paths and (node_dir(folder, key) / "preview.png").exists():
                     paths[key] = node_dir(folder, key)
     return [(key, path / "preview.png") for key, path in paths.items()]
-
-
-def name_data(folder: Path, dataset: str) -> str:
-    """Name a data set, by its key if it has no card."""
-    card = load_card(folder, dataset)
-    return card.name if card else dataset

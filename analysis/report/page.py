@@ -26,7 +26,7 @@ from analysis.report.markup import details, element, to_html
 from analysis.report.previews import Previews, read_previews
 from analysis.tables.build import part_of
 from analysis.tables.verdicts import describe_verdicts
-from model.errors import UsageError
+from model.errors import UsageError, printable
 from sweep.records import HYPOTHESES, load_lineages, load_sweep
 
 MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
@@ -68,16 +68,16 @@ def build_page(request: ReportRequest) -> bytes:
     metrics = choose_metrics(frame, request.metrics)
     part = part_of(frame, setting_axes(frame), request.confidence)
     drawn = curves(part, metrics)
-    tree = read_tree(part, runs, [each["column"] for each in drawn.data["metrics"]])
+    records = {(run, x.id): x for run, folder in runs.items() for x in load_lineages(folder)}
+    tree = read_tree(part, runs, records, [each["column"] for each in drawn.data["metrics"]])
     tested = choose_metrics(frame, request.metrics) if request.metrics else metrics[:1]
     found = find_all(frame, tested, request.confidence)
-    records = [record for folder in runs.values() for record in load_lineages(folder)]
     sweeps = {run: load_sweep(folder) for run, folder in runs.items()}
-    notes = [*unfinished(records), *drawn.notes]
+    notes = [*unfinished(records.values()), *drawn.notes]
     parts = {
         "title": element("title", f"{', '.join(s.name for s in sweeps.values())}: results"),
         "heading": element("h1", ", ".join(dict.fromkeys(s.name for s in sweeps.values()))),
-        "asked": asked(part, sweeps, records),
+        "asked": asked(part, sweeps, list(records.values())),
         "findings": [
             *_verdicts(runs.values()),
             *(each for findings in found for each in _describe(findings)),
@@ -154,16 +154,18 @@ def _pictures(tree: Tree, previews: Previews, rest: int) -> dict[str, Any]:
                 nodes[node] = previews.of[key]
     sets = {line.record.dataset for line in tree.lines}
     needed = math.ceil((rest + sum(map(len, previews.texts)) + previews.bytes_left_out) / MEGABYTE)
-    left = (
-        f"{previews.num_left_out:,} of {len(tree.sheets):,} sheets of samples are left out, "
-        f"because the page would be too large; analysis report --max-size {needed + 1} includes "
-        "all of them. The first seed of each setting comes first."
-    )
+    left = [f"{path} is left out, because it is no PNG file." for path in previews.damaged]
+    if previews.num_left_out:
+        left.append(
+            f"{previews.num_left_out:,} of {len(tree.sheets):,} sheets of samples are left out, "
+            f"because the page would be too large; analysis report --max-size {needed + 1} "
+            "includes all of them. The first seed of each setting comes first."
+        )
     return {
         "previews": {
             "nodes": nodes,
             "real": {name: previews.of[name] for name in sets if name in previews.of},
-            "left": left if previews.num_left_out else "",
+            "left": printable(" ".join(left)),
         }
     }
 

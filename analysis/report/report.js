@@ -404,13 +404,18 @@ function show(generation) {
   const image = byId("samples");
   byId("samples-caption").textContent = source
     ? [`Samples of V${node.generation}`, ...facts].join("; ")
-    : `No samples of V${node.generation} here: ${PICTURES.left && node.status === "done" ? "left out" : node.status}`;
+    : `No samples of V${node.generation} here: ${absence(node)}.`;
   showImage(image, source, `Samples of ${label}. ${facts.join("; ")}`);
   byId("mark").hidden = !source;
   const real = picture(PICTURES.real[line.data]);
   showImage(byId("real"), real, "Real training images");
   byId("real-caption").textContent = real ? "Real training images" : "";
   showStrip();
+}
+
+function absence(node) {
+  if (!["done", "unmeasured"].includes(node.status)) return `the model is ${node.status}`;
+  return PICTURES.left ? "left out of this page" : "the results folder has none";
 }
 
 function showImage(image, source, alt) {
