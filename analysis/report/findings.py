@@ -15,7 +15,8 @@ import pandas as pd
 from analysis.reading.columns import measured_sizes, setting_axes
 from analysis.reading.labels import direction, name_extractor, name_metric
 from analysis.reading.settings import BASE
-from analysis.statistics.paired import Comparison, Unit, compare, holm
+from analysis.statistics.paired import Unit, estimate_difference, holm
+from analysis.statistics.seeds import Estimate
 from analysis.tables.build import Part, describe_measurement, format_interval, part_of
 from analysis.tables.comparisons import format_p
 from analysis.tables.controls import FIRST, Arm, arms_of, differences
@@ -51,7 +52,8 @@ class Contrast(NamedTuple):
 
     subject: str
     """`alpha = 2, V4 against V1`, or `alpha = 2 against alpha = 1, at V4`."""
-    comparison: Comparison
+    estimate: Estimate
+    """Mean difference within each seed."""
 
 
 def find_all(frame: pd.DataFrame, metrics: Sequence[str], confidence: float) -> list[Findings]:
@@ -88,7 +90,7 @@ def _changes(part: Part, arms: Sequence[Arm]) -> Iterator[Contrast]:
         last = max(arm.generations)
         if pairs := differences(arm, last, arm, FIRST):
             subject = f"{_name(part, arm)}, V{last} against V1"
-            yield Contrast(subject, compare(pairs, confidence=part.confidence))
+            yield Contrast(subject, estimate_difference(pairs))
 
 
 def _pairs(part: Part, arms: Sequence[Arm]) -> tuple[list[tuple[Arm, Arm]], str]:
@@ -128,13 +130,13 @@ def _contrasts(part: Part, pairs: Sequence[tuple[Arm, Arm]]) -> Iterator[Contras
         found: dict[Unit, float] = differences(arm, last, other, "") if last else {}
         if found:
             subject = f"{_name(part, arm)} against {_name(part, other)}, at V{last}"
-            yield Contrast(subject, compare(found, confidence=part.confidence))
+            yield Contrast(subject, estimate_difference(found))
 
 
 def _describe(
     part: Part, metric: str, contrasts: Sequence[Contrast], title: str, note: str = ""
 ) -> Findings:
-    adjusted = holm([each.comparison.p for each in contrasts])
+    adjusted = holm([each.estimate.p_value() for each in contrasts])
     num_looks = sum(not math.isnan(p) for p in adjusted)
     worse = direction(metric)
     findings = [
@@ -169,7 +171,7 @@ def describe(
         worse: 1 if higher numbers are worse, -1 if lower ones are, 0 if neither is.
         confidence: Coverage of the interval.
     """
-    estimate = contrast.comparison.estimate
+    estimate = contrast.estimate
     mean, half = estimate.mean, estimate.half_width(confidence)
     interval = format_interval(mean, half, estimate.n)
     if estimate.n == 1:

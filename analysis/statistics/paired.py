@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from analysis.statistics.seeds import Estimate, estimate_crossed, estimate_mean
 
@@ -45,10 +45,7 @@ class Comparison(NamedTuple):
 def compare(
     differences: Mapping[Unit, float], *, confidence: float, margin: float | None = None
 ) -> Comparison:
-    """Compare paired differences with zero.
-
-    With several splits of the data the estimate has two crossed sources of randomness
-    (analysis.statistics.seeds.crossed_interval), and ranks are those of the seeds' means.
+    """Compare paired differences with zero; with several splits, ranks are of the seeds' means.
 
     Args:
         differences: At least one finite number, by seed or by seed and split.
@@ -59,7 +56,7 @@ def compare(
     seeds = [unit[0] for unit in differences]
     splits = [unit[1:] for unit in differences]
     crossed = len(set(splits)) > 1
-    estimate = estimate_crossed(values, seeds, splits) if crossed else estimate_mean(values)
+    estimate = estimate_difference(differences)
     units = _means(seeds if len(set(seeds)) > 1 else splits, values) if crossed else values
     return Comparison(
         estimate=estimate,
@@ -69,6 +66,19 @@ def compare(
         equivalence_p=math.nan if margin is None else estimate.equivalence_p(margin),
         num_needed=None if crossed else seeds_needed(values, level=1 - confidence),
     )
+
+
+def estimate_difference(differences: Mapping[Unit, float]) -> Estimate:
+    """Estimate the mean of paired differences.
+
+    With several splits of the data there are two crossed sources of randomness
+    (analysis.statistics.seeds.crossed_interval).
+    """
+    values = list(differences.values())
+    splits = [unit[1:] for unit in differences]
+    if len(set(splits)) == 1:
+        return estimate_mean(values)
+    return estimate_crossed(values, [unit[0] for unit in differences], splits)
 
 
 def _means(groups: Sequence[Hashable], values: Sequence[float]) -> list[float]:
@@ -88,6 +98,8 @@ def signed_rank_p(values: Sequence[float]) -> float:
     Returns:
         The p-value; nan if no value differs from zero.
     """
+    from scipy import stats  # takes as long as the rest of a command
+
     nonzero = [value for value in values if value]
     if not nonzero:
         return math.nan
