@@ -50,9 +50,12 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Escape text for LaTeX; repeated hyphens and quotes are kept from becoming one character."""
+    """Escape text for LaTeX; repeated hyphens and quotes are kept from becoming one character.
+
+    A bracket or an asterisk at the start is kept from becoming an argument of the end of a row.
+    """
     escaped = "".join(LATEX.get(letter, letter) for letter in printable_name(text))
-    return re.sub(r"([-',])(?=\1)", r"\1{}", escaped)
+    return re.sub(r"^(?=[\[*])|(?<=([-',]))(?=\1)", "{}", escaped)
 
 
 def escape_html(text: str) -> str:

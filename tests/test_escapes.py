@@ -59,8 +59,9 @@ def is_text_in_html(text: str) -> bool:
 
 def is_text_in_latex(text: str) -> bool:
     """Without our own commands, no character that LaTeX acts on is left."""
-    rest = re.sub(r"\\(?:text\w+|symbol)\{(?:34)?\}|\\[&%$#_{}]|(?<=[-',])\{\}", " ", text)
-    return not re.search(r"[\\&%$#_{}~^<>|`\"]|--|''", rest)
+    ours = r"\\(?:text\w+|symbol)\{(?:34)?\}|\\[&%$#_{}]|(?<=[-',])\{\}|^\{\}(?=[\[*])"
+    rest = re.sub(ours, " ", text)
+    return not re.search(r"[\\&%$#_{}~^<>|`\"]|--|''|^[\[*]", rest)
 
 
 def is_no_formula(text: str) -> bool:

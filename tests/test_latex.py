@@ -39,6 +39,13 @@ def test_the_packages_that_it_needs_are_comments_at_the_top():
     assert first == ["% The preamble needs:", r"% \usepackage{booktabs}", r"% \usepackage{siunitx}"]
 
 
+@pytest.mark.parametrize(("name", "lacks"), [("caf\u00e9", False), ("\u65e5\u672c", True)])
+def test_letters_that_pdflatex_does_not_know_are_told(name, lacks):
+    text = render_latex([table_of(["1"], title=name)], COLUMN)
+    assert ("use LuaLaTeX" in text) is lacks
+    assert name in text
+
+
 def test_each_table_has_a_label_of_its_own():
     titles = ["kid/pixels", "kid pixels", "kid"]
     text = render_latex([table_of(["1"], title=title) for title in titles], COLUMN)

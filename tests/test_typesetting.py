@@ -6,12 +6,16 @@ Needs Debian's texlive-latex-recommended and texlive-science.
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from hostile_names import HOSTILE
 
 from analysis.reading.columns import metric_columns
-from analysis.reading.results import load_results
+from analysis.reading.results import load_class_results, load_results
 from analysis.tables.build import COMPOSITION, CONTRACTION, build_tables
 from analysis.tables.comparisons import build_comparisons
 from analysis.tables.latex import (
@@ -19,12 +23,16 @@ from analysis.tables.latex import (
     PREAMBLE,
     describe_misfits,
     estimate_width,
+    lacks_letters,
     render_latex,
 )
 from analysis.tables.table import Table
 from analysis.widths import COLUMN, PAGE
+from model.errors import UsageError
 
-RUNS = sorted(path.parent for path in Path(__file__).parents[1].glob("experiments/*/sweep.json"))
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+RUNS = {path.parent.name: [path.parent] for path in sorted(EXPERIMENTS.glob("*/sweep.json"))}
+RUNS["joined"] = sorted(path.parent for path in EXPERIMENTS.glob("paper-digits-seed*/sweep.json"))
 FRAME = rf"""\documentclass[twocolumn]{{article}}
 \usepackage[letterpaper, textwidth={PAGE}in, columnsep={PAGE - 2 * COLUMN}in]{{geometry}}
 %s
@@ -51,12 +59,15 @@ def _finds(name: str) -> bool:
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 
 
-def tables_of(run: Path) -> list[Table]:
-    """Every table of a run."""
-    frame = load_results([run])
+def tables_of(dirs: Sequence[Path]) -> list[Table]:
+    """Every table of some runs."""
+    frame = load_results(dirs)
     metrics = metric_columns(frame)
     names = [*metrics, COMPOSITION, CONTRACTION]
     tables = build_tables(frame, names, by=(), confidence=0.95)
+    with suppress(UsageError):  # a run without metrics per class
+        classes = load_class_results(dirs)
+        tables += build_tables(classes, metric_columns(classes), by=(), confidence=0.95)
     if frame["generation"].max() > 1:
         tables += build_comparisons(frame, metrics, against="V1", confidence=0.95)
     return tables
@@ -86,10 +97,10 @@ def typeset(table: Table, number: int) -> str:
     return "".join(parts)
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda path: path.name)
+@pytest.mark.parametrize("run", RUNS)
 def test_what_is_said_to_fit_fits(run, tmp_path):
     """Neither a column nor a page is exceeded, and the estimated width is a little too large."""
-    tables = tables_of(run)
+    tables = tables_of(RUNS[run])
     _, log = compile_latex(tmp_path, "".join(typeset(t, i) for i, t in enumerate(tables)))
     assert "Missing character" not in log
     _, *parts = re.split(r"^table:(\d+):([\d.]+)$", log, flags=re.MULTILINE)
@@ -101,3 +112,23 @@ def test_what_is_said_to_fit_fits(run, tmp_path):
             assert "Float too large" not in said, table.title
         true = float(re.findall(r"wide:([\d.]+)pt", said)[0]) / POINTS_PER_INCH
         assert 1 <= estimate_width(table) / true < 1.1, table.title
+
+
+def test_every_name_that_pdflatex_has_letters_for_compiles(tmp_path):
+    """As a title, as the header of columns, as a name of rows, as a number and in the caption."""
+    names = [name for name in HOSTILE if not lacks_letters(name)]
+    assert len(names) > 50
+    tables = [
+        Table(
+            title=name,
+            header=[name, name],
+            rows=[[name, name]],
+            num_names=1,
+            caption=f"{name}.",
+            summary=pd.DataFrame(),
+        )
+        for name in names
+    ]
+    texts = [f"{render_latex([table], PAGE)}\\clearpage\n" for table in tables]
+    _, log = compile_latex(tmp_path, "".join(texts))
+    assert "Missing character" not in log

@@ -20,12 +20,18 @@ from analysis.escapes import escape_latex, file_stems
 from analysis.reading.labels import NAMES_IN_PAPERS
 from analysis.tables.table import Table
 from analysis.widths import COLUMN, PAGE
+from model.errors import printable_name
 
 PREAMBLE = r"""% The preamble needs:
 % \usepackage{booktabs}
 % \usepackage{siunitx}
 
 """
+MORE_LETTERS = (
+    "% Some names have letters that pdfLaTeX does not know: use LuaLaTeX and a font with them.\n\n"
+)
+LAST_LATIN = 0x17F
+"""Last letter of Latin Extended-A; pdfLaTeX knows those up to here."""
 POINTS_PER_INCH = 72.27
 SIZE = 9 * 1.045
 r"""Size in points of \small in a document of 10 points. Letters made for 9 points are up to
@@ -70,7 +76,13 @@ def render_latex(tables: Sequence[Table], width: float) -> str:
     """Render tables as LaTeX; those of more than a column's inches go over both columns."""
     labels = file_stems([[*table.runs, table.title] for table in tables])
     texts = [_table(table, label, width) for table, label in zip(tables, labels, strict=True)]
-    return PREAMBLE + "\n".join(texts)
+    body = "\n".join(texts)
+    return PREAMBLE + (MORE_LETTERS if lacks_letters(body) else "") + body
+
+
+def lacks_letters(text: str) -> bool:
+    """Whether pdfLaTeX does not know some letters of a text."""
+    return any(ord(letter) > LAST_LATIN for letter in printable_name(text))
 
 
 def estimate_width(table: Table) -> float:
