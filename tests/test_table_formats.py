@@ -1,6 +1,7 @@
 """Formats of tables: HTML and Parquet, and what every format says about its numbers."""
 
 import io
+import subprocess
 import sys
 from html.parser import HTMLParser
 
@@ -155,3 +156,13 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert error.startswith("error: --format parquet must have pyarrow, got none; pip install")
     assert len(error.splitlines()) == 1
+
+
+def test_only_latex_needs_matplotlib():
+    """Whose import takes longer than a small table."""
+    code = (
+        "import sys, analysis.tables.build, analysis.tables.render as render; "
+        "render.render_tables([], 'md'); print('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

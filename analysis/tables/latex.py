@@ -10,17 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.ft2font import LoadFlags
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.escapes import escape_latex, file_stems
 from analysis.reading.labels import NAMES_IN_PAPERS
 from analysis.tables.table import Table
 from analysis.widths import COLUMN, PAGE
 from model.errors import printable_name
+
+if TYPE_CHECKING:
+    from matplotlib.ft2font import FT2Font
 
 PREAMBLE = r"""% The preamble needs:
 % \usepackage{booktabs}
@@ -36,6 +35,8 @@ POINTS_PER_INCH = 72.27
 SIZE = 9 * 1.045
 r"""Size in points of \small in a document of 10 points. Letters made for 9 points are up to
 4.5% wider than smaller copies of those for 10 points, which are measured."""
+FONT_SIZE = 10
+"""Size in points of the letters that are measured."""
 GAP = 8
 r"""Space between two columns in points, which is twice \tabcolsep."""
 HEIGHT = 550
@@ -292,11 +293,23 @@ def _printed(number: str) -> str:
 @functools.cache
 def _em(letter: str) -> float:
     """Width of a letter in em."""
-    font = font_manager.get_font(str(Path(matplotlib.get_data_path(), "fonts/ttf/cmr10.ttf")))
+    from matplotlib.ft2font import LoadFlags
+
+    font = _computer_modern()
     if letter in "<>_" or ord(letter) not in font.get_charmap():
         return WIDE
-    font.set_size(10, 72)
-    return font.load_char(ord(letter), LoadFlags.NO_HINTING).linearHoriAdvance / 2**16 / 10
+    return font.load_char(ord(letter), LoadFlags.NO_HINTING).linearHoriAdvance / 2**16 / FONT_SIZE
+
+
+@functools.cache
+def _computer_modern() -> "FT2Font":
+    """The font, from matplotlib, which other formats of tables do not import."""
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(str(Path(matplotlib.get_data_path(), "fonts/ttf/cmr10.ttf")))
+    font.set_size(FONT_SIZE, 72)
+    return font
 
 
 def _typeset(latex: str) -> str:
