@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,13 +18,16 @@ from analysis.report.findings import Contrast, describe
 from analysis.statistics.paired import estimate_difference, holm
 from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
 
+ROOT = Path(__file__).parents[1]
+COMMITTED = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/sweep.json"))
+
 
 def run(*args) -> int:
     return PROGRAM.run([str(arg) for arg in args])
 
 
-def report(folder, *args):
-    path = folder.parent / "report.html"
+def report(folder, *args, path=None):
+    path = path or folder.parent / "report.html"
     assert run("report", folder, "--out", path, *args) == 0
     return parse(path)
 
@@ -126,6 +130,19 @@ def test_no_sentence_claims_more_than_its_interval(groups, confidence, worse):
         if claimed:
             assert claimed[1] == ("higher" if mean > 0 else "lower")
             assert ("worse" in finding.text) == (worse * mean > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", COMMITTED)
+def test_every_committed_run_has_a_report(run, tmp_path):
+    """Their axes have missing values, lists, ensembles and diverged lineages."""
+    page = report(ROOT / "experiments" / run, path=tmp_path / "page.html")
+    assert run in page.text
+
+
+def test_settings_without_a_value_come_last(tmp_path):
+    page = report(write_folder(tmp_path / "a", alphas=(None, 0.5, 1.0)))
+    assert "0.5, 1, -" in page.text
 
 
 def test_a_half_finished_run_is_shown_with_a_note(tmp_path):

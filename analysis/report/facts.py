@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import pandas as pd
 
-from analysis.reading.columns import METRIC_COLUMNS
+from analysis.reading.columns import METRIC_COLUMNS, sort_key
 from analysis.reading.integrity import inspect_folder
 from analysis.reading.labels import exact_name, json_identity
 from analysis.reading.results import NO_AXES, flatten, status_rank
@@ -40,8 +40,8 @@ def asked(
 
 
 def sorted_cells(column: pd.Series) -> list[Any]:
-    """The different values of a column, numbers in order."""
-    return sorted(column.unique().tolist(), key=lambda cell: (isinstance(cell, str), cell))
+    """The different values of a column, as analysis.reading.columns.sort_key orders them."""
+    return sorted(column.unique().tolist(), key=lambda cell: sort_key([cell]))
 
 
 def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str]) -> list[Element]:
