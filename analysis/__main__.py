@@ -170,14 +170,15 @@ class Table(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Command):
-    """Draw curves of metrics by generation and grids of images, and print the paths written."""
+    """Draw curves of metrics by generation and grids of images, and print the files written."""
 
     dirs: Dirs
     """Results folders (--out of sweep run); several are joined."""
     out: Path
     """Folder for the figures. Only figures that this command drew are replaced."""
-    kind: Literal["curves", "grids", "all"] = "all"
-    """Kind of figures: curves, image grids, or all."""
+    kind: Literal["curves", "grids", "paths", "all"] = "all"
+    """Kind of figures: curves, image grids, or paths of precision against recall; all draws curves
+    and grids."""
     metric: Names = ()
     """Metrics (kid, fid/pixels) or other columns (final_loss) of the curves; default: kid."""
     format: Literal["png", "pdf", "svg"] = "png"
@@ -193,7 +194,7 @@ class Figure(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Draw the figures."""
-        from analysis.figures.kinds import FIGURES, draw_figures
+        from analysis.figures.kinds import ALL, draw_figures
         from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
         from analysis.reading.labels import Labels
@@ -217,7 +218,7 @@ class Figure(Command):
             log=self.log,
             note=lambda sentence: print(f"note: {printable(sentence)}", file=sys.stderr),
         )
-        for path in draw_figures(request, list(FIGURES) if self.kind == "all" else [self.kind]):
+        for path in draw_figures(request, ALL if self.kind == "all" else [self.kind]):
             print(printable(str(path)))
         return 0
 

@@ -69,9 +69,15 @@ def words(figure: Figure) -> str:
     return " ".join(text.get_text().replace("\n", " ") for text in texts(figure))
 
 
-def add_numbers(folder: Path, numbers: dict[str, float], *, alpha: float = 1.0) -> None:
+def add_numbers(
+    folder: Path,
+    numbers: dict[str, float],
+    *,
+    alpha: float = 1.0,
+    generations: Sequence[int] = (1, 2, 3),
+) -> None:
     """Add numbers to the metrics of seed 0."""
-    for n in (1, 2, 3):
+    for n in generations:
         path = folder / "generations" / node_key(alpha, 40, 0, n) / "metrics" / f"{SPEC}.json"
         rewrite(path, values={**json.loads(path.read_text())["values"], **numbers})
 
@@ -132,6 +138,9 @@ def test_no_text_of_the_committed_runs_covers_another_one(run, width):
         check_texts(figure)
     for figure in figures(COMMITTED[run], "grids", width=width, note=lambda _: None):
         check_texts(figure)
+    if "recall/efficientnet-lite0-64" in known:
+        for figure in figures(COMMITTED[run], "paths", width=width):
+            check_texts(figure)
 
 
 def test_a_setting_far_from_the_others_is_clipped_and_its_number_named(tmp_path):
@@ -233,6 +242,24 @@ def test_numbers_of_real_images_are_a_line(tmp_path):
     assert [np.asarray(line.get_ydata()).tolist() for line in dotted] == [[0.1, 0.1]]
     assert "real images" in words(figure)
     assert figure.axes[0].get_ylim()[0] < 0.1
+
+
+def test_a_path_has_recall_and_precision_of_each_generation(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    add_numbers(folder, {"recall/pixels": 0.5, "precision/pixels": 0.75})
+    add_numbers(folder, {"recall/pixels": 0.25}, generations=(3,))
+    (figure,) = figures([folder], "paths")
+    (axes,) = figure.axes
+    path = np.asarray(axes.get_lines()[0].get_xydata())
+    assert path.tolist() == [[0.5, 0.75], [0.5, 0.75], [0.25, 0.75]]
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("recall", "precision")
+    check_texts(figure)
+
+
+def test_paths_need_precision_and_recall(tmp_path):
+    folder = write_folder(tmp_path / "a", seeds=(0,))
+    with pytest.raises(ValueError, match="--kind paths must have precision and recall, got runs"):
+        figures([folder], "paths")
 
 
 def test_a_logarithmic_axis_needs_values_above_0(tmp_path):

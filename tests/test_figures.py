@@ -11,7 +11,7 @@ from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, wri
 
 from analysis.escapes import file_stems
 from analysis.figures.grids import read_tiles
-from analysis.figures.kinds import FIGURES, draw_figures
+from analysis.figures.kinds import ALL, FIGURES, draw_figures
 from analysis.figures.style import styled
 from analysis.figures.tiles import fit_layout, lay_out, row_columns
 from analysis.widths import COLUMN, PAGE
@@ -42,8 +42,8 @@ def shade(path, block: int, tile: int, *, dy: int = 0, dx: int = 0) -> int:
     return round(255 * imread(path)[y + dy, x + dx, 0])
 
 
-def test_the_kinds_are_curves_and_grids():
-    assert list(FIGURES) == ["curves", "grids"]
+def test_the_kinds_are_curves_grids_and_paths():
+    assert list(FIGURES) == [*ALL, "paths"] == ["curves", "grids", "paths"]
 
 
 def test_curves_are_one_file_for_each_metric(tmp_path):

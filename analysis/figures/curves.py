@@ -7,14 +7,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.intervals import Source, real_numbers, summarize_curves
-from analysis.figures.lines import Panel, arrange_lines
+from analysis.figures.lines import Panel, arrange_lines, figure_parts, name_units
 from analysis.figures.panels import Curves, draw_panels
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.figures.style import LINE_STYLES
-from analysis.reading.columns import SETTING, SPLIT, grouped, measured_sizes, setting_axes
-from analysis.reading.labels import Labels, Spelled, name_extractor, name_metric
+from analysis.reading.columns import grouped, measured_sizes
+from analysis.reading.labels import name_extractor, name_metric
 from analysis.reading.results import run_names
-from analysis.reading.settings import BASE, find_usual
 from model.errors import UsageError
 from sweep.records import load_lineages
 
@@ -45,22 +43,7 @@ def _plan_metric(request: FigureRequest, metric: str) -> Iterator[Drawing]:
         raise UsageError(
             f"{metric} must have a value to be drawn, got none; finish a generation first"
         )
-    axes = setting_axes(frame)
-    if (usual := find_usual(frame, axes, labels)) is not None:
-        axes = [axis for axis in axes if axis not in usual.axes]
-        rows = frame[list(usual.axes)].to_dict("records")
-        names = [Spelled(usual.title(row) or BASE) for row in rows]
-        frame = frame.assign(**{SETTING: pd.Series(names, frame.index, dtype=object)})
-        axes = [SETTING, *axes]
-    ordered = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
-    if len(ordered) > 1 and "member" in ordered:
-        ordered = [axis for axis in ordered if axis != "member"]
-    by = ordered[:2]
-    others = [axis for axis in axes if axis not in by]
-    sizes = [len(labels.names(axis, frame[axis])) for axis in by]
-    if len(by) == 2 and min(sizes) > len(LINE_STYLES):
-        by, others = by[:1], [by[1], *others]
-    for split, part in grouped(frame, others):
+    for by, split, part in figure_parts(frame, labels):
         if not part[metric].dropna().empty:
             yield from _plan_part(request, part, metric, by, split)
 
@@ -94,7 +77,7 @@ def _summarize(
         metric,
         by=by,
         confidence=request.confidence,
-        has_image_errors=not metric.startswith("kid/") or not _has_kid_subsets(request),
+        has_image_errors=lambda: not metric.startswith("kid/") or not _has_kid_subsets(request),
     )
     if request.log and (lowest := float(summary["mean"].min())) <= 0:
         raise UsageError(
@@ -157,10 +140,7 @@ def _interval_remarks(
     request: FigureRequest,
 ) -> Iterator[str]:
     """Yield what bands, bars and thin lines are, and the seeds."""
-    labels: Labels = request.labels
-    units = labels.describe_seeds(frame)
-    if SPLIT in frame and len(labels.names(SPLIT, frame[SPLIT])) > 1:
-        units += f"; {labels.describe_splits(frame)}"
+    units = name_units(frame, request.labels)
     if not source:
         yield units
         return

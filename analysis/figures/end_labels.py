@@ -51,7 +51,7 @@ def separate_labels(axes: Axes, labels: Sequence[EndLabel], texts: Sequence[Text
     beside = 1 + SAMPLE * figure.dpi / box.width
     for label, text, end, height in zip(labels, texts, ends, heights, strict=True):
         text.set_position((1, height))
-        leader = Line2D(*zip(end, (beside, height), strict=True), lw=0.5)
+        leader = Line2D(*zip(end, (beside, height), strict=True), lw=0.6, ls=(0, (1, 1.5)))
         sample = Line2D([beside], [height], marker=label.marker, mec="white", mew=0.4)
         for line in (leader, sample):
             line.set(color=label.colour, transform=axes.transAxes, clip_on=False)

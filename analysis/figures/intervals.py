@@ -35,7 +35,7 @@ def summarize_curves(
     *,
     by: Sequence[str],
     confidence: float,
-    has_image_errors: bool = True,
+    has_image_errors: Callable[[], bool] = lambda: True,
 ) -> tuple[pd.DataFrame, Source]:
     """Summarise a column as summarize_seeds does, with intervals from images for a single seed.
 
@@ -54,7 +54,7 @@ def summarize_curves(
     if (summary["n"] > 1).any():
         return summary, Source.SEEDS
     column = _renamed(metric, lambda name: f"{name}_se")
-    if not has_image_errors or column not in frame or frame[column].dropna().empty:
+    if column not in frame or frame[column].dropna().empty or not has_image_errors():
         return summary, Source.NONE
     errors = summarize_seeds(frame, column, by=by, confidence=confidence)["mean"]
     quantile = float(special.ndtri((1 + confidence) / 2))

@@ -6,6 +6,7 @@ from pathlib import Path
 from analysis.escapes import file_stems
 from analysis.figures.curves import plan_curves
 from analysis.figures.grids import plan_grids
+from analysis.figures.paths import plan_paths
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.figures.style import AUTHOR, save_figure, styled
 from analysis.outputs import check_file, check_folder, is_in_figures
@@ -38,4 +39,7 @@ def is_figure(content: bytes) -> bool:
 FIGURES: dict[str, Callable[[FigureRequest], Iterable[Drawing]]] = {
     "curves": plan_curves,
     "grids": plan_grids,
+    "paths": plan_paths,
 }
+ALL = ("curves", "grids")
+"""The kinds that any results have."""

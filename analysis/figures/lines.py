@@ -1,6 +1,6 @@
 """Lines of curves: which settings share a panel, and what each line looks like and is called."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.style import LINE_STYLES, MARKERS, PALETTE
-from analysis.reading.columns import SETTING, grouped
+from analysis.reading.columns import SETTING, SPLIT, grouped, setting_axes
 from analysis.reading.labels import Labels, Spelled, exact_name
-from analysis.reading.settings import BASE
+from analysis.reading.settings import BASE, find_usual
 
 MAX_BANDS = 3
 """Most lines of a panel whose intervals are bands; those of more lines are error bars."""
@@ -50,6 +50,44 @@ class Panel:
     title: str = ""
     compared_with: str = ""
     """In a panel that compares its last line with its first: the name of the first."""
+
+
+def figure_parts(
+    frame: pd.DataFrame, labels: Labels
+) -> Iterator[tuple[Sequence[str], dict[str, Any], pd.DataFrame]]:
+    """Split a table into the parts that have figures of their own.
+
+    Yields:
+        The axes of a figure's lines, the settings that all of them share, and their rows. The axes
+        are pool.alpha and train.epochs if they vary, or else the first two settings that vary, or
+        SETTING if only a few settings change at a time (analysis.reading.settings). Members are
+        never lines of one figure, unless nothing else varies.
+    """
+    axes = setting_axes(frame)
+    if (usual := find_usual(frame, axes, labels)) is not None:
+        axes = [axis for axis in axes if axis not in usual.axes]
+        rows = frame[list(usual.axes)].to_dict("records")
+        names = [Spelled(usual.title(row) or BASE) for row in rows]
+        frame = frame.assign(**{SETTING: pd.Series(names, frame.index, dtype=object)})
+        axes = [SETTING, *axes]
+    ordered = sorted(axes, key=lambda axis: (axis != "pool.alpha", axis != "train.epochs"))
+    if len(ordered) > 1 and "member" in ordered:
+        ordered.remove("member")
+    by = ordered[:2]
+    sizes = [len(labels.names(axis, frame[axis])) for axis in by]
+    if len(by) == 2 and min(sizes) > len(LINE_STYLES):
+        by = by[:1]
+    others = [axis for axis in ordered + axes if axis not in by]
+    for split, part in grouped(frame, list(dict.fromkeys(others))):
+        yield by, split, part
+
+
+def name_units(frame: pd.DataFrame, labels: Labels) -> str:
+    """Name the seeds, and the splits of the data if there are several."""
+    units = labels.describe_seeds(frame)
+    if SPLIT in frame and len(labels.names(SPLIT, frame[SPLIT])) > 1:
+        units += f"; {labels.describe_splits(frame)}"
+    return units
 
 
 def arrange_lines(frame: pd.DataFrame, by: Sequence[str], labels: Labels) -> list[list[Panel]]:

@@ -85,29 +85,29 @@ def draw_panels(panels: Sequence[Panel], curves: Curves, *, width: float, note: 
     limits = fit_limits(list(_spreads(panels, curves)), log=curves.log)
     note += "; an interval is cut off" if limits.is_cut_off else ""
     text = fit_text(note, width - 0.1)
-    num_columns = _num_columns(panels, width)
-    num_rows = math.ceil(len(panels) / num_columns)
-    room = (width - AXIS_INCHES) / num_columns - 0.05
+    columns = num_columns(panels, width)
+    num_rows = math.ceil(len(panels) / columns)
+    room = (width - AXIS_INCHES) / columns - 0.05
     titles = [_title(panel, curves, limits, room) for panel in panels]
     labels = [list(_end_labels(panel, curves, limits, width)) for panel in panels]
-    heights = [_panel_inches(named, room) for named in labels]
+    heights = [panel_inches(named, room) for named in labels]
     above = LINE_INCHES * max(title.count("\n") + 1 if title else 0 for title in titles)
     height = num_rows * (max(heights) + above)
     above = LINE_INCHES * (text.count("\n") + 1)
     figure = Figure(figsize=(width, height + AXIS_INCHES + above), layout="constrained")
     figure.suptitle(text, x=0.05 / width, ha="left", color=FAINT)
-    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     used = list(grid.flat[: len(panels)])
     for index, (axes, panel) in enumerate(zip(used, panels, strict=True)):
-        is_lowest = index + num_columns >= len(panels)
+        is_lowest = index + columns >= len(panels)
         _prepare(axes, curves, limits, height=max(heights), is_lowest=is_lowest)
         _draw_panel(axes, panel, curves, limits)
         axes.set_title(titles[index], loc="left")
     name = fit_text(curves.name, height + AXIS_INCHES)
     _ = figure.supylabel(name) if num_rows > 1 else used[0].set_ylabel(name)
-    _ = figure.supxlabel("generation") if num_columns > 1 else used[-1].set_xlabel("generation")
+    _ = figure.supxlabel("generation") if columns > 1 else used[-1].set_xlabel("generation")
     texts = [add_labels(axes, named) for axes, named in zip(used, labels, strict=True)]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -135,7 +135,7 @@ def _spreads(panels: Sequence[Panel], curves: Curves) -> Iterator[Spread]:
         yield Spread(*curves.real, *curves.real)
 
 
-def _num_columns(panels: Sequence[Panel], width: float) -> int:
+def num_columns(panels: Sequence[Panel], width: float) -> int:
     """Panels that compare two settings are small; others are beside each other on a page."""
     if not panels[0].compared_with:
         return min(len(panels), max(1, int(width / 3)))
@@ -146,7 +146,7 @@ def _num_columns(panels: Sequence[Panel], width: float) -> int:
     return math.ceil(len(panels) / num_rows)
 
 
-def _panel_inches(labels: Sequence[EndLabel], width: float) -> float:
+def panel_inches(labels: Sequence[EndLabel], width: float) -> float:
     """The height of the axes of a panel, for its labels and the width of both."""
     if not labels:
         return SMALL_HEIGHT
