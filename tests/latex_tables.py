@@ -15,7 +15,7 @@ def latex_rows(text: str) -> list[list[str]]:
 
 def usual_count(text: str) -> str:
     """What a bare interval has in parentheses, from the caption; empty if it says nothing."""
-    match = re.search(r"without a number in parentheses have \((.*?)\)", text)
+    match = re.search(r"has no number in parentheses, it is (.*?)\.", text)
     return match[1] if match else ""
 
 

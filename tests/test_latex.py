@@ -116,7 +116,7 @@ def test_generations_that_name_rows_are_in_mathematics_and_other_names_are_not()
 def test_the_usual_number_of_seeds_is_in_the_caption_and_others_are_in_their_cells():
     cells = ["1.0 +- 0.2 (3)", "2.0 +- 0.3 (3)", "3.0 +- 0.4 (2)", "4.0 +- 0.5 (2); diverged 1/3"]
     text = render_latex([table_of(cells)], COLUMN)
-    assert "Intervals without a number in parentheses have (3)." in text
+    assert "Where an interval has no number in parentheses, it is 3." in text
     _, *rows = latex_rows(text)
     assert [re.findall(r"\((\d)\)", row[1]) for row in rows] == [[], [], ["2"], ["2"]]
 

@@ -175,7 +175,7 @@ def test_latex_environments_and_braces_are_balanced(tmp_path):
 def test_latex_sets_intervals_and_generations_in_mathematics(tmp_path):
     text = render_tables(build(write_folder(tmp_path / "a")), "latex")
     assert r"1.10 & $\pm$ \num{0.25}" in text
-    assert "have (3)." in text
+    assert "it is 3." in text
     assert "$V_{1}$" in text
     assert "+-" not in text
 

@@ -99,9 +99,36 @@ def typeset(table: Table, number: int) -> str:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_what_is_said_to_fit_fits(run, tmp_path):
+    check_widths(tables_of(RUNS[run]), tmp_path)
+
+
+def test_numbers_of_all_kinds_are_measured(tmp_path):
+    """Thousands and long decimals, which siunitx prints in groups, exponents and mixed cells."""
+    columns = [
+        ["12345", "1234567", "-2"],
+        ["0.12345 +- 0.00012 (3)", "1234567 +- 12345 (3)", "1 +- 0 (3)"],
+        ["-1.2e-10 +- 3e-11 (3)", "1e+20", "-"],
+        ["diverged 1/3", "2.05 +- 0.64 (2); diverged 1/3", "-3"],
+        ["100000 (100% real)", "diverged 3/3", "-"],
+        ["<0.0001", "0.012", "0.5"],
+    ]
+    tables = [
+        Table(
+            title=f"{i}",
+            header=["pool.alpha", "V1", "V2"],
+            rows=[["1", cell, cell] for cell in cells],
+            num_names=1,
+            caption="Invented.",
+            summary=pd.DataFrame(),
+        )
+        for i, cells in enumerate(columns)
+    ]
+    check_widths(tables, tmp_path)
+
+
+def check_widths(tables: Sequence[Table], folder: Path) -> None:
     """Neither a column nor a page is exceeded, and the estimated width is a little too large."""
-    tables = tables_of(RUNS[run])
-    _, log = compile_latex(tmp_path, "".join(typeset(t, i) for i, t in enumerate(tables)))
+    _, log = compile_latex(folder, "".join(typeset(t, i) for i, t in enumerate(tables)))
     assert "Missing character" not in log
     _, *parts = re.split(r"^table:(\d+):([\d.]+)$", log, flags=re.MULTILINE)
     assert len(parts) == 3 * 2 * len(tables)

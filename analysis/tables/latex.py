@@ -52,7 +52,7 @@ NUMBER = re.compile(r"(-?)(\d+)(\.\d+)?((?:[ ;].*)?)")
 """A cell that starts with a number without exponent, and the rest of the cell."""
 INTERVAL = re.compile(r"(\S+ \+- \S+) \(([^()]+)\)")
 """A cell that is an interval, followed by the number of seeds."""
-EXPONENT = r"-?\d[\d.]*(?:e[+-]?\d+)?"
+NUMERAL = r"-?\d[\d.]*(?:e[+-]?\d+)?"
 """A number, which may have an exponent."""
 DASH = "--"
 """What stands for a missing value."""
@@ -144,7 +144,7 @@ def _table(table: Table, label: str, width: float) -> str:
 
 def _caption(table: Table) -> str:
     count = _usual_count(table)
-    words = f" Intervals without a number in parentheses have ({count})." if count else ""
+    words = f" Where an interval has no number in parentheses, it is {count}." if count else ""
     return _typeset(_named(escape_latex(f"{table.title}. {table.caption}{words}")))
 
 
@@ -205,7 +205,7 @@ def _cell(cell: str) -> str:
     """LaTeX of a cell of numbers that siunitx does not align."""
     if cell == "-":
         return DASH
-    return rf"\num{{{cell}}}" if re.fullmatch(EXPONENT, cell) else _typeset(escape_latex(cell))
+    return rf"\num{{{cell}}}" if re.fullmatch(NUMERAL, cell) else _typeset(escape_latex(cell))
 
 
 def _number_format(numbers: Sequence[re.Match]) -> tuple[str, float]:
@@ -213,8 +213,8 @@ def _number_format(numbers: Sequence[re.Match]) -> tuple[str, float]:
     sign = "-" if any(match[1] for match in numbers) else ""
     whole = max(len(match[2]) for match in numbers)
     places = max(len(match[3] or ".") - 1 for match in numbers)
-    sample = (r"\pm" if sign else "") + "0" * whole + (f".{'0' * places}" if places else "")
-    return f"S[table-format={sign}{whole}.{places}]", _measure(sample)
+    sample = f"{sign}{'0' * whole}{'.' * (places > 0)}{'0' * places}"
+    return f"S[table-format={sign}{whole}.{places}]", _measure(rf"\num{{{sample}}}")
 
 
 def _rest(match: re.Match) -> str:
@@ -244,7 +244,8 @@ def _name(header: str, cell: str) -> str:
     """LaTeX of a cell that names a row; generations have a column without a header."""
     if cell == "-":
         return DASH
-    return _typeset(cell) if header == "" else _named(escape_latex(cell))
+    escaped = escape_latex(cell)
+    return _named(escaped) if header else _typeset(escaped)
 
 
 def _named(latex: str) -> str:
@@ -263,7 +264,7 @@ def _advise(columns: Sequence[Column], num_names: int, width: float) -> str:
     while numbers and _inches([*names, *numbers]) > width:
         left_out.append(numbers.pop(-2 if all(generations) and len(numbers) > 1 else -1))
     if not numbers:
-        widest = max(names, key=lambda column: column.width)
+        widest = max(names or columns, key=lambda column: column.width)
         inches = f"{_inches(names):.1f} inches"
         return f"the columns that name its rows take {inches}, and {widest.header} most of them"
     if all(generations):
@@ -286,8 +287,11 @@ def _measure(latex: str) -> float:
 
 
 def _printed(number: str) -> str:
-    r"""What \num prints, with another sign of the width of minus and times."""
-    return number.replace("-", r"\pm{}").replace("e", r" \pm{} 10")
+    r"""What \num prints, with other signs: commas for the spaces in five digits or more."""
+    grouped = re.sub(
+        r"\d{5,}", lambda digits: digits[0] + "," * ((len(digits[0]) - 1) // 3), number
+    )
+    return grouped.replace("-", r"\pm{}").replace("e", r"\pm{}10")
 
 
 @functools.cache
@@ -314,9 +318,9 @@ def _computer_modern() -> "FT2Font":
 
 def _typeset(latex: str) -> str:
     """Put intervals, V_n and D_n into mathematics."""
-    interval = rf"(?<![\w.])({EXPONENT}) \+- ({EXPONENT})"
+    interval = rf"(?<![\w.])({NUMERAL}) \+- ({NUMERAL})"
     latex = re.sub(interval, r"$\\num{\1} \\pm \\num{\2}$", latex)
-    latex = re.sub(rf"(?:^|(?<= ))(?=-)({EXPONENT})(?= |$|;)", r"\\num{\1}", latex)
+    latex = re.sub(rf"(?:^|(?<= ))(?=-)({NUMERAL})(?= |$|;)", r"\\num{\1}", latex)
     latex = latex.replace("+-", r"$\pm$")
     latex = re.sub(r"\bV(\d+)\b", r"$V_{\1}$", latex)
     return re.sub(r"\b([VD])\\_n\b", r"$\1_n$", latex)
