@@ -16,6 +16,7 @@ class Parsed(HTMLParser):
 
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
+    style: str = ""
     text: str = ""
     """Text outside of scripts and styles."""
 
@@ -38,7 +39,9 @@ class Parsed(HTMLParser):
     def handle_data(self, data):
         if self._inside == "script":
             self.scripts[-1] += data
-        elif self._inside != "style":
+        elif self._inside == "style":
+            self.style += data
+        else:
             self.text += data
 
     @property

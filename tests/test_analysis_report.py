@@ -82,12 +82,25 @@ def test_nothing_is_loaded_from_elsewhere(hostile_page):
     loading = ("src", "srcset", "href", "data", "action", "poster", "background")
     places = [attrs[name] for _, attrs in hostile_page.tags for name in loading if name in attrs]
     assert all(place.startswith(("#", "data:")) for place in places)
+    assert hostile_page.style
+    assert not re.search(r"url\(|@import", hostile_page.style)
 
 
 def test_the_page_names_settings_that_vary_and_those_that_do_not(tmp_path):
     page = report(write_folder(tmp_path / "a"))
     assert "pool.alpha" in page.text
     assert "pool.rule" in page.text
+
+
+def test_a_setting_may_have_no_value(tmp_path):
+    page = report(write_folder(tmp_path / "a", alphas=(None, 1.0), seeds=(0,)))
+    assert [axis["values"] for axis in page.data["curves"]["axes"]] == [["1", "-"]]
+
+
+def test_too_many_settings_are_not_compared_with_each_other(tmp_path):
+    alphas = tuple(float(alpha) for alpha in range(1, 22))  # 210 pairs
+    page = report(write_folder(tmp_path / "a", alphas=alphas, seeds=(0,), generations=1))
+    assert "210 pairs of settings differ in one setting" in page.text
 
 
 def test_findings_have_their_numbers_and_intervals(tmp_path):
@@ -149,7 +162,7 @@ def test_a_half_finished_run_is_shown_with_a_note(tmp_path):
     folder = write_folder(tmp_path / "a", pending=((1.0, 0, 2),))
     page = report(folder)
     assert "not finished" in page.text
-    assert "lineage alpha-1.0-epochs-40-seed-0 is running" in page.text
+    assert "lineage alpha-1.0-epochs-40-seed-0: running" in page.text
 
 
 def test_problems_are_those_of_analysis_check(tmp_path):

@@ -56,7 +56,7 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
     settings = [values for values, _ in group_positions(part.frame, part.by)]
     names = short_names(part.by)
     named = [name_setting(part, values) for values in settings]
-    shown_values = {axis: _values(part, axis) for axis in part.by}
+    shown_values = {axis: values_of(part, axis) for axis in part.by}
     data = {
         "axes": [
             {"name": printable(names[axis]), "values": _printable(shown_values[axis])}
@@ -196,7 +196,8 @@ def _units(part: Part) -> list[str]:
     return [name_unit(part.labels, frame, unit) for unit, _ in units]
 
 
-def _values(part: Part, axis: str) -> list[str]:
+def values_of(part: Part, axis: str) -> list[str]:
+    """Names of the values of a column, in order."""
     groups = group_positions(part.frame, [axis])
     return part.labels.names(axis, (values[axis] for values, _ in groups))
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 import pandas as pd
 
-from analysis.reading.columns import METRIC_COLUMNS, sort_key
+from analysis.reading.columns import METRIC_COLUMNS
 from analysis.reading.integrity import inspect_folder
 from analysis.reading.labels import exact_name, json_identity
 from analysis.reading.results import NO_AXES, flatten, status_rank
+from analysis.report.curves import values_of
 from analysis.report.markup import bullets, details, element, table
 from analysis.tables.build import Part, mixed_environments
 from sweep.records import LineageRecord, SweepRecord
@@ -29,19 +29,13 @@ def asked(
         where = f" (folder {run})" if run != sweep.name else ""
         yield element("p", name, f"{where}: {text}")
     yield element("p", _progress(part.frame))
-    rows = [[axis, ", ".join(_values(part, axis))] for axis in part.by]
-    rows.append(["seed", ", ".join(part.labels.names("seed", sorted_cells(part.frame["seed"])))])
+    rows = [[axis, ", ".join(values_of(part, axis))] for axis in (*part.by, "seed")]
     yield table("Settings that vary", ["setting", "values"], rows)
     if part.usual:
         yield element("p", f"{part.usual.describe()}.")
     constant = list(_constant(part, records))
     fixed = table("Settings that do not vary", ["setting", "value"], constant)
     yield details(f"{len(constant)} settings that do not vary", fixed)
-
-
-def sorted_cells(column: pd.Series) -> list[Any]:
-    """The different values of a column, as analysis.reading.columns.sort_key orders them."""
-    return sorted(column.unique().tolist(), key=lambda cell: sort_key([cell]))
 
 
 def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str]) -> list[Element]:
@@ -63,7 +57,7 @@ def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str])
 def unfinished(records: Iterable[LineageRecord]) -> list[str]:
     """A sentence about each lineage that is not done."""
     return [
-        f"lineage {record.id} is {record.status}" + (f": {record.error}" if record.error else "")
+        f"lineage {record.id}: {record.status}" + (f" ({record.error})" if record.error else "")
         for record in records
         if record.status != "done"
     ]
@@ -107,10 +101,6 @@ def _progress(frame: pd.DataFrame) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _values(part: Part, axis: str) -> list[str]:
-    return part.labels.names(axis, sorted_cells(part.frame[axis]))
 
 
 def _constant(part: Part, records: Sequence[LineageRecord]) -> Iterator[list[str]]:

@@ -22,7 +22,7 @@ from analysis.tables.comparisons import format_p
 from analysis.tables.controls import FIRST, Arm, arms_of, differences
 from model.errors import UsageError
 
-MOST_COMPARISONS = 2_000
+MOST_COMPARISONS = 200
 """Most pairs of settings that a report compares; more belong in a table of their own."""
 
 Strength = Literal["shown", "undecided", "single"]

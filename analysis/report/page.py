@@ -31,6 +31,7 @@ from sweep.records import HYPOTHESES, load_lineages, load_sweep
 
 MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
 """By which a report of ours is recognised."""
+SCRIPTS = ("elements.js", "curves.js", "tree.js", "samples.js", "pools.js", "start.js")
 MEGABYTE = 10**6
 MOST_OPEN = 6
 """Most sentences without a claim that are shown at once."""
@@ -133,7 +134,7 @@ def _describe(found: Findings) -> list[Element]:
 
 def _assemble(html: dict[str, str], drawn: dict[str, Any], tree: Tree, megabytes: float) -> bytes:
     """Fill the template, with as many pictures as fit."""
-    scripts = {"plotly": _plotly(), "script": _text("report.js")}
+    scripts = {"plotly": _plotly(), "script": "\n".join(map(_text, SCRIPTS))}
     texts = html | scripts | {"style": _text("report.css")}
     texts["policy"] = _policy(scripts.values())
     data = {"curves": drawn, "tree": tree.data}

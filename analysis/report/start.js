@@ -1,0 +1,16 @@
+// Fills in the page.
+
+function start() {
+  setUpCurves();
+  if (TREE.lines.length) {
+    setUpTree();
+    setUpViewer();
+    setUpPools();
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    drawCurves();
+    if (TREE.lines.length) drawPools();
+  });
+}
+
+start();
