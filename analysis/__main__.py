@@ -45,9 +45,8 @@ class Table(Command):
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = ()
     """Settings that name rows; others that vary split the tables. Default: all that vary."""
     format: Literal["md", "csv", "parquet", "html", "latex"] | None = None
-    """Markdown, csv or Parquet with a line per setting and generation, HTML, or LaTeX; default:
-    md."""
-    width: Width | None = None
+    """Markdown, HTML or LaTeX; csv or Parquet: a line per setting and generation; default: md."""
+    width: Annotated[str | None, tyro.conf.arg(metavar="column|page|INCHES")] = None
     """With --format latex: width that a table may take; default: column (3.25 inches)."""
     tidy: bool = False
     """Print csv with one line per lineage, generation and member, and every column."""

@@ -318,16 +318,16 @@ def describe_lineages(part: Part) -> str:
     for status in sorted({status for _, _, status in statuses} - {"done"}, key=status_rank):
         n = sum(status == each for _, _, each in statuses)
         words.append(f"{n} of {len(lineages)} lineages {status}")
-    return "; ".join(filter(None, [*words, describe_environments(part.frame)]))
+    environment = describe_environments(part.frame)
+    return "; ".join([*words, *([f"environment: {environment}"] if environment else [])])
 
 
 def describe_environments(frame: pd.DataFrame) -> str:
     """The environment of the models of a table, and what differs if there are several."""
     lines = _environments(frame)
-    common, differing = common_facts(lines), differing_facts(lines)
-    words = [f"environment: {common}"] if common else []
-    words += [f"different environments (models): {differing}"] if differing else []
-    return "; ".join(words)
+    differing = differing_facts(lines)
+    words = [f"different environments (models): {differing}"] if differing else []
+    return "; ".join(filter(None, [common_facts(lines), *words]))
 
 
 def mixed_environments(frame: pd.DataFrame) -> str:
