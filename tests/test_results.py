@@ -233,6 +233,14 @@ def test_kid_means_the_kid_of_every_extractor(tmp_path):
     assert resolve_metrics(frame, ["kid"]) == ["kid/other", "kid/pixels"]
 
 
+def test_a_metric_that_was_not_measured_is_an_error_that_says_how_to_measure_it(tmp_path):
+    frame = load_results([write_folder(tmp_path / "a")])
+    with pytest.raises(ValueError, match=r"got 'zzqx'; `sweep evaluate DIR --metrics.names NAME`"):
+        resolve_metrics(frame, ["zzqx"])
+    with pytest.raises(ValueError, match=r"got 'kit'; did you mean 'kid'\?$"):
+        resolve_metrics(frame, ["kit"])
+
+
 def test_an_unknown_metric_is_an_error_with_a_suggestion(tmp_path):
     frame = load_results([write_folder(tmp_path / "a")])
     with pytest.raises(ValueError, match=r"got 'pixel_sdt'; did you mean 'pixel_std'\?"):

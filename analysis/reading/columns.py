@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, shown, suggestion
 
 RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node", "closed_form")
 NODE_COLUMNS = (
@@ -139,7 +139,12 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
     for name in names:
         matches = [name] if name in choices else [m for m in metrics if m.split("/")[0] == name]
         if not matches:
-            check_choice("--metric", name, choices)
+            known = list(dict.fromkeys(choice.split("/")[0] for choice in choices))
+            more = "; `sweep evaluate DIR --metrics.names NAME` measures more"
+            raise UsageError(
+                f"--metric must be one of {', '.join(known)}, got {shown(name)}"
+                f"{suggestion(name, known) or more}"
+            )
         columns += matches
     return list(dict.fromkeys(columns))
 
