@@ -174,6 +174,16 @@ def test_problems_are_those_of_analysis_check(tmp_path):
     assert "must have SHA-256" in page.text
 
 
+def test_many_problems_are_counted_and_only_the_first_are_listed(tmp_path):
+    folder = write_folder(tmp_path / "a", seeds=tuple(range(12)))
+    for path in folder.glob("generations/*/preview.png"):
+        path.write_bytes(path.read_bytes() + b"more")
+    page = report(folder)
+    assert "analysis check finds 60 problems." in page.text  # 12 seeds: V1, and V2, V3 of 2 alphas
+    assert page.text.count("must have SHA-256") == 50
+    assert "and 10 more" in page.text
+
+
 def test_samples_that_would_make_the_page_too_large_are_left_out_and_named(tmp_path):
     folder = write_folder(tmp_path / "a")
     whole, small = report(folder), report(folder, "--max-size", "0")

@@ -15,6 +15,8 @@ from analysis.report.markup import bullets, details, element, table
 from analysis.tables.build import Part, mixed_environments
 from sweep.records import LineageRecord, SweepRecord
 
+MOST_LISTED = 50
+"""Most problems or notes that the page lists."""
 ENDED = ("done", "diverged", "unmeasured")
 """Statuses of lineages that will not change."""
 
@@ -50,8 +52,14 @@ def problems(frame: pd.DataFrame, runs: Mapping[str, Path], more: Sequence[str])
     if differing := mixed_environments(frame):
         notes.append(f"different environments (models): {differing}")
     made = [element("p", f"analysis check finds {_count(len(found), 'problem')}.")]
-    made += [bullets(found)] if found else []
-    return [*made, element("p", "Notes and warnings:"), bullets(notes)] if notes else made
+    made += [bullets(_first(found))] if found else []
+    return [*made, element("p", "Notes and warnings:"), bullets(_first(notes))] if notes else made
+
+
+def _first(sentences: Sequence[str]) -> list[str]:
+    """The first sentences, and how many more there are."""
+    more = len(sentences) - MOST_LISTED
+    return [*sentences[:MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def unfinished(records: Iterable[LineageRecord]) -> list[str]:
