@@ -13,6 +13,7 @@ from analysis.escapes import file_stems
 from analysis.figures.grids import read_tiles
 from analysis.figures.kinds import ALL, FIGURES, draw_figures
 from analysis.figures.style import styled
+from analysis.figures.text import fit_text
 from analysis.figures.tiles import fit_layout, lay_out, row_columns
 from analysis.widths import COLUMN, PAGE
 
@@ -224,3 +225,8 @@ def test_the_style_leaves_matplotlib_as_it_was():
     with styled():
         assert matplotlib.rcParams["font.size"] == 8
     assert dict(matplotlib.rcParams) == before
+
+
+def test_an_empty_text_fits_anywhere():
+    """A panel of the base, which is named by its changes, has no words."""
+    assert fit_text("", 1.0) == ""

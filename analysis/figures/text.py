@@ -33,7 +33,7 @@ def figure_text(text: str, width: int) -> str:
 
 def fit_text(text: str, inches: float) -> str:
     """Return figure_text in lines of at most some inches, or of one character."""
-    width = len(text)
+    width = max(1, len(text))
     while (size := text_inches(lines := figure_text(text, width))) > inches and width > 1:
         width = max(1, min(width - 1, int(1.2 * width * inches / size)))
     return lines
