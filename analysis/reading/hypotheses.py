@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analysis.reading.checks import read_metrics, read_node
 from model.errors import UsageError
+from sweep.files import REPLACE, DamagedError
 from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
 
 DIVERGED = "diverged"
@@ -38,6 +39,11 @@ def load_hypotheses(folder: Path) -> list[Tested]:
             "`sweep preregister` writes one"
         )
     records = [HypothesisRecord.load(path) for path in paths]
+    for record, path in zip(records, paths, strict=True):
+        if record.name != path.stem:
+            raise DamagedError(
+                f"{path} must be hypothesis {path.stem}, got that of {record.name!r}; {REPLACE}"
+            )
     return [_test(folder, each) for each in sorted(records, key=lambda each: each.written)]
 
 

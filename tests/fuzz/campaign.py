@@ -33,6 +33,7 @@ from fuzz_files import array_cases, image_cases, npz, text_cases  # noqa: E402
 from fuzz_folders import folder_cases  # noqa: E402
 from fuzz_settings import setting_cases  # noqa: E402
 from fuzz_words import (  # noqa: E402
+    HYPOTHESIS,
     environment_cases,
     option_cases,
     place_cases,
@@ -64,6 +65,7 @@ extractor = "pixels"
 num_images = 16
 [[grids]]
 "pool.alpha" = [0.5, 1.0]
+seed = [0, 1]
 """
 NETWORK = (
     *("--train.epochs", "None", "--train.steps", "2", "--train.batch-size", "8"),
@@ -117,6 +119,10 @@ def make_templates(code: Path, folder: Path) -> None:
     """A finished run, a checkpoint, and images, made by the code under test."""
     (folder / "tiny.toml").write_text(TINY)
     program(code, ("sweep", "run", "tiny.toml", "--out", "run"), folder)
+    if (code / "sweep" / "commands" / "preregister.py").exists():  # not in earlier versions
+        words = ("--name", "more", "--post-hoc", *HYPOTHESIS, "--contrast", "pool.alpha=1")
+        words = (*words, "--generation", "2")
+        program(code, ("sweep", "preregister", "tiny.toml", "--out", "run", *words), folder)
     shutil.rmtree(folder / "run" / "tune")  # Ray's own files, which nothing reads
     program(code, ("model", "train", "--out", "checkpoint.safetensors", *NETWORK), folder)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)

@@ -12,6 +12,9 @@ from fuzz_files import damaged, special
 COMMANDS = (
     ("analysis", "check", "run"),
     ("analysis", "table", "run"),
+    ("analysis", "table", "run", "--against", "V1"),
+    ("analysis", "report", "run", "--out", "new.html"),
+    ("analysis", "verdict", "run"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "curves"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "grids"),
     ("sweep", "status", "run"),
@@ -25,7 +28,7 @@ COMMANDS = (
     ("model", "sample", "WEIGHTS", "--out", "new", "--num-images", "2"),
 )
 """Commands that read a results folder; WEIGHTS stands for one of its models."""
-UNSEEN = ("tensorboard", "tune", "figures", "claims", "work", "features", "log")
+UNSEEN = ("tensorboard", "tune", "figures", "hypotheses", "claims", "work", "features", "log")
 """Folders that no record describes, so that `analysis check` need not see a change there."""
 
 

@@ -15,10 +15,18 @@ from sweep.config import LineageConfig, ResourcesConfig
 
 PROGRAMS = {"sweep": SWEEP, "model": MODEL, "analysis": ANALYSIS}
 RUN: tuple[Step, ...] = (("copy", "run", b"run"),)
+HYPOTHESIS = (
+    *("--hypothesis", "More images do more damage", "--expected", "greater"),
+    *("--against", "pool.alpha=0.5"),
+)
 VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("sweep", "presets"): (),
     ("sweep", "plan"): ("quickstart",),
     ("sweep", "run"): ("quickstart", "--out", "new"),
+    ("sweep", "preregister"): (
+        *("quickstart", "--out", "new", "--name", "more", *HYPOTHESIS),
+        *("--contrast", "pool.alpha=2", "--generation", "3"),
+    ),
     ("sweep", "status"): ("run",),
     ("sweep", "evaluate"): ("run", "--metrics.names", "fid", "--metrics.extractor", "pixels"),
     ("sweep", "stop"): ("run",),
@@ -33,6 +41,8 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("analysis", "table"): ("run",),
     ("analysis", "figure"): ("run", "--out", "figures", "--kind", "curves"),
+    ("analysis", "report"): ("run", "--out", "new.html"),
+    ("analysis", "verdict"): ("run",),
     ("analysis", "check"): ("run",),
 }
 """Words with which each command is valid; not watch-spot, which waits for ever."""
