@@ -77,7 +77,7 @@ def test_all_tests_that_are_printed_count_as_looks(frame):
     (table,) = tables_of(frame, "alpha=0.5", generations=(3,))
     p, adjusted = (table.summary[name].astype(float).tolist() for name in ("p", "p_holm"))
     assert max(adjusted) == pytest.approx(max(2 * min(p), max(p)))
-    assert "2 tests of all tables" in table.caption
+    assert "by Holm for all 2 printed here" in table.caption
 
 
 def test_equivalence_needs_a_margin(frame):

@@ -165,8 +165,7 @@ def _table(
     caption = [describe_measurement(part.frame, metric), *_explain(found, against, num_looks)]
     if margin is not None:
         caption.append(
-            f"p (equal): two one-sided t tests of an absolute difference of at least {margin:g}, "
-            "not corrected; a small one says that there is no such difference"
+            f"p (equal): that the difference is {margin:g} or more either way, not corrected"
         )
     caption += [*found.notes, describe_lineages(part)]
     caption += [part.usual.describe()] if part.usual else []
@@ -190,14 +189,11 @@ def _explain(found: Rows, against: str, num_looks: int) -> list[str]:
     slopes = "" if against == FIRST else "difference of "
     return [
         f"difference from {control}: mean +- half-width of the {100 * confidence:g}% t interval "
-        "over pairs (n pairs)",
-        f"{SLOPE}: {slopes}least-squares slopes per generation" if has_slopes else "",
-        "p: two-sided t test",
-        f"Holm: corrected for the {num_looks} tests of all tables printed here",
-        f"ranks: Wilcoxon's signed-rank test, which cannot go below {format_p(least)} with the "
-        "fewest pairs",
-        f"seeds: how many a t test at level {1 - confidence:.3g} needs for a power of {POWER:g} if "
-        "mean and spread of the differences are those observed",
+        "(n pairs)",
+        f"{SLOPE}: {slopes}slopes per generation" if has_slopes else "",
+        f"p of t tests, by Holm for all {num_looks} printed here, and of signed-rank tests (at "
+        f"least {format_p(least)})",
+        f"seeds for a power of {POWER:g} at level {1 - confidence:.3g}",
     ]
 
 
