@@ -97,6 +97,8 @@ def leaves(kind: Any, flag: str = "--", dotted: str = "") -> Iterator[Leaf]:
         optional = type(None) in typing.get_args(hint)
         if optional and typing.get_origin(hint) in (typing.Union, types.UnionType):
             (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
+            while typing.get_origin(hint) is typing.Annotated:
+                hint, *_ = typing.get_args(hint)
         positional = tyro.conf.Positional in marks
         yield Leaf(
             flag="" if positional else flag + name.replace("_", "-"),
