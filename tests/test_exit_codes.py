@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_folder import write_folder
+from results_folder import SPEC, node_key, write_folder
 from tiny_sweep import compute, make_lineage, make_sweep
 
 from analysis.__main__ import PROGRAM as ANALYSIS
@@ -21,11 +21,16 @@ from model.__main__ import PROGRAM as MODEL
 from sweep.__main__ import PROGRAM as SWEEP
 from sweep.lineage.datasets import prepare_dataset
 from sweep.planning.lineages import plan_sweep
+from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
 from sweep.results_folder import fill, write_sweep
 from sweep.store.store import open_store
 
 Run = Callable[[str], tuple[int, str, str]]
 PROGRAMS = {program.name: program for program in (MODEL, SWEEP, ANALYSIS)}
+TOLD = (
+    "--name more --hypothesis damage --expected greater --generation 3 "
+    "--contrast pool.alpha=2 --against pool.alpha=0.5"
+)
 TRAIN = "model train --data.train-limit 64 --train.epochs None --train.steps 2 --model.widths 4 8"
 
 FINE = [
@@ -39,6 +44,7 @@ FINE = [
     "sweep --version",
     "sweep presets",
     "sweep plan quickstart",
+    f"sweep preregister quickstart --out {{new}} {TOLD}",
     "sweep run {done}/sweep.json --out {done}",
     "sweep status {begun}",
     "sweep status --store {done}",
@@ -51,6 +57,8 @@ FINE = [
     "analysis --version",
     "analysis table {results}",
     "analysis figure {results} --out {new}",
+    "analysis report {results} --out {new}.html",
+    "analysis verdict {told}",
     "analysis check {results}",
 ]
 PRINTING = [words for words in FINE if not words.startswith(("sweep run", "sweep evaluate"))]
@@ -59,6 +67,7 @@ INCOMPLETE = [
     f"{TRAIN} --out {{new}}.safetensors --train.lr 1e30",
     "sweep run {diverged}/sweep.json --out {diverged}",
     "sweep status {diverged} --watch",
+    "analysis verdict {asked}",
     "analysis check {cut}",
 ]
 MISTAKES = [
@@ -76,6 +85,8 @@ MISTAKES = [
     "sweep plan quickstart --prices {new}.toml",
     "sweep plan quickstart --prices {directory}.toml",
     "sweep plan quickstart --timings {new}",
+    f"sweep preregister quickstart --out {{file}} {TOLD}",
+    f"sweep preregister quickstart --out {{new}} {TOLD} --metric recall",
     "sweep run quickstart --out {file}",
     "sweep run quickstart --out {file}/new",
     "sweep run quickstart --out {new} --generations 0",
@@ -93,6 +104,9 @@ MISTAKES = [
     "analysis table {results} --confidence 2",
     "analysis table {results} --out {file}/new",
     "analysis figure {results} --out {file}",
+    "analysis report {new}",
+    "analysis report {results} --out {file}",
+    "analysis verdict {results}",
     "analysis check {new}",
 ]
 UNREADABLE = [
@@ -104,6 +118,7 @@ UNREADABLE = [
     "sweep",
     "sweep presets all",
     "sweep plan",
+    "sweep preregister quickstart",
     "sweep run quickstart",
     "sweep status {done} --wacht",
     "sweep evaluate",
@@ -113,6 +128,8 @@ UNREADABLE = [
     "analysis",
     "analysis table {results} --format pdf",
     "analysis figure {results}",
+    "analysis report {results} --max-size large",
+    "analysis verdict",
     "analysis check",
 ]
 BUGS = [
@@ -124,6 +141,33 @@ BUGS = [
     "analysis table {results}",
     "analysis figure {results} --out {new}",
 ]
+
+
+def write_hypothesis(out: Path, *, seeds: tuple[int, ...]) -> None:
+    """A hypothesis about V_2 of the alphas 1 and 0.5."""
+    HypothesisRecord(
+        name="more",
+        text="More images do more damage",
+        metric="kid/pixels",
+        spec=SPEC,
+        contrast=["pool.alpha=1"],
+        against=["pool.alpha=0.5"],
+        generation=2,
+        expected="greater",
+        margin=0.0,
+        confidence=0.95,
+        pairs=[
+            HypothesisPair(
+                seed=seed,
+                split_seed=0,
+                arm=node_key(1.0, 40, seed, 2),
+                control=node_key(0.5, 40, seed, 2),
+            )
+            for seed in seeds
+        ],
+        post_hoc=False,
+        written="2026-01-01T00:00:00+00:00",
+    ).save(out / HYPOTHESES / "more.json")
 
 
 def make_results(out: Path, **settings: object) -> Path:
@@ -143,6 +187,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     here = {name: root / name for name in ("begun", "file", "images", "weights", "cut")}
     here["results"] = write_folder(root / "results", alphas=(1.0,), seeds=(0,), generations=2)
     write_folder(here["cut"], alphas=(1.0,), seeds=(0,), generations=2)
+    for name, seeds in (("told", (0, 1)), ("asked", (0, 1, 2))):
+        here[name] = write_folder(root / name, seeds=(0, 1), generations=2)
+        write_hypothesis(here[name], seeds=seeds)
     next(here["cut"].glob("generations/*/config.json")).unlink()
     here["file"].write_text("no model, no images and no settings")
     here["directory"] = root / "directory"
@@ -219,7 +266,8 @@ def test_output_that_nobody_reads_changes_no_code(words: str, run, monkeypatch) 
 def test_1_is_something_missing(words: str, run) -> None:
     code, printed, said = run(words)
     assert code == 1
-    assert "diverged" in printed + said or "problem: " in printed
+    missing = ("diverged", "problem: ", "without a number: ")
+    assert any(word in printed + said for word in missing)
 
 
 @pytest.mark.parametrize("words", MISTAKES)
