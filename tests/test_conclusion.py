@@ -70,6 +70,14 @@ def test_all_parts_are_there(out, monkeypatch, caplog) -> None:
     assert caplog.text == ""
 
 
+def test_a_very_large_sweep_does_not_write_its_report_unasked(out, monkeypatch, capsys) -> None:
+    """It would take minutes and gigabytes."""
+    pretend(monkeypatch, report="raise SystemExit(70)")
+    monkeypatch.setattr(run, "MOST_REPORTED", 0)
+    assert conclude(out, load_lineages(out)) == 0
+    assert "report:       analysis report " in capsys.readouterr().out
+
+
 def test_a_part_that_cannot_be_started_is_missing(out, monkeypatch, caplog) -> None:
     """The machine has no room for a process."""
 
