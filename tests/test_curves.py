@@ -119,6 +119,7 @@ def test_files_have_the_width_in_inches(tmp_path, image_format, width):
         assert inches == pytest.approx(width, rel=5e-3), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [COLUMN, PAGE])
 @pytest.mark.parametrize("alphas", [(1.0,), (0.5, 1.0, 2.0), (1, 2, 3, 4, 5, 6), tuple(range(9))])
 def test_no_text_covers_another_one_or_is_cut(tmp_path, alphas, width):
@@ -161,6 +162,7 @@ def test_a_setting_far_from_the_others_is_clipped_and_its_number_named(tmp_path)
     assert [line.get_xdata() for line in arrows if line.get_ydata() == [1]]
 
 
+@pytest.mark.slow
 def test_confidence_does_not_flatten_the_other_filters():
     """The committed run: KID 25 at V_4, of the others 2.2 to 2.8."""
     metric = "kid/efficientnet-lite0-64"

@@ -54,6 +54,7 @@ def test_curves_are_one_file_for_each_metric(tmp_path):
     assert notes == []
 
 
+@pytest.mark.slow
 def test_a_third_setting_makes_a_file_for_each_of_its_values(tmp_path):
     first = write_folder(tmp_path / "a", epochs=(40, 80), settings={"sample": {"steps": 5}})
     second = write_folder(tmp_path / "b", epochs=(40, 80), settings={"sample": {"steps": 20}})
@@ -77,6 +78,7 @@ def test_curves_of_one_seed_speak_of_no_interval(tmp_path):
     assert "interval" not in (tmp_path / "figures" / "curves-kid-pixels.svg").read_text()
 
 
+@pytest.mark.slow
 def test_more_than_seven_alphas_still_have_a_colour_each(tmp_path):
     folder = write_folder(tmp_path / "a", alphas=tuple(range(1, 10)), seeds=(0,), generations=2)
     names, _ = draw(tmp_path, folder, "curves")
@@ -210,6 +212,7 @@ def test_fewer_images_than_places_leave_white():
     assert canvas[-1, -1].tolist() == [255, 255, 255]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_format", ["png", "svg", "pdf"])
 def test_the_same_figure_is_the_same_file(tmp_path, image_format):
     folder = write_folder(tmp_path / "a", seeds=(0,))
