@@ -206,8 +206,6 @@ class Board:
 @contextmanager
 def writing(folder: Path, suffix: str) -> Generator[AddFunction]:
     """Yield a function that adds values to a new event file, which appears at the end."""
-    from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
-    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     unfinished = folder.parent / f".writing-{uuid.uuid4().hex[:8]}"
@@ -215,8 +213,7 @@ def writing(folder: Path, suffix: str) -> Generator[AddFunction]:
     now = time.time()
 
     def add(step: int, value: dict[str, Any]) -> None:
-        escaped = Summary.Value(**{**value, "tag": escape_tag(value["tag"])})
-        writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=[escaped])))
+        writer.add_event(make_event(now, step, value))
 
     yield add
     writer.close()
@@ -226,6 +223,15 @@ def writing(folder: Path, suffix: str) -> Generator[AddFunction]:
     # them. The writer's own names have seconds only.
     path.replace(folder / f"events.out.tfevents.{time.time_ns()}{suffix}")
     unfinished.rmdir()
+
+
+def make_event(wall_time: float, step: int, value: dict[str, Any]) -> Any:
+    """One value at a step, given the fields of tensorboard's Summary.Value; its tag is escaped."""
+    from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
+    from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
+
+    escaped = Summary.Value(**{**value, "tag": escape_tag(value["tag"])})
+    return Event(wall_time=wall_time, step=step, summary=Summary(value=[escaped]))
 
 
 class LiveBoard:
@@ -259,14 +265,11 @@ class LiveBoard:
                     self._add(folder, step, {"tag": tag, "simple_value": number})
 
     def _add(self, folder: Path, step: int, value: dict[str, Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event  # ty: ignore[import-not-found] (generated)
-        from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found] (generated)
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         if folder not in self._writers:
             self._writers[folder] = EventFileWriter(str(folder), filename_suffix=LIVE)
-        summary = Summary(value=[Summary.Value(**value)])
-        self._writers[folder].add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writers[folder].add_event(make_event(time.time(), step, value))
         self._writers[folder].flush()
 
     def close(self) -> None:

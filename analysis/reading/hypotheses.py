@@ -70,7 +70,7 @@ def _test(folder: Path, record: HypothesisRecord) -> Tested:
 def _number(folder: Path, record: HypothesisRecord, key: str) -> float | str:
     """The metric of a model, or why there is none."""
     node = read_node(folder, key)
-    if node is None or node.status == "diverged":
+    if node is None or node.status == DIVERGED:
         return "not trained" if node is None else DIVERGED
     metrics = read_metrics(folder, key, record.spec)
     if metrics is None or record.metric not in metrics.values:
