@@ -92,13 +92,14 @@ def as_written(kind: type[R], data: bytes) -> R | None:
         start = text.find(SEAL)
         middle = start + len(SEAL)
         end = middle + DIGITS
-        fields = text[:start] + text[end + len('",') :]
-        if start < 0 or hashlib.sha256(fields).hexdigest().encode() != text[middle:end]:
+        fields = hashlib.sha256(text[:start])
+        fields.update(memoryview(text)[end + len('",') :])
+        if start < 0 or fields.hexdigest().encode() != text[middle:end]:
             return None
-        record = _decoder(kind).decode(fields)
+        record = _decoder(kind).decode(text)
     except (ValueError, RecursionError):
         return None
-    return record if record.schema == SCHEMA_VERSION and b'"schema":' in fields else None
+    return record if record.schema == SCHEMA_VERSION and b'"schema":' in text else None
 
 
 def load_as_written(kind: type[R], path: str) -> R | None:

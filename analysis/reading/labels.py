@@ -165,7 +165,7 @@ class Labels:
 
     def names(self, column: str, values: Iterable[Any]) -> list[str]:
         """Name the unique values of a column, in order."""
-        return list(dict.fromkeys(self.name(column, value) for value in values))
+        return list(dict.fromkeys(self.name(column, value) for value in dict.fromkeys(values)))
 
     def list_settings(self, values: Mapping[str, Any]) -> str:
         """Name settings in full: `model.family = ddim, sample.steps = 20`."""

@@ -1,9 +1,13 @@
 """Reads results folders into one tidy table: a row per lineage, generation and member."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from analysis.reading.checks import (
@@ -141,12 +145,17 @@ def _to_frame(rows: Iterable[Json], axes: list[str], metrics: list[str]) -> pd.D
     frame = pd.DataFrame(cells, columns=columns, dtype=object)
     for column in (*axes, "seed"):
         frame[column] = pd.Series(spell(frame[column].tolist()), dtype=object)
-    sort_by = frame[[*axes, "seed", "generation", "member"]]
-    keys = [sort_key(values) for values in sort_by.itertuples(index=False, name=None)]
-    ranks = sorted(range(len(frame)), key=keys.__getitem__)
+    places = [_places(frame[column].tolist()) for column in (*axes, "seed", "generation", "member")]
+    order = sorted(range(len(frame)), key=list(zip(*places, strict=True)).__getitem__)
     numbers = dict.fromkeys((*NODE_COLUMNS, *metrics), float)
     types = {**numbers, **dict.fromkeys(COUNTS, "Int64"), "generation": int, "closed_form": bool}
-    return frame.iloc[ranks].reset_index(drop=True).astype(types)
+    return frame.iloc[order].reset_index(drop=True).astype(types)
+
+
+def _places(cells: list[Any]) -> list[int]:
+    """Return the place of each cell among the sorted unique cells of its column."""
+    unique = sorted(set(cells), key=lambda cell: sort_key((cell,)))
+    return list(map({cell: place for place, cell in enumerate(unique)}.__getitem__, cells))
 
 
 def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
@@ -158,15 +167,22 @@ def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
     return {folder.as_posix(): folder for folder in unique.values()}
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Json:
+def flatten(config: Mapping[str, Any]) -> Json:
     """Return nested settings as dotted ones."""
     flat: Json = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
+            flat |= _flatten_table(name, msgspec.json.encode(value))
         else:
-            flat[f"{prefix}{name}"] = value
+            flat[name] = value
     return flat
+
+
+@functools.lru_cache(maxsize=1000)
+def _flatten_table(name: str, table: bytes) -> Json:
+    """As flatten, of a table in JSON: the lineages of a sweep have few different tables."""
+    settings = flatten(msgspec.json.decode(table))
+    return {f"{name}.{setting}": value for setting, value in settings.items()}
 
 
 def _read(folder: Path) -> list[LineageRecord]:
@@ -195,24 +211,27 @@ def _settings(lineages: Sequence[Located]) -> list[Json]:
     places = [(folder, record.dataset) for _, folder, record in lineages]
     known = {place: _fingerprint(*place) for place in dict.fromkeys(places)}
     prints = [known[place] for place in places]
-    by_path = [_data_settings(flat, except_path=False) for flat in settings]
-    by_rest = [_data_settings(flat, except_path=True) for flat in settings]
-    if not _determine(by_path, prints):
+    named = _determine_images(settings, prints)
+    is_path_needed = None in prints or not _determine_images(settings, prints, leave_out=PATH)
+    if not named:
         settings = [{**flat, FINGERPRINT: t} for flat, t in zip(settings, prints, strict=True)]
-    if None not in prints and _determine(by_rest, prints):
+    if not is_path_needed:
         settings = [{k: v for k, v in flat.items() if k != PATH} for flat in settings]
     return settings
 
 
-def _determine(keys: Sequence[Hashable], values: Sequence[str | None]) -> bool:
-    """Whether equal keys have equal values; None is unknown and may equal any value."""
-    known = {(key, value) for key, value in zip(keys, values, strict=True) if value is not None}
-    return len({key for key, _ in known}) == len(known)
-
-
-def _data_settings(flat: Json, *, except_path: bool) -> Hashable:
-    names = [k for k in flat if k.startswith("data.") and not (except_path and k == PATH)]
-    return tuple((name, json_identity(flat[name])) for name in sorted(names))
+def _determine_images(
+    settings: Sequence[Json], prints: Sequence[str | None], leave_out: str = ""
+) -> bool:
+    """Whether equal settings of the data stand for equal images; None may be any images."""
+    if len(set(prints) - {None}) < 2:
+        return True
+    known = set()
+    for flat, fingerprint in zip(settings, prints, strict=True):
+        if fingerprint is not None:
+            names = sorted(k for k in flat if k.startswith("data.") and k != leave_out)
+            known.add((tuple((k, json_identity(flat[k])) for k in names), fingerprint))
+    return len({of_data for of_data, _ in known}) == len(known)
 
 
 def _fingerprint(folder: Path, dataset: str) -> str | None:
@@ -229,11 +248,16 @@ def _find_axes(lineages: Sequence[Located], settings: list[Json]) -> list[str]:
     )
     axes = []
     for axis in candidates:
-        values = {json_identity(flat.get(axis)) for flat in settings}
         shown = axis in SHOWN_AXES and any(axis in flat for flat in settings)
-        if axis not in NO_AXES and (len(values) > 1 or shown):
+        if axis not in NO_AXES and (shown or _vary([flat.get(axis) for flat in settings])):
             axes.append(axis)
     return axes
+
+
+def _vary(values: Sequence[Any]) -> bool:
+    """Whether there are different values; most lists hold one object throughout."""
+    is_one_object = not any(map(operator.is_not, values, itertools.repeat(values[0])))
+    return not is_one_object and len(set(map(json_identity, values))) > 1
 
 
 def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
