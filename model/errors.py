@@ -155,6 +155,14 @@ def shown(value: object) -> str:
         return f"one that is too long to print ({type(value).__name__})"
 
 
+def split_setting(option: str, text: str) -> tuple[str, str]:
+    """Return the axis and the value of AXIS=VALUE; raises UsageError for another text."""
+    axis, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} must be AXIS=VALUE, got {shown(text)}")
+    return axis, value
+
+
 def shortened(text: str) -> str:
     """The text, cut after ECHO characters."""
     return text if len(text) <= ECHO else f"{text[:ECHO]} ... ({len(text):,} characters)"

@@ -30,12 +30,12 @@ from sweep.sealed import Record, load_as_written
 
 HYPOTHESES = "hypotheses"
 """Name of the folder of hypotheses."""
+FIRST = "V1"
+"""Control of a comparison: the first generation of the same lineage."""
 PROBE = "probe-class"
 """Name in recipes of a selection by a probe: it looks at images until it has enough of a class."""
-
 WEIGHTS = "model.safetensors"
 """Name of a node's file of weights."""
-
 R = TypeVar("R", bound=Record)
 
 

@@ -32,7 +32,7 @@ def test_an_axis_may_have_several_values(frame):
     [
         (["alhpa=1"], "--where must be one of pool.alpha"),
         (["alpha=3"], "the value of --where pool.alpha must be one of 0.5, 1, 2, got '3'"),
-        (["alpha"], "the value of --where pool.alpha must be one of 0.5, 1, 2, got ''"),
+        (["alpha"], "--where must be AXIS=VALUE, got 'alpha'"),
     ],
 )
 def test_an_unknown_axis_or_value_is_one_line(settings, message, frame):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.reading.columns import axis_columns
 from analysis.reading.labels import Labels
-from model.errors import UsageError, check_choice, shortened
+from model.errors import UsageError, check_choice, shortened, split_setting
 
 MORE_AXES = ("generation", "member", "seed", "run")
 """Columns other than settings by which rows can be selected."""
@@ -53,9 +53,10 @@ def parse_setting(
         labels: The names of its values.
 
     Raises:
-        UsageError: There is no such axis or value, or two axes end in the name.
+        UsageError: It is not AXIS=VALUE, there is no such axis or value, or two axes end in the
+            name.
     """
-    name, _, value = text.partition("=")
+    name, value = split_setting(option, text)
     matches = [name] if name in axes else [a for a in axes if a.rsplit(".", 1)[-1] == name]
     if not matches:
         check_choice(option, name, axes)

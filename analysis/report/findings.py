@@ -19,8 +19,9 @@ from analysis.statistics.paired import Unit, estimate_difference, holm
 from analysis.statistics.seeds import Estimate
 from analysis.tables.build import Part, describe_measurement, format_interval, part_of
 from analysis.tables.comparisons import format_p
-from analysis.tables.controls import FIRST, Arm, arms_of, differences
+from analysis.tables.controls import Arm, arms_of, differences
 from model.errors import UsageError
+from sweep.records import FIRST
 
 MOST_COMPARISONS = 200
 """Most pairs of settings that a report compares; more belong in a table of their own."""

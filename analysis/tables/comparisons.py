@@ -22,7 +22,6 @@ from analysis.tables.build import (
     part_of,
 )
 from analysis.tables.controls import (
-    FIRST,
     Arm,
     FindControl,
     arms_of,
@@ -32,6 +31,7 @@ from analysis.tables.controls import (
 )
 from analysis.tables.table import Table
 from model.errors import UsageError
+from sweep.records import FIRST
 
 SLOPE = "slope"
 """Value of the column of generations in rows about the slope over all of them."""
@@ -165,7 +165,8 @@ def _table(
     caption = [describe_measurement(part.frame, metric), *_explain(found, against, num_looks)]
     if margin is not None:
         caption.append(
-            f"p (equal): that the difference is {margin:g} or more either way, not corrected"
+            f"p (equal): p-value of the hypothesis that the difference is at least {margin:g} in "
+            "size; a small one supports equivalence; not corrected"
         )
     caption += [*found.notes, describe_lineages(part)]
     caption += [part.usual.describe()] if part.usual else []

@@ -12,9 +12,8 @@ from analysis.reading.settings import BASE
 from analysis.statistics.paired import Unit, slope
 from analysis.tables.build import Part
 from model.errors import UsageError, check_choice
+from sweep.records import FIRST
 
-FIRST = "V1"
-"""Control: the first generation of the same lineage."""
 CONTROLS = {"random": "filter.name=random"}
 """Control -> the setting for which it is short."""
 

@@ -7,19 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from model.errors import UsageError, check_choice, check_text, shown
+from model.errors import UsageError, check_choice, check_text, shown, split_setting
 from sweep.commands.plan import plan_in_folder
 from sweep.config import SweepConfig, flatten, parse_setting, to_json
 from sweep.lineage.datasets import prepare_dataset
 from sweep.planning.lineages import PlannedLineage, plan_sweep
-from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
+from sweep.records import FIRST, HYPOTHESES, HypothesisPair, HypothesisRecord
 from sweep.results_folder import store_location
 from sweep.store.store import open_store
 
 Expected = Literal["greater", "smaller", "equal"]
 
-FIRST = "V1"
-"""Control: the first generation of the same lineage."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNITS = ("seed", "data.split_seed", "generations")
 """Settings in which the lineages of one contrast may differ."""
@@ -148,9 +146,7 @@ def select(lineages: Sequence[PlannedLineage], words: Sequence[str], option: str
     """Return the lineages with some settings, which must differ in their seeds and splits only."""
     wanted = {}
     for word in words:
-        name, is_setting, value = word.partition("=")
-        if not is_setting:
-            raise UsageError(f"{option} must be AXIS=VALUE, got {shown(word)}")
+        name, value = split_setting(option, word)
         parsed = parse_setting(lineages[0].config, name, value)
         wanted[name] = str(list(parsed)) if isinstance(parsed, tuple) else parsed
     found = [x for x in lineages if wanted.items() <= _settings(x).items()]
@@ -168,7 +164,7 @@ def matching(
     lineages: Sequence[PlannedLineage], claim: Claim, arm: Sequence[PlannedLineage]
 ) -> list[PlannedLineage]:
     """Return the lineages of the control, which agree with the setting in everything else."""
-    names = [word.partition("=")[0] for word in claim.against]
+    names = [split_setting("--against", word)[0] for word in claim.against]
     own = _settings(arm[0])
     rest = {name: value for name, value in own.items() if name not in (*names, *UNITS)}
     same = [x for x in lineages if rest.items() <= _settings(x).items()]
