@@ -2,7 +2,7 @@
 
 Class names, metrics, values of settings, warnings and names of folders may hold any characters.
 Each function maps different names to different texts, which the format shows as they are. Names in
-figures are escaped by analysis.figures.text, and those on a terminal by model.errors.
+figures are escaped by analysis.figures.drawing.text, and those on a terminal by model.errors.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from tabulate import tabulate
 
-from analysis.figures.style import PALETTE, save_figure, styled
+from analysis.figures.drawing.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import load_dataset

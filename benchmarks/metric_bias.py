@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from analysis.figures.style import PALETTE, save_figure, styled
+from analysis.figures.drawing.style import PALETTE, save_figure, styled
 from analysis.statistics.seeds import t_interval
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import load_dataset

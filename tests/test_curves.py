@@ -22,11 +22,11 @@ from PIL import Image
 from results_folder import SPEC, node_key, rewrite, write_folder
 from scipy import stats
 
-from analysis.figures.end_labels import spread_out
+from analysis.figures.drawing.end_labels import spread_out
+from analysis.figures.drawing.limits import BEYOND, Spread, fit_limits
+from analysis.figures.drawing.lines import MAX_BANDS, MAX_LINES, MAX_PANELS, arrange_lines
+from analysis.figures.drawing.style import PALETTE, styled
 from analysis.figures.kinds import FIGURES, draw_figures
-from analysis.figures.limits import BEYOND, Spread, fit_limits
-from analysis.figures.lines import MAX_BANDS, MAX_LINES, MAX_PANELS, arrange_lines
-from analysis.figures.style import PALETTE, styled
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
 from analysis.widths import COLUMN, PAGE
@@ -254,7 +254,7 @@ def test_a_path_has_recall_and_precision_of_each_generation(tmp_path):
     (axes,) = figure.axes
     path = np.asarray(axes.get_lines()[0].get_xydata())
     assert path.tolist() == [[0.5, 0.75], [0.5, 0.75], [0.25, 0.75]]
-    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("recall", "precision")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recall", "precision")
     check_texts(figure)
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[import-not-found]
 
 from analysis.escapes import escape_csv, escape_html, escape_latex, escape_markdown, file_stems
-from analysis.figures.text import figure_text
+from analysis.figures.drawing.text import figure_text
 from model.errors import printable_name
 from sweep.tensorboard import escape_tag
 

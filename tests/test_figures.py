@@ -10,11 +10,11 @@ from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
 from analysis.escapes import file_stems
+from analysis.figures.drawing.style import styled
+from analysis.figures.drawing.text import fit_text
+from analysis.figures.drawing.tiles import fit_layout, lay_out, row_columns
 from analysis.figures.grids import read_tiles
 from analysis.figures.kinds import ALL, FIGURES, draw_figures
-from analysis.figures.style import styled
-from analysis.figures.text import fit_text
-from analysis.figures.tiles import fit_layout, lay_out, row_columns
 from analysis.widths import COLUMN, PAGE
 
 ROWS = fit_layout(IMAGE_SIZE, width=COLUMN, rows=1, columns=row_columns(COLUMN), num_lines=1)

@@ -33,7 +33,7 @@ VIOLATIONS = {
     ),
     "analysis: the report above tables and figures, above statistics, above reading": (
         "analysis/reading/results.py",
-        "analysis.figures.style",
+        "analysis.figures.drawing.style",
     ),
     "sweep: each package imports only those below it": (
         "sweep/store/store.py",

@@ -19,9 +19,9 @@ from latex_tables import latex_rows, plain_text, usual_count
 from results_folder import write_folder
 
 from analysis.escapes import escape_csv
+from analysis.figures.drawing.lines import arrange_lines
+from analysis.figures.drawing.text import figure_text
 from analysis.figures.kinds import draw_figures
-from analysis.figures.lines import arrange_lines
-from analysis.figures.text import figure_text
 from analysis.reading.columns import CLASS, METRIC_COLUMNS, SPLIT, grouped, setting_axes
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_class_results, load_results

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.escapes import escape_csv, escape_latex, escape_markdown, file_stems
-from analysis.figures.text import figure_text
+from analysis.figures.drawing.text import figure_text
 from analysis.reading.labels import Labels, spell
 
 

@@ -1,14 +1,16 @@
 """Curves of a metric by generation, with intervals over seeds or from the images of one seed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from analysis.figures.intervals import Source, real_numbers, summarize_curves
-from analysis.figures.lines import Panel, arrange_lines, figure_parts, name_units
-from analysis.figures.panels import Curves, draw_panels
+from analysis.figures.drawing.intervals import Source, real_numbers, summarize_curves
+from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, name_units
+from analysis.figures.drawing.pages import plan_pages
+from analysis.figures.drawing.panels import Curves, draw_panels
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import grouped, measured_sizes
 from analysis.reading.labels import name_extractor, name_metric
@@ -24,8 +26,8 @@ def plan_curves(request: FigureRequest) -> Iterator[Drawing]:
     of the first two settings that vary. Each combination of further settings gets a separate
     figure, as does each member, and each value of the second setting if both have more values than
     there are patterns of dashes. If only a few settings change at a time
-    (analysis.reading.settings), all combinations are lines of one figure. analysis.figures.lines
-    arranges the lines in panels.
+    (analysis.reading.settings), all combinations are lines of one figure.
+    analysis.figures.drawing.lines arranges the lines in panels.
 
     Raises:
         UsageError: A metric has no values, mixes different numbers of images, or has values that a
@@ -58,14 +60,16 @@ def _plan_part(
     """Plan the figures of the settings `split`, whose lines differ in `by`."""
     labels = request.labels
     curves, source = _summarize(request, frame, metric, by)
-    figures = arrange_lines(frame, by, labels)
-    for number, panels in enumerate(figures, start=1):
-        part = [f"part-{number}"] if len(figures) > 1 else []
-        note = "; ".join(_remarks(panels, curves, source, frame, split, request))
-        yield Drawing(
-            name=[*labels.file_name(f"curves-{metric}", split), *part],
-            draw=partial(draw_panels, panels, curves, width=request.width, note=note),
-        )
+    real = real_numbers(frame, metric)
+    pages = [
+        [replace(panel, real=real) for panel in page] for page in arrange_lines(frame, by, labels)
+    ]
+    yield from plan_pages(
+        labels.file_name(f"curves-{metric}", split),
+        pages,
+        remarks=lambda panels: _remarks(panels, curves, source, frame, split, request),
+        draw=partial(draw_panels, curves=curves, width=request.width),
+    )
 
 
 def _summarize(
@@ -90,7 +94,6 @@ def _summarize(
         generations=sorted(set(frame["generation"])),
         metric=metric,
         name=name_metric(metric) + (f" ({extractor})" if extractor else ""),
-        real=real_numbers(frame, metric),
         log=request.log,
         has_seeds=source == Source.SEEDS,
     )
@@ -124,7 +127,7 @@ def _remarks(
     lines = {line.key: line for panel in panels for line in panel.lines}.values()
     if panels[0].compared_with:
         yield f"black circles: {panels[0].compared_with}"
-        if curves.real:
+        if panels[0].real:
             yield "dotted: real images"
     if any(curves.diverged(line) for line in lines):
         yield "crosses: diverged"

@@ -2,7 +2,7 @@
 
 For each setting, one figure has a row of real images and a row of each generation, whose images in
 a column have the same noise. Sheets show more of the real images, and of V_1. The images are cut
-from the previews that the sweep wrote; analysis.figures.tiles lays them out.
+from the previews that the sweep wrote; analysis.figures.drawing.tiles lays them out.
 """
 
 import io
@@ -16,8 +16,8 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 
+from analysis.figures.drawing.tiles import Block, draw_blocks, row_columns, sheet_columns
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.figures.tiles import Block, draw_blocks, row_columns, sheet_columns
 from analysis.reading.checks import image_size
 from analysis.reading.columns import MIXTURE, SPLIT, grouped, setting_axes, sort_key, unit_columns
 from analysis.reading.labels import Labels

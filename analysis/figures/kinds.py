@@ -5,10 +5,10 @@ from pathlib import Path
 
 from analysis.escapes import file_stems
 from analysis.figures.curves import plan_curves
+from analysis.figures.drawing.style import AUTHOR, save_figure, styled
 from analysis.figures.grids import plan_grids
 from analysis.figures.paths import plan_paths
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.figures.style import AUTHOR, save_figure, styled
 from analysis.outputs import check_file, check_folder, is_in_figures
 
 

@@ -1,6 +1,5 @@
 """Paths of precision against recall: a point for each generation, and a line for each setting."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,19 +8,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.end_labels import EndLabel, add_labels, separate_labels
-from analysis.figures.intervals import Source, summarize_curves
-from analysis.figures.lines import Line, Panel, arrange_lines, figure_parts, name_units
-from analysis.figures.panels import (
+from analysis.figures.drawing.end_labels import EndLabel
+from analysis.figures.drawing.intervals import Source, summarize_curves
+from analysis.figures.drawing.lines import Line, Panel, arrange_lines, figure_parts, name_units
+from analysis.figures.drawing.pages import (
     AXIS_INCHES,
     LABEL_SHARE,
-    LINE_INCHES,
+    lay_out,
+    name_ends,
     num_columns,
     panel_inches,
+    plan_pages,
 )
+from analysis.figures.drawing.text import fit_text
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.figures.style import FAINT
-from analysis.figures.text import fit_text
 from analysis.reading.columns import grouped, measured_sizes, metric_columns
 from model.errors import UsageError
 
@@ -68,16 +68,12 @@ def _plan_part(
     points = {
         tuple(v.values()): p[p[["mean", "y"]].notna().all(axis=1)] for v, p in grouped(both, by)
     }
-    pages = arrange_lines(frame, by, labels)
-    for number, panels in enumerate(pages, start=1):
-        part = [f"part-{number}"] if len(pages) > 1 else []
-        note = "; ".join(_remarks(request, frame, names, split, panels, source))
-        yield Drawing(
-            name=[*labels.file_name(f"paths-{extractor}", split), *part],
-            draw=partial(
-                _draw_paths, panels, points, width=request.width, note=note, bars=bool(source)
-            ),
-        )
+    yield from plan_pages(
+        labels.file_name(f"paths-{extractor}", split),
+        arrange_lines(frame, by, labels),
+        remarks=lambda panels: _remarks(request, frame, names, split, panels, source),
+        draw=partial(_draw_paths, points=points, width=request.width, bars=bool(source)),
+    )
 
 
 def _remarks(
@@ -105,36 +101,24 @@ def _draw_paths(
     panels: Sequence[Panel], points: Points, *, width: float, note: str, bars: bool
 ) -> Figure:
     columns = num_columns(panels, width)
-    rows = math.ceil(len(panels) / columns)
     room = (width - AXIS_INCHES) / columns
     labels = [list(_end_labels(panel, points, LABEL_SHARE * width)) for panel in panels]
     titles = [fit_text(panel.title, room - 0.05) if panel.title else "" for panel in panels]
-    text = fit_text(note, width - 0.1)
-    above = max(title.count("\n") + 1 if title else 0 for title in titles)
-    height = max(panel_inches(named, 1.5 * room) for named in labels) + LINE_INCHES * above
-    total = rows * height + AXIS_INCHES + LINE_INCHES * (text.count("\n") + 1)
-    figure = Figure(figsize=(width, total), layout="constrained")
-    figure.suptitle(text, x=0.05 / width, ha="left", color=FAINT)
-    figure.supxlabel(METRICS[0])
-    figure.supylabel(METRICS[1])
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    used = list(grid.flat[: len(panels)])
-    for index, (axes, panel) in enumerate(zip(used, panels, strict=True)):
+    figure, used = lay_out(
+        titles,
+        columns=columns,
+        width=width,
+        height=max(panel_inches(named, 1.5 * room) for named in labels),
+        note=note,
+        names=METRICS,
+    )
+    for axes, panel in zip(used, panels, strict=True):
         axes.grid(visible=True, axis="both")
         axes.locator_params(axis="x", nbins=max(2, int(room / NUMBER_INCHES)))
         axes.locator_params(axis="y", nbins=4)
-        if index + columns >= len(panels):
-            axes.tick_params(labelbottom=True)
-        axes.set_title(titles[index], loc="left")
         for line in panel.lines:
             _draw_path(axes, line, points[line.key], bars=bars)
-    texts = [add_labels(axes, named) for axes, named in zip(used, labels, strict=True)]
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes, named, written in zip(used, labels, texts, strict=True):
-        separate_labels(axes, named, written)
+    name_ends(figure, used, labels)
     return figure
 
 
@@ -161,7 +145,7 @@ def _draw_path(axes: Axes, line: Line, points: pd.DataFrame, *, bars: bool) -> N
 
 def _end_labels(panel: Panel, points: Points, room: float) -> Iterator[EndLabel]:
     """Yield the names of a panel's lines at their last generations."""
-    if panel.compared_with:
+    if panel.is_small:
         return
     for line in panel.lines:
         if not points[line.key].empty:

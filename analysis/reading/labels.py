@@ -1,6 +1,7 @@
 """Names of settings, seeds and metrics in tables and figures, so that each one names one thing.
 
-The names are unescaped; analysis.escapes and analysis.figures.text escape them for a format.
+The names are unescaped; analysis.escapes and analysis.figures.drawing.text escape them for a
+format.
 """
 
 import json

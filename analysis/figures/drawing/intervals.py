@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
 
 import pandas as pd
 from scipy import special
 
+from analysis.figures.drawing.lines import Real
 from analysis.statistics.seeds import summarize_seeds
 
 
@@ -16,13 +16,6 @@ class Source(StrEnum):
     SEEDS = "t interval over"
     IMAGES = "interval from the images (not over seeds),"
     NONE = ""
-
-
-class Real(NamedTuple):
-    """The smallest and the largest number of real images, which are equal for equal data."""
-
-    low: float
-    high: float
 
 
 REAL = {"conditional_accuracy": "probe_accuracy"}

@@ -1,7 +1,6 @@
 """Draws the panels of curves: lines with bands or error bars, and their names."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,26 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.figures.end_labels import EndLabel, add_labels, separate_labels
-from analysis.figures.intervals import Real
-from analysis.figures.limits import Limits, Spread, fit_limits
-from analysis.figures.lines import MAX_BANDS, Line, Panel
-from analysis.figures.style import FAINT, FONT_SIZE
-from analysis.figures.text import fit_text, text_inches
+from analysis.figures.drawing.end_labels import EndLabel
+from analysis.figures.drawing.limits import Limits, Spread, fit_limits
+from analysis.figures.drawing.lines import MAX_BANDS, Line, Panel
+from analysis.figures.drawing.pages import (
+    AXIS_INCHES,
+    LABEL_SHARE,
+    LINE_INCHES,
+    lay_out,
+    name_ends,
+    num_columns,
+    panel_inches,
+)
+from analysis.figures.drawing.style import FAINT
+from analysis.figures.drawing.text import fit_text
 from analysis.reading.columns import grouped, unit_columns
 
-LINE_INCHES = 1.25 * FONT_SIZE / 72
-"""Height of a line of text."""
-LABEL_SHARE = 0.3
-"""Largest width of labels at line ends, as a share of the figure's width."""
-AXIS_INCHES = 0.5
-"""Room for the numbers and the name of an axis."""
-HEIGHT, TALLEST, SMALL_HEIGHT = 1.6, 2.4, 0.75
-"""Smallest and usual largest height of a panel, and height of one that compares two settings."""
-ASPECT = 0.45
-"""Height of a panel between these sizes, as a share of its width with labels."""
-SMALL_WIDTH = 0.85
-"""Smallest width of a panel that compares two settings."""
 TICK_INCHES = 0.24
 """Smallest distance of the names of generations."""
 DODGE = 0.5
@@ -55,10 +50,11 @@ class Curves:
     metric: str
     name: str
     """Name of the y axis, unescaped."""
-    real: Real | None
     log: bool
     has_seeds: bool
     """Whether the intervals are over seeds."""
+    are_shares: bool = False
+    """Whether the values are shares of a whole, whose axis begins at 0 and shows all of them."""
 
     def has_bands(self, panel: Panel) -> bool:
         """Whether the intervals of a panel are bands; otherwise they are error bars."""
@@ -66,7 +62,7 @@ class Curves:
 
     def shows_seeds(self, panel: Panel) -> bool:
         """Whether a panel has a thin line for each seed."""
-        return self.has_seeds and self.has_bands(panel) and not panel.compared_with
+        return self.has_seeds and self.has_bands(panel) and not panel.is_small
 
     def measured(self, line: Line) -> pd.DataFrame:
         """The generations of a line that have a mean."""
@@ -82,39 +78,36 @@ class Curves:
 
 def draw_panels(panels: Sequence[Panel], curves: Curves, *, width: float, note: str) -> Figure:
     """Draw panels with equal axes below a note, in a figure of some inches' width."""
-    limits = fit_limits(list(_spreads(panels, curves)), log=curves.log)
-    note += "; an interval is cut off" if limits.is_cut_off else ""
-    text = fit_text(note, width - 0.1)
+    spreads = list(_spreads(panels, curves))
+    limits = _fit_shares(spreads) if curves.are_shares else fit_limits(spreads, log=curves.log)
     columns = num_columns(panels, width)
-    num_rows = math.ceil(len(panels) / columns)
     room = (width - AXIS_INCHES) / columns - 0.05
     titles = [_title(panel, curves, limits, room) for panel in panels]
     labels = [list(_end_labels(panel, curves, limits, width)) for panel in panels]
-    heights = [panel_inches(named, room) for named in labels]
-    above = LINE_INCHES * max(title.count("\n") + 1 if title else 0 for title in titles)
-    height = num_rows * (max(heights) + above)
-    above = LINE_INCHES * (text.count("\n") + 1)
-    figure = Figure(figsize=(width, height + AXIS_INCHES + above), layout="constrained")
-    figure.suptitle(text, x=0.05 / width, ha="left", color=FAINT)
-    grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    used = list(grid.flat[: len(panels)])
-    for index, (axes, panel) in enumerate(zip(used, panels, strict=True)):
-        is_lowest = index + columns >= len(panels)
-        _prepare(axes, curves, limits, height=max(heights), is_lowest=is_lowest)
+    height = max(panel_inches(named, room) for named in labels)
+    is_named = panels[0].compared_with or not panels[0].is_small
+    figure, used = lay_out(
+        titles,
+        columns=columns,
+        width=width,
+        height=height,
+        note=note + ("; an interval is cut off" if limits.is_cut_off else ""),
+        names=("generation", curves.name),
+        key=() if is_named else panels[0].lines,
+    )
+    for axes, panel in zip(used, panels, strict=True):
+        _prepare(axes, curves, limits, height=height)
         _draw_panel(axes, panel, curves, limits)
-        axes.set_title(titles[index], loc="left")
-    name = fit_text(curves.name, height + AXIS_INCHES)
-    _ = figure.supylabel(name) if num_rows > 1 else used[0].set_ylabel(name)
-    _ = figure.supxlabel("generation") if columns > 1 else used[-1].set_xlabel("generation")
-    texts = [add_labels(axes, named) for axes, named in zip(used, labels, strict=True)]
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes, named, written in zip(used, labels, texts, strict=True):
-        separate_labels(axes, named, written)
+    name_ends(figure, used, labels)
+    for axes in used:
         _thin_names(axes, curves.generations)
     return figure
+
+
+def _fit_shares(spreads: Sequence[Spread]) -> Limits:
+    """Limits of an axis of shares: from 0 to a little above the largest one."""
+    top = max(max(spread.high, spread.interval_high) for spread in spreads)
+    return Limits(0.0, min(1.05 * top, 1.0) or 1.0, is_cut_off=False)
 
 
 def _spreads(panels: Sequence[Panel], curves: Curves) -> Iterator[Spread]:
@@ -131,27 +124,9 @@ def _spreads(panels: Sequence[Panel], curves: Curves) -> Iterator[Spread]:
         half = means["half_width"].fillna(0.0)
         ends = (means["mean"] - half).min(), (means["mean"] + half).max()
         yield Spread(float(values.min()), float(values.max()), *map(float, ends))
-    if curves.real:
-        yield Spread(*curves.real, *curves.real)
-
-
-def num_columns(panels: Sequence[Panel], width: float) -> int:
-    """Panels that compare two settings are small; others are beside each other on a page."""
-    if not panels[0].compared_with:
-        return min(len(panels), max(1, int(width / 3)))
-    words = [word for panel in panels for word in re.split(r"\s|(?<=-)", panel.title)]
-    widest = max(SMALL_WIDTH, *(text_inches(fit_text(word, width)) for word in words)) + 0.05
-    most = max(1, int((width - AXIS_INCHES) / widest))
-    num_rows = math.ceil(len(panels) / most)
-    return math.ceil(len(panels) / num_rows)
-
-
-def panel_inches(labels: Sequence[EndLabel], width: float) -> float:
-    """The height of the axes of a panel, for its labels and the width of both."""
-    if not labels:
-        return SMALL_HEIGHT
-    needed = LINE_INCHES * sum(label.text.count("\n") + 1.2 for label in labels)
-    return max(min(max(HEIGHT, ASPECT * width), TALLEST), needed)
+    for real in dict.fromkeys(panel.real for panel in panels):
+        if real:
+            yield Spread(*real, *real)
 
 
 def _title(panel: Panel, curves: Curves, limits: Limits, inches: float) -> str:
@@ -180,7 +155,7 @@ def _outside(line: Line, curves: Curves, limits: Limits) -> str:
 
 def _end_labels(panel: Panel, curves: Curves, limits: Limits, width: float) -> Iterator[EndLabel]:
     """Yield the names of a panel's lines at their last points, and of the real images."""
-    if panel.compared_with:
+    if panel.is_small:
         return
     room = LABEL_SHARE * width
     for index, line in enumerate(panel.lines):
@@ -196,11 +171,11 @@ def _end_labels(panel: Panel, curves: Curves, limits: Limits, width: float) -> I
             colour=line.colour,
             marker=line.marker,
         )
-    if curves.real:
+    if panel.real:
         text = REAL_IMAGES
-        if limits.excess(curves.real.low):
-            text += f" ({curves.real.low:.3g}, outside)"
-        y = min(max(curves.real.high, limits.bottom), limits.top)
+        if limits.excess(panel.real.low):
+            text += f" ({panel.real.low:.3g}, outside)"
+        y = min(max(panel.real.high, limits.bottom), limits.top)
         x = curves.generations[-1] + _margin(curves, panel)
         yield EndLabel(text=fit_text(text, room), x=x, y=y, colour=FAINT, marker="")
 
@@ -219,7 +194,7 @@ def _margin(curves: Curves, panel: Panel) -> float:
     return 0.15 if curves.has_bands(panel) else DODGE / 2
 
 
-def _prepare(axes: Axes, curves: Curves, limits: Limits, *, height: float, is_lowest: bool) -> None:
+def _prepare(axes: Axes, curves: Curves, limits: Limits, *, height: float) -> None:
     """Set the scales, limits and ticks of axes of some inches' height."""
     if curves.log:
         axes.set_yscale("log")
@@ -228,8 +203,6 @@ def _prepare(axes: Axes, curves: Curves, limits: Limits, *, height: float, is_lo
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(limits.bottom, limits.top)
     axes.set_xticks(curves.generations, [f"$V_{{{n}}}$" for n in curves.generations])
-    if is_lowest:
-        axes.tick_params(labelbottom=True)
 
 
 def _log_locator(limits: Limits, height: float) -> Locator:
@@ -247,9 +220,9 @@ def _log_locator(limits: Limits, height: float) -> Locator:
 def _draw_panel(axes: Axes, panel: Panel, curves: Curves, limits: Limits) -> None:
     bands, first, last = curves.has_bands(panel), curves.generations[0], curves.generations[-1]
     axes.set_xlim(first - _margin(curves, panel), last + _margin(curves, panel))
-    if curves.real:
-        axes.axhspan(*curves.real, color=FAINT, alpha=0.3, lw=0)
-        axes.axhline(curves.real.high, color=FAINT, ls=":", lw=1)
+    if panel.real:
+        axes.axhspan(*panel.real, color=FAINT, alpha=0.3, lw=0)
+        axes.axhline(panel.real.high, color=FAINT, ls=":", lw=1)
     for index, line in enumerate(panel.lines):
         shift = 0.0 if bands else _shift(index, len(panel.lines))
         if curves.shows_seeds(panel):

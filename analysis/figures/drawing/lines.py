@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.figures.style import LINE_STYLES, MARKERS, PALETTE
+from analysis.figures.drawing.style import LINE_STYLES, MARKERS, PALETTE
 from analysis.reading.columns import SETTING, SPLIT, grouped, setting_axes
 from analysis.reading.labels import Labels, Spelled, exact_name
 from analysis.reading.settings import BASE, find_usual
@@ -22,6 +22,13 @@ COMPARED = (PALETTE[0], PALETTE[2])
 """Colours of a setting that others are compared with, and of each other one."""
 UNCHANGED = (BASE, "none")
 """Names of settings that others are compared with: the base, and the filter that keeps all."""
+
+
+class Real(NamedTuple):
+    """The smallest and the largest number of real images, which are equal for equal data."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,10 @@ class Panel:
     title: str = ""
     compared_with: str = ""
     """In a panel that compares its last line with its first: the name of the first."""
+    is_small: bool = False
+    """Whether its lines are not named at their ends."""
+    real: Real | None = None
+    """The same number of real images, if it is known."""
 
 
 def figure_parts(
@@ -136,7 +147,7 @@ def _compare(
                     (control, other), names, COMPARED, MARKERS, strict=False
                 )
             )
-            panels.append(Panel(lines=lines, title=names[1], compared_with=names[0]))
+            panels.append(Panel(lines=lines, title=names[1], compared_with=names[0], is_small=True))
     return [panels[i : i + MAX_PANELS] for i in range(0, len(panels), MAX_PANELS)]
 
 

@@ -9,7 +9,7 @@ from matplotlib import cbook, font_manager
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from analysis.figures.style import FONT, FONT_SIZE
+from analysis.figures.drawing.style import FONT, FONT_SIZE
 from model.errors import printable_name
 
 LONGEST_TEXT = 400

@@ -29,7 +29,7 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": DPI,
     "font.family": FONT,
     "font.size": FONT_SIZE,
-    "text.hinting": "none",  # or text is wider than analysis.figures.text measures
+    "text.hinting": "none",  # or text is wider than analysis.figures.drawing.text measures
     **{
         f"{name}size": FONT_SIZE
         for name in ("axes.title", "axes.label", "xtick.label", "ytick.label")

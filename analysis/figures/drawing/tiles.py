@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.style import FAINT, FONT_SIZE
-from analysis.figures.text import fit_text
+from analysis.figures.drawing.style import FAINT, FONT_SIZE
+from analysis.figures.drawing.text import fit_text
 
 DPI = 200
 """Smallest number of pixels per inch."""

@@ -1,0 +1,1 @@
+"""The parts that figures are drawn with: style, text, lines, panels, labels and tiles."""
