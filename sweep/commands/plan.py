@@ -25,12 +25,14 @@ from sweep.results_folder import (
     load_recorded_data,
     store_location,
 )
+from sweep.sealed import many_objects
 from sweep.store.store import Store, open_store
 
 MOST_VALUES = 5
 """Number of values of an axis that are listed; of more, the first and the last are."""
 
 
+@many_objects()
 def print_plan(
     sweep: SweepConfig,
     *,

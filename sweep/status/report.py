@@ -13,6 +13,7 @@ from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
 from sweep.records import LineageRecord, load_lineages, load_sweep
 from sweep.results_folder import read_sweep, recorded_data, store_location
+from sweep.sealed import many_objects
 from sweep.status.drivers import run_key, running
 from sweep.status.states import RESUMABLE, started_lineages
 from sweep.status.tracker import Snapshot, Tracker
@@ -23,6 +24,7 @@ CELL_WIDTH = 60
 """Longest text in a cell of the table."""
 
 
+@many_objects()
 def print_status(out: Path, *, store: str | None) -> None:
     """Print the state of each lineage, the running trials, and how to resume if nobody works.
 
