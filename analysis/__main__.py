@@ -1,8 +1,9 @@
-"""The `analysis` command: tables, figures and a page of results folders, and checks of a folder.
+"""The `analysis` command: tables, figures, a page and TensorBoard files of results folders.
 
     analysis table runs/quickstart
     analysis figure runs/quickstart --out figures
     analysis report runs/quickstart --out report.html
+    analysis board runs/quickstart --out board
     analysis verdict runs/quickstart
     analysis check runs/quickstart
 
@@ -261,6 +262,25 @@ class Report(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Board(Command):
+    """Write TensorBoard files of results folders, and print the command that shows them."""
+
+    dirs: Dirs
+    """Results folders (--out of sweep run), or copies without weights; several are joined."""
+    out: Path
+    """Folder for the files: a new one, or one that this command wrote, which is replaced."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Write the files."""
+        from analysis.board import write_joined_board
+        from sweep.tensorboard import viewing_command
+
+        write_joined_board(self.dirs, self.out)
+        print(printable(viewing_command(self.out)))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check(Command):
     """Compare the files of a results folder with its records; exit with 1 if there are problems."""
 
@@ -313,6 +333,7 @@ PROGRAM = Program(
         "table": Table,
         "figure": Figure,
         "report": Report,
+        "board": Board,
         "verdict": Verdict,
         "check": Check,
     },

@@ -1,13 +1,14 @@
 """TensorBoard files of a results folder: curves, metrics, sample grids and settings per lineage.
 
-There is one event file per (lineage, generation) and one per later evaluation, written once from
-the store. A model shared by several lineages appears in each of them, and a resumed run repeats
-nothing. This module needs tensorboard, not torch.
+There is one event file per (lineage, generation) and one per metric specification, written once
+from records and small files. A model shared by several lineages appears in each of them, and a
+resumed run repeats nothing. This module needs tensorboard, not torch.
 """
 
 import io
-import math
 import re
+import shlex
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -19,76 +20,112 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model.errors import printable_name
-from model.features.extractors import extractor_label
-from model.metrics.table import METRICS
-from sweep.config import flatten
-from sweep.files import digest
-from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import NodePlan
-from sweep.records import NodeRecord
+from model.errors import printable_name, reading
+from sweep.files import REPLACE, DamagedError, Json, digest
+from sweep.records import LineageRecord, MetricsRecord, load_metrics, load_node, node_dir
 from sweep.store.arrays import read_arrays
-from sweep.store.claims import ClaimInfo
-from sweep.store.store import Store
 
+FOLDER = "tensorboard"
+"""Name of the folder of event files in a results folder."""
+OVERVIEW = "overview"
+"""Name of the folder of the event file of write_overview."""
 PREVIEW_COLUMNS = 8
 """Images in a row of a preview.png."""
+LAST_STEP = 2.0**63
+"""The steps of events are below this number."""
 
-LIVE = ".live"
-"""End of the names of event files about running trainings."""
-
-AddFunction = Callable[[int, dict[str, Any]], None]
+AddFunction = Callable[[int, Json], None]
 """Adds an event, given a step and the fields of tensorboard's Summary.Value."""
 
 
-def write_boards(out: Path, lineages: list[PlannedLineage], store: Store) -> None:
-    """Write the missing event files; each member of an ensemble has a separate folder."""
+def viewing_command(folder: Path) -> str:
+    """The command that shows a folder of event files, with the samples of up to 100 generations.
+
+    TensorBoard keeps a random choice of ten images under one tag if it is not told otherwise.
+    """
+    return f"tensorboard --logdir {shlex.quote(str(folder))} --samples_per_plugin images=100"
+
+
+def write_boards(out: Path, lineages: Iterable[LineageRecord]) -> None:
+    """Write the missing event files of some lineages of a results folder into that folder."""
     for lineage in lineages:
-        for node in lineage.nodes:
-            if not store.nodes.has(node.key):
-                break
-            own = board_folder(out, lineage, node)
-            Board(folder=own, lineage=lineage, store=store).write_node(node)
-            folder = out / "tensorboard" / lineage.id / "mixture"
-            mixture = Board(folder=folder, lineage=lineage, store=store)
-            for plan in node.mixture:
-                mixture.write_numbers(node, plan.spec, beside=node.mixture[0].spec)
+        write_board(out, lineage, out / FOLDER / lineage.id, settings=lineage.axes)
 
 
-def board_folder(out: Path, lineage: PlannedLineage, node: NodePlan) -> Path:
-    """The folder of a model's event files."""
-    folder = out / "tensorboard" / lineage.id
-    return folder / f"member-{node.member}" if lineage.num_members > 1 else folder
+def write_whole_board(out: Path, lineages: Sequence[LineageRecord]) -> None:
+    """Write the missing event files of all lineages of a results folder, and of its overview."""
+    write_boards(out, lineages)
+    settings = [lineage.axes for lineage in lineages]
+    write_overview(out / FOLDER, settings, metric_tags((out, lineage) for lineage in lineages))
 
 
-def write_overview(out: Path, lineages: Sequence[PlannedLineage]) -> None:
+def write_board(out: Path, lineage: LineageRecord, folder: Path, *, settings: Json) -> None:
+    """Write the missing event files of a lineage; each member of an ensemble has its own folder.
+
+    Args:
+        out: The results folder of the lineage, or a copy without weights and samples.
+        lineage: Its record.
+        folder: Folder of the event files.
+        settings: Dotted settings by which HPARAMS compares it with other lineages.
+    """
+    for generation, keys in enumerate(lineage.nodes, start=1):
+        for member, key in enumerate(keys):
+            own = Board(out=out, folder=member_folder(folder, member, of=len(keys)))
+            own.write_model(generation, key, lineage, settings)
+            own.write_numbers(generation, key, lineage.specs(member))
+        if lineage.mixture_specs:
+            mixture = Board(out=out, folder=folder / "mixture")
+            mixture.write_numbers(generation, keys[0], lineage.mixture_specs[generation - 1])
+
+
+def member_folder(folder: Path, member: int, *, of: int) -> Path:
+    """The folder of the event files of one of `of` members."""
+    return folder / f"member-{member}" if of > 1 else folder
+
+
+def write_overview(folder: Path, settings: Iterable[Json], tags: Sequence[str]) -> None:
     """Write which settings and metrics the HPARAMS tab shows, and the charts of CUSTOM SCALARS.
 
-    The one event file is replaced if the sweep has other settings or metrics than before.
+    The one event file is replaced if its content changes.
+
+    Args:
+        folder: The folder that contains those of the lineages.
+        settings: Of each lineage.
+        tags: Metrics.
     """
-    settings: dict[str, list[bool | float | str]] = {}
-    for lineage in lineages:
-        for name, value in flatten(lineage.axes):
-            values = settings.setdefault(escape_tag(name), [])
-            if hparam(value) not in values:
-                values.append(hparam(value))
-    tags = dict.fromkeys(
-        f"{shown}/{extractor_label(plan.config)}"
-        for lineage in lineages
-        for plan in lineage.nodes[0].metrics
-        for name in plan.config.names
-        for shown in METRICS[name].shown or (name,)
-    )
-    suffix = f".overview-{digest([list(settings.items()), list(tags)])[:8]}"
-    folder = out / "tensorboard" / "overview"
-    if any(folder.glob(f"events.*{suffix}")):
+    values: dict[str, list[bool | float | str]] = {}
+    for name, value in (item for each in settings for item in each.items()):
+        known = values.setdefault(escape_tag(name), [])
+        if hparam(value) not in known:
+            known.append(hparam(value))
+    own = folder / OVERVIEW
+    suffix = f".overview-{digest([list(values.items()), list(tags)])[:8]}"
+    if any(own.glob(f"events.*{suffix}")):
         return
-    earlier = list(folder.glob("events.*.overview-*"))
-    with writing(folder, suffix) as add:
-        add_experiment(add, settings, list(tags))
-        add_layout(add, list(tags))
+    earlier = list(own.glob("events.*.overview-*"))
+    with writing(own, suffix) as add:
+        add_experiment(add, values, tags)
+        add_layout(add, tags)
     for path in earlier:
         path.unlink()
+
+
+def metric_tags(lineages: Iterable[tuple[Path, LineageRecord]]) -> list[str]:
+    """The metrics of the first generations of some lineages: KID first, no standard errors.
+
+    Args:
+        lineages: The results folder and the record of each.
+    """
+    first = {
+        (out, key, spec): None
+        for out, lineage in lineages
+        for member, key in enumerate(lineage.nodes[0] if lineage.nodes else [])
+        for spec in lineage.all_specs(1, member)
+    }
+    found = [record for place in first if (record := load_metrics(*place)) is not None]
+    names = {name for record in found for name in record.values if "/" in name}
+    shown = [name for name in names if not name.partition("/")[0].endswith("_se")]
+    return sorted(shown, key=lambda name: (not name.startswith("kid/"), name))
 
 
 def add_experiment(
@@ -137,26 +174,17 @@ def add_layout(add: AddFunction, tags: Sequence[str]) -> None:
 class Board:
     """The event files of one lineage or member; each file appears only when it is complete."""
 
+    out: Path
+    """Results folder."""
     folder: Path
-    lineage: PlannedLineage
-    store: Store
+    """Folder of the event files."""
 
-    def write_node(self, node: NodePlan) -> None:
-        """Write a model's curves, preview and metrics, and the metrics of later evaluations."""
-        specs = [plan.spec for plan in node.metrics]
-        first = specs[0] if specs else ""
-        own = specs.pop(0) if self.lineage.config.metrics.names else ""
-        self.write_generation(self.store.nodes.read(node.key), own)
-        for spec in specs:
-            self.write_numbers(node, spec, beside=first)
-
-    def write_generation(self, record: NodeRecord, spec: str) -> None:
-        """Write a model's curves, preview and metrics, unless its own metrics are missing."""
-        suffix, generation = f".V{record.generation}-{record.key[:8]}", record.generation
-        if self.has(suffix):
-            return
-        metrics = self.store.read_metrics(record.key, spec) if spec else None
-        if spec and metrics is None and record.status == "done":
+    def write_model(
+        self, generation: int, key: str, lineage: LineageRecord, settings: Json
+    ) -> None:
+        """Write a model's pool, curves and preview, and the lineage's settings beside V_1's."""
+        suffix = file_suffix(generation, key)
+        if self.has(suffix) or (record := load_node(self.out, key)) is None:
             return
         numbers = {
             "pool/num_images": record.num_images,
@@ -168,39 +196,48 @@ class Board:
         if record.final_loss is not None:
             numbers["train/final_loss"] = record.final_loss
         with writing(self.folder, suffix) as add:
-            add_scalars(add, generation, {**numbers, **(metrics.values if metrics else {})})
+            add_scalars(add, generation, numbers)
             if "curves.npz" in record.files:
-                add_curves(add, generation, self.store.nodes.read_file(record.key, "curves.npz"))
+                add_curves(add, generation, node_dir(self.out, key) / "curves.npz")
             if "preview.png" in record.files:
-                png = self.store.nodes.read_file(record.key, "preview.png")
-                add_preview(add, generation, "samples/same_noise", png)
+                sheet = node_dir(self.out, key) / "preview.png"
+                add_preview(add, generation, "samples/same_noise", sheet)
             if generation == 1:
-                real = self.store.datasets.read_file(self.lineage.card.key, "preview.png")
+                real = self.out / "datasets" / lineage.dataset / "preview.png"
                 add_preview(add, 0, "samples/real", real)
-                add_hparams(add, self.lineage)
+                add_hparams(add, lineage.id, settings)
 
-    def write_numbers(self, node: NodePlan, spec: str, *, beside: str) -> None:
-        """Write the metrics of a further specification of a model or its mixture.
+    def write_numbers(self, generation: int, key: str, specs: Sequence[str]) -> None:
+        """Write the metrics of a model or its mixture under some specifications.
 
-        If they are measured on another number of images than those of the specification `beside`,
+        If they are measured on another number of images than those of the first specification,
         their tags are name@images, as in tables. All values under one tag thus have the same number
         of images.
         """
-        suffix = f".V{node.generation}-{node.key[:8]}-{spec}"
-        if self.has(suffix):
-            return
-        metrics = self.store.read_metrics(node.key, spec)
-        first = self.store.read_metrics(node.key, beside)
-        if metrics is None or first is None:
-            return
-        count = metrics.num_images
-        at = "" if count == first.num_images else f"@{count}"
-        with writing(self.folder, suffix) as add:
-            add_scalars(add, node.generation, {k + at: v for k, v in metrics.values.items()})
+        for spec in specs:
+            suffix = file_suffix(generation, key, spec)
+            if self.has(suffix):
+                continue
+            first, metrics = (load_metrics(self.out, key, each) for each in (specs[0], spec))
+            if first is None or metrics is None:
+                continue
+            with writing(self.folder, suffix) as add:
+                add_scalars(add, generation, with_counts(metrics, first))
 
     def has(self, suffix: str) -> bool:
         """Whether an event file with this suffix exists."""
         return any(self.folder.glob(f"events.*{suffix}"))
+
+
+def with_counts(metrics: MetricsRecord, first: MetricsRecord) -> dict[str, float]:
+    """Metrics with the number of images in their names if it differs from that of others."""
+    at = "" if metrics.num_images == first.num_images else f"@{metrics.num_images}"
+    return {name + at: value for name, value in metrics.values.items()}
+
+
+def file_suffix(generation: int, key: str, spec: str = "") -> str:
+    """End of the name of an event file: of a model, or of its metrics under a specification."""
+    return f".V{generation}-{key[:8]}" + (f"-{spec}" if spec else "")
 
 
 @contextmanager
@@ -215,7 +252,12 @@ def writing(folder: Path, suffix: str) -> Generator[AddFunction]:
     def add(step: int, value: dict[str, Any]) -> None:
         writer.add_event(make_event(now, step, value))
 
-    yield add
+    try:
+        yield add
+    except BaseException:
+        writer.close()
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     writer.close()
     folder.mkdir(parents=True, exist_ok=True)
     (path,) = unfinished.iterdir()
@@ -234,52 +276,6 @@ def make_event(wall_time: float, step: int, value: dict[str, Any]) -> Any:
     return Event(wall_time=wall_time, step=step, summary=Summary(value=[escaped]))
 
 
-class LiveBoard:
-    """The loss and speed of models in training, as a driver sees them every few seconds.
-
-    Its event files last until the run ends. The exact curves of a finished model replace them.
-    """
-
-    def __init__(self, out: Path, lineages: Iterable[PlannedLineage]) -> None:
-        self._places: dict[str, tuple[Path, int]] = {}
-        self._writers: dict[Path, Any] = {}
-        self._steps: dict[str, int] = {}
-        for lineage in lineages:
-            for node in lineage.nodes:
-                folder = board_folder(out, lineage, node)
-                self._places.setdefault(node.key, (folder, node.generation))
-        for path in (out / "tensorboard").rglob(f"events.*{LIVE}"):  # of a run that was killed
-            path.unlink(missing_ok=True)
-
-    def write(self, claims: Mapping[str, ClaimInfo]) -> None:
-        """Add what the trainings, by node key, have reported since the last call."""
-        for key, claim in claims.items():
-            progress = claim.progress
-            step, is_new = progress.get("step"), progress.get("step") != self._steps.get(key)
-            if progress.get("stage") == "train" and step and is_new and key in self._places:
-                self._steps[key] = step
-                folder, generation = self._places[key]
-                for kind in ("loss", "images_per_second"):
-                    number = float(progress.get(kind, math.nan))
-                    tag = f"training_now_{kind}/V{generation}"
-                    self._add(folder, step, {"tag": tag, "simple_value": number})
-
-    def _add(self, folder: Path, step: int, value: dict[str, Any]) -> None:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        if folder not in self._writers:
-            self._writers[folder] = EventFileWriter(str(folder), filename_suffix=LIVE)
-        self._writers[folder].add_event(make_event(time.time(), step, value))
-        self._writers[folder].flush()
-
-    def close(self) -> None:
-        """Delete the event files."""
-        for folder, writer in self._writers.items():
-            writer.close()
-            for path in folder.glob(f"events.*{LIVE}"):
-                path.unlink(missing_ok=True)
-
-
 def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
     """Add numbers at a generation; names without a group go to `pixels`."""
     for name, value in numbers.items():
@@ -287,19 +283,43 @@ def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float])
         add(generation, {"tag": tag, "simple_value": float(value)})
 
 
-def add_curves(add: AddFunction, generation: int, data: bytes) -> None:
-    """Add the training curves of a curves.npz."""
-    curves = read_arrays(data, "curves.npz")
-    steps = curves.pop("step", np.empty(0))
+def add_curves(add: AddFunction, generation: int, path: Path) -> None:
+    """Add the training curves of a curves.npz, if it was copied.
+
+    Raises:
+        OneLineError: The file is damaged.
+    """
+    if not path.exists():
+        return
+    with reading(path):
+        data = path.read_bytes()
+    curves = read_arrays(data, path)
+    steps = curves.pop("step", np.empty(0, int))
+    numeric = all(each.dtype.kind in "iuf" for each in (steps, *curves.values()))
+    if not numeric or {each.shape for each in curves.values()} - {(steps.size,)}:
+        raise DamagedError(f"{path} must hold curves of numbers by step, got others; {REPLACE}")
+    if not ((steps >= 0) & (steps < LAST_STEP)).all():
+        raise DamagedError(f"{path} must hold steps from 0 to 2^63 - 1, got others; {REPLACE}")
     for name, values in curves.items():
         for step, value in zip(steps, values, strict=True):
             tag = f"training_{name}/V{generation}"
             add(int(step), {"tag": tag, "simple_value": float(value)})
 
 
-def add_preview(add: AddFunction, generation: int, tag: str, png: bytes) -> None:
-    """Add a preview.png with gaps between its images."""
-    spaced = with_gaps(png)
+def add_preview(add: AddFunction, generation: int, tag: str, path: Path) -> None:
+    """Add a preview.png with gaps between its images, if it was copied.
+
+    Raises:
+        OneLineError: The file is damaged.
+    """
+    if not path.exists():
+        return
+    with reading(path):
+        png = path.read_bytes()
+    try:
+        spaced = with_gaps(png)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DamagedError(f"{path} must be a sheet of samples, got {error}; {REPLACE}") from None
     width, height = png_size(spaced)
     image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": spaced}
     add(generation, {"tag": tag, "image": image})
@@ -309,9 +329,12 @@ def with_gaps(png: bytes) -> bytes:
     """A preview.png, whose images touch, with white gaps between them."""
     with Image.open(io.BytesIO(png)) as opened:
         pixels = np.asarray(opened.convert("RGB"))
-    size = pixels.shape[1] // PREVIEW_COLUMNS
+    height, width = pixels.shape[:2]
+    size = width // PREVIEW_COLUMNS
+    if not size or width % PREVIEW_COLUMNS or height % size:
+        raise ValueError(f"{width} x {height} pixels")
     gap = max(1, size // 16)
-    rows, columns = pixels.shape[0] // size, PREVIEW_COLUMNS
+    rows, columns = height // size, PREVIEW_COLUMNS
     tiles = pixels.reshape(rows, size, columns, size, 3)
     around = ((0, 0), (0, gap), (0, 0), (0, gap), (0, 0))
     spaced = np.pad(tiles, around, constant_values=255)
@@ -321,12 +344,12 @@ def with_gaps(png: bytes) -> bytes:
     return written.getvalue()
 
 
-def add_hparams(add: AddFunction, lineage: PlannedLineage) -> None:
-    """Add the lineage's axis values for TensorBoard's HPARAMS tab."""
+def add_hparams(add: AddFunction, trial: str, settings: Json) -> None:
+    """Add a lineage's settings for TensorBoard's HPARAMS tab."""
     from tensorboard.plugins.hparams import summary_v2
 
-    settings = {escape_tag(name): hparam(value) for name, value in flatten(lineage.axes)}
-    for value in summary_v2.hparams_pb(settings, trial_id=lineage.id).value:
+    shown = {escape_tag(name): hparam(value) for name, value in settings.items()}
+    for value in summary_v2.hparams_pb(shown, trial_id=trial).value:
         add(0, {"tag": value.tag, "metadata": value.metadata, "tensor": value.tensor})
 
 

@@ -1,11 +1,6 @@
 """Facts of the TensorBoard files: what they hold, and that nothing is written twice."""
 
 import io
-import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +9,23 @@ import pytest
 from PIL import Image
 from running_sweep import Running, find, wait_for, write_sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_server import serving
 from tiny_sweep import compute, make_lineage, make_sweep, plan_in
 
 from model.images import encode_png
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
+from sweep.results_folder import fill
+from sweep.status.live_board import LiveBoard
 from sweep.store.claims import ClaimInfo
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import (
-    LiveBoard,
     add_scalars,
     hparam,
     png_size,
     with_gaps,
     write_boards,
-    write_overview,
+    write_whole_board,
     writing,
 )
 
@@ -53,7 +50,7 @@ def lineages(store: Store) -> list[PlannedLineage]:
 @pytest.fixture(scope="module")
 def out(store, lineages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    write_boards(out, lineages, store)
+    write_boards(out, fill(out, lineages, store))
     return out
 
 
@@ -154,10 +151,10 @@ def test_the_axes_are_the_lineages_hyperparameters(events, lineages) -> None:
 
 
 def test_the_overview_names_what_varies_and_is_replaced_when_that_changes(
-    out, lineages, tmp_path
+    lineages, store, tmp_path
 ) -> None:
     for some in (lineages[:1], lineages, lineages):
-        write_overview(tmp_path, some)
+        write_whole_board(tmp_path, fill(tmp_path, some, store))
     (path,) = (tmp_path / "tensorboard" / "overview").iterdir()
     found = EventAccumulator(str(path.parent))
     found.Reload()
@@ -220,17 +217,18 @@ def test_settings_are_what_tensorboard_can_hold(value, shown) -> None:
 
 
 def test_a_shared_first_model_is_on_the_board_of_every_lineage(out, lineages) -> None:
-    """One event file for each lineage and generation."""
+    """Two event files for each lineage and generation: of the model and of its metrics."""
     for lineage in lineages:
         names = [p.name for p in (out / "tensorboard" / lineage.id).iterdir()]
-        suffixes = sorted(f"V{node.generation}-{node.key[:8]}" for node in lineage.nodes)
-        assert sorted(name.rpartition(".")[2] for name in names) == suffixes
+        models = {f"V{node.generation}-{node.key[:8]}" for node in lineage.nodes}
+        metrics = {f"V{n.generation}-{n.key[:8]}-{n.metrics[0].spec}" for n in lineage.nodes}
+        assert sorted(name.rpartition(".")[2] for name in names) == sorted(models | metrics)
 
 
 def test_a_second_call_writes_nothing(out, lineages, store) -> None:
     """The files are the same ones, and no other is left beside them."""
     before = files(out)
-    write_boards(out, lineages, store)
+    write_boards(out, fill(out, lineages, store))
     assert files(out) == before
     folders = sorted(path.name for path in (out / "tensorboard").iterdir())
     assert folders == sorted(lineage.id for lineage in lineages)
@@ -240,13 +238,13 @@ def test_a_longer_lineage_adds_its_new_generation(lineages, tmp_path: Path) -> N
     """What is not computed yet is not written."""
     store = open_store(tmp_path / "store")
     compute(make_lineage({"train.steps": STEPS, "generations": 1}), store)
-    write_boards(tmp_path, lineages[:1], store)
+    write_boards(tmp_path, fill(tmp_path, lineages[:1], store))
     before = files(tmp_path)
     compute(lineages[0].config, store)
-    write_boards(tmp_path, lineages[:1], store)
-    assert len(before) == 1
+    write_boards(tmp_path, fill(tmp_path, lineages[:1], store))
+    assert len(before) == 2
     assert before.items() < files(tmp_path).items()
-    assert len(files(tmp_path)) == 2
+    assert len(files(tmp_path)) == 4
 
 
 def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: Path) -> None:
@@ -256,7 +254,7 @@ def test_numbers_of_another_number_of_images_have_a_tag_of_their_own(tmp_path: P
     again = replace(config.metrics, num_images=6)
     compute(config, store, evaluations=(again,))
     (lineage,) = plan_in(replace(make_sweep(({},), config), evaluations=(again,)), store)
-    write_boards(tmp_path, [lineage], store)
+    write_boards(tmp_path, fill(tmp_path, [lineage], store))
     events = EventAccumulator(str(tmp_path / "tensorboard" / lineage.id))
     events.Reload()
     names = {name.split("@")[0] for name in events.Tags()["scalars"] if "@" in name}
@@ -270,7 +268,7 @@ def test_a_diverged_generation_is_on_the_board(tmp_path: Path) -> None:
     config = make_lineage({"train.lr": 1e30, "train.steps": 40})
     compute(config, store)
     (lineage,) = plan_in(make_sweep(({},), config), store)
-    write_boards(tmp_path, [lineage], store)
+    write_boards(tmp_path, fill(tmp_path, [lineage], store))
     events = EventAccumulator(str(tmp_path / "tensorboard" / lineage.id))
     events.Reload()
     assert scalars(events, "pool/num_images") == [(1, 40.0)]
@@ -292,50 +290,21 @@ def test_a_generation_is_shown_when_it_is_done(tmp_path: Path) -> None:
         assert len(find(out, "generations/*/metrics/*.json")) == 1
 
 
-@pytest.fixture
-def server(out, lineages) -> Generator[str]:
-    """The address of a TensorBoard that shows the folder."""
-    write_overview(out, lineages)
-    program = Path(sys.executable).with_name("tensorboard")
-    command = [program, "--logdir", out / "tensorboard", "--port", "0", "--load_fast", "false"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        lines = iter(process.stderr.readline, "")
-        ready = next(line for line in lines if "http://" in line)
-        yield "http://" + ready.split("http://")[1].split("/")[0]
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
-
-
-def ask(url: str, data: dict | None = None) -> dict:
-    """The JSON answer to a GET, or to a POST if there is a body."""
-    body = None if data is None else json.dumps(data).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 (this machine)
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (this machine)
-        return json.load(answer)
-
-
 @pytest.mark.slow
-def test_tensorboard_shows_metrics_images_settings_and_charts(server, lineages) -> None:
+def test_tensorboard_shows_metrics_images_settings_and_charts(out, lineages, store) -> None:
+    write_whole_board(out, fill(out, lineages, store))
     names = {lineage.id for lineage in lineages}
-    tags = wait_for(
-        lambda: (
-            found if names <= (found := ask(f"{server}/data/plugin/scalars/tags")).keys() else None
-        ),
-        "the runs",
-    )
+    with serving(out / "tensorboard") as ask:
+        tags = wait_for(
+            lambda: found if names <= (found := ask("scalars/tags")).keys() else None, "the runs"
+        )
+        images = ask("images/tags")
+        experiment = ask("hparams/experiment", {"experimentName": ""})
+        layout = ask("custom_scalars/layout")
     assert all("kid/pixels" in tags[name] for name in names)
-    images = ask(f"{server}/data/plugin/images/tags")
     assert all({"samples/real", "samples/same_noise"} <= images[name].keys() for name in names)
-
-    experiment = ask(f"{server}/data/plugin/hparams/experiment", {"experimentName": ""})
     assert "pool.alpha" in [info["name"] for info in experiment["hparamInfos"]]
     assert "kid/pixels" in [info["name"]["tag"] for info in experiment["metricInfos"]]
-
-    layout = ask(f"{server}/data/plugin/custom_scalars/layout")
     assert [each["title"] for each in layout["category"]] == [
         "metrics by generation",
         "pool by generation",

@@ -53,8 +53,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (lineage,) = plan_in(sweep, store)
     compute(lineage.config, store)
     write_sweep(out, sweep, "sweep run tiny")
-    fill(out, [lineage], store)
-    write_boards(out, [lineage], store)
+    write_boards(out, fill(out, [lineage], store))
     return out
 
 

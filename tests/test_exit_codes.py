@@ -58,6 +58,7 @@ FINE = [
     "analysis table {results}",
     "analysis figure {results} --out {new}",
     "analysis report {results} --out {new}.html",
+    "analysis board {results} --out {new}",
     "analysis verdict {told}",
     "analysis check {results}",
 ]
@@ -106,6 +107,7 @@ MISTAKES = [
     "analysis figure {results} --out {file}",
     "analysis report {new}",
     "analysis report {results} --out {file}",
+    "analysis board {results} --out {file}",
     "analysis verdict {results}",
     "analysis check {new}",
 ]
@@ -129,6 +131,7 @@ UNREADABLE = [
     "analysis table {results} --format pdf",
     "analysis figure {results}",
     "analysis report {results} --max-size large",
+    "analysis board {results}",
     "analysis verdict",
     "analysis check",
 ]

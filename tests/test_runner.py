@@ -59,7 +59,7 @@ def test_a_good_run_prints_its_table_and_where_to_look_further(finished):
     assert lines[0] == "**kid/pixels**"
     assert lines[-3:] == [
         "figures:      out/figures/",
-        "TensorBoard:  tensorboard --logdir out/tensorboard",
+        "TensorBoard:  tensorboard --logdir out/tensorboard --samples_per_plugin images=100",
         "report:       out/figures/report.html",
     ]
 

@@ -197,7 +197,7 @@ def test_strange_curves_are_an_error(hostile, finished, tmp_path) -> None:
     put(one(out, "generations/*/curves.npz"), hostile)
     store = open_store(out)
     with pytest.raises(CorruptError, match=r"curves\.npz must hold plain arrays"):
-        write_boards(out, plan_in(make_sweep(), store), store)
+        write_boards(out, fill(out, plan_in(make_sweep(), store), store))
 
 
 STRANGE_RECORDS = {

@@ -28,7 +28,7 @@ from sweep.records import WEIGHTS, load_lineages
 from sweep.results_folder import fill, load_recorded_data, read_sweep, store_location, write_sweep
 from sweep.status.log import logged
 from sweep.store.store import Store, existing_store, open_store
-from sweep.tensorboard import write_boards, write_overview
+from sweep.tensorboard import write_whole_board
 
 LOG = logging.getLogger(__name__)
 NAMED = ("names", "extractor", "weights", "resolution", "precision", "num_images")
@@ -99,9 +99,7 @@ def measure(
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
     with writing(out):
-        fill(out, lineages, kept)
-        write_boards(out, lineages, kept)
-        write_overview(out, lineages)
+        write_whole_board(out, fill(out, lineages, kept))
     label = extractor_label(metrics)
     shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
     words = ["--metric", *shown] if shown else []

@@ -40,7 +40,7 @@ from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.status.log import logged
 from sweep.store.store import Store, open_store
-from sweep.tensorboard import write_boards, write_overview
+from sweep.tensorboard import FOLDER, viewing_command, write_boards, write_whole_board
 from sweep.tune.private_ray import ignore_environment
 from sweep.tune.resources import check_machine
 
@@ -142,8 +142,7 @@ def compute(
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
     with writing(out):
-        write_boards(out, lineages, opened)
-        write_overview(out, lineages)
+        write_whole_board(out, records)
     return conclude(out, records)
 
 
@@ -238,8 +237,7 @@ def show_lineage(
 ) -> None:
     """Update a lineage in the results folder and in TensorBoard."""
     with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-        fill(out, [lineage], store, errors=errors)
-        write_boards(out, [lineage], store)
+        write_boards(out, fill(out, [lineage], store, errors=errors))
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
@@ -258,7 +256,7 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
     failures = run_analysis(parts)
     if "figures" not in failures:
         print(f"figures:      {figures}/")
-    print(f"TensorBoard:  tensorboard --logdir {shown / 'tensorboard'}")
+    print(f"TensorBoard:  {viewing_command(shown / FOLDER)}")
     if "the report" not in failures:
         print(f"report:       {report}")
     bad = [record for record in records if record.status != "done"]

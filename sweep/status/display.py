@@ -22,11 +22,11 @@ from sweep.estimate.timings import format_seconds
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import load_lineages, load_sweep
 from sweep.status.drivers import Driver
+from sweep.status.live_board import LiveBoard
 from sweep.status.report import print_lineages, recorded_errors, resuming, track
 from sweep.status.states import counts, started_lineages
 from sweep.status.tracker import Tracker
 from sweep.store.store import Store
-from sweep.tensorboard import LiveBoard
 
 LOG = logging.getLogger(__name__)
 """What a run says is an event of its log."""

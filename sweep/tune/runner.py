@@ -36,8 +36,8 @@ from sweep.planning.lineages import PlannedLineage
 from sweep.planning.schedule import Schedule, chains_of
 from sweep.status.display import Screen, progress_screen
 from sweep.status.drivers import Driver
+from sweep.status.live_board import LiveBoard
 from sweep.store.store import Store
-from sweep.tensorboard import LiveBoard
 from sweep.tune.private_ray import (
     private_folder,
     set_fresh_token,

@@ -14,6 +14,7 @@ COMMANDS = (
     ("analysis", "table", "run"),
     ("analysis", "table", "run", "--against", "V1"),
     ("analysis", "report", "run", "--out", "new.html"),
+    ("analysis", "board", "run", "--out", "new"),
     ("analysis", "verdict", "run"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "curves"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "grids"),

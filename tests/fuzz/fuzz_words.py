@@ -42,6 +42,7 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("analysis", "table"): ("run",),
     ("analysis", "figure"): ("run", "--out", "figures", "--kind", "curves"),
     ("analysis", "report"): ("run", "--out", "new.html"),
+    ("analysis", "board"): ("run", "--out", "new"),
     ("analysis", "verdict"): ("run",),
     ("analysis", "check"): ("run",),
 }
