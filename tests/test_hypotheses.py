@@ -173,6 +173,19 @@ def test_a_folder_without_hypotheses_is_one_line(tmp_path, capsys):
     assert "`sweep preregister` writes one" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [("smaller", "below -0.75"), ("equal", "between -0.75 and 0.75"), ("greater", "above 0.75")],
+)
+def test_a_verdict_says_where_the_difference_was_expected(
+    expected, words, recipe, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    assert preregister(recipe, out, margin="0.75", expected=expected) == 0
+    assert ANALYSIS.run(["verdict", str(out)]) == 1
+    assert f"expected {words}\n" in capsys.readouterr().out
+
+
 def test_every_field_of_a_record_is_read_back(recipe, tmp_path):
     out = tmp_path / "run"
     assert preregister(recipe, out, margin="0.25", expected="equal") == 0

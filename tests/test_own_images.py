@@ -1,5 +1,8 @@
 """Facts about model.data.own_images: folders of images and .npz files as data sets."""
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -323,6 +326,29 @@ def test_npz_classes_have_their_names_or_their_numbers(tmp_path: Path) -> None:
     assert load_dataset(npz(tmp_path, images=images, labels=labels)).class_names == ("0", "1")
     config = npz(tmp_path, images=images, labels=labels, class_names=np.array(["cat", "dog"]))
     assert load_dataset(config).class_names == ("cat", "dog")
+
+
+def test_unnamed_arrays_of_an_npz_are_images_and_labels(tmp_path: Path) -> None:
+    """numpy.savez(path, images, labels) writes such files; the labels may be a column."""
+    images, labels = noise(4, 1, 4, 4), np.array([1, 0, 1, 0])
+    named = load_dataset(npz(tmp_path, images=images, labels=labels))
+    np.savez(tmp_path / "unnamed.npz", images, labels[:, None])
+    unnamed = load_dataset(replace(npz(tmp_path), path=str(tmp_path / "unnamed.npz")))
+    assert unnamed.fingerprint == named.fingerprint
+
+
+def test_a_file_of_keras_is_converted_by_the_command_in_its_error(tmp_path: Path) -> None:
+    """The converted file holds the training images, then the test images."""
+    images, labels = noise(6, 4, 4), np.array([0, 1, 2, 0, 1, 2])[:, None]
+    path = tmp_path / "it's mnist.npz"
+    np.savez(path, x_train=images[:4], y_train=labels[:4], x_test=images[4:], y_test=labels[4:])
+    message = message_of(load_dataset, replace(npz(tmp_path), path=str(path)))
+    python, *words = shlex.split(message.split("convert it with: ")[1])
+    assert python == "python"
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True)
+    converted = load_dataset(replace(npz(tmp_path), path=str(tmp_path / "images.npz")))
+    np.testing.assert_array_equal(converted.images, images[:, None])
+    np.testing.assert_array_equal(converted.labels, labels[:, 0])
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,12 @@ def test_an_axis_may_have_several_values(frame):
     assert set(kept["seed"]) == {1}
 
 
+def test_true_and_false_may_be_written_as_for_a_run(frame):
+    frame.insert(frame.columns.get_loc("pool.alpha"), "train.compile", frame["pool.alpha"] == 2)
+    assert set(keep_rows(frame, ["train.compile=true"])["pool.alpha"]) == {2.0}
+    assert set(keep_rows(frame, ["train.compile=False"])["pool.alpha"]) == {0.5, 1.0}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

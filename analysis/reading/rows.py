@@ -63,5 +63,8 @@ def parse_setting(
     if len(matches) > 1:
         raise UsageError(f"{option} must name one of {', '.join(matches)} in full, got {name!r}")
     (axis,) = matches
-    check_choice(f"the value of {option} {axis}", value, labels.names(axis, frame[axis]))
+    names = labels.names(axis, frame[axis])
+    if value not in names and value in ("true", "false"):  # as sweep run reads them too
+        value = value.capitalize()
+    check_choice(f"the value of {option} {axis}", value, names)
     return axis, value

@@ -10,9 +10,9 @@ from analysis.tables.comparisons import format_p
 from model.errors import printable
 
 WORDS = {
-    "greater": "above {margin:g}",
-    "smaller": "below -{margin:g}",
-    "equal": "between -{margin:g} and {margin:g}",
+    "greater": "above {high:g}",
+    "smaller": "below {low:g}",
+    "equal": "between {low:g} and {high:g}",
 }
 """Expectation -> where the mean difference is expected."""
 
@@ -30,7 +30,7 @@ def describe_verdicts(tested: Sequence[Tested]) -> str:
 
 def _describe(each: Tested) -> str:
     record, n = each.record, len(each.differences)
-    where = WORDS[record.expected].format(margin=record.margin).replace("-0", "0")
+    where = WORDS[record.expected].format(low=0 - record.margin, high=record.margin)
     contrast = f"{' '.join(record.contrast)} minus {' '.join(record.against)}"
     expectation = f"{record.metric} of V_{record.generation}, {contrast}: expected {where}"
     kind = "post hoc" if record.post_hoc else "preregistered"

@@ -6,7 +6,9 @@ used, and nothing is unpickled.
 
 import contextlib
 import io
+import json
 import math
+import shlex
 import warnings
 import zipfile
 from collections.abc import Generator
@@ -22,6 +24,10 @@ WHOLE_NPZ = "a whole .npz file without pickled objects"
 
 ARRAYS = ("images", "labels", "class_names")
 """The arrays that are read."""
+UNNAMED = {"images": "arr_0", "labels": "arr_1"}
+"""Names that numpy.savez gives to unnamed arrays, as in the sample files of guided-diffusion."""
+KERAS = ("x_train", "y_train", "x_test", "y_test")
+"""The arrays of the files that Keras distributes."""
 
 HEADER_BYTES = 1 << 16
 """More than numpy accepts as the header of an array."""
@@ -52,8 +58,8 @@ def read_npz_head(path: Path) -> NpzHead:
             and classes.
     """
     with _opened(path) as file:
-        names = _array_names(file, path)
-        shape, dtype = _header(file, "images")
+        arrays, unread = _find_arrays(file, path)
+        shape, dtype = _header(file, arrays["images"])
         if dtype not in (np.uint8, np.float32):
             got = str(dtype)[:100]
             raise UsageError(
@@ -61,11 +67,10 @@ def read_npz_head(path: Path) -> NpzHead:
             )
         full, _ = _channels_first(shape, path)
         labels, class_names = None, ()
-        if "labels" in names:
-            class_names = _class_names(file, path) if "class_names" in names else ()
-            labels = _labels(file, path, full[0], class_names)
-    read = ARRAYS if labels is not None else ARRAYS[:1]
-    if unread := [name for name in names if name not in read]:
+        if "labels" in arrays:
+            class_names = _class_names(file, path) if "class_names" in arrays else ()
+            labels = _labels(file, arrays["labels"], path, full[0], class_names)
+    if unread:
         warnings.warn(
             f"{path} has arrays that are not read: {len(unread):,}, the first is "
             f"{printable(unread[0][:100])}; images, labels, and class_names with labels are read",
@@ -77,7 +82,7 @@ def read_npz_head(path: Path) -> NpzHead:
 def read_npz_images(path: Path) -> np.ndarray:
     """Read the (N, C, H, W) images of an .npz file that read_npz_head accepts; checks for nan."""
     with _opened(path) as file:
-        images = _array(file, "images")
+        images = _array(file, _find_arrays(file, path)[0]["images"])
         full, channels_last = _channels_first(images.shape, path)
         images = images.transpose(0, 3, 1, 2) if channels_last else images.reshape(full)
         images = np.ascontiguousarray(images)
@@ -95,19 +100,43 @@ def _opened(path: Path) -> Generator[zipfile.ZipFile]:
         yield file
 
 
-def _array_names(file: zipfile.ZipFile, path: Path) -> list[str]:
-    """Names of the arrays of a file; raises UsageError if they do not say which are the images."""
+def _find_arrays(file: zipfile.ZipFile, path: Path) -> tuple[dict[str, str], list[str]]:
+    """Names of the arrays that are read, by what they hold (see ARRAYS), and of the others.
+
+    Raises:
+        UsageError: The names do not say which array holds the images.
+    """
     names = [name.removesuffix(".npy") for name in file.namelist()]
-    if "images.npy" not in file.namelist():
+    if set(KERAS) <= set(names) and "images" not in names:
+        raise UsageError(
+            f"{path} must hold an array 'images', got {', '.join(KERAS)}; convert it with: "
+            f"{_converting(path)}"
+        )
+    usual = {name: name for name in ARRAYS}
+    arrays = usual if "images" in names else UNNAMED
+    if f"{arrays['images']}.npy" not in file.namelist():
         raise UsageError(f"{path} must hold an array 'images', got {str(names)[:200]}")
     for name in names:
         if name not in ARRAYS and name.lower() in ARRAYS:
             raise UsageError(
                 f"{path} must spell its arrays {', '.join(ARRAYS)}, got {name!r}; rename it"
             )
-        if name in ARRAYS and names.count(name) > 1:
+        if name in arrays.values() and names.count(name) > 1:
             raise UsageError(f"{path} must hold each array once, got {name!r} several times")
-    return names
+    found = {what: name for what, name in arrays.items() if name in names}
+    if "labels" not in found:
+        found.pop("class_names", None)
+    return found, [name for name in names if name not in found.values()]
+
+
+def _converting(path: Path) -> str:
+    """A command that joins the arrays of a file of Keras."""
+    images, labels = (f'np.concatenate([f["{n}_train"], f["{n}_test"]])' for n in "xy")
+    code = (
+        f"import numpy as np; f = np.load({json.dumps(str(path))}); "
+        f'np.savez("images.npz", images={images}, labels={labels})'
+    )
+    return shlex.join(["python", "-c", code])
 
 
 def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -159,16 +188,16 @@ def _channels_first(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, ...]
 
 
 def _labels(
-    file: zipfile.ZipFile, path: Path, count: int, class_names: tuple[str, ...]
+    file: zipfile.ZipFile, name: str, path: Path, count: int, class_names: tuple[str, ...]
 ) -> np.ndarray:
     """The labels of `count` images as (count,) int64, each the number of a class."""
-    shape, dtype = _header(file, "labels")
+    shape, dtype = _header(file, name)
     if dtype.hasobject:
         raise ValueError("labels of Python objects")
-    if dtype.kind not in "iu" or shape != (count,):
+    if dtype.kind not in "iu" or shape not in ((count,), (count, 1)):
         got = f"{str(dtype)[:100]} of shape {str(shape)[:100]}"
         raise UsageError(f"labels of {path} must be {count} integers, got {got!r}")
-    labels = _array(file, "labels")
+    labels = _array(file, name).reshape(count)
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
         raise UsageError(f"labels of {path} must be at least 0, got {lowest}")
