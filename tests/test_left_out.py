@@ -15,6 +15,7 @@ from model.commands.evaluate import read_images
 from model.config import DataConfig
 from model.data.datasets import load_dataset
 from model.data.own_images import IMAGE_SUFFIXES
+from model.data.reading import ORIENTATION
 from model.errors import UsageError
 
 RGB = noise(8, 8, 3)
@@ -186,6 +187,33 @@ def test_further_frames_are_one_warning(name: str, kind: str, root: Path) -> Non
             f"{root / 'cat' / name}"
         ],
     )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_exif_orientation_is_one_warning_and_not_applied(kind: str, root: Path) -> None:
+    """As by torchvision's loader; the pixels are those of the same file without it."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for part in ("cat", "dog"):
+        (root / part / "9.img.png").write_bytes(encoded(RGB, kind, exif=exif))
+    assert outcome(root) == (
+        6,
+        [
+            " has files with an EXIF orientation, which are read as they are stored: 2, the first "
+            f"is {root / 'cat' / '9.img.png'}"
+        ],
+    )
+    with pytest.warns(UserWarning, match="EXIF orientation"):
+        turned = load_dataset(folder(root)).images
+    for part in ("cat", "dog"):
+        (root / part / "9.img.png").write_bytes(encoded(RGB, kind))
+    np.testing.assert_array_equal(load_dataset(folder(root)).images, turned)
+
+
+def test_damaged_exif_data_are_no_damage_of_the_image(root: Path) -> None:
+    """Nobody needs them."""
+    (root / "cat" / "9.png").write_bytes(encoded(RGB, "PNG", exif=b"Exif\0\0II*\0\xff\xff"))
+    assert outcome(root) == (5, [])
 
 
 def test_the_first_frame_is_the_one_that_is_read(root: Path) -> None:

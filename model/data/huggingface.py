@@ -17,12 +17,12 @@ from model.config import DataConfig
 from model.data.reading import (
     DAMAGE,
     Contents,
+    Ignored,
     check_regular_files,
     collect_pixels,
     decode_image,
     decoding,
     need_package,
-    warn_of_frames,
 )
 from model.data.splits import SPLIT_NAMES, check_split
 from model.errors import (
@@ -77,16 +77,16 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """
     source = _open(config)
     contents = _contents(source, config)
-    several: list[str] = []
+    ignored = Ignored()
 
     def images() -> Iterator[np.ndarray]:
         for name in source.splits:
             for i, file in enumerate(_encoded(source, name)):
                 what = f"image {i} (from 0) of {config.path} {name}".rstrip()
-                yield _decode(file, what, contents.channels, several)
+                yield _decode(file, what, contents.channels, ignored)
 
     pixels = collect_pixels(images(), contents, config)
-    warn_of_frames("data.path", several)
+    ignored.warn("data.path")
     return pixels, contents
 
 
@@ -269,7 +269,7 @@ def _decode(
     file: dict[str, Any] | None,
     what: str,
     channels: int | None = None,
-    several: list[str] | None = None,
+    ignored: Ignored | None = None,
 ) -> np.ndarray:
     """Decode an image to (H, W, C) uint8; see decode_image."""
     content = None
@@ -277,4 +277,4 @@ def _decode(
         content = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
     if content is None:
         raise UsageError(f"{what} must be an image, got none; save the data set without it")
-    return decode_image(content, channels, name=what, several=several)
+    return decode_image(content, channels, name=what, ignored=ignored)

@@ -15,12 +15,12 @@ from model.config import DataConfig
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.reading import (
     Contents,
+    Ignored,
     collect_pixels,
     decode_image,
     decoding,
     num_channels,
     open_image,
-    warn_of_frames,
 )
 from model.data.splits import SPLIT_NAMES, TRAIN, check_split
 from model.errors import (
@@ -182,10 +182,10 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
     folder = _scan(config)
     contents = _folder_contents(folder, config)
-    several: list[str] = []
-    images = (decode_image(file, contents.channels, several=several) for file in folder.files)
+    ignored = Ignored()
+    images = (decode_image(file, contents.channels, ignored=ignored) for file in folder.files)
     pixels = collect_pixels(images, contents, config)
-    warn_of_frames("data.path", several)
+    ignored.warn("data.path")
     return pixels, contents
 
 

@@ -13,8 +13,8 @@ import sys
 import tempfile
 import warnings
 import zlib
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -34,6 +34,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB")
 """Pillow's modes of images that it converts to grey, or to RGB."""
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""EXIF tag of an image's orientation, and its value if the image is shown as it is stored."""
 PIXEL_ERROR = re.compile(r"^\w+Decode: .*", re.MULTILINE)
 """What libtiff prints, and Pillow ignores, if it could not decode some of the pixels."""
 
@@ -101,8 +103,39 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
         raise UsageError(f"{what} must fit in memory, got {words} of {dtype}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Names of the image files of which something is ignored; each kind gives one warning."""
+
+    frames: list[str] = field(default_factory=list)
+    """Files of several frames or pages, of which only the first is read."""
+    turns: list[str] = field(default_factory=list)
+    """Files whose EXIF orientation is to turn or mirror them; they are read as they are stored."""
+
+    def look_at(self, picture: "Image", name: str) -> None:
+        """Remember what is ignored of a decoded image."""
+        if getattr(picture, "is_animated", False):
+            self.frames.append(name)
+        with contextlib.suppress(*DAMAGE):
+            if picture.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+                self.turns.append(name)
+
+    def warn(self, what: str) -> None:
+        """Give the warnings, which begin with what the files belong to."""
+        kinds = {
+            "files of several frames, of which only the first is read": self.frames,
+            "files with an EXIF orientation, which are read as they are stored": self.turns,
+        }
+        for kind, names in kinds.items():
+            if names:
+                warnings.warn(
+                    f"{what} has {kind}: {len(names):,}, the first is {printable(names[0])}",
+                    stacklevel=2,
+                )
+
+
 def decode_image(
-    source: Any, channels: int | None = None, *, name: str = "", several: list[str] | None = None
+    source: Any, channels: int | None = None, *, name: str = "", ignored: Ignored | None = None
 ) -> np.ndarray:
     """Read an image file as (H, W, C) uint8; transparency is dropped.
 
@@ -110,7 +143,7 @@ def decode_image(
         source: Path or binary file object.
         channels: C. 1 requires a grey image; None means 1 for a grey image, else 3.
         name: Name of the image in errors, if it is not the path.
-        several: The name is added to it if the file has several frames; the first one is read.
+        ignored: Remembers what is ignored of the file.
 
     Raises:
         UsageError: The file cannot be read or decoded, has more than 8 bits, or must be grey but
@@ -124,19 +157,9 @@ def decode_image(
                 "convert it"
             )
         pixels = to_pixels(picture, channels or file_channels)
-        if several is not None and getattr(picture, "is_animated", False):
-            several.append(name or str(source))
+        if ignored is not None:
+            ignored.look_at(picture, name or str(source))
         return pixels
-
-
-def warn_of_frames(what: str, several: Sequence[str]) -> None:
-    """Give one warning if some files have frames or pages that are not read."""
-    if several:
-        warnings.warn(
-            f"{what} has files of several frames, of which only the first is read: "
-            f"{len(several):,}, the first is {printable(several[0])}",
-            stacklevel=2,
-        )
 
 
 @contextlib.contextmanager
