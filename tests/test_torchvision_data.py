@@ -1,7 +1,9 @@
 """Facts of the sets that torchvision reads, each from a tiny one in the real one's format."""
 
+import gzip
 import inspect
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import torchvision.datasets
 from torchvision_files import SIDE, WRITERS, draw, serving
 
 from model.config import DataConfig
-from model.data.datasets import describe, load_dataset
-from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS
+from model.data.datasets import dataset_key, describe, load_dataset
+from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, TorchvisionSet
+from model.errors import OneLineError
 
 NO_OFFICIAL_SPLIT = ("eurosat",)
 CHANNELS = {name: entry.channels for name, entry in TORCHVISION_SETS.items()}
@@ -63,6 +66,58 @@ def test_images_and_classes_are_those_of_the_files(
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [label for _, labels in parts for label in labels]
     assert len(dataset.class_names) == num_classes(name)
+
+
+def message_of(config: DataConfig) -> str:
+    """The error of loading a set."""
+    with pytest.raises(OneLineError) as error:
+        load_dataset(config)
+    return str(error.value)
+
+
+def loosen(root: Path, entry: TorchvisionSet, folder: Path) -> None:
+    """Copy the files of a set in MNIST's format as they are distributed; the labels are no .gz."""
+    folder.mkdir(parents=True)
+    for name in entry.files:
+        content = (root / entry.folder / name).read_bytes()
+        if "images" in name:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist"])
+def test_loose_files_may_be_compressed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(name, tmp_path / "unpacked", monkeypatch)
+    loosen(tmp_path / "unpacked", TORCHVISION_SETS[name], tmp_path / "loose")
+    loose = replace(config, path=str(tmp_path / "loose"))
+    assert load_dataset(loose).fingerprint == load_dataset(config).fingerprint
+    assert describe(loose).shape == (1, 28, 28)
+    key = dataset_key(loose)
+    (tmp_path / "loose" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"other"))
+    assert dataset_key(loose) != key
+    assert "must hold the official files" in message_of(loose)
+    (tmp_path / "loose" / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    assert "train-images-idx3-ubyte.gz must be a whole file of the data set" in message_of(loose)
+    (tmp_path / "loose" / "train-images-idx3-ubyte.gz").unlink()
+    assert "without train-images-idx3-ubyte" in message_of(loose)
+
+
+def test_a_set_that_debian_has_installed_is_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package has the four .gz files; the next load finds them unpacked in the cache."""
+    config = small_config("fashion-mnist", tmp_path / "root", monkeypatch)
+    packaged = tmp_path / "share" / "fashion-mnist"
+    loosen(tmp_path / "root", TORCHVISION_SETS["fashion-mnist"], packaged)
+    monkeypatch.setattr("model.data.torchvision.PACKAGED", tmp_path / "share")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wanted = load_dataset(config).fingerprint
+    assert load_dataset(replace(config, path=None)).fingerprint == wanted
+    shutil.rmtree(packaged)
+    assert load_dataset(replace(config, path=None)).fingerprint == wanted
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -6,13 +6,14 @@ its torchvision class. torchvision is imported by the functions that need it.
 
 import contextlib
 import csv
+import gzip
 import pickle
 import sys
 import tarfile
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
@@ -39,6 +40,7 @@ from model.errors import (
     MissingFileError,
     UsageError,
     check_choice,
+    check_regular,
     one_line,
     printable,
     shown,
@@ -49,6 +51,11 @@ PART_NAMES = ("train", "validation", "test")
 
 ARCHIVES = (".gz", ".tgz", ".zip")
 """Suffixes of the archives that a download leaves next to the unpacked files."""
+
+PACKAGED = Path("/usr/share/datasets")
+"""Where Debian's packages keep data sets: dataset-fashion-mnist has the four .gz files of one."""
+MOST_BYTES = 100_000_000
+"""More than an unpacked file in MNIST's format has."""
 
 
 def describe_torchvision(config: DataConfig) -> Contents:
@@ -81,9 +88,15 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
         UsageError: The files are not the official ones.
         MissingFileError: The files are missing and cannot be downloaded.
     """
-    entry, described = TORCHVISION_SETS[config.name], describe_torchvision(config)
     need_package("torchvision", "torchvision", config)
+    entry = TORCHVISION_SETS[config.name]
     root = _downloaded_root(entry, config) if config.path is None else _given_root(entry, config)
+    with _unpacked(entry, root) as unpacked:
+        return _load(entry, unpacked, config)
+
+
+def _load(entry: TorchvisionSet, root: Path, config: DataConfig) -> tuple[np.ndarray, Contents]:
+    described = describe_torchvision(config)
     _check_files(entry, root)
     loader = _Loader()
     readers = [_open(entry, split, root, config, loader) for split in entry.splits]
@@ -114,7 +127,10 @@ def load_torchvision(config: DataConfig) -> tuple[np.ndarray, Contents]:
 def torchvision_files(config: DataConfig) -> list[Path]:
     """Files of a data set in a folder that the user gives."""
     entry = TORCHVISION_SETS[config.name]
-    folder = _given_root(entry, config) / entry.folder
+    root = _given_root(entry, config)
+    if _lacking(entry, root):
+        return sorted(_loose_files(entry, root))
+    folder = root / entry.folder
     places = [folder / name for name in entry.files]
     files = [[place] if place.is_file() else place.rglob("*") for place in places]
     return sorted(file for found in files for file in found if file.is_file())
@@ -210,7 +226,8 @@ def _read(reader: Any, i: int, entry: TorchvisionSet, root: Path) -> tuple[np.nd
 
 def _given_root(entry: TorchvisionSet, config: DataConfig) -> Path:
     root = user_path("data.path", config.path or "")
-    if lacking := _lacking(entry, root):
+    lacking = _lacking(entry, root)
+    if lacking and not _loose_files(entry, root):
         raise MissingFileError(
             f"data.path must be a folder that holds {entry.contents} for data.name={config.name}, "
             f"got {shown(config.path)} without {lacking[0]}; leave data.path out on a connected "
@@ -223,6 +240,39 @@ def _lacking(entry: TorchvisionSet, root: Path) -> list[str]:
     return [name for name in entry.files if not (root / entry.folder / name).exists()]
 
 
+def _loose_files(entry: TorchvisionSet, root: Path) -> list[Path]:
+    """The files of a data set in MNIST's format, as they are distributed: loose, each maybe a .gz.
+
+    Empty if one is missing, or the data set has another format.
+    """
+    names = entry.files if entry.is_idx else ()
+    found = [[p for p in (root / name, root / f"{name}.gz") if p.exists()] for name in names]
+    return [paths[0] for paths in found] if all(found) else []
+
+
+@contextlib.contextmanager
+def _unpacked(entry: TorchvisionSet, root: Path) -> Generator[Path]:
+    """A root with the files where torchvision expects them."""
+    if not _lacking(entry, root):
+        yield root
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        _unpack(entry, root, Path(scratch))
+        yield Path(scratch)
+
+
+def _unpack(entry: TorchvisionSet, root: Path, scratch: Path) -> None:
+    """Write the loose files of a root where torchvision expects them below another one."""
+    folder = scratch / entry.folder
+    folder.mkdir(parents=True)
+    for name, path in zip(entry.files, _loose_files(entry, root), strict=True):
+        check_regular(path)
+        opener = gzip.open if path.suffix == ".gz" else open
+        with decoding(path, "a whole file of the data set"), opener(path, "rb") as file:
+            content = file.read(MOST_BYTES)
+        (folder / name).write_bytes(content)
+
+
 def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
     """Root of the cached download; unpacked files are renamed into place only when complete."""
     from torchvision import datasets
@@ -232,6 +282,10 @@ def _downloaded_root(entry: TorchvisionSet, config: DataConfig) -> Path:
         return root
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
+        if _loose_files(entry, PACKAGED / config.name):
+            _unpack(entry, PACKAGED / config.name, Path(scratch))
+            _move_unpacked(Path(scratch), root)
+            return root
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 for split in entry.splits:

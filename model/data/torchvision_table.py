@@ -57,6 +57,11 @@ class TorchvisionSet:
     """Whether its torchvision class takes a function that reads an image file."""
 
     @property
+    def is_idx(self) -> bool:
+        """Whether its files are those of MNIST's format, which are often distributed as .gz."""
+        return self.files == IDX_FILES
+
+    @property
     def num_classes(self) -> int:
         """0 if the classes depend on data.attribute."""
         return len(self.class_names) or self.unnamed_classes
