@@ -52,7 +52,10 @@ LOGGER = logging.getLogger(__name__)
 LOG = "log.txt"
 """Name of the log of the commands that filled a results folder."""
 
-OURS = (*FOLDERS, LOG, HYPOTHESES, "claims", "figures", "lineages", "sweeps", "tensorboard", "tune")
+OURS = (
+    *(*FOLDERS, LOG, HYPOTHESES, "claims", "figures", "lineages", "logs", "sweeps"),
+    *("tensorboard", "tune"),
+)
 """What a results folder may contain if its sweep.json is deleted or not yet written."""
 
 

@@ -22,7 +22,14 @@ from PIL import Image
 
 from model.errors import printable_name, reading
 from sweep.files import REPLACE, DamagedError, Json, digest
-from sweep.records import LineageRecord, MetricsRecord, load_metrics, load_node, node_dir
+from sweep.records import (
+    LineageRecord,
+    MetricsRecord,
+    NodeRecord,
+    load_metrics,
+    load_node,
+    node_dir,
+)
 from sweep.store.arrays import read_arrays
 
 FOLDER = "tensorboard"
@@ -186,17 +193,8 @@ class Board:
         suffix = file_suffix(generation, key)
         if self.has(suffix) or (record := load_node(self.out, key)) is None:
             return
-        numbers = {
-            "pool/num_images": record.num_images,
-            "train/images_per_second": record.images_per_second,
-            "train/num_steps": record.num_steps,
-        }
-        if "-1" not in record.origins:  # otherwise some origins are unknown
-            numbers["pool/real_share"] = record.origins.get("0", 0) / record.num_images
-        if record.final_loss is not None:
-            numbers["train/final_loss"] = record.final_loss
         with writing(self.folder, suffix) as add:
-            add_scalars(add, generation, numbers)
+            add_scalars(add, generation, model_numbers(record))
             if "curves.npz" in record.files:
                 add_curves(add, generation, node_dir(self.out, key) / "curves.npz")
             if "preview.png" in record.files:
@@ -227,6 +225,20 @@ class Board:
     def has(self, suffix: str) -> bool:
         """Whether an event file with this suffix exists."""
         return any(self.folder.glob(f"events.*{suffix}"))
+
+
+def model_numbers(record: NodeRecord) -> dict[str, float]:
+    """The pool and the training of a model in numbers."""
+    numbers = {
+        "pool/num_images": record.num_images,
+        "train/images_per_second": record.images_per_second,
+        "train/num_steps": record.num_steps,
+    }
+    if "-1" not in record.origins:  # otherwise some origins are unknown
+        numbers["pool/real_share"] = record.origins.get("0", 0) / record.num_images
+    if record.final_loss is not None:
+        numbers["train/final_loss"] = record.final_loss
+    return numbers
 
 
 def with_counts(metrics: MetricsRecord, first: MetricsRecord) -> dict[str, float]:
@@ -277,10 +289,14 @@ def make_event(wall_time: float, step: int, value: dict[str, Any]) -> Any:
 
 
 def add_scalars(add: AddFunction, generation: int, numbers: Mapping[str, float]) -> None:
-    """Add numbers at a generation; names without a group go to `pixels`."""
+    """Add numbers at a generation."""
     for name, value in numbers.items():
-        tag = name if "/" in name else f"pixels/{name}"
-        add(generation, {"tag": tag, "simple_value": float(value)})
+        add(generation, {"tag": tag_of(name), "simple_value": float(value)})
+
+
+def tag_of(name: str) -> str:
+    """The tag of a number; those without a group are statistics of pixels."""
+    return name if "/" in name else f"pixels/{name}"
 
 
 def add_curves(add: AddFunction, generation: int, path: Path) -> None:

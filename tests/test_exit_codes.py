@@ -122,6 +122,7 @@ UNREADABLE = [
     "sweep plan",
     "sweep preregister quickstart",
     "sweep run quickstart",
+    "sweep run quickstart --out {new} --log json",
     "sweep status {done} --wacht",
     "sweep evaluate",
     "sweep stop",

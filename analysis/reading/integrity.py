@@ -31,7 +31,7 @@ BLOCKS = ("streams", "features", "selections")
 """Folders of blocks in a store."""
 ARRAYS = (".npy", ".npz")
 """Suffixes of the files of a data set that only a store has."""
-UNCHECKED = ("figures", "tensorboard", "tune", "claims", "work")
+UNCHECKED = ("figures", "logs", "tensorboard", "tune", "claims", "work")
 """Folders that are not checked: they are made from the rest, or belong to running trainings."""
 
 

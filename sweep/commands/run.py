@@ -22,6 +22,8 @@ from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
 from sweep.finished import ENDED, Finished, look_up
 from sweep.lineage.datasets import FindCard, finder_for_plan, prepare_dataset
+from sweep.loggers.background import Loggers, check_loggers
+from sweep.loggers.progress import FOLDER as LOGS
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import unique_nodes
 from sweep.records import LineageRecord, load_sweep
@@ -63,6 +65,7 @@ def execute(
     command: str,
     allow_world_writable: bool = False,
     same_environment: bool = False,
+    log: Sequence[str] = (),
 ) -> int:
     """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
 
@@ -70,6 +73,7 @@ def execute(
         OneLineError: A setting is not valid, or `out` cannot be written.
     """
     out = out.absolute()
+    check_loggers(log)
     check_out(out)
     check_place(out, sweep)
     if address is None:
@@ -103,6 +107,7 @@ def execute(
             address=address,
             command=command,
             same_environment=same_environment,
+            log=log,
         )
 
     return logged(out, command, work, kept=KEPT)
@@ -119,6 +124,7 @@ def compute(
     address: str | None,
     command: str,
     same_environment: bool,
+    log: Sequence[str] = (),
 ) -> int:
     """Compute what is missing of a sweep whose settings have been checked, and show the results."""
     lineages = prepare(sweep, expected, opened, find_card)
@@ -130,19 +136,23 @@ def compute(
             note(opened, run_key(out, sweep), load_sweep(out))
         known = finished if lineages is expected else None
         records = fill(out, lineages, opened, finished=known)
+    loggers = Loggers(out, log)
     if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
         with driving(
             sweep, lineages, opened, out, address=address, same_environment=same_environment
         ) as run:
             shown = run.driver.errors
-            errors = run.compute(lambda name: show_lineage(by_id[name], opened, out, shown))
+            errors = run.compute(
+                lambda name: show_lineage(by_id[name], opened, out, shown, loggers=loggers)
+            )
         with writing(out):
             records = fill(out, lineages, opened, errors=errors)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
     with writing(out):
         write_whole_board(out, records)
+    loggers.finish(records)
     return conclude(out, records)
 
 
@@ -233,11 +243,18 @@ def driving(
 
 
 def show_lineage(
-    lineage: PlannedLineage, store: Store, out: Path, errors: Mapping[str, str]
+    lineage: PlannedLineage,
+    store: Store,
+    out: Path,
+    errors: Mapping[str, str],
+    *,
+    loggers: Loggers,
 ) -> None:
-    """Update a lineage in the results folder and in TensorBoard."""
+    """Update a lineage in the results folder, in TensorBoard and where --log says."""
     with suppress(OSError, ValueError):  # must not end the run; it is updated again at the end
-        write_boards(out, fill(out, [lineage], store, errors=errors))
+        records = fill(out, [lineage], store, errors=errors)
+        loggers.update(records)
+        write_boards(out, records)
 
 
 def conclude(out: Path, records: list[LineageRecord]) -> int:
@@ -257,6 +274,8 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
     if "figures" not in failures:
         print(f"figures:      {figures}/")
     print(f"TensorBoard:  {viewing_command(shown / FOLDER)}")
+    if (out / LOGS).is_dir():
+        print(f"logs:         {shown / LOGS}/")
     if "the report" not in failures:
         print(f"report:       {report}")
     bad = [record for record in records if record.status != "done"]
