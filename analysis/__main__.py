@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Dirs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")]
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")]
 Width = Annotated[str, tyro.conf.arg(metavar="column|page|INCHES")]
 TYPESET = ("md", "html", "latex")
 """Formats of tables for reading, which the whole tidy table does not have."""
@@ -53,7 +54,7 @@ class Table(Command):
     """Print csv with one line per lineage, generation and member, and every column."""
     classes: bool = False
     """Show metrics per class (class_share, class_kid, ...), with a row for each class."""
-    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
+    where: Settings = ()
     """Rows to use, e.g. member=0 generation=4; an axis may be named repeatedly. Default: all."""
     against: Annotated[str | None, tyro.conf.arg(metavar="CONTROL")] = None
     """Print differences from a control within each seed, with tests. The control is V1 of the same
@@ -176,11 +177,15 @@ class Figure(Command):
     """Results folders (--out of sweep run); several are joined."""
     out: Path
     """Folder for the figures. Only figures that this command drew are replaced."""
-    kind: Literal["curves", "grids", "paths", "all"] = "all"
-    """Kind of figures: curves, image grids, or paths of precision against recall; all draws curves
-    and grids."""
+    kind: Literal["curves", "grids", "paths", "real-share", "shares", "trees", "all"] = "all"
+    """Kind of figures: curves of metrics; image grids; paths of precision against recall;
+    real-share, the share of real images in the pool against the change of a metric since V1; shares
+    of classes; trees of models, coloured by a metric. all draws curves and grids."""
     metric: Names = ()
-    """Metrics (kid, fid/pixels) or other columns (final_loss) of the curves; default: kid."""
+    """Metrics (kid, fid/pixels) or other columns (final_loss) of curves, real-share and trees;
+    default: kid."""
+    where: Settings = ()
+    """Lineages and models to draw, as in analysis table, e.g. alpha=1 member=0; default: all."""
     format: Literal["png", "pdf", "svg"] = "png"
     """File format."""
     width: Width = "column"
@@ -188,7 +193,7 @@ class Figure(Command):
     log: bool = False
     """Make the y axes of curves logarithmic."""
     seed: int | None = None
-    """Seed of the image grids; default: the lowest."""
+    """Seed of image grids (default: the lowest) and of trees (default: all)."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds or, for a single seed, from images; in (0, 1)."""
 
@@ -199,16 +204,20 @@ class Figure(Command):
         from analysis.reading.columns import resolve_metrics
         from analysis.reading.labels import Labels
         from analysis.reading.results import load_results
+        from analysis.reading.rows import keep_rows
         from analysis.statistics.seeds import check_confidence
         from analysis.widths import width_in_inches
 
         check_confidence(self.confidence)
         width = width_in_inches(self.width)
         frame = load_results(self.dirs)
+        if self.where:
+            frame = keep_rows(frame, self.where)
         request = FigureRequest(
             dirs=self.dirs,
             frame=frame,
             labels=Labels(frame),
+            where=self.where,
             folder=self.out,
             metrics=resolve_metrics(frame, self.metric),
             image_format=self.format,

@@ -4,20 +4,15 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from figure_requests import figure_request
+from figure_requests import check_texts, figure_request, figures, words
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.axis import Tick
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 from results_folder import SPEC, node_key, rewrite, write_folder
 from scipy import stats
@@ -25,7 +20,7 @@ from scipy import stats
 from analysis.figures.drawing.end_labels import spread_out
 from analysis.figures.drawing.limits import BEYOND, Spread, fit_limits
 from analysis.figures.drawing.lines import MAX_BANDS, MAX_LINES, MAX_PANELS, arrange_lines
-from analysis.figures.drawing.style import PALETTE, styled
+from analysis.figures.drawing.style import PALETTE
 from analysis.figures.kinds import FIGURES, draw_figures
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
@@ -40,33 +35,6 @@ COMMITTED = {
         if not path.parent.name.startswith("paper-digits")
     },
 }
-
-
-def figures(dirs: Sequence[Path], kind: str = "curves", **changes) -> list[Figure]:
-    """The figures of some results folders, laid out but not written."""
-    request = figure_request(dirs, Path("unused"), **changes)
-    with styled():
-        drawn = [drawing.draw() for drawing in FIGURES[kind](request)]
-        for figure in drawn:
-            FigureCanvasAgg(figure).draw()
-    return drawn
-
-
-def texts(figure: Figure) -> list[Text]:
-    """Every text that is seen; matplotlib has names of ticks beyond the axes, too."""
-    both = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
-    of_ticks = {
-        id(text) for axis in both for tick in axis.findobj(Tick) for text in tick.findobj(Text)
-    }
-    shown = [text for text in figure.findobj(Text) if id(text) not in of_ticks]
-    for axis in both:
-        low, high = axis.get_view_interval()
-        shown += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
-    return [text for text in shown if text.get_visible() and text.get_text().strip()]
-
-
-def words(figure: Figure) -> str:
-    return " ".join(text.get_text().replace("\n", " ") for text in texts(figure))
 
 
 def add_numbers(
@@ -86,18 +54,6 @@ def heights(band: Collection) -> tuple[float, float]:
     """The lowest and the highest point of a band."""
     _, low, _, high = band.get_paths()[0].get_extents().extents
     return low, high
-
-
-def check_texts(figure: Figure) -> None:
-    """Every text has 8 points, is inside the figure, and covers no other one."""
-    boxes = [(text, text.get_window_extent()) for text in texts(figure)]
-    inside = figure.bbox.padded(1.0)
-    for text, box in boxes:
-        assert text.get_fontsize() == 8
-        assert inside.contains(box.x0, box.y0), text
-        assert inside.contains(box.x1, box.y1), text
-    for (one, box), (other, other_box) in combinations(boxes, 2):
-        assert not box.padded(-1.0).overlaps(other_box.padded(-1.0)), (one, other)
 
 
 @pytest.mark.parametrize(

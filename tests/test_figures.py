@@ -1,6 +1,7 @@
 """Curves and image grids."""
 
 import re
+import typing
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,7 @@ from figure_requests import figure_request
 from matplotlib.image import imread
 from results_folder import IMAGE_SIZE, encode_preview, flat_tiles, node_key, write_folder
 
+from analysis.__main__ import Figure
 from analysis.escapes import file_stems
 from analysis.figures.drawing.style import styled
 from analysis.figures.drawing.text import fit_text
@@ -43,8 +45,10 @@ def shade(path, block: int, tile: int, *, dy: int = 0, dx: int = 0) -> int:
     return round(255 * imread(path)[y + dy, x + dx, 0])
 
 
-def test_the_kinds_are_curves_grids_and_paths():
-    assert list(FIGURES) == [*ALL, "paths"] == ["curves", "grids", "paths"]
+def test_the_help_names_every_kind():
+    kinds = typing.get_args(typing.get_type_hints(Figure)["kind"])
+    assert kinds == (*FIGURES, "all")
+    assert set(ALL) < set(FIGURES)
 
 
 def test_curves_are_one_file_for_each_metric(tmp_path):

@@ -19,10 +19,10 @@ import pandas as pd
 from analysis.figures.drawing.tiles import Block, draw_blocks, row_columns, sheet_columns
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.checks import image_size
-from analysis.reading.columns import MIXTURE, SPLIT, grouped, setting_axes, sort_key, unit_columns
-from analysis.reading.labels import Labels
+from analysis.reading.columns import MIXTURE, grouped, setting_axes, sort_key, unit_columns
 from analysis.reading.results import run_names
 from analysis.reading.settings import BASE, Usual, find_usual
+from analysis.reading.trees import name_unit
 from model.errors import UsageError, reading
 from sweep.records import LineageRecord, load_card, load_lineages, node_dir
 
@@ -126,20 +126,12 @@ def _choose_lineages(
         run, name = rows[["run", "lineage"]].iloc[0]
         yield Lineage(
             values=values,
-            unit=_name_unit(request.labels, models, unit),
+            unit=name_unit(request.labels, models, unit),
             rows=rows,
             record=records[run, name],
             folder=folders[run],
             folders=folders.values(),
         )
-
-
-def _name_unit(labels: Labels, models: pd.DataFrame, unit: Mapping[str, Any]) -> str:
-    """Name a seed, and a split of the data if there are several: `seed 0, split_seed 1`."""
-    words = [f"seed {labels.name('seed', unit['seed'])}"]
-    if SPLIT in unit and len(labels.names(SPLIT, models[SPLIT])) > 1:
-        words.append(f"split_seed {labels.name(SPLIT, unit[SPLIT])}")
-    return ", ".join(words)
 
 
 def read_tiles(path: Path, size: int) -> np.ndarray:

@@ -8,7 +8,10 @@ from analysis.figures.curves import plan_curves
 from analysis.figures.drawing.style import AUTHOR, save_figure, styled
 from analysis.figures.grids import plan_grids
 from analysis.figures.paths import plan_paths
+from analysis.figures.real_share import plan_real_share
 from analysis.figures.request import Drawing, FigureRequest
+from analysis.figures.shares import plan_shares
+from analysis.figures.trees import plan_trees
 from analysis.outputs import check_file, check_folder, is_in_figures
 
 
@@ -40,6 +43,9 @@ FIGURES: dict[str, Callable[[FigureRequest], Iterable[Drawing]]] = {
     "curves": plan_curves,
     "grids": plan_grids,
     "paths": plan_paths,
+    "real-share": plan_real_share,
+    "shares": plan_shares,
+    "trees": plan_trees,
 }
 ALL = ("curves", "grids")
 """The kinds that any results have."""

@@ -19,6 +19,8 @@ class FigureRequest:
     """The table of analysis.reading.results.load_results for `dirs`."""
     labels: Labels
     """Names of the values in the table."""
+    where: Sequence[str]
+    """AXIS=VALUE by which the rows of the table were selected."""
     folder: Path
     """Folder for the figures."""
     metrics: Sequence[str]

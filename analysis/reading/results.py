@@ -104,7 +104,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
     frame = _load(dirs, _class_rows, (CLASS,))
     if frame.empty:
         raise UsageError(
-            "--classes needs metrics per class, got none; "
+            "DIR must have metrics per class, got none; "
             "`sweep evaluate DIR --metrics.names classes` takes some"
         )
     return frame

@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis.reading.columns import (
     AT,
-    SPLIT,
     group_positions,
     is_missing,
     measured_sizes,
@@ -16,8 +15,9 @@ from analysis.reading.columns import (
     resolve_metrics,
     unit_columns,
 )
-from analysis.reading.labels import Labels, direction, name_extractor, name_metric, short_names
+from analysis.reading.labels import direction, name_extractor, name_metric, short_names
 from analysis.reading.settings import BASE
+from analysis.reading.trees import Units, name_unit, rows_of_units
 from analysis.tables.build import Part
 from model.errors import UsageError, printable
 
@@ -25,9 +25,6 @@ NODE_METRICS = ("final_loss", "real_share", "num_images")
 """Columns about a model rather than its samples that also have curves."""
 ERROR = "_se"
 """End of the name of a metric's standard error over images."""
-
-Units = dict[str, list[int]]
-"""Name of a seed -> positions of its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +43,7 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
         part: The whole table, by the settings that vary.
         metrics: Columns of numbers; the first one is shown first.
     """
-    notes, shown, units_of = [], [], rows_of_units(part)
+    notes, shown, units_of = [], [], rows_of_units(part.frame, part.by, part.labels)
     for metric in metrics:
         try:
             measured_sizes(part.frame, metric)
@@ -101,14 +98,6 @@ def name_setting(part: Part, values: dict[str, Any]) -> str:
     return part.labels.describe_setting(values) or "all lineages"
 
 
-def name_unit(labels: Labels, frame: pd.DataFrame, unit: dict[str, Any]) -> str:
-    """Name a seed, and a split of the data if there are several: `seed 0, split_seed 1`."""
-    words = [f"seed {labels.name('seed', unit['seed'])}"]
-    if SPLIT in unit and frame[SPLIT].nunique(dropna=False) > 1:
-        words.append(f"split_seed {labels.name(SPLIT, unit[SPLIT])}")
-    return ", ".join(words)
-
-
 def title_of(metric: str) -> str:
     """The name of a metric with its extractor and number of images."""
     extractor, _, count = (name_extractor(metric) or ""), *metric.partition(AT)[1:]
@@ -141,24 +130,6 @@ def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any
         "images": f"{sizes[0]} generated, {sizes[1]} reference images" if sizes else "",
         "lines": lines,
     }
-
-
-def rows_of_units(part: Part) -> list[Units]:
-    """For each setting, the rows of each seed by the name of the seed."""
-    frame, found = part.frame, []
-    columns = unit_columns(frame)
-    names = {
-        tuple(unit.values()): printable(name_unit(part.labels, frame, unit))
-        for unit, _ in group_positions(frame, columns)
-    }
-    cells = [[None if is_missing(v) else v for v in frame[name].tolist()] for name in columns]
-    of_rows = [names[unit] for unit in zip(*cells, strict=True)]
-    for _, positions in group_positions(frame, part.by):
-        rows: Units = {}
-        for position in positions:
-            rows.setdefault(of_rows[position], []).append(position)
-        found.append(rows)
-    return found
 
 
 def _by_unit(

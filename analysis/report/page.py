@@ -153,7 +153,7 @@ def _pictures(tree: Tree, previews: Previews, rest: int) -> dict[str, Any]:
         for key, node in zip(line.nodes, shown["nodes"], strict=True):
             if key in previews.of:
                 nodes[node] = previews.of[key]
-    sets = {line.record.dataset for line in tree.lines}
+    sets = {line["data"] for line in tree.data["lines"]}
     needed = math.ceil((rest + sum(map(len, previews.texts)) + previews.bytes_left_out) / MEGABYTE)
     left = [f"{path} is left out, because it is no PNG file." for path in previews.damaged]
     if previews.num_left_out:

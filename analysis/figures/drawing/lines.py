@@ -109,7 +109,7 @@ def arrange_lines(frame: pd.DataFrame, by: Sequence[str], labels: Labels) -> lis
     with the base (see UNCHANGED) or else with the first setting.
     """
     settings = [values for values, _ in grouped(frame, by)]
-    axes = _naming_axes(settings, by, labels)
+    axes = naming_axes(settings, by, labels)
     if len(settings) > MAX_LINES:
         return _compare(settings, axes, by, labels)
     lines = _lines(settings, axes, by, labels)
@@ -176,10 +176,11 @@ def _lines(
     return lines
 
 
-def _naming_axes(settings: Sequence[dict], by: Sequence[str], labels: Labels) -> Sequence[str]:
+def naming_axes(settings: Sequence[dict], by: Sequence[str], labels: Labels) -> Sequence[str]:
     """One axis that tells the settings apart, or else all of them."""
+    num_settings = len({tuple(labels.name(a, x[a]) for a in by) for x in settings})
     for axis in by:
-        if len(_names(settings, axis, labels)) == len(settings):
+        if len(_names(settings, axis, labels)) == num_settings:
             return [axis]
     return by
 

@@ -82,7 +82,7 @@ def lay_out(
         max(label.count("\n") + 1 for label in labels[i : i + across])
         for i in range(0, len(labels), across)
     )
-    total = panels + LINE_INCHES * (text.count("\n") + 1 + 1.1 * below)
+    total = panels + LINE_INCHES * (text.count("\n") + 1 + 1.15 * below)
     figure = Figure(figsize=(width, total), layout="constrained")
     figure.suptitle(text, x=0.05 / width, ha="left", color=FAINT)
     grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -95,7 +95,8 @@ def lay_out(
             axes.tick_params(labelbottom=True)
     x_name, y_name = fit_text(names[0], width), fit_text(names[1], panels)
     _ = figure.supylabel(y_name) if num_rows > 1 else used[0].set_ylabel(y_name)
-    _ = figure.supxlabel(x_name) if columns > 1 else used[-1].set_xlabel(x_name)
+    # The layout would write the key over a name of all columns.
+    _ = figure.supxlabel(x_name) if columns > 1 and not key else used[-1].set_xlabel(x_name)
     if key:
         figure.legend(
             [_sample(line) for line in key],
@@ -107,7 +108,7 @@ def lay_out(
             handletextpad=0.5,
             columnspacing=0.8,
             borderpad=0.0,
-            borderaxespad=0.1,
+            borderaxespad=0.5,
             labelspacing=0.1,
         )
     return figure, used
