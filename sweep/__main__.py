@@ -116,6 +116,8 @@ class Plan(SweepCommand):
     """Number of parallel trials to estimate the time for; one row per number."""
     prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Prices by device, e.g. examples/prices.toml. Lost spot machines are not modelled."""
+    format: Literal["text", "json"] = "text"
+    """Text, or one JSON object for programs."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print the plan."""
@@ -128,6 +130,7 @@ class Plan(SweepCommand):
             timings=self.timings,
             slots=self.slots,
             prices=self.prices,
+            as_json=self.format == "json",
         )
         return 0
 
@@ -211,6 +214,8 @@ class Status(Command):
     """Store of the run, if it is not the one that DIR/sweep.json names."""
     watch: Annotated[float | None, tyro.conf.arg(metavar="[SECONDS]")] = None
     """Refresh every SECONDS (default 2) until the sweep ends; the exit code is sweep run's."""
+    format: Literal["text", "json"] = "text"
+    """Text, or one JSON object for programs."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
@@ -223,6 +228,11 @@ class Status(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Print the progress, once or repeatedly."""
+        if self.format == "json" and (self.directory is None or self.watch is not None):
+            raise UsageError(
+                "--format json must be used with a results folder and without --watch, got another "
+                "use; repeat the command to follow a sweep"
+            )
         if self.directory is None:
             if self.store is None or self.watch is not None:
                 raise UsageError(
@@ -238,7 +248,7 @@ class Status(Command):
             return watch(self.directory, store=self.store, period=self.watch)
         from sweep.status.report import print_status
 
-        print_status(self.directory, store=self.store)
+        print_status(self.directory, store=self.store, as_json=self.format == "json")
         return 0
 
 

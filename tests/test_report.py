@@ -1,5 +1,7 @@
 """Facts of what `sweep plan` and `sweep status` print: counts, bytes, time, where lineages are."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -299,6 +301,50 @@ def test_status_says_what_runs_now(out: Path, capsys) -> None:
         claim.heartbeat({"lineage": "x", "generation": 2, "generations": 3, "stage": "train"})
         print_status(out, store=None)
     assert "running now:\n  x  V_2 of 3  train" in capsys.readouterr().out
+
+
+def test_status_is_json_for_programs(out: Path, capsys) -> None:
+    """While a trial trains; a loss that is no number is null."""
+    store = open_store(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    claim = store.claims.take(lineages[1].nodes[1].key)
+    assert claim is not None
+    progress = {"lineage": lineages[1].id, "stage": "train", "step": 3, "loss": math.nan}
+    with claim:
+        claim.heartbeat(progress)
+        print_status(out, store=None, as_json=True)
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (facts["num_models_done"], facts["num_models"], facts["is_running"]) == (2, 3, True)
+    assert [(each["id"], each["status"]) for each in facts["lineages"]] == [
+        (lineages[0].id, "done"),
+        (lineages[1].id, "running"),
+    ]
+    assert [each["num_generations_done"] for each in facts["lineages"]] == [2, 1]
+    (trial,) = facts["trials"]
+    assert trial["pid"] == os.getpid()
+    assert {name: trial[name] for name in progress} == progress | {"loss": None}
+    assert facts["resume"] == "sweep run tiny"
+
+
+def test_a_plan_is_json_for_programs(out: Path, capsys) -> None:
+    """Its numbers are those of the text, and the models are those of the plan."""
+    sweep = make_sweep(GRID)
+    print_plan(sweep, out=out)
+    text = capsys.readouterr().out
+    print_plan(sweep, out=out, slots=(1, 2), as_json=True)
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (
+        f"models       {facts['num_models']} unique of {facts['num_models_without_sharing']} "
+        f"without sharing; {facts['num_models_done']} done, 1 to train"
+    ) in text
+    assert f"training     {facts['num_steps']:,} steps, {facts['images_seen']:,} images" in text
+    assert [row["num_slots"] for row in facts["times"]] == [1, 2]
+    lineages = plan_in(sweep, open_store(out))
+    assert [each["id"] for each in facts["lineages"]] == [lineage.id for lineage in lineages]
+    models = [model for each in facts["lineages"] for model in each["models"]]
+    nodes = [node for lineage in lineages for node in lineage.nodes]
+    assert [model["key"] for model in models] == [node.key for node in nodes]
+    assert [model["is_done"] for model in models] == [True, True, True, False]
 
 
 def test_status_leaves_the_folder_as_it_is(out: Path, capsys) -> None:

@@ -1,7 +1,8 @@
 """`sweep plan`: prints what a sweep would compute."""
 
+import json
 import sys
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from model.config import REPEATS
@@ -11,13 +12,27 @@ from model.training.length import ema_init_left
 from sweep.commands.patience import PlanProgress
 from sweep.commands.preflight import check_extractors_ready, unfinished
 from sweep.config import SweepConfig
-from sweep.estimate.costs import add_own, cost_lines, read_prices
-from sweep.estimate.sizes import format_bytes, image_bytes, planned_bytes, training_flops
+from sweep.estimate.costs import (
+    add_own,
+    cost_lines,
+    cost_rows,
+    estimates_of,
+    notes,
+    read_prices,
+)
+from sweep.estimate.sizes import (
+    format_bytes,
+    format_flops,
+    image_bytes,
+    planned_bytes,
+    training_flops,
+)
 from sweep.estimate.timings import Timings, read_timings
+from sweep.files import Json
 from sweep.finished import Finished, look_up
 from sweep.lineage.datasets import finder_for_plan
 from sweep.planning.lineages import PlannedLineage, plan_sweep
-from sweep.planning.nodes import unique_nodes
+from sweep.planning.nodes import NodePlan, unique_nodes
 from sweep.results_folder import (
     check_out,
     check_place,
@@ -41,6 +56,7 @@ def print_plan(
     timings: Sequence[Path] = (),
     slots: Sequence[int] = (1,),
     prices: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Print lineages, models with and without sharing, images, steps, bytes, hours and cost.
 
@@ -51,6 +67,7 @@ def print_plan(
         timings: Other folders whose finished models have timings.
         slots: Numbers of parallel trials.
         prices: File with a table of prices.
+        as_json: Print one JSON object, for programs.
 
     Raises:
         OneLineError: A setting is not valid, as in `sweep run`. Nothing is written.
@@ -66,39 +83,116 @@ def print_plan(
     finished = Finished() if kept is None else look_up(kept, lineages)
     check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
     missing = [n for n in tree.values() if n.key not in finished.nodes]
-    naive = sum(len(lineage.nodes) for lineage in lineages)
     note_idle_settings(lineages)
     note_uneven_control(lineages)
-    print(f"{sweep.name}: {sweep.description}\n")
-    for card in {lineage.card.key: lineage.card for lineage in lineages}.values():
-        name, (C, H, W) = printable_name(card.name), card.shape
-        print(
-            f"data         {name}, {H}x{W}x{C} {card.dtype}: {card.num_train:,} train, "
-            f"{card.num_reference:,} reference, {card.num_validation:,} validation images"
-        )
-    print(f"lineages     {len(lineages)}")
-    print(
-        f"models       {len(tree)} unique of {naive} without sharing; "
-        f"{len(tree) - len(missing)} done, {len(missing)} to train"
-    )
-    print(
-        f"training     {sum(n.num_steps for n in missing):,} steps, "
-        f"{sum(n.images_seen for n in missing):,} images, {training_flops(lineages, missing)}"
-    )
-    print(f"sampling     {sum(n.num_new for n in missing):,} images enter pools")
-    largest = max(
-        (n.num_images * image_bytes(x.card) for x in lineages for n in x.nodes), default=0
-    )
-    print(
-        f"store        {format_bytes(planned_bytes(lineages, missing))} to write; "
-        f"largest pool {format_bytes(largest)} in memory"
-    )
     add_own(timed, lineages, finished)
+    facts = plan_facts(sweep, lineages, tree, missing)
+    if as_json:
+        estimates = estimates_of(lineages, missing, timed) if missing else []
+        facts["times"] = cost_rows(lineages, estimates, slots=slots, prices=table)
+        facts["notes"] = notes(missing, estimates, table)
+        facts["lineages"] = lineage_facts(lineages, {n.key for n in missing})
+        print(json.dumps(facts, indent=1, allow_nan=False))
+        return
+    print(f"{sweep.name}: {sweep.description}\n")
+    print("\n".join(fact_lines(facts)))
     print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
     if missing and sweep.base.train.precision == "auto":
         print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
     print()
     print_generations(lineages, {n.key for n in missing})
+
+
+def plan_facts(
+    sweep: SweepConfig,
+    lineages: list[PlannedLineage],
+    tree: Mapping[str, NodePlan],
+    missing: list[NodePlan],
+) -> Json:
+    """What a sweep would compute, in numbers; docs/guide.md describes them.
+
+    Args:
+        sweep: The sweep.
+        lineages: Its lineages.
+        tree: Its models by key.
+        missing: Those that are not trained.
+    """
+    cards = {lineage.card.key: lineage.card for lineage in lineages}
+    sizes = (n.num_images * image_bytes(x.card) for x in lineages for n in x.nodes)
+    return {
+        "name": sweep.name,
+        "description": sweep.description,
+        "data": [
+            {
+                "name": card.name,
+                "shape": card.shape,
+                "dtype": card.dtype,
+                "num_train": card.num_train,
+                "num_reference": card.num_reference,
+                "num_validation": card.num_validation,
+            }
+            for card in cards.values()
+        ],
+        "num_lineages": len(lineages),
+        "num_models": len(tree),
+        "num_models_without_sharing": sum(len(lineage.nodes) for lineage in lineages),
+        "num_models_done": len(tree) - len(missing),
+        "num_steps": sum(n.num_steps for n in missing),
+        "images_seen": sum(n.images_seen for n in missing),
+        "flops": training_flops(lineages, missing),
+        "num_new_images": sum(n.num_new for n in missing),
+        "bytes_to_write": planned_bytes(lineages, missing),
+        "bytes_of_largest_pool": max(sizes, default=0),
+    }
+
+
+def fact_lines(facts: Json) -> Iterator[str]:
+    """Yield the lines that show the numbers of plan_facts."""
+    for data in facts["data"]:
+        C, H, W = data["shape"]
+        yield (
+            f"data         {printable_name(data['name'])}, {H}x{W}x{C} {data['dtype']}: "
+            f"{data['num_train']:,} train, {data['num_reference']:,} reference, "
+            f"{data['num_validation']:,} validation images"
+        )
+    done, unique = facts["num_models_done"], facts["num_models"]
+    yield f"lineages     {facts['num_lineages']}"
+    yield (
+        f"models       {unique} unique of {facts['num_models_without_sharing']} without sharing; "
+        f"{done} done, {unique - done} to train"
+    )
+    yield (
+        f"training     {facts['num_steps']:,} steps, {facts['images_seen']:,} images, "
+        f"{format_flops(facts['flops'])}"
+    )
+    yield f"sampling     {facts['num_new_images']:,} images enter pools"
+    yield (
+        f"store        {format_bytes(facts['bytes_to_write'])} to write; "
+        f"largest pool {format_bytes(facts['bytes_of_largest_pool'])} in memory"
+    )
+
+
+def lineage_facts(lineages: Iterable[PlannedLineage], missing: Container[str]) -> list[Json]:
+    """The models of each lineage, for programs."""
+    return [
+        {
+            "id": lineage.id,
+            "axes": lineage.axes,
+            "models": [
+                {
+                    "key": node.key,
+                    "generation": node.generation,
+                    "member": node.member,
+                    "num_images": node.num_images,
+                    "num_steps": node.num_steps,
+                    "images_seen": node.images_seen,
+                    "is_done": node.key not in missing,
+                }
+                for node in lineage.nodes
+            ],
+        }
+        for lineage in lineages
+    ]
 
 
 def plan_in_folder(

@@ -215,51 +215,83 @@ def cost_lines(
     """
     if not missing:
         return ["time         nothing to train"]
-    work = planned_work(lineages, [node.key for node in missing]) if timings.machines else {}
-    estimates = [estimate(work, timings, machine) for machine in timings.machines]
-    complete = [each for each in estimates if not each.untrained]
-    if not complete:
+    estimates = estimates_of(lineages, missing, timings)
+    rows = cost_rows(lineages, estimates, slots=slots, prices=prices)
+    if not rows:
         lines = ["time         unknown; train one model of each kind, or pass --timings DIR"]
     else:
         lines = ["time         to train the missing models, at the speed of finished ones:", ""]
-        lines += table(lineages, complete, slots=slots, prices=prices).splitlines()
+        lines += table(rows, prices).splitlines()
     return lines + [f"  {note}" for note in notes(missing, estimates, prices)]
 
 
-def table(
+def estimates_of(
+    lineages: Sequence[PlannedLineage], missing: Sequence[NodePlan], timings: Timings
+) -> list[Estimate]:
+    """Estimate the time of the missing models on each machine that has timings."""
+    work = planned_work(lineages, [node.key for node in missing]) if timings.machines else {}
+    return [estimate(work, timings, machine) for machine in timings.machines]
+
+
+def cost_rows(
     lineages: Sequence[PlannedLineage],
     estimates: Iterable[Estimate],
     *,
     slots: Sequence[int],
     prices: Prices | None,
-) -> str:
+) -> list[Json]:
+    """Return time and price by device and number of parallel trials, if all models are timed.
+
+    Prices are for all trials while they are busy, and until the last one ends; None if unknown.
+    """
+    chains, rows = chains_of(lineages), []
+    for each in estimates:
+        if each.untrained:
+            continue
+        machine, total = each.machine, sum(each.seconds.values())
+        price = None if prices is None else prices.per_hour.get(machine.device)
+        for count in slots:
+            duration = makespan(chains, each.seconds, num_slots=count)
+            row = {
+                "device": machine.device,
+                "num_threads": machine.num_threads,
+                "num_timed": each.num_timed,
+                "num_slots": count,
+                "trial_seconds": total,
+                "seconds": duration,
+                "longest_lineage_seconds": longest_chain(chains, each.seconds),
+                "busy_price": None if price is None else total / 3600 * price,
+                "rented_price": None if price is None else count * duration / 3600 * price,
+            }
+            rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[Json], prices: Prices | None) -> str:
     """Return hours, duration and price by device and number of parallel trials."""
     from tabulate import tabulate
 
-    chains, rows = chains_of(lineages), []
-    for each in estimates:
-        total = sum(each.seconds.values())
-        for count in slots:
-            duration = makespan(chains, each.seconds, num_slots=count)
-            machine = each.machine
-            row = [machine.device, *map(str, (machine.num_threads, each.num_timed, count))]
-            row += [two_digits(total / 3600), format_seconds(duration)]
-            row += [format_seconds(longest_chain(chains, each.seconds))]
-            if prices is not None:
-                price = prices.per_hour.get(each.machine.device)
-                row += [money(total, price), money(count * duration, price)]
-            rows.append(row)
     columns = ["device", "threads", "timed", "at once", "trial-hours", "time", "longest lineage"]
     if prices is not None:
         unit = f" [{prices.currency}]" if prices.currency else ""
         columns += [f"busy{unit}", f"rented{unit}"]
+    cells = [
+        [
+            *(str(row[name]) for name in ("device", "num_threads", "num_timed", "num_slots")),
+            two_digits(row["trial_seconds"] / 3600),
+            format_seconds(row["seconds"]),
+            format_seconds(row["longest_lineage_seconds"]),
+            *(money(row[f"{kind}_price"]) for kind in ("busy", "rented") if prices is not None),
+        ]
+        for row in rows
+    ]
     align = ("left", *["right"] * (len(columns) - 1))
-    return tabulate(rows, columns, disable_numparse=True, colalign=align)
+    return tabulate(cells, columns, disable_numparse=True, colalign=align)
 
 
-def money(seconds: float, price: float | None) -> str:
-    """Format the price of a number of trial-seconds."""
-    return "no price" if price is None else two_digits(seconds / 3600 * price)
+def money(price: float | None) -> str:
+    """Format a price."""
+    return "no price" if price is None else two_digits(price)
 
 
 def two_digits(number: float) -> str:

@@ -27,10 +27,14 @@ TRAIN_PASSES = 3
 """Passes per training step: the forward pass, and two for the gradients of inputs and weights."""
 
 
-def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> str:
-    """Return the operations of the nodes' training, formatted."""
+def training_flops(lineages: list[PlannedLineage], nodes: Iterable[NodePlan]) -> float:
+    """Return the operations of the nodes' training."""
     cards = cards_of(lineages)
-    flops = sum(TRAIN_PASSES * node_size(n, cards[n.key]).flops * n.images_seen for n in nodes)
+    return sum(TRAIN_PASSES * node_size(n, cards[n.key]).flops * n.images_seen for n in nodes)
+
+
+def format_flops(flops: float) -> str:
+    """Format operations, e.g. 1.2 TFLOP."""
     return f"{flops / 1e15:.3g} PFLOP" if flops >= 1e14 else f"{flops / 1e12:.3g} TFLOP"
 
 

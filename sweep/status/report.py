@@ -1,13 +1,17 @@
 """The output of `sweep status`."""
 
+import json
+import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from model.errors import printable
 from sweep.config import SweepConfig
 from sweep.environment import differing_facts
+from sweep.files import Json
 from sweep.finished import environments_of
 from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
@@ -25,14 +29,23 @@ CELL_WIDTH = 60
 
 
 @many_objects()
-def print_status(out: Path, *, store: str | None) -> None:
+def print_status(out: Path, *, store: str | None, as_json: bool = False) -> None:
     """Print the state of each lineage, the running trials, and how to resume if nobody works.
+
+    Args:
+        out: A results folder.
+        store: Store of its models, if that is not the one in its sweep.json.
+        as_json: Print one JSON object, for programs.
 
     Raises:
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
     followed = track(out, store=store)
     drivers, snapshot = followed.drivers(), followed.tracker.look()
+    if as_json:
+        facts = status_facts(out, followed, snapshot, drivers)
+        print(json.dumps(facts, indent=1, allow_nan=False))
+        return
     states = print_lineages(followed, snapshot, drivers, followed.errors)
     if differing := differing_facts(environments_of(followed.tracker.finished)):
         print(f"\nresults come from different environments: {printable(differing)}")
@@ -41,6 +54,44 @@ def print_status(out: Path, *, store: str | None) -> None:
         print("\n".join(f"  {line}" for line in lines))
     if not (drivers or snapshot.at_work) and set(states.values()) & set(RESUMABLE):
         print(f"\n{resuming(out)}")
+
+
+def status_facts(
+    out: Path, followed: "Followed", snapshot: Snapshot, drivers: Sequence[ClaimInfo]
+) -> Json:
+    """What print_status says, as JSON; docs/guide.md describes it."""
+    states = snapshot.states(started_lineages(drivers), followed.errors)
+    return {
+        "name": followed.name,
+        "num_models": snapshot.num_models,
+        "num_models_done": snapshot.num_done,
+        "images_per_second": snapshot.images_per_second,
+        "seconds_left": snapshot.seconds_left,
+        "is_running": bool(drivers or snapshot.at_work),
+        "lineages": [
+            {
+                "id": each.id,
+                "status": states[each.id],
+                "num_generations": len(each.nodes),
+                "num_generations_done": each.num_done,
+                "error": followed.errors.get(each.id) or each.error,
+            }
+            for each in snapshot.records
+        ],
+        "trials": [
+            {"host": claim.host, "pid": claim.pid, **finite(claim.progress)}
+            for claim in snapshot.at_work
+        ],
+        "resume": resuming_command(out),
+    }
+
+
+def finite(progress: Mapping[str, Any]) -> Json:
+    """A claim's progress with None for numbers that JSON does not have, such as a loss of nan."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in progress.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +166,10 @@ def cell(text: str) -> str:
 
 def resuming(out: Path) -> str:
     """Return the line for a sweep that nobody works on, with the command that resumes it."""
+    return f"not running; resume with: {printable(resuming_command(out))}"
+
+
+def resuming_command(out: Path) -> str:
+    """Return the last command that ran a sweep."""
     commands = [line for line in load_sweep(out).commands if line.startswith("sweep run")]
-    command = commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
-    return f"not running; resume with: {printable(command)}"
+    return commands[-1] if commands else f"sweep run ... --out {shlex.quote(str(out))}"
