@@ -15,6 +15,7 @@ from results_folder import SPEC, write_folder
 from running_sweep import Running, find, finished_nodes, run_sweep, wait_for, write_sweep
 from tiny_sweep import compute, finish, make_lineage, make_sweep, plan_in
 from wandb_files import OfflineRun, read_offline_run
+from wandb_server import WandbServer, wandb_server
 
 from sweep.__main__ import PROGRAM
 from sweep.loggers.background import Loggers
@@ -193,6 +194,84 @@ def test_what_a_killed_process_did_not_note_is_sent_again_and_replaced(tmp_path)
     assert send(out, lineage.id).returncode == 0
     (run,) = offline_runs(out)
     assert run.steps == [1, 2]
+
+
+def sync(server: WandbServer, out: Path) -> None:
+    """Upload what `wandb sync` has not uploaded yet."""
+    program = Path(sys.executable).with_name("wandb")
+    command = [program, "sync", "--yes", *find(out, "logs/wandb/offline-run-*")]
+    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+
+
+def generations(server: WandbServer, lineage: LineageRecord) -> list[tuple[int, int]]:
+    """Step and generation of each row that a server has."""
+    return [(row["_step"], row["generation"]) for row in server.rows(lineage.id)]
+
+
+@pytest.mark.slow
+def test_offline_runs_are_uploaded_without_repeating_a_row(tmp_path) -> None:
+    """At any time, also with `wandb clean` in between, and with an online end."""
+    with wandb_server() as server:
+        for num_done in (1, 2, 3, 4):
+            out, lineage = one_lineage(tmp_path / "out", num_done)
+            assert send(out, lineage.id).returncode == 0
+            if num_done > 1:
+                sync(server, out)
+                assert generations(server, lineage) == [(n, n) for n in range(1, num_done + 1)]
+            if num_done == 2:
+                for folder in find(out, "logs/wandb/offline-run-*"):
+                    shutil.rmtree(folder)
+        out, lineage = one_lineage(tmp_path / "out", 6)
+        done = send(
+            out, lineage.id, WANDB_MODE="online", WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY
+        )
+        assert done.returncode == 0
+        assert generations(server, lineage) == [(n, n) for n in range(1, 7)]
+
+
+@pytest.mark.slow
+def test_an_online_run_is_resumed_where_it_stopped(tmp_path) -> None:
+    """With the note of what was sent, and without; wandb sends nothing about this machine."""
+    with wandb_server() as server:
+        environment = {"WANDB_MODE": "online", "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        for num_done in (2, 3, 5):
+            out, lineage = one_lineage(tmp_path / "out", num_done)
+            if num_done == 5:
+                (out / "logs" / "wandb" / f"{lineage.id}.json").unlink()
+            done = send(out, lineage.id, **environment)
+            assert done.returncode == 0, done.stderr
+            assert "WARNING" not in done.stderr
+            assert generations(server, lineage) == [(n, n) for n in range(1, num_done + 1)]
+        rows = [
+            {name: value for name, value in row.items() if not name.startswith("_")}
+            for row in server.rows(lineage.id)
+        ]
+        assert rows == progress_rows(out, lineage)
+        assert not [path for path in server.paths if "otel" in path]
+    assert server.project == "test"
+    assert len(find(out, "logs/wandb/run-*")) == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_no_longer_answers_is_given_up(tmp_path) -> None:
+    """Here after 5 seconds; wandb itself would try for days."""
+    out, lineage = one_lineage(tmp_path / "out")
+    code = "import sys, sweep.loggers.wandb_runs as w; w.LONGEST_SECONDS = 5; sys.exit(w.main())"
+    with wandb_server() as server:
+        server.is_silent = True
+        environment = {"WANDB_MODE": "online", "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(out)],
+            input=lineage.id,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "no answer from the server for 5 s"
 
 
 @pytest.mark.slow

@@ -13,14 +13,16 @@ import re
 import shutil
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from model.errors import one_line
 from sweep.config import flatten
-from sweep.files import digest, dump_json, write_bytes
+from sweep.files import digest
 from sweep.loggers.progress import FOLDER, progress_rows
 from sweep.records import LineageRecord, lineage_paths, load_lineage, load_sweep
+from sweep.sealed import Record
 
 START_SECONDS = 30
 """Longest wait for an answer when a run is started."""
@@ -53,20 +55,39 @@ def project_of(out: Path) -> str:
     return os.environ.get("WANDB_PROJECT") or name
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent(Record):
+    """What a lineage's run has, as far as this machine knows."""
+
+    project: str = ""
+    digest: str = ""
+    """Of all that was to be sent."""
+    folder: str = ""
+    """The newest folder of wandb."""
+    last: int = 0
+    """The last generation in it."""
+    uploaded: int = 0
+    """The last generation in earlier folders that `wandb sync` has uploaded."""
+
+
 def send(out: Path, lineage: LineageRecord, project: str) -> None:
     """Send the rows of a lineage that its run does not have yet.
 
-    An offline run has all rows, and replaces earlier folders of the same run: `wandb sync` uploads
-    a folder as the whole history of its run.
+    An online run says itself how far it is. An offline one has every row that is not uploaded, and
+    replaces an earlier folder that is not: `wandb sync` appends the rows of a folder to the run.
     """
     import wandb
 
-    folder = out / FOLDER
     rows, config = progress_rows(out, lineage), dict(flatten(lineage.config))
+    path = out / FOLDER / "wandb" / f"{lineage.id}.json"
+    sent = Sent.load(path) if path.exists() else Sent()
     mark = digest([project, os.environ.get("WANDB_MODE"), rows, config])
-    sent = folder / "wandb" / f"{lineage.id}.json"
-    if not rows or (sent.exists() and sent.read_bytes() == dump_json({"sent": mark})):
+    if not rows or sent.digest == mark:
         return
+    uploaded = 0
+    if sent.project == project:
+        is_waiting = is_not_uploaded(path.with_name(sent.folder))
+        uploaded = sent.uploaded if is_waiting else max(sent.uploaded, sent.last)
     watchdog = threading.Timer(LONGEST_SECONDS, give_up)
     watchdog.daemon = True
     watchdog.start()
@@ -86,21 +107,34 @@ def send(out: Path, lineage: LineageRecord, project: str) -> None:
         id=lineage.id,
         name=lineage.id,
         config=config,
-        dir=folder,
+        dir=out / FOLDER,
         resume="allow",
         settings=settings,
     ) as run:
         run.define_metric("generation")
         run.define_metric("*", step_metric="generation")
-        first = run.step
+        first = uploaded + 1 if run.offline else run.starting_step
         for row in rows:
             if row["generation"] >= first:
                 run.log(row, step=row["generation"])
         current = Path(run.settings.sync_dir)
     watchdog.cancel()
-    write_bytes(sent, dump_json({"sent": mark}))
-    for earlier in set(current.parent.glob(f"*run-*-{lineage.id}")) - {current}:
-        shutil.rmtree(earlier)
+    last = rows[-1]["generation"]
+    now = Sent(project=project, digest=mark, folder=current.name, last=last, uploaded=uploaded)
+    now.save(path)
+    for earlier in current.parent.glob(f"*run-{'?' * 15}-{lineage.id}"):
+        if earlier != current and not is_uploaded(earlier):
+            shutil.rmtree(earlier)
+
+
+def is_not_uploaded(folder: Path) -> bool:
+    """Whether an offline run is still only on this machine; `wandb clean` deletes others."""
+    return folder.name.startswith("offline-") and folder.is_dir() and not is_uploaded(folder)
+
+
+def is_uploaded(folder: Path) -> bool:
+    """Whether `wandb sync` has uploaded a folder."""
+    return any(folder.glob("*.synced"))
 
 
 def give_up() -> NoReturn:
