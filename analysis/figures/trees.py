@@ -20,7 +20,7 @@ from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import MIXTURE, is_missing, measured_sizes, setting_axes
 from analysis.reading.labels import direction, name_extractor, name_metric
 from analysis.reading.settings import find_usual
-from analysis.reading.trees import Node, find_lines, grow_tree
+from analysis.reading.trees import Node, find_lines, grow_tree, sampler_of
 from model.errors import UsageError
 
 MOST_LEAVES = 60
@@ -122,12 +122,12 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
     naming = axes if usual else naming_axes([line.values for line in lines], axes, labels)
     units = dict.fromkeys(line.unit for line in lines)
     for metric in request.metrics:
-        rows = {row["node"]: row for row in frame[["node", "status", metric]].to_dict("records")}
+        rows = frame[["status", metric]].to_dict("records")
         trees = {}
         for unit in units:
             own = [line for line in lines if line.unit == unit]
-            nodes = grow_tree(own, labels, usual, axes=naming)
-            trees[unit] = _arrange(nodes, [rows[node.key] for node in nodes], metric)
+            nodes = grow_tree(own, labels, usual, axes=naming).nodes
+            trees[unit] = _arrange(nodes, [rows[node.row] for node in nodes], metric)
         known = [x for tree in trees.values() for x in tree.numbers if x is not None]
         if not known:
             raise UsageError(
@@ -142,6 +142,7 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
                 )
                 continue
             note = "; ".join(_remarks(tree, unit, measured_sizes(frame, metric)))
+            note += "; a circle for each sampler" if sampler_of(lines[0].values) else ""
             yield Drawing(
                 name=[f"trees-{metric}", *([unit] if len(units) > 1 else [])],
                 draw=partial(

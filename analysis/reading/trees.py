@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -11,6 +11,8 @@ from analysis.reading.labels import Labels, short_names
 from analysis.reading.settings import BASE, Usual
 from model.errors import printable
 
+SAMPLER = ("sample.", "metrics.")
+"""Beginnings of settings that do not change a model, but the images it is measured by."""
 Units = dict[str, list[int]]
 """Name of a seed -> positions of its rows."""
 
@@ -27,6 +29,8 @@ class Line:
     """The seed, and the split of the data if there are several."""
     nodes: list[str]
     """Keys of its models by generation."""
+    rows: list[int]
+    """Positions of their rows in the table."""
     run: str
     lineage: str
     """Name of the results folder of its last model, and its id there."""
@@ -34,9 +38,11 @@ class Line:
 
 @dataclass(kw_only=True, slots=True)
 class Node:
-    """A model, and its place in the tree."""
+    """A model with the settings of its samples, and its place in the tree."""
 
     key: str
+    row: int
+    """Position of its first row in the table."""
     generation: int
     parent: int | None
     """Position of the model before it in a lineage; None for V_1."""
@@ -44,6 +50,15 @@ class Node:
     """Positions of the lineages that have it."""
     name: str = ""
     """What its lineages share, and those of its parent do not: `alpha = 1`."""
+
+
+class Tree(NamedTuple):
+    """The models of some lineages."""
+
+    nodes: list[Node]
+    """Each after the model before it."""
+    paths: list[list[int]]
+    """Positions of the models of each lineage by generation."""
 
 
 def name_unit(labels: Labels, frame: pd.DataFrame, unit: Mapping[str, Any]) -> str:
@@ -90,6 +105,7 @@ def find_lines(frame: pd.DataFrame, by: Sequence[str], labels: Labels) -> Iterat
                     values=values,
                     unit=unit,
                     nodes=[node[i] for i in own],
+                    rows=own,
                     run=run[own[-1]],
                     lineage=lineage[own[-1]],
                 )
@@ -97,8 +113,11 @@ def find_lines(frame: pd.DataFrame, by: Sequence[str], labels: Labels) -> Iterat
 
 def grow_tree(
     lines: Sequence[Line], labels: Labels, usual: Usual | None, *, axes: Sequence[str]
-) -> list[Node]:
-    """Return the models of some lineages, each after the model before it.
+) -> Tree:
+    """Return the tree of some lineages.
+
+    A model of lineages that sample it or measure it in different ways is a node for each, because
+    its numbers differ.
 
     Args:
         lines: The lineages.
@@ -106,18 +125,27 @@ def grow_tree(
         usual: Usual values, which are not named.
         axes: Settings that name the models.
     """
-    known: dict[str, int] = {}
+    known: dict[tuple, int] = {}
     nodes: list[Node] = []
+    paths = []
     for number, line in enumerate(lines):
-        parent = None
+        path: list[int] = []
         for generation, key in enumerate(line.nodes, start=1):
-            if key not in known:
-                known[key] = len(nodes)
-                nodes.append(Node(key=key, generation=generation, parent=parent))
-            parent = known[key]
-            nodes[parent].lines.append(number)
+            identity = (key, sampler_of(line.values))
+            if identity not in known:
+                known[identity] = len(nodes)
+                parent, row = (path[-1] if path else None), line.rows[generation - 1]
+                nodes.append(Node(key=key, row=row, generation=generation, parent=parent))
+            path.append(known[identity])
+            nodes[path[-1]].lines.append(number)
+        paths.append(path)
     _name_nodes(nodes, lines, labels, usual, axes)
-    return nodes
+    return Tree(nodes, paths)
+
+
+def sampler_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return those settings that change how a model is sampled or measured."""
+    return tuple(f"{axis}={x}" for axis, x in sorted(values.items()) if axis.startswith(SAMPLER))
 
 
 def _name_nodes(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.reading.checks import image_size, read_node
-from analysis.reading.columns import MIXTURE, is_missing
+from analysis.reading.columns import is_missing
 from analysis.reading.trees import Line, Node, find_lines, grow_tree
 from analysis.report.curves import name_setting
 from analysis.tables.build import Part
@@ -42,16 +42,20 @@ def read_tree(
         RecordError: A record is damaged.
     """
     lines = list(find_lines(part.frame, part.by, part.labels))
-    nodes = grow_tree(lines, part.labels, part.usual, axes=part.by)
-    frame = part.frame[part.frame["member"] != MIXTURE]
-    rows = {row["node"]: row for row in frame[["node", "status", *metrics]].to_dict("records")}
-    positions = {node.key: position for position, node in enumerate(nodes)}
+    grown = grow_tree(lines, part.labels, part.usual, axes=part.by)
+    rows = part.frame[["status", *metrics]].to_dict("records")
     of_lines = [records[line.run, line.lineage] for line in lines]
     data = {
-        "nodes": [_node(node, rows[node.key], runs, metrics) for node in nodes],
+        "nodes": [_node(node, rows[node.row], runs, metrics) for node in grown.nodes],
         "lines": [
-            _line(part, line, positions, image_size(runs[line.run], record), record.dataset)
-            for line, record in zip(lines, of_lines, strict=True)
+            {
+                "name": printable(f"{name_setting(part, line.values)}, {line.unit}"),
+                "setting": line.setting,
+                "nodes": path,
+                "size": image_size(runs[line.run], record),
+                "data": record.dataset,
+            }
+            for line, path, record in zip(lines, grown.paths, of_lines, strict=True)
         ],
     }
     sets: dict[str, Path] = {}
@@ -90,18 +94,6 @@ def _origins(record: NodeRecord | None) -> list[tuple[int, int]]:
     """Generation and number of the images of a pool, in order; 0 is real data, -1 unknown."""
     origins = record.origins if record else {}
     return sorted((int(n), count) for n, count in origins.items())
-
-
-def _line(
-    part: Part, line: Line, positions: dict[str, int], size: int, dataset: str
-) -> dict[str, Any]:
-    return {
-        "name": printable(f"{name_setting(part, line.values)}, {line.unit}"),
-        "setting": line.setting,
-        "nodes": [positions[key] for key in line.nodes],
-        "size": size,
-        "data": dataset,
-    }
 
 
 def _sheets(
