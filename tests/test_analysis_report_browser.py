@@ -71,9 +71,25 @@ def test_hostile_names_are_shown_and_do_nothing(page, tmp_path, width):
     assert page.requests() == [path.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.querySelectorAll('script').length") == 4
-    assert page.evaluate("document.querySelectorAll('main img').length") == 2
+    assert page.evaluate("document.querySelectorAll('main img').length") == 0
     assert page.evaluate("document.querySelectorAll('[onerror]').length") == 0
     assert HOSTILE in text(page, "curves-chart")
+
+
+def wait(page) -> None:
+    """Let pictures be decoded and drawn."""
+    page.evaluate("new Promise((done) => setTimeout(done, 300))")
+
+
+def samples(page) -> list[int]:
+    """The shades of the first two samples (results_folder.flat_tiles)."""
+    wait(page)
+    at = (
+        "((x) => document.getElementById('samples').getContext('2d').getImageData(x, 0, 1, 1).data)"
+    )
+    first, gap, second = (f"{at}({x})" for x in (31, 32, 35))  # 8 pixels four times as large
+    assert page.evaluate(f"{gap}[3]") == 0
+    return page.evaluate(f"[{first}[0], {second}[0]]")
 
 
 UNFINISHED = {
@@ -117,15 +133,13 @@ def test_the_filter_works_by_mouse_and_by_keyboard(page, small, width):
 @pytest.mark.parametrize("width", SIZES)
 def test_the_slider_works_by_mouse_and_by_keyboard(page, small, width):
     page.open(small, width=width)
-    picture = "document.getElementById('samples').src"
-    first = page.evaluate(picture)
+    assert samples(page) == [1, 3 + 1]
     page.click("#generation")  # its middle: the second of three generations
     assert text(page, "generation-name") == "V2"
-    second = page.evaluate(picture)
-    assert second != first
+    assert samples(page) == [2, 3 + 2]
     page.press("ArrowRight")
     assert text(page, "generation-name") == "V3"
-    assert page.evaluate(picture) not in (first, second)
+    assert samples(page) == [3, 3 + 3]
     page.evaluate("document.getElementById('noise').focus()")
     page.press("ArrowRight")
     assert text(page, "noise-name") == "2"
@@ -133,8 +147,48 @@ def test_the_slider_works_by_mouse_and_by_keyboard(page, small, width):
         "[...document.querySelectorAll('#strip canvas')]"
         ".map((c) => c.getContext('2d').getImageData(0, 0, 1, 1).data[0])"
     )
-    page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    wait(page)
     assert page.evaluate(pixel) == [3 + 1, 3 + 2, 3 + 3]  # results_folder.flat_tiles
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_a_click_on_a_sample_chooses_its_noise(page, small, width):
+    page.open(small, width=width)
+    wait(page)
+    page.click("#samples")  # its middle: after the fourth of 8 columns and rows
+    assert text(page, "noise-name") == str(1 + 3 + 8 * 3)
+    edges = "((r) => [r.x, r.y, r.width])(document.querySelector('#{}').getBoundingClientRect())"
+    sheet, mark = (np.array(page.evaluate(edges.format(name))) for name in ("samples", "mark"))
+    pixel = sheet[2] / (8 * 32 + 7 * 3)  # 8 pixels four times as large, and gaps of 3
+    assert mark[:2] - sheet[:2] == pytest.approx(3 * 35 * pixel, abs=0.5)
+    assert mark[2] == pytest.approx(32 * pixel, abs=0.5)
+
+
+@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize("dark", [False, True])
+def test_class_shares_are_shown_for_each_lineage(page, tmp_path, width, dark):
+    folder = write_folder(tmp_path / "a", classes=(HOSTILE, "b", "c"))
+    path = write_report(folder)
+    page.open(path, width=width, dark=dark)
+    chart = "document.getElementById('classes-chart')"
+    shares = np.array(page.evaluate(f"{chart}.data[0].z"))
+    assert shares == pytest.approx(np.outer([1, 2, 3], [1, 1, 1]) / 6, abs=5e-5)  # four digits
+    first = text(page, "classes-table")
+    page.evaluate("document.getElementById('class-line').focus()")
+    page.press("ArrowDown")
+    page.evaluate("document.querySelector('#classes details').open = true")
+    wait(page)
+    cells = "[...document.querySelectorAll('#classes-table tbody tr')].map((r) => r.textContent)"
+    assert page.evaluate(cells)[1:] == ["b33.33%33.33%33.33%", "c50%50%50%"]
+    assert text(page, "classes-table") != first
+    assert HOSTILE in text(page, "classes-table")
+    assert page.complaints() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_class_shares_there_is_no_section_of_them(page, small):
+    page.open(small, width=1280)
+    assert page.evaluate("document.getElementById('classes').hidden")
 
 
 @pytest.mark.parametrize("width", SIZES)
@@ -198,5 +252,6 @@ def test_500_lineages_of_8_generations_open_in_3_seconds_and_30_megabytes(page, 
     page.press("ArrowRight")
     page.press("Enter")
     assert text(page, "generation-name") == "V2"
-    assert page.evaluate("document.getElementById('samples').complete")
+    wait(page)
+    assert page.evaluate("document.getElementById('samples').width") > 256
     assert page.complaints() == []

@@ -15,8 +15,10 @@ from scipy import stats
 from analysis.figures.drawing.style import PALETTE
 from analysis.figures.kinds import FIGURES
 from analysis.figures.trees import find_colours
-from analysis.reading.columns import CLASS
+from analysis.reading.columns import CLASS, setting_axes
+from analysis.reading.labels import Labels
 from analysis.reading.results import load_class_results, load_results
+from analysis.reading.trees import find_lines, grow_tree
 from analysis.tables.comparisons import build_comparisons
 from analysis.widths import COLUMN, PAGE
 
@@ -211,6 +213,18 @@ def test_diverged_models_are_crosses_and_unmeasured_ones_white(tmp_path):
     assert models[2, 0][0] == "x"
     assert models[3, 1] == ("o", to_rgba("white"))
     assert "crosses: diverged; white: without a number" in words(figure)
+
+
+def test_a_node_has_the_number_of_each_of_its_lineages():
+    """Lineages of `mechanism` share V_1, but sample it in different ways."""
+    frame = load_results([RUNS / "mechanism"])
+    axes, labels = setting_axes(frame), Labels(frame)
+    lines = list(find_lines(frame, axes, labels))
+    grown = grow_tree(lines, labels, None, axes=axes)
+    assert len({node.key for node in grown.nodes}) < len(grown.nodes)
+    for line, path in zip(lines, grown.paths, strict=True):
+        drawn = [grown.nodes[i].row for i in path]
+        assert frame[KID].iloc[line.rows].tolist() == frame[KID].iloc[drawn].tolist()
 
 
 def test_a_worse_model_is_darker_whichever_way_a_metric_goes():

@@ -142,7 +142,7 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
                 )
                 continue
             note = "; ".join(_remarks(tree, unit, measured_sizes(frame, metric)))
-            note += "; a circle for each sampler" if sampler_of(lines[0].values) else ""
+            note += "; one for each sampler" if sampler_of(lines[0].values) else ""
             yield Drawing(
                 name=[f"trees-{metric}", *([unit] if len(units) > 1 else [])],
                 draw=partial(

@@ -41,6 +41,8 @@ class Node:
     """A model with the settings of its samples, and its place in the tree."""
 
     key: str
+    sampler: tuple[str, ...]
+    """Settings that change how it is sampled or measured."""
     row: int
     """Position of its first row in the table."""
     generation: int
@@ -130,12 +132,20 @@ def grow_tree(
     paths = []
     for number, line in enumerate(lines):
         path: list[int] = []
+        sampler = sampler_of(line.values)
         for generation, key in enumerate(line.nodes, start=1):
-            identity = (key, sampler_of(line.values))
+            identity = (key, sampler)
             if identity not in known:
                 known[identity] = len(nodes)
-                parent, row = (path[-1] if path else None), line.rows[generation - 1]
-                nodes.append(Node(key=key, row=row, generation=generation, parent=parent))
+                nodes.append(
+                    Node(
+                        key=key,
+                        sampler=sampler,
+                        row=line.rows[generation - 1],
+                        generation=generation,
+                        parent=path[-1] if path else None,
+                    )
+                )
             path.append(known[identity])
             nodes[path[-1]].lines.append(number)
         paths.append(path)
@@ -145,7 +155,8 @@ def grow_tree(
 
 def sampler_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Return those settings that change how a model is sampled or measured."""
-    return tuple(f"{axis}={x}" for axis, x in sorted(values.items()) if axis.startswith(SAMPLER))
+    named = sorted((axis, x) for axis, x in values.items() if axis.startswith(SAMPLER))
+    return tuple(f"{axis}={None if is_missing(x) else x}" for axis, x in named)
 
 
 def _name_nodes(

@@ -43,11 +43,11 @@ function look(i) {
   };
 }
 
-function draw(chart, traces, layout) {
+function draw(chart, traces, layout, height = HEIGHT) {
   const axis = { gridcolor: style("--grid"), zerolinecolor: style("--line"), linecolor: style("--line") };
   const narrow = chart.clientWidth < 700;
   const rows = narrow && layout.showlegend ? Math.min(MOST_ROWS, traces.filter((t) => t.showlegend !== false).length) : 0;
-  chart.style.height = `${HEIGHT + rows * ROW}px`;
+  chart.style.height = `${height + rows * ROW}px`;
   const below = { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, maxheight: rows * ROW };
   const whole = {
     paper_bgcolor: style("--paper"),

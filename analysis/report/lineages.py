@@ -19,7 +19,12 @@ class Tree:
     """All models and lineages."""
 
     data: dict[str, Any]
+    nodes: list[Node]
     lines: list[Line]
+    axes: list[str]
+    """Settings that vary."""
+    sets: dict[str, Path]
+    """Data set -> results folder."""
     sheets: list[tuple[str, Path]]
     """Name and path of each picture, those of one seed of each setting first."""
 
@@ -61,7 +66,14 @@ def read_tree(
     sets: dict[str, Path] = {}
     for line, record in zip(lines, of_lines, strict=True):
         sets.setdefault(record.dataset, runs[line.run])
-    return Tree(data=data, lines=lines, sheets=_sheets(lines, sets, runs))
+    return Tree(
+        data=data,
+        nodes=grown.nodes,
+        lines=lines,
+        axes=part.by,
+        sets=sets,
+        sheets=_sheets(lines, sets, runs),
+    )
 
 
 def _node(

@@ -24,6 +24,7 @@ from analysis.report.findings import Findings, find_all
 from analysis.report.lineages import Tree, read_tree
 from analysis.report.markup import details, element, to_html
 from analysis.report.previews import Previews, read_previews
+from analysis.report.shares import read_shares
 from analysis.tables.build import part_of
 from analysis.tables.verdicts import describe_verdicts
 from model.errors import UsageError, printable
@@ -31,7 +32,8 @@ from sweep.records import HYPOTHESES, load_lineages, load_sweep
 
 MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
 """By which a report of ours is recognised."""
-SCRIPTS = ("elements.js", "curves.js", "tree.js", "samples.js", "pools.js", "start.js")
+SCRIPTS = ("elements", "curves", "tree", "samples", "pools", "classes", "start")
+"""Scripts in their order, without suffix."""
 MEGABYTE = 10**6
 MOST_OPEN = 6
 """Most sentences without a claim that are shown at once."""
@@ -88,7 +90,8 @@ def build_page(request: ReportRequest) -> bytes:
         "reproduce": reproduce(sweeps, request.command),
     }
     html = {name: to_html([x] if isinstance(x, Element) else x) for name, x in parts.items()}
-    return _assemble(html, drawn.data, tree, request.max_megabytes)
+    data = {"curves": drawn.data, "tree": tree.data, "shares": read_shares(request.dirs, tree)}
+    return _assemble(html, data, tree, request.max_megabytes)
 
 
 def is_report(content: bytes) -> bool:
@@ -132,15 +135,14 @@ def _describe(found: Findings) -> list[Element]:
     return [*made, *(element("p", note, class_="note") for note in notes)]
 
 
-def _assemble(html: dict[str, str], drawn: dict[str, Any], tree: Tree, megabytes: float) -> bytes:
+def _assemble(html: dict[str, str], data: dict[str, Any], tree: Tree, megabytes: float) -> bytes:
     """Fill the template, with as many pictures as fit."""
-    scripts = {"plotly": _plotly(), "script": "\n".join(map(_text, SCRIPTS))}
+    scripts = {"plotly": _plotly(), "script": "\n".join(_text(f"{name}.js") for name in SCRIPTS)}
     texts = html | scripts | {"style": _text("report.css")}
     texts["policy"] = _policy(scripts.values())
-    data = {"curves": drawn, "tree": tree.data}
     rest = len("".join(texts.values()).encode()) + len(_embed(data))
     previews = read_previews(tree.sheets, int(megabytes * MEGABYTE) - rest)
-    data |= _pictures(tree, previews, rest)
+    data = data | _pictures(tree, previews, rest)
     texts["data"] = _embed(data)
     texts["previews"] = "\n".join(previews.texts)
     return Template(_text("template.html")).substitute(texts).encode()
@@ -153,7 +155,6 @@ def _pictures(tree: Tree, previews: Previews, rest: int) -> dict[str, Any]:
         for key, node in zip(line.nodes, shown["nodes"], strict=True):
             if key in previews.of:
                 nodes[node] = previews.of[key]
-    sets = {line["data"] for line in tree.data["lines"]}
     needed = math.ceil((rest + sum(map(len, previews.texts)) + previews.bytes_left_out) / MEGABYTE)
     left = [f"{path} is left out, because it is no PNG file." for path in previews.damaged]
     if previews.num_left_out:
@@ -165,7 +166,7 @@ def _pictures(tree: Tree, previews: Previews, rest: int) -> dict[str, Any]:
     return {
         "previews": {
             "nodes": nodes,
-            "real": {name: previews.of[name] for name in sets if name in previews.of},
+            "real": {name: previews.of[name] for name in tree.sets if name in previews.of},
             "left": printable(" ".join(left)),
         }
     }

@@ -1,6 +1,7 @@
 // The samples of a model, and one noise through the generations.
 
 const PICTURES = DATA.previews;
+const GAP = 3; // pixels between images of a sheet
 
 let sheets = null; // split when the first picture is shown
 function picture(position) {
@@ -15,9 +16,7 @@ function setUpViewer() {
   byId("line").addEventListener("input", () => show(Number(byId("generation").value)));
   byId("generation").addEventListener("input", () => show(Number(byId("generation").value)));
   byId("noise").addEventListener("input", showNoise);
-  byId("samples").addEventListener("load", showNoise);
   byId("samples").addEventListener("click", chooseNoise);
-  byId("real").addEventListener("load", () => enlarge(byId("real")));
   show(1);
 }
 
@@ -40,16 +39,15 @@ function show(generation) {
   const label = `V${node.generation} of ${line.name}`;
   const source = picture(PICTURES.nodes[i]);
   byId("viewer-status").textContent = `${label}: ${node.status}${node.reason ? ` (${node.reason})` : ""}.`;
-  const image = byId("samples");
   byId("samples-caption").textContent = source
     ? [`Samples of V${node.generation}`, ...facts].join("; ")
     : `No samples of V${node.generation} here: ${absence(node)}.`;
-  showImage(image, source, `Samples of ${label}. ${facts.join("; ")}`);
+  showSheet(byId("samples"), source, `Samples of ${label}. ${facts.join("; ")}`).then(showNoise);
   byId("mark").hidden = !source;
   const real = picture(PICTURES.real[line.data]);
-  showImage(byId("real"), real, "Real training images");
+  showSheet(byId("real"), real, "Real training images");
   byId("real-caption").textContent = real ? "Real training images" : "";
-  showStrip();
+  showNoise();
 }
 
 function absence(node) {
@@ -57,42 +55,55 @@ function absence(node) {
   return PICTURES.left ? "left out of this page" : "the results folder has none";
 }
 
-function showImage(image, source, alt) {
-  image.hidden = !source;
-  if (source) Object.assign(image, { src: source, alt });
-  else image.removeAttribute("src");
-}
-
-// Whole multiples of the pixels, about 256 wide.
-function enlarge(image) {
-  const factor = Math.max(1, Math.round(256 / image.naturalWidth));
-  image.width = image.naturalWidth * factor;
-}
-
-function grid(image) {
+// Draws a sheet's images with gaps, in whole multiples of their pixels, about 256 wide.
+const shown = new Map(); // canvas -> its source and layout
+async function showSheet(canvas, source, name) {
+  canvas.hidden = !source;
+  shown.set(canvas, { source });
+  set(canvas, { "aria-label": name });
+  if (!source) return;
   const size = currentLine().size;
-  return { size, columns: Math.max(1, Math.floor(image.naturalWidth / size)), rows: Math.max(1, Math.floor(image.naturalHeight / size)) };
+  const image = await decode(source);
+  if (shown.get(canvas).source !== source) return; // another one was chosen meanwhile
+  const [columns, rows] = [image.naturalWidth, image.naturalHeight].map((pixels) => Math.max(1, Math.floor(pixels / size)));
+  const side = size * Math.max(1, Math.round(256 / image.naturalWidth));
+  Object.assign(canvas, { width: columns * (side + GAP) - GAP, height: rows * (side + GAP) - GAP });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  for (let i = 0; i < columns * rows; i++) {
+    const [column, row] = [i % columns, Math.floor(i / columns)];
+    context.drawImage(image, column * size, row * size, size, size, column * (side + GAP), row * (side + GAP), side, side);
+  }
+  shown.set(canvas, { source, columns, rows, side });
+}
+
+async function decode(source) {
+  const image = Object.assign(new Image(), { src: source });
+  await image.decode();
+  return image;
 }
 
 function showNoise() {
-  const image = byId("samples");
-  enlarge(image);
-  const { size, columns, rows } = grid(image);
-  byId("noise").max = columns * rows;
-  const n = Number(byId("noise").value) - 1;
-  byId("noise-name").textContent = String(n + 1);
-  const scale = image.width / image.naturalWidth;
-  const side = size * scale;
-  Object.assign(byId("mark").style, {
-    left: `${(n % columns) * side}px`, top: `${Math.floor(n / columns) * side}px`, width: `${side}px`, height: `${side}px`,
-  });
+  const canvas = byId("samples");
+  const { columns, rows, side } = shown.get(canvas) ?? {};
+  if (columns) {
+    byId("noise").max = columns * rows;
+    const n = Number(byId("noise").value) - 1;
+    const share = (pixels, whole) => `${(100 * pixels) / whole}%`;
+    Object.assign(byId("mark").style, {
+      left: share((n % columns) * (side + GAP), canvas.width), width: share(side, canvas.width),
+      top: share(Math.floor(n / columns) * (side + GAP), canvas.height), height: share(side, canvas.height),
+    });
+  }
+  byId("noise-name").textContent = byId("noise").value;
   showStrip();
 }
 
 function chooseNoise(event) {
-  const { columns } = grid(event.target);
-  const side = event.target.clientWidth / columns;
-  byId("noise").value = 1 + Math.floor(event.offsetX / side) + columns * Math.floor(event.offsetY / side);
+  const { columns, side } = shown.get(event.target);
+  const scale = event.target.width / event.target.clientWidth;
+  const [column, row] = [event.offsetX, event.offsetY].map((at) => Math.floor((at * scale) / (side + GAP)));
+  byId("noise").value = 1 + Math.min(column, columns - 1) + columns * row;
   showNoise();
 }
 
@@ -105,13 +116,11 @@ function showStrip() {
       { role: "img", "aria-label": `Image ${n + 1} of V${node.generation}` });
     const source = picture(PICTURES.nodes[i]);
     if (source) {
-      const image = new Image();
-      image.onload = () => {
+      decode(source).then((image) => {
         const columns = Math.max(1, Math.floor(image.naturalWidth / line.size));
         const [x, y] = [(n % columns) * line.size, Math.floor(n / columns) * line.size];
         canvas.getContext("2d").drawImage(image, x, y, line.size, line.size, 0, 0, line.size, line.size);
-      };
-      image.src = source;
+      });
     }
     const figure = make("figure", {}, canvas, make("figcaption", { textContent: `V${node.generation}` }));
     figure.className = k + 1 === Number(byId("generation").value) ? "current" : "";

@@ -6,10 +6,12 @@ function start() {
     setUpTree();
     setUpViewer();
     setUpPools();
+    setUpClasses();
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     drawCurves();
     if (TREE.lines.length) drawPools();
+    if (!byId("classes").hidden) drawClasses();
   });
 }
 
