@@ -177,8 +177,19 @@ class Figure(Command):
     """Results folders (--out of sweep run); several are joined."""
     out: Path
     """Folder for the figures. Only figures that this command drew are replaced."""
-    kind: Literal["curves", "grids", "paths", "real-share", "shares", "trees", "all"] = "all"
-    """Kind of figures: curves of metrics; image grids; paths of precision against recall;
+    kind: Literal[
+        "curves",
+        "gain",
+        "grids",
+        "neighbours",
+        "paths",
+        "real-share",
+        "shares",
+        "trees",
+        "all",
+    ] = "all"
+    """Kind of figures: curves of metrics; gain, the variance gain along principal directions; image
+    grids; neighbours, samples above the nearest training images; paths of precision against recall;
     real-share, the share of real images in the pool against the change of a metric since V1; shares
     of classes; trees of models, coloured by a metric. all draws curves and grids."""
     metric: Names = ()

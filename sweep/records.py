@@ -203,6 +203,19 @@ class NodeRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NearestImages:
+    """Some samples of a model and the training images nearest to each, as the metric nearest."""
+
+    samples: list[int]
+    """Numbers of samples among the measured images: the closest ones, then evenly spaced ones."""
+    num_closest: int
+    train: list[list[int]]
+    """Numbers of the nearest images of the train split, for each sample."""
+    distances: list[list[float]]
+    """Distances of their features."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsRecord(Record):
     """The numbers of one node under one metric specification."""
 
@@ -213,6 +226,12 @@ class MetricsRecord(Record):
     """kid/<extractor>, kid_se/<extractor>, fid/<extractor>, pixel_mean, pixel_std."""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
     """class_share/<extractor> and so on -> class name -> number."""
+    directions: dict[str, list[float]] = field(default_factory=dict)
+    """gain and so on -> its number for each principal direction of the real images' pixels."""
+    nearest: NearestImages | None = None
+    """Nearest training images; None if they were not asked for."""
+    nearest_sha256: str = ""
+    """SHA-256 of the file <spec>.png, which shows them; empty without them."""
     num_images: int
     num_reference: int
     num_train: int = 0

@@ -321,7 +321,10 @@ def fill(
         with ThreadPoolExecutor(QUESTIONS) as pool:
             list(pool.map(lambda record: copy_files(out, record, store), finished.nodes.values()))
         for (key, spec), metrics in finished.metrics.items():
-            metrics.save(node_dir(out, key) / "metrics" / f"{spec}.json")
+            path = node_dir(out, key) / "metrics" / f"{spec}.json"
+            if metrics.nearest_sha256:
+                write_bytes(path.with_suffix(".png"), store.read_sheet(key, spec, metrics))
+            metrics.save(path)
     return records
 
 

@@ -52,19 +52,26 @@ def plan_grids(request: FigureRequest) -> Iterator[Drawing]:
         UsageError: No lineage has the seed, or a preview is damaged or of an unexpected size.
     """
     models = request.frame[request.frame["member"] != MIXTURE]
-    axes, labels = setting_axes(models), request.labels
-    all_axes = Usual(axes=tuple(axes), values={}, labels=labels)
-    usual = find_usual(models, axes, labels) or all_axes
-    lineages = list(_choose_lineages(request, models, usual))
+    usual = name_settings(models, request.labels)
+    lineages = list(choose_lineages(request, models, usual))
     pages = _make_pages(lineages, usual, request.note)
-    if len({tuple(page.name) for page in pages}) < len(pages):  # equal names; use all axes
-        pages = _make_pages(lineages, all_axes, request.note)
+    if len({tuple(page.name) for page in pages}) < len(pages):  # equal names
+        pages = _make_pages(lineages, _all_axes(models, request.labels), request.note)
     for name, title, blocks, rows in pages:
         columns = (row_columns if rows == 1 else sheet_columns)(request.width)
         draw = partial(
             draw_blocks, blocks, title=title, width=request.width, rows=rows, columns=columns
         )
         yield Drawing(name=name, draw=draw)
+
+
+def name_settings(models: pd.DataFrame, labels: Labels) -> Usual:
+    """Name settings by what differs from the usual ones, or else by all that varies."""
+    return find_usual(models, setting_axes(models), labels) or _all_axes(models, labels)
+
+
+def _all_axes(models: pd.DataFrame, labels: Labels) -> Usual:
+    return Usual(axes=tuple(setting_axes(models)), values={}, labels=labels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +115,7 @@ class Lineage:
         return Block(label=label, tiles=None, instead=reason)
 
 
-def _choose_lineages(
+def choose_lineages(
     request: FigureRequest, models: pd.DataFrame, usual: Usual
 ) -> Iterator[Lineage]:
     """Yield the lineage of each setting with the requested seed, or else with its lowest seed."""
@@ -120,7 +127,7 @@ def _choose_lineages(
     for values, part in grouped(models, setting_axes(models)):
         rows = part if seed is None else part[part["seed"] == seed]
         if rows.empty:
-            request.note(f"{_plainly(usual, values)} has no seed {seed} and is left out")
+            request.note(f"{name_plainly(usual, values)} has no seed {seed} and is left out")
             continue
         unit, rows = next(grouped(rows, unit_columns(rows)))
         run, name = rows[["run", "lineage"]].iloc[0]
@@ -178,7 +185,7 @@ def _real_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Iterat
             note(f"no figure of the real images, because {path} does not exist")
             continue
         card = load_card(first.folder, first.record.dataset)
-        title = _title("Real images" + (f" ({card.name})" if card else ""), usual.title(values))
+        title = join_words("Real images" + (f" ({card.name})" if card else ""), usual.title(values))
         yield Page(usual.file_name("grid-real", values), title, [block], SHEET_ROWS)
 
 
@@ -186,10 +193,10 @@ def _first_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Itera
     for values, (first, *_) in _share(lineages, lambda lineage: lineage.rows["node"].iloc[0]):
         block = first.block(1)
         if block.tiles is None:
-            note(f"no figure of V1 of {_plainly(usual, values)}: {block.instead}")
+            note(f"no figure of V1 of {name_plainly(usual, values)}: {block.instead}")
             continue
         words = "First generation, trained on real images"
-        title = _title(words, usual.title(values), first.unit)
+        title = join_words(words, usual.title(values), first.unit)
         yield Page(usual.file_name("grid-v1", values), title, [block], SHEET_ROWS)
 
 
@@ -198,21 +205,24 @@ def _setting_pages(lineages: Sequence[Lineage], usual: Usual, note: Note) -> Ite
         generations = sorted(set(lineage.rows["generation"]))
         blocks = [lineage.block(n) for n in generations]
         if all(block.tiles is None for block in blocks[1:]):
-            note(f"{_plainly(usual, lineage.values)} has no generation after V1 and is left out")
+            note(
+                f"{name_plainly(usual, lineage.values)} has no generation after V1 and is left out"
+            )
             continue
         words = usual.title(lineage.values)
         base = "" if words or not usual.values else BASE
         name = [*usual.file_name("grid", lineage.values), *([base] if base else [])]
-        title = _title(words or base, lineage.unit, "same noise in each column")
+        title = join_words(words or base, lineage.unit, "same noise in each column")
         real = lineage.real_block()
         yield Page(name, title, [*([real] if real else []), *blocks], 1)
 
 
-def _title(*parts: str) -> str:
+def join_words(*parts: str) -> str:
+    """Join the parts of a title that are not empty."""
     return ", ".join(filter(None, parts))
 
 
-def _plainly(usual: Usual, values: Mapping[str, Any]) -> str:
+def name_plainly(usual: Usual, values: Mapping[str, Any]) -> str:
     """Name a setting as plain text."""
     return usual.title(values) or (BASE if usual.values else "the sweep")
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from analysis.escapes import file_stems
 from analysis.figures.curves import plan_curves
 from analysis.figures.drawing.style import AUTHOR, save_figure, styled
+from analysis.figures.gains import plan_gain
 from analysis.figures.grids import plan_grids
+from analysis.figures.neighbours import plan_neighbours
 from analysis.figures.paths import plan_paths
 from analysis.figures.real_share import plan_real_share
 from analysis.figures.request import Drawing, FigureRequest
@@ -41,7 +43,9 @@ def is_figure(content: bytes) -> bool:
 
 FIGURES: dict[str, Callable[[FigureRequest], Iterable[Drawing]]] = {
     "curves": plan_curves,
+    "gain": plan_gain,
     "grids": plan_grids,
+    "neighbours": plan_neighbours,
     "paths": plan_paths,
     "real-share": plan_real_share,
     "shares": plan_shares,

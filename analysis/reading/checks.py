@@ -141,7 +141,7 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
     _check_count(path, "num_images", record.num_images)
     _check_count(path, "num_reference", record.num_reference)
     _check_numbers(path, _metric_items(record))
-    for name in (*record.values, *record.classes):
+    for name in (*record.values, *record.classes, *record.directions):
         if AT in name:  # followed by the number of images in a table
             raise damaged(path, f"metrics without {AT!r} in their names", name)
         if name in RESERVED:
@@ -153,6 +153,8 @@ def _metric_items(record: MetricsRecord) -> Iterator[tuple[str, float]]:
     yield from record.values.items()
     for name, values in record.classes.items():
         yield from ((f"{name} of class {label}", number) for label, number in values.items())
+    for name, numbers in record.directions.items():
+        yield from ((f"{name} of direction {n}", x) for n, x in enumerate(numbers, start=1))
 
 
 def _check_count(path: str, name: str, count: int) -> None:

@@ -36,6 +36,8 @@ MIXTURE = "mixture"
 """Value of `member` in rows about the images of all members together."""
 CLASS = "class"
 """Axis of the table of metrics per class."""
+DIRECTION = "direction"
+"""Axis of the table of metrics per principal direction."""
 SPLIT = "data.split_seed"
 """Axis of the split into training and reference images: a source of randomness, as the seed is."""
 
@@ -79,6 +81,7 @@ RESERVED = frozenset(
         *NODE_COLUMNS,
         *METRIC_COLUMNS,
         CLASS,
+        DIRECTION,
         SETTING,
         *SUMMARY_COLUMNS,
         *SUMMARY_INPUTS,

@@ -166,6 +166,9 @@ def _read_metrics(out: Path, nodes: Iterable[str], found: Findings) -> Metrics:
                 record = load_metrics(out, key, path.stem)
                 if record is not None:
                     metrics[key, path.stem] = record
+                    if record.nearest_sha256:
+                        _check_file(path.with_suffix(".png"), record.nearest_sha256)
+                        found.num_files += 1
     return metrics
 
 

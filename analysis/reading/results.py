@@ -21,6 +21,7 @@ from analysis.reading.checks import (
 from analysis.reading.columns import (
     AT,
     CLASS,
+    DIRECTION,
     METRIC_COLUMNS,
     MIXTURE,
     NODE_COLUMNS,
@@ -106,6 +107,28 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
         raise UsageError(
             "DIR must have metrics per class, got none; "
             "`sweep evaluate DIR --metrics.names classes` takes some"
+        )
+    return frame
+
+
+def load_direction_results(dirs: Sequence[Path]) -> pd.DataFrame:
+    """Read the metrics per principal direction of results folders into one tidy table.
+
+    The table is that of load_results, with a row for every direction of every model, the axis
+    DIRECTION (1 for the one with most variance), and metrics per direction instead of the others.
+
+    Args:
+        dirs: The --out folders of sweeps, or copies of them.
+
+    Raises:
+        UsageError: As in load_results, or no metric per direction was measured.
+        RecordError: As in load_results.
+    """
+    frame = _load(dirs, _direction_rows, (DIRECTION,))
+    if frame.empty:
+        raise UsageError(
+            "--kind gain must have the metric gain, got runs without it; "
+            "`sweep evaluate DIR --metrics.names gain` takes it"
         )
     return frame
 
@@ -280,6 +303,18 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
                     by_class.setdefault(label, {}).setdefault(name + suffix, number)
         for label, numbers in by_class.items():
             yield {**row, CLASS: label}, numbers
+
+
+def _direction_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
+    """Yield a row and the metrics of each principal direction that has metrics."""
+    for row, metrics in _measured_rows(folder, record):
+        by_direction: dict[int, dict[str, float]] = {}
+        for measured, suffix in _with_suffixes(metrics):
+            for name, values in measured.directions.items():
+                for number, value in enumerate(values, start=1):
+                    by_direction.setdefault(number, {}).setdefault(name + suffix, value)
+        for number, numbers in by_direction.items():
+            yield {**row, DIRECTION: number}, numbers
 
 
 def _measured_rows(

@@ -8,9 +8,13 @@ function holds no reference to its object, so that the object is freed as soon a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.errors import UsageError
+from model.features.closest import Closest, find_closest
+from model.features.extractors import check_finite_features
 from model.features.neighbours import Neighbours, find_neighbours, nearest_two, squared_radii
 from model.features.probe import Probe, fit_probe
 from model.features.products import Centred, Pairs, centre_features, pair_features
@@ -23,8 +27,12 @@ from model.metrics.distances import (
 from model.metrics.standard_errors import draw_members
 from model.metrics.subset_neighbours import SubsetNeighbours, find_subset_neighbours
 
+if TYPE_CHECKING:
+    from model.metrics.directions import Directions
+
 Numbers = dict[str, float | np.ndarray]
-"""A metric's numbers by name; a (C,) float array has one number per class, nan if undefined."""
+"""A metric's numbers by name; a (C,) float array has one number per class, nan if undefined.
+The arrays of metrics on pixels have one number per principal direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +133,16 @@ class Comparison:
     """The pool that the model was trained on; None if it is unknown."""
     num_seen: int | None = None
     """The models have seen only the first num_seen training images; None means all."""
+    pixels: np.ndarray | None = None
+    """(N, D) pixels of the evaluated images; None if they are unknown."""
+    directions: "Directions | None" = None
+    """Principal directions of the pixels of the real images; None if they are unknown."""
+
+    @cached_property
+    def closest(self) -> Closest:
+        """The training images that are nearest to some of the generated ones."""
+        assert self.real.train is not None
+        return find_closest(self.generated, self.real.train[: self.num_seen])
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -171,3 +189,23 @@ class Comparison:
                 reference_radii=reference_radii(nearest_k),
             )
         )
+
+
+def check_features(comparison: Comparison) -> None:
+    """Raise UsageError unless all features are finite (N >= 2, D) matrices with the same D."""
+    real = comparison.real
+    D = real.reference.shape[-1]
+    sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}
+    for name, features in sets.items():
+        if features is None:
+            continue
+        if features.ndim != 2 or len(features) < 2:
+            raise UsageError(
+                f"{name} features must be (N, D) with N at least 2, got {features.shape}"
+            )
+        check_finite_features(name, features)
+        if features.shape[1] != D:
+            raise UsageError(
+                f"{name} features must have the reference's {D} dimensions, got "
+                f"{features.shape[1]}; do both come from one extractor?"
+            )

@@ -77,6 +77,18 @@ def compute_memorization(comparison: Comparison, config: MetricsConfig) -> dict[
     }
 
 
+def compute_nearest(comparison: Comparison, config: MetricsConfig) -> dict[str, float]:
+    """The smallest distance of a generated image to a training image.
+
+    A sweep keeps the images themselves too: the 8 samples nearest to a training image, 8 others,
+    and the 3 training images nearest to each.
+
+    Returns:
+        closest_distance: 0 if a training image was reproduced exactly.
+    """
+    return {"closest_distance": float(comparison.closest.distances[0, 0])}
+
+
 def is_memorized(distances: np.ndarray) -> np.ndarray:
     """(N,) bool from (N, 2) nearest and second nearest distances; nan if there is no second."""
     nearest, second = distances.T

@@ -15,20 +15,26 @@ from model.config import MetricsConfig
 from model.errors import UsageError, check_choice
 from model.features.extractors import (
     check_extractor,
-    check_finite_features,
     check_images,
     extract_features,
     extractor_label,
 )
 from model.features.probe import check_counts
-from model.metrics import classes, copying, distribution, memorization, precision_recall
-from model.metrics.comparison import Comparison, RealFeatures
+from model.metrics import (
+    classes,
+    copying,
+    directions,
+    distribution,
+    memorization,
+    precision_recall,
+)
+from model.metrics.comparison import Comparison, RealFeatures, check_features
+from model.metrics.directions import Directions
+from model.metrics.few_images import list_warnings
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
 """Parts of RealFeatures that a probe and its accuracy on held-out images require."""
-OF_NEIGHBOURS = ("precision", "recall", "density", "coverage")
-"""Metrics that compare each image with its metrics.nearest_k nearest neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +53,8 @@ class Metric:
     generator; "with_train": only if another metric needs the training images (for cas_real)."""
     shown: tuple[str, ...] = ()
     """Its numbers that a short table shows; if empty, the number that has the metric's name."""
+    of_pixels: bool = False
+    """Whether it is computed on pixels: names have no extractor, and arrays are by direction."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +65,8 @@ class Evaluation:
     """Keys are `kid/<extractor label>` and so on, and pixel_mean and pixel_std."""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
     """Numbers by metric (`class_share/<extractor label>` and so on), then by class name."""
+    directions: dict[str, list[float]] = field(default_factory=dict)
+    """Numbers by metric (`gain` and so on), one for each principal direction of the pixels."""
     warnings: list[str]
     num_images: int
     num_reference: int
@@ -89,6 +99,13 @@ def needed(config: MetricsConfig) -> set[str]:
     return {part for name in config.names for part in METRICS[name].needs}
 
 
+def shown_columns(name: str, config: MetricsConfig) -> list[str]:
+    """Full names of the numbers of a metric that a short table shows."""
+    metric = METRICS[name]
+    label = "" if metric.of_pixels else f"/{extractor_label(config)}"
+    return [f"{number}{label}" for number in metric.shown or (name,)]
+
+
 def check_needs(config: MetricsConfig, available: set[str]) -> None:
     """Raise UsageError, naming the metric, if a part that it needs is not available.
 
@@ -98,6 +115,7 @@ def check_needs(config: MetricsConfig, available: set[str]) -> None:
     """
     reasons = {
         "train": "real training images (with model evaluate: --train DIR)",
+        "directions": "real training images (with model evaluate: --train DIR)",
         "train_labels": "real images with classes",
         "reference_labels": "real images with classes",
         "generated_labels": "images of a class-conditional model, or in class sub-folders",
@@ -167,8 +185,8 @@ def evaluate_images(
             features are not finite, or a metric needs a part that is missing.
     """
     validate_metrics(config)
-    parts = present(real) if generated_labels is None else {*present(real), "generated_labels"}
-    check_needs(config, parts)
+    parts = available_parts(real)
+    check_needs(config, parts if generated_labels is None else {*parts, "generated_labels"})
     if real.train is not None and real.train_labels is not None:
         C = len(real.class_names)
         check_probe(
@@ -185,6 +203,7 @@ def evaluate_images(
         extract_real(real, config, device=device),
         config,
         generated_labels=generated_labels,
+        directions=find_directions(real, config),
         device=device,
     )
     return measure(comparison, config, pixels=pixel_statistics(generated))
@@ -216,6 +235,7 @@ def compare_images(
     config: MetricsConfig,
     *,
     generated_labels: np.ndarray | None = None,
+    directions: Directions | None = None,
     device: str = "cpu",
 ) -> Comparison:
     """Compare (N, C, H, W) generated images with real ones of the same shape and type."""
@@ -225,7 +245,23 @@ def compare_images(
         real=real,
         generated_labels=generated_labels,
         exact_copies=None if digests is None else find_copies(generated, digests),
+        pixels=generated.reshape(len(generated), -1),
+        directions=directions,
     )
+
+
+def find_directions(real: RealImages, config: MetricsConfig) -> Directions | None:
+    """Principal directions of the training images, if a metric needs them."""
+    if real.train is None or "directions" not in needed(config):
+        return None
+    check_comparable("train", real.train, real.reference)
+    return directions.principal_directions(real.train, real.reference)
+
+
+def available_parts(real: RealImages) -> set[str]:
+    """The parts of a Comparison and its RealFeatures that real images provide."""
+    parts = present(real)
+    return {*parts, "directions"} if "train" in parts else parts
 
 
 def present(parts: object) -> set[str]:
@@ -265,10 +301,16 @@ def measure(
     label = extractor_label(config)
     values: dict[str, float] = dict(pixels or {})
     by_class: dict[str, dict[str, float]] = {}
+    by_direction: dict[str, list[float]] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for name in config.names:
-            for key, number in METRICS[name].compute(comparison, config).items():
-                if isinstance(number, np.ndarray):
+            metric = METRICS[name]
+            for key, number in metric.compute(comparison, config).items():
+                if metric.of_pixels and isinstance(number, np.ndarray):
+                    by_direction |= {key: number.tolist()} if np.isfinite(number).all() else {}
+                elif metric.of_pixels:
+                    values[key] = float(number)
+                elif isinstance(number, np.ndarray):
                     pairs = zip(real.class_names, number.tolist(), strict=True)
                     by_class[f"{key}/{label}"] = {c: x for c, x in pairs if np.isfinite(x)}
                 else:
@@ -278,68 +320,13 @@ def measure(
     return Evaluation(
         values={key: value for key, value in values.items() if key not in overflown},
         classes=by_class,
+        directions=by_direction,
         warnings=list_warnings(comparison, config)
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
         num_images=len(comparison.generated),
         num_reference=len(real.reference),
         num_train=0 if real.train is None else len(real.train[: comparison.num_seen]),
     )
-
-
-def list_warnings(comparison: Comparison, config: MetricsConfig) -> list[str]:
-    """Warnings about numbers of images that are too small for a metric."""
-    label = extractor_label(config)
-    num_dimensions = comparison.generated.shape[1]
-    num_reference = len(comparison.real.reference)
-    num_images = min(len(comparison.generated), num_reference)
-    closest = memorization.CLOSEST_SHARE
-    warnings = []
-    if "fid" in config.names and num_images <= num_dimensions:
-        warnings.append(
-            f"fid/{label} should have more images than its {num_dimensions} feature dimensions, "
-            f"got {num_images}: it is singular and biased upwards; compare kid/{label}"
-        )
-    if "kid" in config.names and config.kid_subset_size is None and num_images < 4:
-        warnings.append(f"kid_se/{label} needs at least 4 images, got {num_images}: left out")
-    of_neighbours = [name for name in OF_NEIGHBOURS if name in config.names]
-    fewest = precision_recall.fewest_for_errors(config)
-    if config.error_subsets and of_neighbours and num_images < fewest:
-        warnings.append(
-            f"{of_neighbours[0]}_se/{label} needs at least {fewest} images for metrics.nearest_k="
-            f"{config.nearest_k}, got {num_images}: left out"
-        )
-    if config.bootstrap:
-        warnings.append(
-            "metrics.bootstrap holds neighbourhoods and other sets of images fixed, so that "
-            "standard errors may be far too small; use metrics.error_subsets"
-        )
-    if "memorization" in config.names and (num_reference + 1) * closest < 1:
-        warnings.append(
-            f"near_copies/{label} should have at least {round(1 / closest) - 1} reference "
-            f"images, got {num_reference}: fresh images give {1 / (num_reference + 1):.3g}, "
-            f"not {closest:g}"
-        )
-    return warnings
-
-
-def check_features(comparison: Comparison) -> None:
-    """Raise UsageError unless all features are finite (N >= 2, D) matrices with the same D."""
-    real = comparison.real
-    D = real.reference.shape[-1]
-    sets = {"generated": comparison.generated, "reference": real.reference, "train": real.train}
-    for name, features in sets.items():
-        if features is None:
-            continue
-        if features.ndim != 2 or len(features) < 2:
-            raise UsageError(
-                f"{name} features must be (N, D) with N at least 2, got {features.shape}"
-            )
-        check_finite_features(name, features)
-        if features.shape[1] != D:
-            raise UsageError(
-                f"{name} features must have the reference's {D} dimensions, got "
-                f"{features.shape[1]}; do both come from one extractor?"
-            )
 
 
 METRICS: dict[str, Metric] = {
@@ -358,6 +345,19 @@ METRICS: dict[str, Metric] = {
     ),
     "copying": Metric(
         compute=copying.compute_copying, version=1, needs=("train",), shown=("train_nearest_z",)
+    ),
+    "nearest": Metric(
+        compute=memorization.compute_nearest,
+        version=1,
+        needs=("train",),
+        shown=("closest_distance",),
+    ),
+    "gain": Metric(
+        compute=directions.compute_gain,
+        version=1,
+        needs=("directions",),
+        shown=("gain_head", "gain_middle", "gain_tail"),
+        of_pixels=True,
     ),
     "classes": Metric(
         compute=classes.compute_classes,

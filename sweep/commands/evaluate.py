@@ -12,7 +12,7 @@ from model.commands.command_line import MISSING
 from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
-from model.metrics.table import METRICS, validate_metrics
+from model.metrics.table import shown_columns, validate_metrics
 from sweep.commands.preflight import check_extractors_ready
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.commands.shared_folders import check_places
@@ -100,8 +100,7 @@ def measure(
         print("nothing to measure: all metrics exist", file=sys.stderr)
     with writing(out):
         write_whole_board(out, fill(out, lineages, kept))
-    label = extractor_label(metrics)
-    shown = [f"{c}/{label}" for name in metrics.names for c in METRICS[name].shown or (name,)]
+    shown = [column for name in metrics.names for column in shown_columns(name, metrics)]
     words = ["--metric", *shown] if shown else []
     has_table = not run_analysis({"the table": ("table", str(short_path(out)), *words)})
     for lineage, error in errors.items():

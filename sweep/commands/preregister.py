@@ -188,8 +188,13 @@ def _differing(lineages: Sequence[PlannedLineage]) -> list[str]:
 
 def metric_of(lineage: PlannedLineage, metric: str) -> tuple[str, str]:
     """Return a metric's name with its extractor, and the specification of the file it is in."""
-    from model.features.extractors import extractor_label
+    from model.metrics.table import shown_columns
 
-    plans = {name: plan for plan in lineage.nodes[0].metrics for name in plan.config.names}
-    check_choice("--metric", metric, list(plans))
-    return f"{metric}/{extractor_label(plans[metric].config)}", plans[metric].spec
+    columns = {
+        column.split("/")[0]: (column, plan.spec)
+        for plan in lineage.nodes[0].metrics
+        for name in plan.config.names
+        for column in shown_columns(name, plan.config)
+    }
+    check_choice("--metric", metric, list(columns))
+    return columns[metric]

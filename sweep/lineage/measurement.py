@@ -9,13 +9,16 @@ import numpy as np
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features.extractors import extractor_label, weights_digest
+from model.images import encode_png, tile, to_bytes
 from model.metrics.comparison import Comparison, RealFeatures, TrainedOn
+from model.metrics.directions import Directions, principal_directions
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 from model.metrics.table import measure, needed
+from sweep.lineage.datasets import preview_limits
 from sweep.lineage.feature_blocks import FeatureBlocks
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.pool import Segment
-from sweep.records import MetricsRecord
+from sweep.records import MetricsRecord, NearestImages
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,6 +31,7 @@ class Measurement:
     """Real features by (extractor, digest of its weights, whether with training images)."""
     _train_digests: dict[int | None, frozenset[bytes]] = field(default_factory=dict)
     """Digests of the first n training images by n; None is all of them."""
+    _directions: Directions | None = None
 
     def measure(
         self,
@@ -59,12 +63,16 @@ class Measurement:
             exact_copies=None if known is None else find_copies(images, known),
             num_seen=plan.num_seen,
             pool=pool,
+            pixels=images.reshape(len(images), -1),
+            directions=self.directions() if "directions" in needed(config) else None,
         )
         result = measure(comparison, config, pixels=pixel_statistics(images))
         return MetricsRecord(
             spec=plan.inputs,
             values=result.values,
             classes=result.classes,
+            directions=result.directions,
+            nearest=nearest_images(comparison) if "nearest" in config.names else None,
             num_images=result.num_images,
             num_reference=result.num_reference,
             num_train=result.num_train,
@@ -106,12 +114,44 @@ class Measurement:
             )
         return self._real[key]
 
+    def directions(self) -> Directions:
+        """Principal directions of all training images, found once."""
+        if self._directions is None:
+            train, reference = (
+                self.data.images[part] for part in (self.data.train, self.data.reference)
+            )
+            self._directions = principal_directions(train, reference)
+        return self._directions
+
+    def sheet(self, nearest: NearestImages, images: np.ndarray) -> bytes:
+        """A PNG of samples in one row and their nearest training images below, without gaps.
+
+        Args:
+            nearest: Which images it shows.
+            images: (N, C, H, W) measured images.
+        """
+        real = self.data.images[self.data.train[np.array(nearest.train).T.ravel()]]
+        shown = np.concatenate([images[nearest.samples], real])
+        limits = preview_limits(self.data)
+        return encode_png(tile(to_bytes(shown, limits=limits), len(nearest.samples)))
+
     def train_digests(self, num_seen: int | None) -> frozenset[bytes]:
         """Digests of the first `num_seen` training images (None: all), computed once for each."""
         if num_seen not in self._train_digests:
             images = self.data.images[self.data.train[:num_seen]]
             self._train_digests[num_seen] = digest_images(images)
         return self._train_digests[num_seen]
+
+
+def nearest_images(comparison: Comparison) -> NearestImages:
+    """The part of a record that says which training images are nearest to which samples."""
+    closest = comparison.closest
+    return NearestImages(
+        samples=closest.samples.tolist(),
+        num_closest=closest.num_closest,
+        train=closest.train.tolist(),
+        distances=closest.distances.tolist(),
+    )
 
 
 def array_digest(images: np.ndarray) -> str:

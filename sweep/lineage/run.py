@@ -302,12 +302,11 @@ class LineageRun:
         record = None
         while record is None:
             with self.retraining():
-                record = self.measure_node(node, plan)
-        self.store.write_metrics(node.key, plan.spec, record)
-        return record
+                record, sheet = self.measure_node(node, plan)
+        return self.store.write_metrics(node.key, plan.spec, record, sheet=sheet)
 
-    def measure_node(self, node: NodePlan, plan: MetricsPlan) -> MetricsRecord:
-        """Measure a node's images under a specification."""
+    def measure_node(self, node: NodePlan, plan: MetricsPlan) -> tuple[MetricsRecord, bytes]:
+        """Measure a node's images; returns the record, and the sheet of its nearest images."""
         started = time.perf_counter()
         streams = self.sources.streams
         num_drawn, draw_seconds = streams.num_drawn, streams.draw_seconds
@@ -316,14 +315,15 @@ class LineageRun:
             features = self.sources.features(plan.images, plan.config)
             pool = trained_on(self.sources, plan, self._measurement.real(plan.config))
         except Diverged as error:
-            record = self._measurement.lacking(plan, str(error), started=started)
+            record, sheet = self._measurement.lacking(plan, str(error), started=started), b""
         else:
             self._progress.report(node, "measure")
             labels = self.sources.labels(plan.images) if plan.labels else None
             record = self._measurement.measure(
                 plan, images, features, generated_labels=labels, pool=pool, started=started
             )
-        return replace(
+            sheet = self._measurement.sheet(record.nearest, images) if record.nearest else b""
+        record = replace(
             record,
             node=node.key,
             num_drawn=streams.num_drawn - num_drawn,
@@ -332,6 +332,7 @@ class LineageRun:
             num_threads=torch.get_num_threads(),
             environment=environment(),
         )
+        return record, sheet
 
     def node_record(
         self,

@@ -137,7 +137,7 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     if config.model.conditional:
         parts |= {"generated_labels"}
         labels = tuple(quota(card.reference_counts(), num_images).tolist())
-    check_needs(metrics, {"train", *parts})
+    check_needs(metrics, {"train", "directions", *parts})
     check_probe(
         metrics,
         num_train=card.num_train,
@@ -155,7 +155,7 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     if labels:
         inputs["labels"] = list(labels)
     if config.pool.initial_images is not None:
-        for name in {"memorization", "copying"}.intersection(metrics.names):
+        for name in {"memorization", "copying", "nearest"}.intersection(metrics.names):
             inputs[name] = "of the real images that the pools have held"
     if versions := metric_versions(metrics):
         inputs["versions"] = versions

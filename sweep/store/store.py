@@ -5,6 +5,7 @@ It is in a folder, which machines may share, or in a bucket. It is cheap to crea
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from sweep.records import DatasetCard, MetricsRecord, NodeRecord, SweepRecord
 from sweep.store.arrays import dump_array, load_array
 from sweep.store.bucket import open_bucket
 from sweep.store.claims import Claims, Silences
-from sweep.store.folder import CorruptError, Entry, Folder, checked_name, explained
+from sweep.store.folder import CorruptError, Entry, Folder, checked_name, explained, sha256
 from sweep.store.inventory import Item, item_of, items_of
 from sweep.store.patience import NOTICES, OUTAGE_SECONDS, Patience
 from sweep.store.published import Files, Published, parse_stored
@@ -87,8 +88,19 @@ class Store:
         self.nodes.forget(item.key)
         self.datasets.forget(item.key)
 
-    def write_metrics(self, key: str, spec: str, record: MetricsRecord) -> None:
+    def write_metrics(
+        self, key: str, spec: str, record: MetricsRecord, *, sheet: bytes = b""
+    ) -> MetricsRecord:
         """Write a node's metrics under one specification, replacing older ones.
+
+        Args:
+            key: Key of the node.
+            spec: Name of the specification.
+            record: The metrics.
+            sheet: PNG of the nearest training images, whose digest is added to the record.
+
+        Returns:
+            The record as it was written.
 
         Raises:
             FileNotFoundError: The node is not published.
@@ -98,7 +110,11 @@ class Store:
             raise MissingFileError(
                 f"{self.files}/{path} must belong to a done node, got {key!r}; train it first"
             )
+        if sheet:
+            record = replace(record, nearest_sha256=sha256(sheet))
+            self.files.write(sheet_path(path), sheet)
         self.files.write(path, record.to_bytes())
+        return record
 
     def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
         """A node's metrics under one specification, or None if they were not computed.
@@ -113,7 +129,20 @@ class Store:
         record = parse_stored(MetricsRecord, data, source)
         if not record.is_of(key, spec):
             raise CorruptError(f"{source} must hold the numbers of its node, got others")
+        if record.nearest_sha256:
+            self.read_sheet(key, spec, record)
         return record
+
+    def read_sheet(self, key: str, spec: str, record: MetricsRecord) -> bytes:
+        """The PNG of a record's nearest training images; raises CorruptError if it is damaged."""
+        path = sheet_path(self.files.metrics_path(key, spec))
+        data = self.files.read(path)
+        if data is None or sha256(data) != record.nearest_sha256:
+            raise CorruptError(
+                f"{self.files}/{path} must have the SHA-256 of its record, got another; run the "
+                "same sweep command again"
+            )
+        return data
 
     def note_sweep(self, name: str, record: SweepRecord) -> None:
         """Store a sweep's settings as a note, replacing an earlier note of this name."""
@@ -291,6 +320,11 @@ def _make(files: Files, lease_seconds: float, outage_seconds: float, silences: S
     store = Store(files, lease_seconds=lease_seconds, outage_seconds=outage_seconds)
     store.claims.inherit(silences)
     return store
+
+
+def sheet_path(metrics_path: str) -> str:
+    """Path of the PNG of the nearest training images, beside the metrics."""
+    return metrics_path.removesuffix(".json") + ".png"
 
 
 def _note_path(name: str) -> str:

@@ -198,14 +198,14 @@ def _prepare(axes: Axes, curves: Curves, limits: Limits, *, height: float) -> No
     """Set the scales, limits and ticks of axes of some inches' height."""
     if curves.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(_log_locator(limits, height))
+        axes.yaxis.set_major_locator(log_locator(limits, height))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(limits.bottom, limits.top)
     axes.set_xticks(curves.generations, [f"$V_{{{n}}}$" for n in curves.generations])
 
 
-def _log_locator(limits: Limits, height: float) -> Locator:
+def log_locator(limits: Limits, height: float) -> Locator:
     """The most numbers that a logarithmic axis of some inches' height has room for."""
     decades = math.log10(limits.top / limits.bottom)
     if decades < LINEAR_DECADES:

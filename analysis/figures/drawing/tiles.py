@@ -33,6 +33,8 @@ class Block:
     """(N, S, S, 3) uint8, or None."""
     instead: str = ""
     """Why there are no images; drawn in their place."""
+    captions: Sequence[str] = ()
+    """Text below each column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,9 @@ def _num_columns(width: float, tile: float) -> int:
     return min(MOST_COLUMNS, max(1, round((width - LEFT - MARGIN) / tile)))
 
 
-def fit_layout(size: int, *, width: float, rows: int, columns: int, num_lines: int) -> Layout:
+def fit_layout(
+    size: int, *, width: float, rows: int, columns: int, num_lines: int, captions: bool = False
+) -> Layout:
     """Return the layout of images of a size in a figure of some inches' width.
 
     Args:
@@ -94,18 +98,20 @@ def fit_layout(size: int, *, width: float, rows: int, columns: int, num_lines: i
         rows: Rows of each block.
         columns: Columns of each block.
         num_lines: Lines of the title.
+        captions: Whether there is a line of text below each block.
     """
     tile = (width - LEFT - MARGIN + GAP) / columns - GAP
     side = size * math.ceil(DPI * tile / size)
     dpi = math.ceil(side / tile)
     gap = round(GAP * dpi)
     images = columns * (side + gap) - gap
+    gaps = gap if rows == 1 else round(BLOCK_GAP * dpi)
     return Layout(
         rows=rows,
         columns=columns,
         side=side,
         gap=gap,
-        block_gap=gap if rows == 1 else round(BLOCK_GAP * dpi),
+        block_gap=gaps + round(LINE * dpi) if captions else gaps,
         left=int(width * dpi) - images - round(MARGIN * dpi),
         top=round((num_lines * LINE + 0.06) * dpi),
         dpi=dpi,
@@ -124,8 +130,10 @@ def draw_blocks(
         rows=rows,
         columns=columns,
         num_lines=text.count("\n") + 1,
+        captions=(captions := any(block.captions for block in blocks)),
     )
-    bottom = layout.block_top(len(blocks)) - layout.block_gap + round(MARGIN * layout.dpi)
+    last_gap = 0 if captions else layout.block_gap
+    bottom = layout.block_top(len(blocks)) - last_gap + round(MARGIN * layout.dpi)
     # A hundredth of a pixel more, so that no rounding loses a pixel.
     figure = Figure(figsize=(width, (bottom + 0.01) / layout.dpi), dpi=layout.dpi)
     W, H = figure.bbox.width, figure.bbox.height
@@ -139,6 +147,10 @@ def draw_blocks(
             axes.text(0.5, 0.5, block.instead, ha="center", va="center", color=FAINT)
         else:
             axes.imshow(lay_out(block.tiles, layout), interpolation="nearest", aspect="auto")
+        for column, caption in enumerate(block.captions[:columns]):
+            x = layout.corner(index, column)[1] + layout.side / 2
+            y = lower - layout.gap / 2
+            figure.text(x / W, y / H, caption, ha="center", va="top", color=FAINT)
         middle = (lower + layout.block_height / 2) / H
         figure.text(layout.left / 2 / W, middle, block.label, ha="center", va="center")
     return figure
