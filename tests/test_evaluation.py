@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from figure_requests import figures
 from running_sweep import copy_results, finished_nodes, results, run_sweep
 
+from analysis.reading.integrity import inspect_folder
 from analysis.reading.results import load_class_results, load_results
 from model.config import MetricsConfig
 from sweep.commands.evaluate import additional
@@ -80,6 +82,23 @@ def test_numbers_per_class_are_a_table_of_their_own(evaluated):
 
     assert len(frame) == 2 * 2 * 10
     assert shares.round(9).eq(1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_gains_and_nearest_images_of_finished_models(finished, tmp_path):
+    """The table shows each band of gains, whose names have no extractor, and figures are drawn."""
+    out = copy_results(finished.out, tmp_path / "out")
+    names = ("--metrics.names", "gain", "nearest", "--metrics.extractor", "pixels")
+    run = run_sweep("evaluate", "out", *names, cwd=tmp_path)
+
+    assert run.returncode == 0, run.stderr
+    for column in ("gain_head", "gain_middle", "gain_tail", "closest_distance/pixels"):
+        assert f"**{column}**" in run.stdout
+    assert (load_results([out])["gain_head"] > 0).all()
+    assert inspect_folder(out).problems == []
+    assert len(figures([out], "gain")) == 1
+    assert len(figures([out], "neighbours", width=6.75)) == 2
 
 
 @pytest.mark.slow

@@ -82,7 +82,8 @@ def _plan_part(
     settings = [values for values, _ in grouped(frame, by)]
     panels = [_panel(values, means, by, labels, len(settings)) for values in settings]
     suffix = column.removeprefix(GAIN)
-    of_data = frame.groupby(DIRECTION)[[f"gain_train{suffix}", f"variance_share{suffix}"]].mean()
+    columns = [f"gain_train{suffix}", f"variance_share{suffix}"]
+    of_data = frame.reindex(columns=[DIRECTION, *columns]).groupby(DIRECTION)[columns].mean()
     yield from plan_pages(
         labels.file_name(column, split),
         [panels[i : i + MAX_PANELS] for i in range(0, len(panels), MAX_PANELS)],
@@ -148,7 +149,7 @@ def _draw(
         columns=columns,
         width=width,
         height=height,
-        note=note,
+        note=note + ("; an interval is cut off" if limits.is_cut_off else ""),
         names=("principal direction", "variance gain"),
         key=longest.lines,
     )
@@ -160,11 +161,18 @@ def _draw(
 
 
 def _limits(panels: Sequence[Panel], means: Means, of_data: pd.DataFrame) -> Limits:
-    """Limits around all mean gains above 0, without the intervals."""
+    """Limits around all mean gains above 0, which intervals do not extend."""
+    lasts = [means[panel.lines[-1].key] for panel in panels]
     drawn = [means[line.key]["mean"] for panel in panels for line in panel.lines]
     values = pd.concat([*drawn, of_data.iloc[:, 0], pd.Series([1.0])])
     values = values[values > 0]
-    return Limits(float(values.min()) / 1.15, float(values.max()) * 1.15, is_cut_off=False)
+    bottom, top = float(values.min()) / 1.15, float(values.max()) * 1.15
+    is_cut_off = any(
+        (last["mean"] + last["half_width"] > top).any()
+        or (last["mean"] - last["half_width"] < bottom).any()
+        for last in lasts
+    )
+    return Limits(bottom, top, is_cut_off=is_cut_off)
 
 
 def _prepare(axes: Axes, of_data: pd.DataFrame, limits: Limits, height: float) -> None:

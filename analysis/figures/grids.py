@@ -20,6 +20,7 @@ from analysis.figures.drawing.tiles import Block, draw_blocks, row_columns, shee
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.checks import image_size
 from analysis.reading.columns import MIXTURE, grouped, setting_axes, sort_key, unit_columns
+from analysis.reading.labels import Labels
 from analysis.reading.results import run_names
 from analysis.reading.settings import BASE, Usual, find_usual
 from analysis.reading.trees import name_unit

@@ -3,6 +3,7 @@
 The sweep keeps these images for the metric nearest: the closest samples of a model and other ones.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,7 +12,7 @@ import numpy as np
 from analysis.figures.drawing.tiles import Block, draw_blocks, row_columns
 from analysis.figures.grids import Lineage, choose_lineages, join_words, name_plainly, name_settings
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.reading.checks import image_size, read_metrics
+from analysis.reading.checks import read_metrics
 from analysis.reading.columns import MIXTURE
 from analysis.reading.labels import name_extractor
 from analysis.reading.settings import BASE
@@ -20,8 +21,6 @@ from sweep.records import MetricsRecord, NearestImages, node_dir
 
 DISTANCE = "closest_distance"
 """Number of the metric nearest, whose name includes the extractor."""
-ROWS = 4
-"""A sample and its three nearest training images."""
 KINDS = {
     "closest": "the samples nearest to a training image",
     "random": "random samples",
@@ -29,7 +28,7 @@ KINDS = {
 }
 """Kinds of figures: two of half of the samples, or one that is wide enough for all."""
 Sheets = dict[int, tuple[NearestImages, np.ndarray]]
-"""Generation -> which images are shown, and (4 S, H, W, 3) the images of S samples."""
+"""Generation -> which images are shown, and (rows, S, H, W, 3) samples above their neighbours."""
 
 
 def plan_neighbours(request: FigureRequest) -> Iterator[Drawing]:
@@ -61,13 +60,13 @@ def plan_neighbours(request: FigureRequest) -> Iterator[Drawing]:
                     for n in sorted(set(lineage.rows["generation"]))
                 ]
                 title = join_words(words, lineage.unit, KINDS[kind])
-                title += f", above the 3 nearest training images; distances by {extractor}"
+                title += f", above the nearest training images; distances by {extractor}"
                 draw = partial(
                     draw_blocks,
                     blocks,
                     title=title,
                     width=request.width,
-                    rows=ROWS,
+                    rows=max(len(tiles) for _, tiles in by_generation.values()),
                     columns=min(most, _num_columns(by_generation, kind)),
                 )
                 yield Drawing(name=name, draw=draw)
@@ -81,7 +80,6 @@ def plan_neighbours(request: FigureRequest) -> Iterator[Drawing]:
 def _read_sheets(lineage: Lineage) -> dict[str, Sheets]:
     """The nearest images of each generation, by extractor."""
     sheets: dict[str, Sheets] = {}
-    size = image_size(lineage.folder, lineage.record)
     for row in lineage.rows.to_dict("records"):
         generation, member = int(row["generation"]), int(row["member"])
         for folder in lineage.folders:
@@ -93,11 +91,13 @@ def _read_sheets(lineage: Lineage) -> dict[str, Sheets]:
                 if not path.exists():
                     raise MissingFileError(f"{path} must exist, got no such file; copy it too")
                 tiles = lineage.read_tiles(path)
-                if len(tiles) % len(record.nearest.samples) or tiles.shape[1] != size:
+                shape = 1 + len(record.nearest.train[0]), len(record.nearest.samples)
+                if len(tiles) != math.prod(shape):
                     raise UsageError(
-                        f"{path} must show {len(record.nearest.samples)} samples, got "
-                        f"{len(tiles)} images; run analysis check"
+                        f"{path} must show {math.prod(shape)} images, got {len(tiles)}; restore it "
+                        "from a copy of its folder"
                     )
+                tiles = tiles.reshape(*shape, *tiles.shape[1:])
                 known = sheets.setdefault(_extractor_of(record), {})
                 known.setdefault(generation, (record.nearest, tiles))
     return sheets
@@ -123,9 +123,9 @@ def _block(lineage: Lineage, generation: int, sheets: Sheets, kind: str) -> Bloc
         return Block(label=f"$V_{{{generation}}}$", tiles=None, instead="not measured")
     nearest, tiles = sheets[generation]
     columns = _columns(nearest, kind)
-    by_row = tiles.reshape(-1, len(nearest.samples), *tiles.shape[1:])[:, columns]
+    shown = tiles[:, columns]
     return Block(
         label=f"$V_{{{generation}}}$",
-        tiles=by_row.reshape(-1, *tiles.shape[1:]),
+        tiles=shown.reshape(-1, *shown.shape[2:]),
         captions=[f"{nearest.distances[column][0]:.3g}" for column in columns],
     )

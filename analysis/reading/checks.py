@@ -10,6 +10,7 @@ from model.errors import one_line, shortened, shown
 from sweep.records import (
     LineageRecord,
     MetricsRecord,
+    NearestImages,
     NodeRecord,
     RecordError,
     load_metrics,
@@ -141,6 +142,8 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
     _check_count(path, "num_images", record.num_images)
     _check_count(path, "num_reference", record.num_reference)
     _check_numbers(path, _metric_items(record))
+    if record.nearest is not None:
+        _check_nearest(path, record.nearest)
     for name in (*record.values, *record.classes, *record.directions):
         if AT in name:  # followed by the number of images in a table
             raise damaged(path, f"metrics without {AT!r} in their names", name)
@@ -153,8 +156,19 @@ def _metric_items(record: MetricsRecord) -> Iterator[tuple[str, float]]:
     yield from record.values.items()
     for name, values in record.classes.items():
         yield from ((f"{name} of class {label}", number) for label, number in values.items())
+    if record.nearest is not None:
+        yield from (("a distance", x) for distances in record.nearest.distances for x in distances)
     for name, numbers in record.directions.items():
         yield from ((f"{name} of direction {n}", x) for n, x in enumerate(numbers, start=1))
+
+
+def _check_nearest(path: str, nearest: NearestImages) -> None:
+    """Every sample has as many distances as neighbours, of which there is at least one."""
+    count, sizes = len(nearest.samples), [len(images) for images in nearest.train]
+    if not sizes or sizes != [len(each) for each in nearest.distances] or len(sizes) != count:
+        raise damaged(path, "distances of each sample's neighbours", nearest.distances)
+    if min(sizes) != max(sizes) or min(sizes) < 1 or not 0 <= nearest.num_closest <= count:
+        raise damaged(path, "as many neighbours for each sample", nearest.train)
 
 
 def _check_count(path: str, name: str, count: int) -> None:

@@ -18,7 +18,12 @@ class Source(StrEnum):
     NONE = ""
 
 
-REAL = {"conditional_accuracy": "probe_accuracy"}
+REAL = {
+    "conditional_accuracy": "probe_accuracy",
+    "gain_head": "gain_train_head",
+    "gain_middle": "gain_train_middle",
+    "gain_tail": "gain_train_tail",
+}
 """Metric -> the same number of the real reference, if it is not named `<metric>_held_out`."""
 
 
