@@ -17,6 +17,7 @@ from pathlib import Path
 
 from model.features.extractors import extractor_label
 from sweep.config import SweepConfig
+from sweep.environment import versions
 from sweep.files import dump_json
 from sweep.finished import Finished, lineage_status
 from sweep.lineage.datasets import find_card, prepare_dataset
@@ -25,7 +26,7 @@ from sweep.planning.measurements import MetricsPlan
 from sweep.planning.nodes import unique_nodes
 from sweep.planning.pool import pool_origins
 from sweep.presets import preset_of
-from sweep.records import DatasetCard, MetricsRecord, NodeRecord, versions
+from sweep.records import DatasetCard, MetricsRecord, NodeRecord
 from sweep.results_folder import write_sweep
 from sweep.store.store import open_store
 

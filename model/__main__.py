@@ -266,21 +266,14 @@ class Evaluate(Command):
         """Measure the images and print the numbers."""
         from model.commands.evaluate import read_generated, table_lines
         from model.commands.train import use_device
-        from model.metrics.table import (
-            available_parts,
-            check_needs,
-            evaluate_images,
-            validate_metrics,
-        )
+        from model.metrics.table import check_parts, evaluate_images, validate_metrics
 
         metrics = self.metrics
         validate_metrics(metrics)
         use_device(self.machine.device, self.machine.threads)
         reference = find_reference(self, args)
         real = reference.real
-        check_needs(
-            metrics, available_parts(real) | {"generated_labels"}
-        )  # before any image is read
+        check_parts(metrics, real, generated_labels=True)  # before any image is read
         images, labels = read_generated(self.images, reference, num_images=metrics.num_images)
         if metrics.sample_steps is not None:
             warnings.warn("metrics.sample_steps has no effect on existing images", stacklevel=1)

@@ -4,8 +4,12 @@ Results of one sweep may come from several machines, and from runs before and af
 Their numbers are then equal in distribution only, which readers should know.
 """
 
+import functools
+import platform
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from sweep.files import Json
 
@@ -62,3 +66,16 @@ def _count_values(environments: Iterable[str]) -> dict[str, Counter[str]]:
             name, _, value = fact.partition("=")
             known.setdefault(name, Counter())[value] += count
     return known
+
+
+def versions(*packages: str) -> Json:
+    """Versions of Python, the platform and those of the packages that are installed."""
+    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            facts[package] = _version(package)
+    return facts
+
+
+_version = functools.cache(version)
+"""Versions are read once per process, because they are recorded with every model."""

@@ -9,16 +9,14 @@
     <out>/hypotheses/<name>.json              HypothesisRecord
 
 sweep/sealed.py reads and writes such files. Within this project, this module may import only
-model.errors, sweep.environment, sweep.files and sweep.sealed.
+model.errors, sweep.environment, sweep.files, sweep.nearest and sweep.sealed.
 """
 
 import functools
 import os
-import platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +24,7 @@ import msgspec
 
 from sweep.environment import describe_environment
 from sweep.files import REPLACE, DamagedError, Json, RecordError, digest
+from sweep.nearest import NearestImages
 from sweep.sealed import Record, load_as_written
 
 HYPOTHESES = "hypotheses"
@@ -203,19 +202,6 @@ class NodeRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NearestImages:
-    """Some samples of a model and the training images nearest to each, as the metric nearest."""
-
-    samples: list[int]
-    """Numbers of samples among the measured images: the closest ones, then evenly spaced ones."""
-    num_closest: int
-    train: list[list[int]]
-    """Numbers of the nearest images of the train split, for each sample."""
-    distances: list[list[float]]
-    """Distances of their features."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsRecord(Record):
     """The numbers of one node under one metric specification."""
 
@@ -342,19 +328,6 @@ def _describe_text(environment: bytes, device: str, threads: int) -> str:
 def _name_of_text(spec: bytes) -> str:
     """As spec_name, of a specification's JSON: most records have one of a few specifications."""
     return spec_name(msgspec.json.decode(spec))
-
-
-def versions(*packages: str) -> Json:
-    """Versions of Python, the platform and those of the packages that are installed."""
-    facts: Json = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            facts[package] = _version(package)
-    return facts
-
-
-_version = functools.cache(version)
-"""Versions are read once per process, because they are recorded with every model."""
 
 
 def load_sweep(out: Path) -> SweepRecord:

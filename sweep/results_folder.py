@@ -25,6 +25,7 @@ from sweep.config import (
     unique,
     updated,
 )
+from sweep.environment import versions
 from sweep.files import Json, RecordError, complete, write_bytes
 from sweep.finished import Finished, lineage_status, look_up
 from sweep.lineage.datasets import KnownData
@@ -38,7 +39,6 @@ from sweep.records import (
     load_lineages,
     load_sweep,
     node_dir,
-    versions,
 )
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Folder

@@ -201,7 +201,7 @@ class Model(RuleBasedStateMachine):
             if key not in each.nodes:
                 with pytest.raises(FileNotFoundError):
                     store.write_metrics(key, SPEC, record)
-            elif each.survives(dies, None, store.write_metrics, key, SPEC, record) or (
+            elif each.survives(dies, record, store.write_metrics, key, SPEC, record) or (
                 each.fresh().read_metrics(key, SPEC) == record
             ):
                 each.metrics[key] = value

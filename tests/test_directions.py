@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from model.config import MetricsConfig
+from model.features.principal import Directions, principal_directions
 from model.metrics.comparison import Comparison, RealFeatures
-from model.metrics.directions import Directions, compute_gain, principal_directions
+from model.metrics.pixels import compute_gain
 from model.metrics.table import RealImages, evaluate_images
 
 CONFIG = MetricsConfig(names=("gain",), extractor="pixels")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bucket_store import store_of
 from figure_requests import check_texts, figures, words
 from PIL import Image
+from test_store import FILES, KEY, METRICS, RECORD, SPEC
 from tiny_sweep import finish, make_lineage, make_run, make_sweep, plan, plan_in
 
 from analysis.reading.integrity import inspect_folder
@@ -16,7 +18,7 @@ from model.features.closest import find_closest
 from model.images import to_bytes
 from sweep.records import MetricsRecord, NodeRecord, RecordError
 from sweep.results_folder import fill, write_sweep
-from sweep.store.folder import CorruptError
+from sweep.store.folder import CorruptError, sha256
 from sweep.store.inventory import item_of
 from sweep.store.store import open_store
 
@@ -45,6 +47,22 @@ def test_few_samples_and_few_training_images_are_all_shown() -> None:
     found = find_closest(np.array([[0.0], [5.0]]), np.array([[1.0], [3.0]]))
     assert found.samples.tolist() == [0, 1, 0, 1]
     assert found.train.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_a_sheet_of_nearest_images_is_read_with_its_metrics(kind, tmp_path, monkeypatch) -> None:
+    """Its digest is in the record, and a changed sheet makes the metrics damaged."""
+    published = store_of(kind, tmp_path, monkeypatch)
+    published.nodes.publish(KEY, FILES, RECORD)
+    record = published.write_metrics(KEY, SPEC, METRICS, sheet=b"png")
+    assert record == replace(METRICS, nearest_sha256=sha256(b"png"))
+    assert published.read_metrics(KEY, SPEC) == record
+    assert published.read_sheet(KEY, SPEC, record) == b"png"
+    (sheet,) = [x.path for x in published.files.list("") if x.path.endswith(".png")]
+    assert item_of(sheet) == ("node", KEY)
+    published.files.write(sheet, b"gnp")
+    with pytest.raises(CorruptError, match=rf"{SPEC}.png must have the SHA-256 of its record"):
+        published.read_metrics(KEY, SPEC)
 
 
 @pytest.fixture(scope="module")

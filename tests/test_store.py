@@ -1,6 +1,5 @@
 """Facts of a store, in a folder and in a bucket alike: whole or not at all, and the first wins."""
 
-import hashlib
 import multiprocessing
 import pickle
 import time
@@ -14,7 +13,6 @@ from sweep.files import RecordError
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord, spec_name
 from sweep.store.claims import Claim
 from sweep.store.folder import CorruptError
-from sweep.store.inventory import item_of
 from sweep.store.store import Store, open_store
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -54,7 +52,6 @@ CARD = DatasetCard(
     num_validation=0,
 )
 SPEC = spec_name({})
-SHA_PNG = hashlib.sha256(b"png").hexdigest()
 METRICS = MetricsRecord(
     spec={}, values={"kid": 0.5}, num_images=8, num_reference=8, stream="s1", images_sha256="0"
 )
@@ -386,18 +383,6 @@ def test_metrics_belong_to_done_nodes(store):
     store.write_metrics(KEY, SPEC, METRICS)
     assert store.read_metrics(KEY, SPEC) == METRICS
     assert store.nodes.damaged_files(KEY) == []
-
-
-def test_a_sheet_of_nearest_images_is_read_with_its_metrics(published):
-    """Its digest is in the record, and a changed sheet makes the metrics damaged."""
-    record = published.write_metrics(KEY, SPEC, METRICS, sheet=b"png")
-    assert published.read_metrics(KEY, SPEC) == record == replace(METRICS, nearest_sha256=SHA_PNG)
-    assert published.read_sheet(KEY, SPEC, record) == b"png"
-    (sheet,) = [path for path in paths(published) if path.endswith(".png")]
-    assert item_of(sheet) == ("node", KEY)
-    published.files.write(sheet, b"gnp")
-    with pytest.raises(CorruptError, match=rf"{SPEC}.png must have the SHA-256 of its record"):
-        published.read_metrics(KEY, SPEC)
 
 
 def test_truncated_metrics_are_corrupt(published):

@@ -17,7 +17,8 @@ from analysis.reading.columns import MIXTURE
 from analysis.reading.labels import name_extractor
 from analysis.reading.settings import BASE
 from model.errors import MissingFileError, UsageError
-from sweep.records import MetricsRecord, NearestImages, node_dir
+from sweep.nearest import NearestImages
+from sweep.records import MetricsRecord, node_dir
 
 DISTANCE = "closest_distance"
 """Number of the metric nearest, whose name includes the extractor."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from analysis.reading.closed_form import has_closed_form
 from analysis.reading.columns import AT, RESERVED
 from model.errors import one_line, shortened, shown
+from sweep.nearest import NearestImages
 from sweep.records import (
     LineageRecord,
     MetricsRecord,
-    NearestImages,
     NodeRecord,
     RecordError,
     load_metrics,

@@ -1,13 +1,11 @@
 """Reads results folders into one tidy table: a row per lineage, generation and member."""
 
-import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from analysis.reading.checks import (
@@ -32,6 +30,7 @@ from analysis.reading.columns import (
     sort_key,
 )
 from analysis.reading.labels import json_identity, spell
+from analysis.reading.settings import flatten
 from model.errors import UsageError
 from sweep.records import (
     Json,
@@ -190,24 +189,6 @@ def run_names(dirs: Sequence[Path]) -> dict[str, Path]:
     return {folder.as_posix(): folder for folder in unique.values()}
 
 
-def flatten(config: Mapping[str, Any]) -> Json:
-    """Return nested settings as dotted ones."""
-    flat: Json = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten_table(name, msgspec.json.encode(value))
-        else:
-            flat[name] = value
-    return flat
-
-
-@functools.lru_cache(maxsize=1000)
-def _flatten_table(name: str, table: bytes) -> Json:
-    """As flatten, of a table in JSON: the lineages of a sweep have few different tables."""
-    settings = flatten(msgspec.json.decode(table))
-    return {f"{name}.{setting}": value for setting, value in settings.items()}
-
-
 def _read(folder: Path) -> list[LineageRecord]:
     load_sweep(folder)
     records = load_lineages(folder)
@@ -295,26 +276,34 @@ def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
 
 def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each class that has metrics."""
-    for row, metrics in _measured_rows(folder, record):
-        by_class: dict[str, dict[str, float]] = {}
-        for measured, suffix in _with_suffixes(metrics):
-            for name, values in measured.classes.items():
-                for label, number in values.items():
-                    by_class.setdefault(label, {}).setdefault(name + suffix, number)
-        for label, numbers in by_class.items():
-            yield {**row, CLASS: label}, numbers
+    return _part_rows(folder, record, CLASS, lambda measured: measured.classes)
 
 
 def _direction_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     """Yield a row and the metrics of each principal direction that has metrics."""
+    return _part_rows(
+        folder,
+        record,
+        DIRECTION,
+        lambda measured: {k: dict(enumerate(v, start=1)) for k, v in measured.directions.items()},
+    )
+
+
+def _part_rows(
+    folder: Path,
+    record: LineageRecord,
+    axis: str,
+    parts_of: Callable[[MetricsRecord], Mapping[str, Mapping[Any, float]]],
+) -> Iterator[Row]:
+    """Yield a row and the metrics of each class or direction, which is the value of an axis."""
     for row, metrics in _measured_rows(folder, record):
-        by_direction: dict[int, dict[str, float]] = {}
+        by_part: dict[Any, dict[str, float]] = {}
         for measured, suffix in _with_suffixes(metrics):
-            for name, values in measured.directions.items():
-                for number, value in enumerate(values, start=1):
-                    by_direction.setdefault(number, {}).setdefault(name + suffix, value)
-        for number, numbers in by_direction.items():
-            yield {**row, DIRECTION: number}, numbers
+            for name, values in parts_of(measured).items():
+                for part, number in values.items():
+                    by_part.setdefault(part, {}).setdefault(name + suffix, number)
+        for part, numbers in by_part.items():
+            yield {**row, axis: part}, numbers
 
 
 def _measured_rows(

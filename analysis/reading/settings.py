@@ -4,14 +4,17 @@ The rows of a grid are named by all of its axes. If a sweep changes one of many 
 instead, most axes would repeat the same value, so a row is named by its changes only.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from analysis.reading.columns import CLASS
 from analysis.reading.labels import Labels
+from sweep.files import Json
 
 BASE = "base"
 """Name of the setting without changes."""
@@ -79,3 +82,21 @@ def find_usual(frame: pd.DataFrame, axes: Sequence[str], labels: Labels) -> Usua
     if len(values) < len(varying) - 1:
         return None
     return Usual(axes=tuple(varying), values=values, labels=labels)
+
+
+def flatten(config: Mapping[str, Any]) -> Json:
+    """Return nested settings as dotted ones."""
+    flat: Json = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten_table(name, msgspec.json.encode(value))
+        else:
+            flat[name] = value
+    return flat
+
+
+@functools.lru_cache(maxsize=1000)
+def _flatten_table(name: str, table: bytes) -> Json:
+    """As flatten, of a table in JSON: the lineages of a sweep have few different tables."""
+    settings = flatten(msgspec.json.decode(table))
+    return {f"{name}.{setting}": value for setting, value in settings.items()}

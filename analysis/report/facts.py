@@ -9,7 +9,8 @@ import pandas as pd
 from analysis.reading.columns import METRIC_COLUMNS
 from analysis.reading.integrity import inspect_folder
 from analysis.reading.labels import exact_name, json_identity
-from analysis.reading.results import NO_AXES, flatten, status_rank
+from analysis.reading.results import NO_AXES, status_rank
+from analysis.reading.settings import flatten
 from analysis.report.curves import values_of
 from analysis.report.markup import bullets, details, element, table
 from analysis.tables.build import Part, mixed_environments

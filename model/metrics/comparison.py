@@ -8,14 +8,14 @@ function holds no reference to its object, so that the object is freed as soon a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model.errors import UsageError
 from model.features.closest import Closest, find_closest
-from model.features.extractors import check_finite_features
+from model.features.extractors import check_finite_features, check_images
 from model.features.neighbours import Neighbours, find_neighbours, nearest_two, squared_radii
+from model.features.principal import Directions
 from model.features.probe import Probe, fit_probe
 from model.features.products import Centred, Pairs, centre_features, pair_features
 from model.metrics.distances import (
@@ -26,9 +26,6 @@ from model.metrics.distances import (
 )
 from model.metrics.standard_errors import draw_members
 from model.metrics.subset_neighbours import SubsetNeighbours, find_subset_neighbours
-
-if TYPE_CHECKING:
-    from model.metrics.directions import Directions
 
 Numbers = dict[str, float | np.ndarray]
 """A metric's numbers by name; a (C,) float array has one number per class, nan if undefined.
@@ -135,7 +132,7 @@ class Comparison:
     """The models have seen only the first num_seen training images; None means all."""
     pixels: np.ndarray | None = None
     """(N, D) pixels of the evaluated images; None if they are unknown."""
-    directions: "Directions | None" = None
+    directions: Directions | None = None
     """Principal directions of the pixels of the real images; None if they are unknown."""
 
     @cached_property
@@ -209,3 +206,15 @@ def check_features(comparison: Comparison) -> None:
                 f"{name} features must have the reference's {D} dimensions, got "
                 f"{features.shape[1]}; do both come from one extractor?"
             )
+
+
+def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
+    """Raise UsageError unless there are at least two images of the reference's shape and type."""
+    if len(images) < 2:
+        raise UsageError(f"{name} images must be at least 2, got {len(images)}")
+    check_images(images)
+    if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
+        raise UsageError(
+            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} like "
+            f"the reference, got {images.dtype} of shape {images.shape[1:]}"
+        )

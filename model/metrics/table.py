@@ -15,21 +15,20 @@ from model.config import MetricsConfig
 from model.errors import UsageError, check_choice
 from model.features.extractors import (
     check_extractor,
-    check_images,
     extract_features,
     extractor_label,
 )
+from model.features.principal import Directions, principal_directions
 from model.features.probe import check_counts
 from model.metrics import (
     classes,
     copying,
-    directions,
     distribution,
     memorization,
+    pixels,
     precision_recall,
 )
-from model.metrics.comparison import Comparison, RealFeatures, check_features
-from model.metrics.directions import Directions
+from model.metrics.comparison import Comparison, RealFeatures, check_comparable, check_features
 from model.metrics.few_images import list_warnings
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 
@@ -185,8 +184,7 @@ def evaluate_images(
             features are not finite, or a metric needs a part that is missing.
     """
     validate_metrics(config)
-    parts = available_parts(real)
-    check_needs(config, parts if generated_labels is None else {*parts, "generated_labels"})
+    check_parts(config, real, generated_labels=generated_labels is not None)
     if real.train is not None and real.train_labels is not None:
         C = len(real.class_names)
         check_probe(
@@ -255,30 +253,19 @@ def find_directions(real: RealImages, config: MetricsConfig) -> Directions | Non
     if real.train is None or "directions" not in needed(config):
         return None
     check_comparable("train", real.train, real.reference)
-    return directions.principal_directions(real.train, real.reference)
+    return principal_directions(real.train, real.reference)
 
 
-def available_parts(real: RealImages) -> set[str]:
-    """The parts of a Comparison and its RealFeatures that real images provide."""
+def check_parts(config: MetricsConfig, real: RealImages, *, generated_labels: bool) -> None:
+    """Raise UsageError, as check_needs, if real images lack a part that a metric needs."""
     parts = present(real)
-    return {*parts, "directions"} if "train" in parts else parts
+    parts |= {"directions"} if "train" in parts else set()
+    check_needs(config, parts | ({"generated_labels"} if generated_labels else set()))
 
 
 def present(parts: object) -> set[str]:
     """Names of the fields of a dataclass that are not None."""
     return {name for name in type(parts).__annotations__ if getattr(parts, name) is not None}
-
-
-def check_comparable(name: str, images: np.ndarray, reference: np.ndarray) -> None:
-    """Raise UsageError unless there are at least two images of the reference's shape and type."""
-    if len(images) < 2:
-        raise UsageError(f"{name} images must be at least 2, got {len(images)}")
-    check_images(images)
-    if images.shape[1:] != reference.shape[1:] or images.dtype != reference.dtype:
-        raise UsageError(
-            f"{name} images must be {reference.dtype} of shape {reference.shape[1:]} like "
-            f"the reference, got {images.dtype} of shape {images.shape[1:]}"
-        )
 
 
 def measure(
@@ -353,7 +340,7 @@ METRICS: dict[str, Metric] = {
         shown=("closest_distance",),
     ),
     "gain": Metric(
-        compute=directions.compute_gain,
+        compute=pixels.compute_gain,
         version=1,
         needs=("directions",),
         shown=("gain_head", "gain_middle", "gain_tail"),

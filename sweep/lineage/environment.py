@@ -5,9 +5,8 @@ import sys
 
 import torch
 
-from sweep.environment import describe_environment
+from sweep.environment import describe_environment, versions
 from sweep.files import Json
-from sweep.records import versions
 
 PACKAGES = {
     "torchvision": "torchvision",

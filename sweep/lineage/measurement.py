@@ -9,16 +9,17 @@ import numpy as np
 from model.config import MetricsConfig
 from model.data.datasets import Dataset
 from model.features.extractors import extractor_label, weights_digest
+from model.features.principal import Directions, principal_directions
 from model.images import encode_png, tile, to_bytes
 from model.metrics.comparison import Comparison, RealFeatures, TrainedOn
-from model.metrics.directions import Directions, principal_directions
 from model.metrics.pixels import digest_images, find_copies, pixel_statistics
 from model.metrics.table import measure, needed
 from sweep.lineage.datasets import preview_limits
 from sweep.lineage.feature_blocks import FeatureBlocks
+from sweep.nearest import NearestImages
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.pool import Segment
-from sweep.records import MetricsRecord, NearestImages
+from sweep.records import MetricsRecord
 
 
 @dataclass(kw_only=True, slots=True)

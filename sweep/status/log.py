@@ -19,7 +19,7 @@ from typing import TextIO
 
 from model.commands.command_line import SIGNALLED, exit_code, sentence
 from model.commands.signals import last_words
-from sweep.records import versions
+from sweep.environment import versions
 from sweep.results_folder import LOG
 from sweep.store.folder import StoreError
 
