@@ -69,6 +69,15 @@ GRIDS = {
 """File in experiments/figures -> run, name of the drawn file."""
 
 
+KINDS = {
+    "concentration-shares": ("concentration", "shares", f"shares-{EXTRACTOR}-member-0"),
+    "paper-digits-real-share": ("paper-digits", "real-share", f"real-share-kid-{EXTRACTOR}"),
+    "rules-real-share": ("rules", "real-share", f"real-share-kid-{EXTRACTOR}"),
+    "rules-tree": ("rules", "trees", f"trees-kid-{EXTRACTOR}-seed-0"),
+}
+"""File in experiments/figures -> run, kind, name of the drawn file."""
+
+
 def draw(run: str, out: Path, *words: str) -> None:
     """Run `analysis figure` on a run."""
     dirs = DIGITS if run == "paper-digits" else (run,)
@@ -85,6 +94,10 @@ def main() -> None:
             out = Path(name) / figure
             draw(run, out, "--kind", "curves", "--metric", metric, "--width", width)
             drawn = out / f"curves-{metric}-{EXTRACTOR}{end}.png"
+            write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
+        for figure, (run, kind, stem) in KINDS.items():
+            draw(run, Path(name) / figure, "--kind", kind)
+            drawn = Path(name) / figure / f"{stem}.png"
             write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
         for run in dict.fromkeys(run for run, _ in GRIDS.values()):
             draw(run, Path(name) / run, "--kind", "grids")
