@@ -1,6 +1,7 @@
 """Facts of `analysis board`: event files of results folders and of copies without weights."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,15 @@ def test_a_folder_with_files_of_others_is_refused(name: str, tmp_path, capsys) -
     said = capsys.readouterr().err
     assert f"--out must be new, or hold only files of this command, got {board} with" in said
     assert files(board) == before
+
+
+def test_a_missing_package_is_one_line(tmp_path, monkeypatch, capsys) -> None:
+    """On a laptop without the extra."""
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert run(write_folder(tmp_path / "run"), "--out", tmp_path / "board") == 2
+    said = capsys.readouterr().err
+    assert "must have the package tensorboard, got none; pip install" in said
+    assert said.count("\n") == 1
 
 
 def test_a_results_folder_is_no_place_for_it(tmp_path, capsys) -> None:

@@ -232,7 +232,7 @@ def test_offline_runs_are_uploaded_without_repeating_a_row(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_an_online_run_is_resumed_where_it_stopped(tmp_path) -> None:
-    """With the note of what was sent, and without; wandb sends nothing about this machine."""
+    """With the note of what was sent, and without; telemetry is off."""
     with wandb_server() as server:
         environment = {"WANDB_MODE": "online", "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
         for num_done in (2, 3, 5):
@@ -272,6 +272,15 @@ def test_a_server_that_no_longer_answers_is_given_up(tmp_path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "no answer from the server for 5 s"
+
+
+@pytest.mark.slow
+def test_what_wandb_was_told_not_to_write_is_written_later(tmp_path) -> None:
+    out, lineage = one_lineage(tmp_path / "out")
+    assert send(out, lineage.id, WANDB_MODE="disabled").returncode == 0
+    assert offline_runs(out) == []
+    assert send(out, lineage.id).returncode == 0
+    assert [run.steps for run in offline_runs(out)] == [[1, 2]]
 
 
 @pytest.mark.slow

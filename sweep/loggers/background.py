@@ -71,7 +71,12 @@ class Loggers:
         command = [sys.executable, "-P", "-m", "sweep.loggers.wandb_runs", str(self._out)]
         try:
             done = subprocess.run(
-                command, input="\n".join(ids), capture_output=True, text=True, check=False
+                command,
+                input="\n".join(ids),
+                capture_output=True,
+                text=True,
+                check=False,
+                process_group=0,  # Ctrl-C is for the sweep; what is being sent may end
             )
             failure = done.stderr.strip().splitlines()[-1:] if done.returncode else []
             if done.returncode:

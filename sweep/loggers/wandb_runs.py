@@ -117,8 +117,10 @@ def send(out: Path, lineage: LineageRecord, project: str) -> None:
         for row in rows:
             if row["generation"] >= first:
                 run.log(row, step=row["generation"])
-        current = Path(run.settings.sync_dir)
+        current, is_disabled = Path(run.settings.sync_dir), run.disabled
     watchdog.cancel()
+    if is_disabled:
+        return
     last = rows[-1]["generation"]
     now = Sent(project=project, digest=mark, folder=current.name, last=last, uploaded=uploaded)
     now.save(path)
