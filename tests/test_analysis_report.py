@@ -14,9 +14,15 @@ from report_pages import HOSTILE, make_hostile, parse
 from results_folder import SPEC, node_key, write_folder
 
 from analysis.__main__ import PROGRAM
+from analysis.reading.columns import MIXTURE, setting_axes
+from analysis.reading.results import load_class_results, load_results
+from analysis.reading.shares import load_shares
 from analysis.report.findings import Contrast, describe
+from analysis.report.lineages import read_tree
+from analysis.report.shares import read_shares
 from analysis.statistics.paired import estimate_difference, holm
-from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord
+from analysis.tables.build import part_of
+from sweep.records import HYPOTHESES, HypothesisPair, HypothesisRecord, load_lineages
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/sweep.json"))
@@ -140,6 +146,31 @@ def test_no_sentence_claims_more_than_its_interval(groups, confidence, worse):
         if claimed:
             assert claimed[1] == ("higher" if mean > 0 else "lower")
             assert ("worse" in finding.text) == (worse * mean > 0)
+
+
+def test_class_shares_are_those_of_the_table(tmp_path):
+    shares = report(write_folder(tmp_path / "a", classes=("a", "b", "c"))).data["shares"]
+    assert shares["classes"] == ["a", "b", "c"]
+    (probe,) = shares["probes"]
+    assert probe["name"] == "pixels"
+    assert len(probe["nodes"]) == 3 * (1 + 2 * 2)  # seeds, and V1 that both alphas share
+    assert list(probe["nodes"].values()) == [[0.1667, 0.3333, 0.5]] * 15
+    assert report(write_folder(tmp_path / "b")).data["shares"]["classes"] == []
+
+
+@pytest.mark.slow
+def test_class_shares_of_each_sampler_are_its_own():
+    """Lineages of different guidance share V_1."""
+    folder = ROOT / "experiments" / "conditional"
+    found, frame = load_shares([folder]), load_class_results([folder])
+    frame = frame[frame["member"] != MIXTURE]
+    part = part_of(load_results([folder]), setting_axes(load_results([folder])), 0.95)
+    records = {(folder.name, x.id): x for x in load_lineages(folder)}
+    tree = read_tree(part, {folder.name: folder}, records, [])
+    nodes = read_shares([folder], tree)["probes"][0]["nodes"]
+    drawn = sorted(tuple(shares) for shares in nodes.values())
+    rows = frame.groupby(["node", "sample.guidance"], dropna=False)[found.columns[0]]
+    assert drawn == sorted({tuple(float(f"{x:.4g}") for x in each) for _, each in rows})
 
 
 @pytest.mark.slow

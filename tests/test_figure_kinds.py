@@ -12,6 +12,7 @@ from matplotlib.colors import same_color, to_hex, to_rgb, to_rgba
 from results_folder import NUM_REAL, rewrite, write_folder
 from scipy import stats
 
+from analysis.__main__ import PROGRAM
 from analysis.figures.drawing.style import PALETTE
 from analysis.figures.kinds import FIGURES
 from analysis.figures.trees import find_colours
@@ -196,6 +197,19 @@ def test_a_tree_has_a_circle_for_each_model_in_the_colour_of_its_metric(tmp_path
     check_texts(figure)
 
 
+def test_a_tree_of_some_generations_keeps_their_names(tmp_path):
+    folder = write_folder(tmp_path / "a", seeds=(0,))
+    (figure,) = figures([folder], "trees", **selected(folder, "generation=1", "generation=3"))
+    assert set(models_of(figure.axes[0])) == {(1, 0.5), (3, 0), (3, 1)}
+    edges = [line.get_xydata() for line in figure.axes[0].get_lines()]
+    assert sorted({float(np.asarray(x)[0, 0]) for x in edges if len(np.asarray(x)) == 4}) == [1.0]
+
+
+def test_a_seed_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="--seed must be one of 0, 1, 2, got 7"):
+        plan("trees", write_folder(tmp_path / "a"), seed=7)
+
+
 def test_all_seeds_have_the_colours_of_one_scale(tmp_path):
     folder = write_folder(tmp_path / "a", seeds=(0, 1), value=lambda a, s, n: 10 * s + n)
     drawn = figures([folder], "trees")
@@ -259,6 +273,13 @@ def selected(folder: Path, *where: str) -> dict:
     from analysis.reading.rows import keep_rows
 
     return {"frame": keep_rows(load_results([folder]), where), "where": where}
+
+
+def test_the_command_draws_the_rows_selected(tmp_path, capsys):
+    folder, out = write_folder(tmp_path / "a"), tmp_path / "figures"
+    words = ["figure", str(folder), "--out", str(out), "--kind", "trees", "--where", "seed=1"]
+    assert PROGRAM.run(words) == 0
+    assert capsys.readouterr().out == f"{out / 'trees-kid-pixels.png'}\n"
 
 
 def test_shares_are_of_the_rows_selected(tmp_path):

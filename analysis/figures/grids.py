@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.drawing.tiles import Block, draw_blocks, row_columns, sheet_columns
-from analysis.figures.request import Drawing, FigureRequest
+from analysis.figures.request import Drawing, FigureRequest, check_seed
 from analysis.reading.checks import image_size
 from analysis.reading.columns import MIXTURE, grouped, setting_axes, sort_key, unit_columns
 from analysis.reading.labels import Labels
@@ -120,9 +120,8 @@ def choose_lineages(
     request: FigureRequest, models: pd.DataFrame, usual: Usual
 ) -> Iterator[Lineage]:
     """Yield the lineage of each setting with the requested seed, or else with its lowest seed."""
-    names, seed = request.labels.names("seed", models["seed"]), request.seed
-    if seed is not None and seed not in models["seed"].tolist():
-        raise UsageError(f"--seed must be one of {', '.join(names)}, got {seed}")
+    seed = request.seed
+    check_seed(request, models)
     folders = run_names(request.dirs)
     records = {(run, rec.id): rec for run, path in folders.items() for rec in load_lineages(path)}
     for values, part in grouped(models, setting_axes(models)):

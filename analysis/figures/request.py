@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.reading.labels import Labels
+from model.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,3 +47,10 @@ class Drawing:
     name: Sequence[str]
     """Parts of its name, which no other figure has."""
     draw: Callable[[], Figure]
+
+
+def check_seed(request: FigureRequest, frame: pd.DataFrame) -> None:
+    """Raise UsageError unless the table has the seed that is asked for, if any."""
+    if request.seed is not None and request.seed not in frame["seed"].tolist():
+        names = ", ".join(request.labels.list_seeds(frame))
+        raise UsageError(f"--seed must be one of {names}, got {request.seed}")

@@ -16,7 +16,7 @@ from analysis.figures.drawing.lines import naming_axes
 from analysis.figures.drawing.pages import LINE_INCHES
 from analysis.figures.drawing.style import FAINT, INK
 from analysis.figures.drawing.text import fit_text, text_inches
-from analysis.figures.request import Drawing, FigureRequest
+from analysis.figures.request import Drawing, FigureRequest, check_seed
 from analysis.reading.columns import MIXTURE, is_missing, measured_sizes, setting_axes
 from analysis.reading.labels import direction, name_extractor, name_metric
 from analysis.reading.settings import find_usual
@@ -111,9 +111,7 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
         )
     frame, labels = request.frame[request.frame["member"] != MIXTURE], request.labels
     if request.seed is not None:
-        if request.seed not in frame["seed"].tolist():
-            names = ", ".join(labels.list_seeds(frame))
-            raise UsageError(f"--seed must be one of {names}, got {request.seed}")
+        check_seed(request, frame)
         frame = frame[frame["seed"] == request.seed]
     frame = frame.reset_index(drop=True)
     axes = setting_axes(frame)
@@ -286,9 +284,9 @@ def _draw_models(axes: Axes, tree: Tree, colours: Colours) -> None:
     for i, node in enumerate(tree.nodes):
         x, y, number = node.generation, tree.heights[i], tree.numbers[i]
         if node.parent is not None:
-            turn = x - 1 + TURN
-            above = tree.heights[node.parent]
-            axes.plot([x - 1, turn, turn, x], [above, above, y, y], color=FAINT, lw=0.6, zorder=1)
+            before, above = tree.nodes[node.parent].generation, tree.heights[node.parent]
+            edge = [before, before + TURN, before + TURN, x], [above, above, y, y]
+            axes.plot(*edge, color=FAINT, lw=0.6, zorder=1)
         colour = "white" if number is None else colours.of(number)
         look = ("x", INK, 1.2) if tree.has_diverged[i] else ("o", INK, 0.5)
         axes.plot(

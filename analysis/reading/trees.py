@@ -29,6 +29,7 @@ class Line:
     """The seed, and the split of the data if there are several."""
     nodes: list[str]
     """Keys of its models by generation."""
+    generations: list[int]
     rows: list[int]
     """Positions of their rows in the table."""
     run: str
@@ -47,7 +48,7 @@ class Node:
     """Position of its first row in the table."""
     generation: int
     parent: int | None
-    """Position of the model before it in a lineage; None for V_1."""
+    """Position of the model before it in a lineage; None for the first one."""
     lines: list[int] = field(default_factory=list)
     """Positions of the lineages that have it."""
     name: str = ""
@@ -107,6 +108,7 @@ def find_lines(frame: pd.DataFrame, by: Sequence[str], labels: Labels) -> Iterat
                     values=values,
                     unit=unit,
                     nodes=[node[i] for i in own],
+                    generations=[generation[i] for i in own],
                     rows=own,
                     run=run[own[-1]],
                     lineage=lineage[own[-1]],
@@ -133,7 +135,8 @@ def grow_tree(
     for number, line in enumerate(lines):
         path: list[int] = []
         sampler = sampler_of(line.values)
-        for generation, key in enumerate(line.nodes, start=1):
+        models = zip(line.nodes, line.generations, line.rows, strict=True)
+        for key, generation, row in models:
             identity = (key, sampler)
             if identity not in known:
                 known[identity] = len(nodes)
@@ -141,7 +144,7 @@ def grow_tree(
                     Node(
                         key=key,
                         sampler=sampler,
-                        row=line.rows[generation - 1],
+                        row=row,
                         generation=generation,
                         parent=path[-1] if path else None,
                     )
