@@ -167,6 +167,7 @@ def test_gain_is_of_pixels_whatever_the_extractor() -> None:
     other = MetricsConfig(names=("gain",), extractor="random-conv")
     assert evaluate_images(images, real, other).values == found.values
     assert {"gain_head", "gain_head_se", "gain_train_tail"} <= found.values.keys()
+    assert found.num_train == 40
     assert len(found.directions["gain"]) == len(found.directions["gain_se"]) == 39
     floats = RealImages(
         reference=reference.astype(np.float32) / 255, train=train.astype(np.float32) / 255

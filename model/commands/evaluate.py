@@ -310,7 +310,8 @@ def value_rows(measured: Evaluation) -> list[list[str]]:
         numbers = [f"{value:.5g}", "-" if error is None else f"{error:.2g}"]
         rows.append([key, *numbers, f"{measured.num_images:,}", f"{measured.num_reference:,}"])
         if measured.num_train:
-            trained = label and not without_train(metric)
+            of_train = label or metric.startswith("gain_")
+            trained = of_train and not without_train(metric)
             rows[-1].append(f"{measured.num_train:,}" if trained else "-")
     return rows
 

@@ -25,6 +25,8 @@ class Directions:
     """(P,) variance of the training images along each."""
     total: float
     """Variance of the training images, summed over all D dimensions."""
+    num_train: int
+    """Number K of training images."""
     num_head: int
     num_middle: int
     """Numbers of directions in the head and in the middle; the tail is all others."""
@@ -101,6 +103,7 @@ def principal_directions(train: np.ndarray, reference: np.ndarray) -> Directions
         basis=basis,
         variances=variances,
         total=total,
+        num_train=K,
         num_head=min(num_head, kept),
         num_middle=max(min(num_both, kept) - num_head, 0),
         reference=reference.reshape(len(reference), -1),

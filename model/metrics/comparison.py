@@ -135,6 +135,13 @@ class Comparison:
     directions: Directions | None = None
     """Principal directions of the pixels of the real images; None if they are unknown."""
 
+    @property
+    def num_train(self) -> int:
+        """Number of real training images that are compared with; 0 if there are none."""
+        if self.real.train is not None:
+            return len(self.real.train[: self.num_seen])
+        return self.directions.num_train if self.directions else 0
+
     @cached_property
     def closest(self) -> Closest:
         """The training images that are nearest to some of the generated ones."""

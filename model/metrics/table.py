@@ -20,17 +20,10 @@ from model.features.extractors import (
 )
 from model.features.principal import Directions, principal_directions
 from model.features.probe import check_counts
-from model.metrics import (
-    classes,
-    copying,
-    distribution,
-    memorization,
-    pixels,
-    precision_recall,
-)
+from model.metrics import classes, copying, distribution, memorization, precision_recall
 from model.metrics.comparison import Comparison, RealFeatures, check_comparable, check_features
 from model.metrics.few_images import list_warnings
-from model.metrics.pixels import digest_images, find_copies, pixel_statistics
+from model.metrics.pixels import compute_gain, digest_images, find_copies, pixel_statistics
 
 PROBE_NEEDS = ("train", "train_labels", "reference_labels")
 """Parts of RealFeatures that a probe and its accuracy on held-out images require."""
@@ -312,7 +305,7 @@ def measure(
         + [f"{key} must be finite, got {values[key]}: left out" for key in overflown],
         num_images=len(comparison.generated),
         num_reference=len(real.reference),
-        num_train=0 if real.train is None else len(real.train[: comparison.num_seen]),
+        num_train=comparison.num_train,
     )
 
 
@@ -340,7 +333,7 @@ METRICS: dict[str, Metric] = {
         shown=("closest_distance",),
     ),
     "gain": Metric(
-        compute=pixels.compute_gain,
+        compute=compute_gain,
         version=1,
         needs=("directions",),
         shown=("gain_head", "gain_middle", "gain_tail"),
