@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.config import MetricsConfig
+from model.config import DataConfig, MetricsConfig
+from model.data.datasets import load_dataset
 from model.features.principal import Directions, principal_directions
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.pixels import compute_gain
@@ -73,6 +74,15 @@ def test_directions_stop_before_the_first_one_without_real_variance() -> None:
     reference = uncorrelated(rng, [4.0, 3.0, 0.0, 1.0], 30)
     found = gains(train, directions_of(train, reference))
     np.testing.assert_allclose(found["gain"], [1.0, 1.0])
+
+
+def test_a_model_that_draws_one_image_has_a_gain_of_0() -> None:
+    """Without an error of its own, and without divisions by zero."""
+    real = np.random.default_rng(8).standard_normal((30, 4))
+    found = gains(np.ones((20, 4)), directions_of(real, real))
+    np.testing.assert_array_equal(found["gain"], np.zeros(4))
+    np.testing.assert_array_equal(found["gain_se"], np.zeros(4))
+    assert found["gain_head"] == found["gain_head_se"] == 0
 
 
 def test_images_without_any_variance_have_no_gain() -> None:
@@ -174,3 +184,22 @@ def test_gain_is_of_pixels_whatever_the_extractor() -> None:
     )
     scaled = evaluate_images(images.astype(np.float32) / 255, floats, CONFIG)
     np.testing.assert_allclose(scaled.directions["gain"], found.directions["gain"], rtol=1e-5)
+
+
+def test_a_third_of_real_digits_has_a_gain_of_1_against_another_third() -> None:
+    """With directions from the last third: errors of 51 directions that are about standard normal.
+
+    Along their own directions, the training images have too little variance in the tail.
+    """
+    images = load_dataset(DataConfig(name="digits")).images
+    order = np.random.default_rng(0).permutation(len(images))
+    train, reference, fresh = (
+        images[rows].reshape(len(rows), -1) for rows in np.array_split(order, 3)
+    )
+    found = gains(fresh, directions_of(train, reference))
+    z = (found["gain"] - 1) / found["gain_se"]
+    assert len(z) == 51
+    assert abs(z.mean()) < 0.4
+    assert z.std() == pytest.approx(1, abs=0.3)
+    assert max(abs(found[f"gain_{b}"] - 1) / found[f"gain_{b}_se"] for b in BANDS) < 2
+    assert found["gain_train_tail"] < 1 - 2 * found["gain_tail_se"]

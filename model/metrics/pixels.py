@@ -115,10 +115,12 @@ def _ratios(
     generated: np.ndarray, real: np.ndarray, strata: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ratios of the variances in (N, P) and (M, P) squares, and their errors (delta method)."""
+    N, mean_real = len(generated), real.mean(axis=0)
+    error, error_real = (
+        np.array([average_error(column, rows) for column in squares.T])
+        for squares, rows in zip((generated, real), strata, strict=True)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = _variances(generated) / _variances(real)
-        relative = [
-            np.array([average_error(column, rows) for column in squares.T]) / squares.mean(axis=0)
-            for squares, rows in zip((generated, real), strata, strict=True)
-        ]
-        return ratios, ratios * np.hypot(*relative)
+        own = error * N / (N - 1) / _variances(real)
+        return ratios, np.hypot(own, ratios * error_real / mean_real)
