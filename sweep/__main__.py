@@ -268,6 +268,8 @@ class Evaluate(Command):
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
     remove: bool = False
     """Take these metrics out of the sweep again; their numbers stay in the store."""
+    floors: bool = False
+    """Measure only missing floors (real training images), which needs the data set and no model."""
     allow_world_writable: bool = False
     """Use a store, results folder or cache that every user of the machine can write to."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
@@ -276,7 +278,10 @@ class Evaluate(Command):
     def run(self, args: Sequence[str]) -> int:
         """Measure the models and print the table."""
         from sweep.commands.evaluate import evaluate, remove
+        from sweep.commands.floors import evaluate_floors
 
+        if self.floors:
+            return evaluate_floors(self.directory, store=self.store)
         if self.remove:
             command = shlex.join(["sweep", "evaluate", *args])
             return remove(self.directory, self.metrics, store=self.store, command=command)

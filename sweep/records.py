@@ -6,10 +6,12 @@
                                               preview.png and model.safetensors
     <out>/generations/<key>/metrics/<spec>.json   MetricsRecord
     <out>/datasets/<key>/card.json            DatasetCard, beside preview.png (real images)
+    <out>/datasets/<key>/metrics/<spec>.json  MetricsRecord of real training images: a floor
     <out>/hypotheses/<name>.json              HypothesisRecord
 
 sweep/sealed.py reads and writes such files. Within this project, this module may import only
-model.errors, sweep.environment, sweep.files, sweep.nearest and sweep.sealed.
+model.errors, sweep.environment, sweep.files, sweep.nearest, sweep.sealed and
+sweep.specifications.
 """
 
 import functools
@@ -26,6 +28,7 @@ from sweep.environment import describe_environment
 from sweep.files import REPLACE, DamagedError, Json, RecordError, digest
 from sweep.nearest import NearestImages
 from sweep.sealed import Record, load_as_written
+from sweep.specifications import recorded_name
 
 HYPOTHESES = "hypotheses"
 """Name of the folder of hypotheses."""
@@ -203,10 +206,10 @@ class NodeRecord(Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsRecord(Record):
-    """The numbers of one node under one metric specification."""
+    """The numbers of one node under one metric specification, or a floor of a data set."""
 
     node: str = ""
-    """Key of the node; empty in records older than this field."""
+    """Key of the node or, for a floor, of the data set; empty in records older than this field."""
     spec: Json
     values: dict[str, float]
     """kid/<extractor>, kid_se/<extractor>, fid/<extractor>, pixel_mean, pixel_std."""
@@ -245,8 +248,7 @@ class MetricsRecord(Record):
 
     def is_of(self, key: str, spec: str) -> bool:
         """Whether this is the record of a node under the specification of this name."""
-        own = _name_of_text(msgspec.json.encode(self.spec))
-        return self.node in ("", key) and own == spec
+        return self.node in ("", key) and recorded_name(self.spec) == spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,11 +309,6 @@ def class_stream_key(stream: str, label: int) -> str:
     return digest({"stream": stream, "label": label})
 
 
-def spec_name(spec: Json) -> str:
-    """Name of a metric specification: the start of its digest."""
-    return digest(spec)[:16]
-
-
 def _describe(record: NodeRecord | MetricsRecord) -> str:
     environment = msgspec.json.encode(record.environment)
     return _describe_text(environment, record.device, record.num_threads)
@@ -322,12 +319,6 @@ def _describe_text(environment: bytes, device: str, threads: int) -> str:
     """As describe_environment: most records have one of a few environments."""
     facts = msgspec.json.decode(environment)
     return describe_environment(facts, device=device, threads=threads)
-
-
-@functools.lru_cache(maxsize=1000)
-def _name_of_text(spec: bytes) -> str:
-    """As spec_name, of a specification's JSON: most records have one of a few specifications."""
-    return spec_name(msgspec.json.decode(spec))
 
 
 def load_sweep(out: Path) -> SweepRecord:
@@ -374,6 +365,12 @@ def load_metrics(out: Path, key: str, spec: str) -> MetricsRecord | None:
     """A node's numbers under one metric specification, or None if they were not computed."""
     path = f"{out}/generations/{key}/metrics/{spec}.json"
     return _load_own(MetricsRecord, path, lambda r: r.is_of(key, spec), "numbers of its node")
+
+
+def load_floor(out: Path, key: str, spec: str) -> MetricsRecord | None:
+    """The numbers of a data set's real training images, or None if they were not computed."""
+    path = f"{out}/datasets/{key}/metrics/{spec}.json"
+    return _load_own(MetricsRecord, path, lambda r: r.is_of(key, spec), "floor of its data set")
 
 
 def load_card(out: Path, key: str) -> DatasetCard | None:

@@ -40,6 +40,7 @@ from sweep.records import (
     load_sweep,
     node_dir,
 )
+from sweep.specifications import floor_name
 from sweep.store.bucket import QUESTIONS
 from sweep.store.folder import Folder
 from sweep.store.inventory import FOLDERS
@@ -318,6 +319,7 @@ def fill(
     if store.location != str(out.absolute()):
         for key in sorted({lineage.card.key for lineage in lineages}):
             copy_dataset(out, key, store)
+        copy_floors(out, planned_floors(lineages), store)
         with ThreadPoolExecutor(QUESTIONS) as pool:
             list(pool.map(lambda record: copy_files(out, record, store), finished.nodes.values()))
         for (key, spec), metrics in finished.metrics.items():
@@ -336,6 +338,24 @@ def copy_files(out: Path, record: NodeRecord, store: Store) -> None:
             write_bytes(folder / name, store.nodes.read_file(record.key, name))
     if not (folder / "record.json").exists():
         record.save(folder / "record.json")
+
+
+def planned_floors(lineages: Iterable[PlannedLineage]) -> set[tuple[str, str]]:
+    """Data set and name of the floors of lineages."""
+    return {
+        (lineage.card.key, floor_name(plan.inputs))
+        for lineage in lineages
+        for node in lineage.nodes
+        for plan in node.all_metrics
+    }
+
+
+def copy_floors(out: Path, names: Iterable[tuple[str, str]], store: Store) -> None:
+    """Copy floors, given by data set and name, into the results folder."""
+    for key, name in sorted(names):
+        path = out / "datasets" / key / "metrics" / f"{name}.json"
+        if not path.exists() and (record := store.read_floor(key, name)) is not None:
+            record.save(path)
 
 
 def copy_dataset(out: Path, key: str, store: Store) -> None:

@@ -17,9 +17,9 @@ from sweep.records import (
     MetricsRecord,
     NodeRecord,
     SweepRecord,
-    spec_name,
 )
 from sweep.sealed import CHECKSUM
+from sweep.specifications import spec_name
 
 IMAGE_SIZE = 8
 EXTRACTOR = "pixels"

@@ -10,7 +10,8 @@ import pytest
 from bucket_store import elsewhere, store_of
 
 from sweep.files import RecordError
-from sweep.records import DatasetCard, MetricsRecord, NodeRecord, spec_name
+from sweep.records import DatasetCard, MetricsRecord, NodeRecord
+from sweep.specifications import spec_name
 from sweep.store.claims import Claim
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store, open_store

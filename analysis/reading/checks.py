@@ -138,7 +138,12 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
     record = load_metrics(folder, key, spec)
     if record is None:
         return None
-    path = f"{folder}/generations/{key}/metrics/{spec}.json"
+    check_metrics(f"{folder}/generations/{key}/metrics/{spec}.json", record)
+    return record
+
+
+def check_metrics(path: str, record: MetricsRecord) -> None:
+    """Raise RecordError if a name or number cannot be that of a metric."""
     _check_count(path, "num_images", record.num_images)
     _check_count(path, "num_reference", record.num_reference)
     _check_numbers(path, _metric_items(record))
@@ -149,7 +154,6 @@ def read_metrics(folder: Path, key: str, spec: str) -> MetricsRecord | None:
             raise damaged(path, f"metrics without {AT!r} in their names", name)
         if name in RESERVED:
             raise damaged(path, "metrics that have no name of another column of the table", name)
-    return record
 
 
 def _metric_items(record: MetricsRecord) -> Iterator[tuple[str, float]]:

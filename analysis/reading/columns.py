@@ -2,9 +2,10 @@
 
 The order of the columns is: RUN_COLUMNS, the axes (dotted settings that vary, and pool.alpha,
 train.epochs and data.split_seed if the settings have them), NODE_COLUMNS, the metrics,
-METRIC_COLUMNS. Cells of axes are those of analysis.reading.labels.spell.
+METRIC_COLUMNS, floors. Cells of axes are those of analysis.reading.labels.spell.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ METRIC_COLUMNS = (
 )
 AT = "@"
 """Separates a metric's name and its number of images, if that differs from the row's."""
+FLOOR = "_floor"
+"""End of the name of a metric of real training images in place of generated ones."""
+FLOOR_IMAGES = "floor_images"
+"""Name, before the extractor, of the number of these images."""
 MIXTURE = "mixture"
 """Value of `member` in rows about the images of all members together."""
 CLASS = "class"
@@ -118,6 +123,12 @@ def setting_axes(frame: pd.DataFrame) -> list[str]:
 def metric_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a loaded table that are metrics, e.g. kid/<extractor>, pixel_std."""
     return list(frame.loc[:, NODE_COLUMNS[-1] : METRIC_COLUMNS[0]].columns[1:-1])
+
+
+def split_name(metric: str) -> tuple[str, str]:
+    """Split a column into a metric's name and the rest: its extractor and number of images."""
+    name = re.split(f"[/{AT}]", metric, maxsplit=1)[0]
+    return name, metric.removeprefix(name)
 
 
 def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Reads results folders into one tidy table: a row per lineage, generation and member."""
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from analysis.reading.columns import (
     SPLIT,
     sort_key,
 )
+from analysis.reading.floors import FloorReader, is_floor
 from analysis.reading.labels import json_identity, spell
 from analysis.reading.settings import flatten
 from model.errors import UsageError
@@ -85,7 +87,7 @@ def load_results(dirs: Sequence[Path]) -> pd.DataFrame:
         UsageError: A folder has no lineages, or `dirs` is empty.
         RecordError: A folder is not a results folder, or a record in it is damaged.
     """
-    return _load(dirs, _lineage_rows, ())
+    return _load(dirs, functools.partial(_lineage_rows, floors=FloorReader()), ())
 
 
 def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
@@ -159,8 +161,10 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
 
 def _to_frame(rows: Iterable[Json], axes: list[str], metrics: list[str]) -> pd.DataFrame:
     """Arrange rows in a sorted table, with cells of axes that can be told apart."""
+    floors = [column for column in metrics if is_floor(column)]
+    generated = [column for column in metrics if column not in floors]
     columns = pd.Index(
-        [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *metrics, *METRIC_COLUMNS], dtype=object
+        [*RUN_COLUMNS, *axes, *NODE_COLUMNS, *generated, *METRIC_COLUMNS, *floors], dtype=object
     )
     rows = list(rows)
     cells = {column: [row.get(column) for row in rows] for column in columns}
@@ -264,13 +268,14 @@ def _vary(values: Sequence[Any]) -> bool:
     return not is_one_object and len(set(map(json_identity, values))) > 1
 
 
-def _lineage_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
-    """Yield a row and the metrics of each generation and member of a lineage."""
+def _lineage_rows(folder: Path, record: LineageRecord, floors: FloorReader) -> Iterator[Row]:
+    """Yield a row, the metrics and their floors for each generation and member of a lineage."""
     for row, metrics in _measured_rows(folder, record):
         numbers: dict[str, float] = {}
         for measured, suffix in _with_suffixes(metrics):
             for name, number in measured.values.items():
                 numbers.setdefault(name + suffix, number)
+            numbers = floors.columns(folder, record.dataset, measured, suffix) | numbers
         yield row, numbers
 
 

@@ -4,7 +4,7 @@ Rows are settings, and columns are generations.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,11 +27,12 @@ from analysis.reading.columns import (
     setting_axes,
     varying_axes,
 )
+from analysis.reading.floors import Floor, floor_column, floors_of, images_column
 from analysis.reading.labels import Labels, name_extractor
 from analysis.reading.results import status_rank
 from analysis.reading.settings import BASE, Usual, find_usual
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
-from analysis.statistics.seeds import summarize_seeds
+from analysis.statistics.seeds import summarize_seeds, t_interval
 from analysis.tables.table import Table
 from model.errors import check_choice
 from sweep.environment import common_facts, differing_facts
@@ -209,6 +210,40 @@ def describe_measurement(frame: pd.DataFrame, metric: str) -> str:
     return words + (f", feature extractor {extractor}" if extractor else "")
 
 
+def describe_floor(part: Part, metric: str) -> str:
+    """Say which value of a metric real training images reach; empty if it was not measured.
+
+    Settings are named only if their floors differ, and then by one axis if that is possible.
+    """
+    measured = part.frame[part.frame[metric].notna()]
+    if (column := floor_column(metric)) not in measured:
+        return ""
+    has_gaps = bool(measured[column].isna().any())
+    floors: list[tuple[dict[str, Any], str]] = []
+    for axes in ([], *([axis] for axis in part.by), part.by):
+        groups = [(values, floors_of(rows, metric)) for values, rows in grouped(measured, axes)]
+        if axes == part.by or not (has_gaps or any(splits is None for _, splits in groups)):
+            floors = [(values, _format_floor(splits, part)) for values, splits in groups if splits]
+            break
+    if not floors:
+        return ""
+    texts = [f"{part.labels.describe_setting(v)}: {t}" if v else t for v, t in floors]
+    counts = sorted({int(n) for n in measured[images_column(metric)].dropna()})
+    words = f"{' or '.join(map(str, counts))} real training images"
+    sizes = measured_sizes(measured, metric)
+    words += ", not as many as generated" if sizes and counts != [sizes[0]] else ""
+    return f"floor ({words}): {', '.join(texts)}"
+
+
+def _format_floor(splits: Mapping[Any, Floor], part: Part) -> str:
+    """Format a floor, with its interval over splits of the data, or from images for one split."""
+    value, half_width, n = t_interval([floor.value for floor in splits.values()], part.confidence)
+    error = next(iter(splits.values())).error
+    if n == 1 and error is not None:
+        return format_interval(value, error, 2, "standard error over images")
+    return format_interval(value, half_width, n, f"{n} splits")
+
+
 def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the settings of the rows, and those that split a metric into several tables."""
     if not by:
@@ -222,7 +257,8 @@ def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], lis
 def _metric_table(part: Part, metric: str) -> Table:
     caption = [describe_measurement(part.frame, metric)]
     summary = part.summarize(metric)
-    caption += [_describe_cells(summary, part), describe_lineages(part)]
+    caption += [describe_floor(part, metric), _describe_cells(summary, part)]
+    caption += [describe_lineages(part)]
     caption += ["means exclude diverged lineages"] if summary["num_diverged"].any() else []
     caption += _find_warnings(part.frame, metric)
     return part.table(metric, _format_cells(summary), caption, {metric: summary})

@@ -48,6 +48,14 @@ class Metric:
     of_pixels: bool = False
     """Whether it is computed on pixels: names have no extractor, and arrays are by direction."""
 
+    @property
+    def has_floor(self) -> bool:
+        """Whether it can compare real training images with the reference, which is its floor.
+
+        It cannot if it compares with training images itself, or with requested classes.
+        """
+        return not self.needs
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:

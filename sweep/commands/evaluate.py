@@ -13,6 +13,7 @@ from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import shown_columns, validate_metrics
+from sweep.commands.floors import add_floors
 from sweep.commands.preflight import check_extractors_ready
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.commands.shared_folders import check_places
@@ -98,8 +99,10 @@ def measure(
             errors = run.measure(work, say=say)
     else:
         print("nothing to measure: all metrics exist", file=sys.stderr)
+    finished = look_up(kept, lineages)
+    add_floors(lineages, finished, kept, sweep.resources)
     with writing(out):
-        write_whole_board(out, fill(out, lineages, kept))
+        write_whole_board(out, fill(out, lineages, kept, finished=finished))
     shown = [column for name in metrics.names for column in shown_columns(name, metrics)]
     words = ["--metric", *shown] if shown else []
     has_table = not run_analysis({"the table": ("table", str(short_path(out)), *words)})

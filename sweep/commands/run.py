@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from model.commands.command_line import MISSING
 from model.commands.signals import signals_held
 from model.errors import UsageError, writing
+from sweep.commands.floors import add_floors
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
 from sweep.commands.preflight import check_environments, check_extractors_ready, unfinished
@@ -32,9 +33,11 @@ from sweep.results_folder import (
     check_out,
     check_place,
     check_store,
+    copy_floors,
     extend,
     fill,
     load_recorded_data,
+    planned_floors,
     store_location,
     write_sweep,
 )
@@ -146,10 +149,15 @@ def compute(
             errors = run.compute(
                 lambda name: show_lineage(by_id[name], opened, out, shown, loggers=loggers)
             )
+        known = look_up(opened, lineages)
+        add_floors(lineages, known, opened, sweep.resources)
         with writing(out):
-            records = fill(out, lineages, opened, errors=errors)
+            records = fill(out, lineages, opened, errors=errors, finished=known)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
+        add_floors(lineages, known or look_up(opened, lineages), opened, sweep.resources)
+        with writing(out):
+            copy_floors(out, planned_floors(lineages), opened)
     with writing(out):
         write_whole_board(out, records)
     loggers.finish(records)

@@ -28,6 +28,15 @@ def environment() -> Json:
     }
 
 
+def computed_on(device: str) -> Json:
+    """The fields of a record that say where it was computed."""
+    return {
+        "device": device_name(device),
+        "num_threads": torch.get_num_threads(),
+        "environment": environment(),
+    }
+
+
 def device_name(device: str) -> str:
     """A readable name of the device."""
     if torch.device(device).type == "cuda":

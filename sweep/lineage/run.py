@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
@@ -27,8 +26,9 @@ from model.training.length import ema_init_left
 from sweep.config import LineageConfig
 from sweep.files import Json, dump_json
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
-from sweep.lineage.environment import current_environment, device_name, environment
+from sweep.lineage.environment import computed_on, current_environment
 from sweep.lineage.feature_blocks import FeatureBlocks
+from sweep.lineage.floors import Floors
 from sweep.lineage.measurement import Measurement
 from sweep.lineage.pool_images import Sources
 from sweep.lineage.progress import WAIT_SECONDS, LineageProgress, NodeScratch
@@ -93,6 +93,7 @@ class LineageRun:
     nodes: list[NodePlan] = field(init=False)
     _progress: LineageProgress = field(init=False)
     _measurement: Measurement = field(init=False)
+    _floors: Floors = field(init=False)
     sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,7 @@ class LineageRun:
             card=self.card, data=self.data, store=self.store, device=self.device
         )
         self._measurement = Measurement(data=self.data, features=features)
+        self._floors = Floors(store=self.store, measurement=self._measurement)
         streams = Streams(
             store=self.store,
             progress=self._progress,
@@ -179,8 +181,10 @@ class LineageRun:
             return (), f"{type(error).__name__}: {one_line(error)}"
 
     def ensure_all_metrics(self, node: NodePlan) -> tuple[MetricsRecord, ...]:
-        """The node's metrics under every specification, then those of its mixture."""
-        return tuple(self.ensure_metrics(node, plan) for plan in node.all_metrics)
+        """The node's metrics under every specification, then those of its mixture; and floors."""
+        records = tuple(self.ensure_metrics(node, plan) for plan in node.all_metrics)
+        self._floors.ensure(node.all_metrics)
+        return records
 
     def ensure_node(self, node: NodePlan) -> NodeRecord:
         """The node's record; the node is trained first unless it is done."""
@@ -328,9 +332,7 @@ class LineageRun:
             node=node.key,
             num_drawn=streams.num_drawn - num_drawn,
             draw_seconds=streams.draw_seconds - draw_seconds,
-            device=device_name(self.device),
-            num_threads=torch.get_num_threads(),
-            environment=environment(),
+            **computed_on(self.device),
         )
         return record, sheet
 
@@ -363,13 +365,11 @@ class LineageRun:
             final_loss=fit.final_loss,
             seconds=fit.seconds or seconds,
             images_per_second=fit.images_seen / max(fit.seconds, 1e-9),
-            device=device_name(self.device),
-            num_threads=torch.get_num_threads(),
             precision=fit.checkpoint.settings.get("precision", settings.train.precision),
             weights_sha256=fit.checkpoint.digest("ema."),
             files={},
-            environment=environment(),
             resumed_from=list(resumed_from),
+            **computed_on(self.device),
         )
 
     def rows(self, node: NodePlan) -> Rows:

@@ -18,8 +18,9 @@ from sweep.files import Json
 from sweep.planning.class_counts import quota
 from sweep.planning.keys import canonical
 from sweep.planning.pool import Pool, Segment, pool_recipe
-from sweep.records import DatasetCard, spec_name
+from sweep.records import DatasetCard
 from sweep.remembered import remembered, remembered_by_object
+from sweep.specifications import floor_spec, spec_name
 
 _measured_by = attrgetter("data", "model", "sample", "pool", "metrics")
 """Returns the groups of a lineage's settings on which its metric specification may depend."""
@@ -98,6 +99,29 @@ class MetricsPlan:
 def unversioned_spec(plan: MetricsPlan) -> str:
     """The specification at the first versions, so that a lineage keeps its id."""
     return spec_name({name: v for name, v in plan.inputs.items() if name != "versions"})
+
+
+def plan_floor(spec: Json, config: MetricsConfig) -> MetricsPlan:
+    """The floor of a metric specification with these settings: it measures real training images.
+
+    Raises:
+        UsageError: The numbers were measured with other weights of the extractor.
+    """
+    inputs = floor_spec(spec)
+    if weights_digest(config) != inputs.get("weights"):
+        raise UsageError(
+            f"metrics.weights must be those of the measured numbers, got {config.weights!r}; "
+            "use the file of the run"
+        )
+    names = tuple(name for name in config.names if METRICS[name].has_floor)
+    return MetricsPlan(
+        spec=spec_name(inputs),
+        inputs=inputs,
+        config=replace(config, names=names),
+        sample=SampleConfig(),  # nothing is sampled
+        num_images=inputs["num_images"],
+        labels=tuple(inputs.get("labels", ())),
+    )
 
 
 def metrics_sample(config: LineageConfig) -> SampleConfig:

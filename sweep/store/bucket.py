@@ -3,7 +3,7 @@
     <url>/records/nodes/<key>.json       one node, done if and only if this exists; written last
     <url>/files/nodes/<key>/             its files, with part of their SHA-256 in the name
     <url>/records/datasets/<key>.json    one prepared data set, with files in files/datasets/<key>/
-    <url>/metrics/<key>/<spec>.json      a node's metrics
+    <url>/metrics/<key>/<spec>.json      a node's metrics, or a floor of a data set
     <url>/streams|features|selections/   immutable blocks
     <url>/sweeps/<name>.json             settings of sweeps that use this store
     <url>/claims/<key>/<n>.json          which process works on a key
@@ -99,8 +99,8 @@ class Bucket:
         """Path of a file named by a record; it contains the digest, so any re-upload is safe."""
         return f"files/{kind}/{checked_name(key)}/{digest[:16]}-{checked_name(name)}"
 
-    def metrics_path(self, key: str, spec: str) -> str:
-        """Path of a node's metrics."""
+    def metrics_path(self, key: str, spec: str, kind: Kind = "nodes") -> str:
+        """Path of a node's metrics, or of a floor of a data set."""
         return f"metrics/{checked_name(key)}/{checked_name(spec)}.json"
 
     def scratch_folder(self, key: str) -> str:

@@ -2,6 +2,7 @@
 
     <root>/generations/<key>/                       one node: record.json and its files
     <root>/generations/<key>/metrics/<spec>.json    a node's metrics
+    <root>/datasets/<key>/metrics/<spec>.json       floors: metrics of real training images
     <root>/datasets/<key>/                          one prepared data set: card.json and its files
     <root>/streams|features|selections/<key>/       immutable blocks
     <root>/sweeps/<name>.json                       settings of sweeps with results elsewhere
@@ -167,9 +168,9 @@ class Folder:
         """Path of a file that is published beside a record."""
         return f"{FOLDERS[kind]}/{checked_name(key)}/{checked_name(name)}"
 
-    def metrics_path(self, key: str, spec: str) -> str:
-        """Path of a node's metrics."""
-        return f"generations/{checked_name(key)}/metrics/{checked_name(spec)}.json"
+    def metrics_path(self, key: str, spec: str, kind: Kind = "nodes") -> str:
+        """Path of a node's metrics, or of a floor of a data set."""
+        return f"{FOLDERS[kind]}/{checked_name(key)}/metrics/{checked_name(spec)}.json"
 
     def scratch_folder(self, key: str) -> str:
         """Folder of all checkpoints of a key."""

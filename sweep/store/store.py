@@ -116,13 +116,27 @@ class Store:
         self.files.write(path, record.to_bytes())
         return record
 
+    def write_floor(self, key: str, spec: str, record: MetricsRecord) -> None:
+        """Write the floor of a published data set under a specification, replacing an older one."""
+        self.files.write(self.files.metrics_path(key, spec, "datasets"), record.to_bytes())
+
     def read_metrics(self, key: str, spec: str) -> MetricsRecord | None:
         """A node's metrics under one specification, or None if they were not computed.
 
         Raises:
             CorruptError: They are damaged and must be written again.
         """
-        path = self.files.metrics_path(key, spec)
+        return self._read_metrics(self.files.metrics_path(key, spec), key, spec)
+
+    def read_floor(self, key: str, spec: str) -> MetricsRecord | None:
+        """The floor of a data set under a specification; None if it must be measured."""
+        path = self.files.metrics_path(key, spec, "datasets")
+        try:
+            return self._read_metrics(path, key, spec)
+        except CorruptError:
+            return None
+
+    def _read_metrics(self, path: str, key: str, spec: str) -> MetricsRecord | None:
         data, source = self.files.read(path), f"{self.files}/{path}"
         if data is None:
             return None

@@ -7,6 +7,8 @@ import pandas as pd
 from scipy import special
 
 from analysis.figures.drawing.lines import Real
+from analysis.reading.columns import split_name
+from analysis.reading.floors import floor_column
 from analysis.statistics.seeds import summarize_seeds
 
 
@@ -60,13 +62,19 @@ def summarize_curves(
 
 
 def real_numbers(frame: pd.DataFrame, metric: str) -> Real | None:
-    """Return the range of a metric of real images, or None if it was not recorded."""
-    column = _renamed(metric, lambda name: REAL.get(name, f"{name}_held_out"))
-    values = frame[column].dropna() if column in frame else pd.Series(dtype=float)
-    return None if values.empty else Real(float(values.min()), float(values.max()))
+    """Return the range of a metric of real images, or None if it was not recorded.
+
+    These are the reference's `<metric>_held_out` or else training images, the metric's floor.
+    """
+    held_out = _renamed(metric, lambda name: REAL.get(name, f"{name}_held_out"))
+    for column in (held_out, floor_column(metric)):
+        values = frame[column].dropna() if column in frame else pd.Series(dtype=float)
+        if not values.empty:
+            return Real(float(values.min()), float(values.max()))
+    return None
 
 
 def _renamed(metric: str, rename: Callable[[str], str]) -> str:
     """Change the name of a metric, and keep its extractor."""
-    name, *rest = metric.split("/", 1)
-    return "/".join([rename(name), *rest])
+    name, rest = split_name(metric)
+    return rename(name) + rest
