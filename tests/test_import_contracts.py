@@ -27,7 +27,7 @@ VIOLATIONS = {
         "analysis/reading/results.py",
         "sweep.config",
     ),
-    "sweep.records imports only errors, files and environment": (
+    "sweep.records imports only errors, files, environment and specifications": (
         "sweep/records.py",
         "model.config",
     ),

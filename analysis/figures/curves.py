@@ -13,6 +13,7 @@ from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.panels import Curves, draw_panels
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import grouped, measured_sizes
+from analysis.reading.floors import floor_counts
 from analysis.reading.labels import name_extractor, name_metric
 from analysis.reading.results import run_names
 from model.errors import UsageError
@@ -123,6 +124,9 @@ def _remarks(
         yield labels.describe_setting(split)
     if sizes := measured_sizes(frame, curves.metric):
         yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+        counts = floor_counts(frame, curves.metric)
+        if panels[0].real and counts not in ([], [sizes[0]]):
+            yield f"real images: N = {' or '.join(map(str, counts))}"
     yield from _interval_remarks(panels, curves, source, frame, request)
     lines = {line.key: line for panel in panels for line in panel.lines}.values()
     if panels[0].compared_with:

@@ -76,6 +76,14 @@ def images_column(metric: str) -> str:
     return FLOOR_IMAGES + split_name(metric)[1]
 
 
+def floor_counts(frame: pd.DataFrame, metric: str) -> list[int]:
+    """Numbers of images of a metric's floors; none if it has no floor."""
+    measured = frame[frame[metric].notna()]
+    column = images_column(metric)
+    counts = measured[column].dropna() if floor_column(metric) in measured else ()
+    return sorted({int(count) for count in counts})
+
+
 def floors_of(frame: pd.DataFrame, metric: str) -> dict[Any, Floor] | None:
     """The floor of a metric for each split of the data; None if a split has several.
 

@@ -19,6 +19,7 @@ from sweep.records import (
     NodeRecord,
     SweepRecord,
     load_card,
+    load_floor,
     load_lineage,
     load_metrics,
     load_node,
@@ -41,6 +42,7 @@ FORMS: dict[str, type[Record]] = {
     "generations/*/record.json": NodeRecord,
     "generations/*/metrics/*.json": MetricsRecord,
     "datasets/*/card.json": DatasetCard,
+    "datasets/*/metrics/*.json": MetricsRecord,
     "hypotheses/*.json": HypothesisRecord,
 }
 """Forms of the paths of records."""
@@ -222,6 +224,9 @@ def _check_datasets(
                 if Path(name).suffix not in ARRAYS or (folder / name).exists():
                     with found.listing():
                         _check_file(folder / name, expected)
+    for path in sorted((out / "datasets").glob("*/metrics/*.json")):
+        with found.listing():
+            load_floor(out, path.parent.parent.name, path.stem)
     _check_stored(sweep, "arrays of data sets", len(arrays), _missing(arrays), found)
 
 

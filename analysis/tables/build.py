@@ -27,7 +27,7 @@ from analysis.reading.columns import (
     setting_axes,
     varying_axes,
 )
-from analysis.reading.floors import Floor, floor_column, floors_of, images_column
+from analysis.reading.floors import Floor, floor_column, floor_counts, floors_of
 from analysis.reading.labels import Labels, name_extractor
 from analysis.reading.results import status_rank
 from analysis.reading.settings import BASE, Usual, find_usual
@@ -228,9 +228,8 @@ def describe_floor(part: Part, metric: str) -> str:
     if not floors:
         return ""
     texts = [f"{part.labels.describe_setting(v)}: {t}" if v else t for v, t in floors]
-    counts = sorted({int(n) for n in measured[images_column(metric)].dropna()})
+    counts, sizes = floor_counts(measured, metric), measured_sizes(measured, metric)
     words = f"{' or '.join(map(str, counts))} real training images"
-    sizes = measured_sizes(measured, metric)
     words += ", not as many as generated" if sizes and counts != [sizes[0]] else ""
     return f"floor ({words}): {', '.join(texts)}"
 

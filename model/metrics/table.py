@@ -50,10 +50,7 @@ class Metric:
 
     @property
     def has_floor(self) -> bool:
-        """Whether it can compare real training images with the reference, which is its floor.
-
-        It cannot if it compares with training images itself, or with requested classes.
-        """
+        """Whether it can measure real training images: if it needs neither them nor classes."""
         return not self.needs
 
 

@@ -37,6 +37,7 @@ from sweep.planning.nodes import NodePlan
 from sweep.planning.schedule import chains_of
 from sweep.records import DatasetCard
 from sweep.remembered import remembered
+from sweep.specifications import floor_name
 
 LEFT_OUT = (
     "excluded: starting trials, missing measurements of finished models, losses of spot machines"
@@ -132,6 +133,7 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
     owners: dict[str, tuple[str, Kind]] = {}
     num_drawn: dict[tuple[str, int | None], int] = {}
     counted: set[tuple[str, str]] = set()
+    floors: set[tuple[str, str]] = set()
     for lineage in lineages:
         for node in lineage.nodes:
             measured = [pool for x in node.all_metrics for pool in (x.images, x.held_out)]
@@ -139,7 +141,9 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
                 for (stream, label), count in streams_of(pool).items():
                     images = blocks_of(label, count) * block_size(label)
                     num_drawn[stream, label] = max(images, num_drawn.get((stream, label), 0))
+            names = [(lineage.card.key, floor_name(plan.inputs)) for plan in node.all_metrics]
             if node.key not in work:
+                floors |= set(names)
                 continue
             amounts = work[node.key]
             amounts[_train_kind(node.settings, lineage.card)] = node.images_seen
@@ -150,6 +154,10 @@ def planned_work(lineages: Sequence[PlannedLineage], missing: Iterable[str]) -> 
             for plan in node.all_metrics:
                 if (node.key, plan.spec) not in counted:
                     counted.add((node.key, plan.spec))
+                    amounts[measure_of(plan, lineage.card)] += 1
+            for plan, name in zip(node.all_metrics, names, strict=True):
+                if name not in floors:  # measured with the first model, and takes about as long
+                    floors.add(name)
                     amounts[measure_of(plan, lineage.card)] += 1
     for (stream, _), images in num_drawn.items():
         if stream in owners:

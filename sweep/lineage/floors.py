@@ -37,12 +37,16 @@ class Floors:
             if (name := floor_name(plan.inputs)) not in self._known and self._measure(plan, name):
                 self._known.add(name)
 
+    def claim_key(self, plan: MetricsPlan) -> str:
+        """Key that a process claims to measure a floor."""
+        return digest([self.measurement.features.card.key, floor_name(plan.inputs)])
+
     def _measure(self, plan: MetricsPlan, name: str) -> bool:
         """Measure a floor unless it exists; False if another process is measuring it."""
         key = self.measurement.features.card.key
         if self.store.read_floor(key, name) is not None:
             return True
-        claim = self.store.claims.take(digest([key, name]))
+        claim = self.store.claims.take(self.claim_key(plan))
         if claim is None:
             return False
         with suppress(ClaimLost), claim, Heartbeat(claim, {}):

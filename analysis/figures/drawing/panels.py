@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 
 from analysis.figures.drawing.end_labels import EndLabel
 from analysis.figures.drawing.limits import Limits, Spread, fit_limits
-from analysis.figures.drawing.lines import MAX_BANDS, Line, Panel
+from analysis.figures.drawing.lines import MAX_BANDS, Line, Panel, Real
 from analysis.figures.drawing.pages import (
     AXIS_INCHES,
     LABEL_SHARE,
@@ -55,6 +55,10 @@ class Curves:
     """Whether the intervals are over seeds."""
     are_shares: bool = False
     """Whether the values are shares of a whole, whose axis begins at 0 and shows all of them."""
+
+    def has_place(self, real: Real) -> bool:
+        """Whether the y axis may show numbers of real images: a logarithmic one may not show 0."""
+        return real.low > 0 or not self.log
 
     def has_bands(self, panel: Panel) -> bool:
         """Whether the intervals of a panel are bands; otherwise they are error bars."""
@@ -125,7 +129,7 @@ def _spreads(panels: Sequence[Panel], curves: Curves) -> Iterator[Spread]:
         ends = (means["mean"] - half).min(), (means["mean"] + half).max()
         yield Spread(float(values.min()), float(values.max()), *map(float, ends))
     for real in dict.fromkeys(panel.real for panel in panels):
-        if real:
+        if real and curves.has_place(real):
             yield Spread(*real, *real)
 
 
@@ -220,7 +224,7 @@ def log_locator(limits: Limits, height: float) -> Locator:
 def _draw_panel(axes: Axes, panel: Panel, curves: Curves, limits: Limits) -> None:
     bands, first, last = curves.has_bands(panel), curves.generations[0], curves.generations[-1]
     axes.set_xlim(first - _margin(curves, panel), last + _margin(curves, panel))
-    if panel.real:
+    if panel.real and curves.has_place(panel.real):
         axes.axhspan(*panel.real, color=FAINT, alpha=0.3, lw=0)
         axes.axhline(panel.real.high, color=FAINT, ls=":", lw=1)
     for index, line in enumerate(panel.lines):
