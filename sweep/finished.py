@@ -2,16 +2,17 @@
 
 import functools
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TypeVar
 
+from model.config import MetricsConfig
 from sweep.config import LineageConfig, key_defaults, to_json
 from sweep.files import Json
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import NodePlan, by_generation
+from sweep.planning.nodes import by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.remembered import remembered_by_object
 from sweep.sealed import many_objects
@@ -30,6 +31,8 @@ SLOW_SECONDS, PATIENCE_SECONDS = 0.001, 0.05
 
 NodeAndSpec = tuple[str, str]
 """A node's key and a metric specification."""
+Specs = dict[str, dict[str, None]]
+"""Node key -> its metric specifications, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,25 +56,42 @@ def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
 
 
-@many_objects()
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:
-    """Read the records and metrics of all finished nodes of some lineages.
+    """Read the records and metrics of all finished nodes of some planned lineages.
+
+    Raises:
+        CorruptError, StoreError: As read_finished.
+    """
+    specs: Specs = {}
+    for lineage in lineages:
+        for node in lineage.nodes:
+            specs.setdefault(node.key, {}).update((plan.spec, None) for plan in node.all_metrics)
+    return read_finished(store, specs)
+
+
+def specs_of(lineages: Iterable[LineageRecord]) -> Specs:
+    """The nodes of recorded lineages, with their metric specifications."""
+    specs: Specs = {}
+    for lineage in lineages:
+        for generation, keys in enumerate(lineage.nodes, start=1):
+            for member, key in enumerate(keys):
+                own = lineage.all_specs(generation, member)
+                specs.setdefault(key, {}).update(dict.fromkeys(own))
+    return specs
+
+
+@many_objects()
+def read_finished(store: Store, specs: Specs) -> Finished:
+    """Read the records and metrics of those of some nodes that are finished.
 
     Raises:
         CorruptError: A node's record is damaged.
         StoreError: The store cannot be read.
     """
-    planned = {node.key for lineage in lineages for node in lineage.nodes}
-    done = sorted(store.nodes.done(planned) if store.files.is_far else planned)
+    done = sorted(store.nodes.done(specs.keys()) if store.files.is_far else specs)
     # A node may have been withdrawn since it was listed.
     nodes = read_all(store, done, store.nodes.read, missing=FileNotFoundError)
-    measurable = dict.fromkeys(
-        (node.key, plan.spec)
-        for lineage in lineages
-        for node in lineage.nodes
-        if node.key in nodes
-        for plan in node.all_metrics
-    )
+    measurable = [(key, spec) for key in specs if key in nodes for spec in specs[key]]
     # Damaged metrics count as missing, because a run measures them again.
     metrics = read_all(
         store, measurable, lambda key: store.read_metrics(*key), missing=CorruptError
@@ -109,64 +129,79 @@ def read_all(
     return {key: value for key, value in zip(waiting, values, strict=True) if value is not None}
 
 
-def missing_measurement(members: Sequence[NodePlan], finished: Finished) -> str:
-    """The first measurement that a trained generation lacks, in words; empty if it lacks none."""
-    for node in members:
-        for plan in node.all_metrics:
-            if (node.key, plan.spec) not in finished.metrics:
-                names = ", ".join(plan.config.names)
-                return f"V_{node.generation} lacks {names} with {plan.config.extractor}"
-    return ""
-
-
 def status_at_rest(
-    generations: Sequence[Sequence[NodePlan]], finished: Finished, *, error: str | None = None
-) -> tuple[str, int, str | None]:
-    """A lineage's status, number of trained generations and error.
+    lineage: LineageRecord,
+    finished: Finished,
+    *,
+    error: str | None = None,
+    names: Mapping[str, str] = {},
+) -> LineageRecord:
+    """A lineage's record with its status, number of trained generations and error.
 
-    They are derived from its finished models and metrics; `error` is that of its trial.
+    They are derived from its finished models and metrics.
+
+    Args:
+        lineage: Its record, whose status does not matter.
+        finished: The finished models and metrics.
+        error: That of its trial.
+        names: Specification -> its metrics in words.
     """
     num_done, status, unmeasured = 0, "pending", ""
-    for members in generations:
-        if not all(node.key in finished.nodes for node in members):
+    for generation, keys in enumerate(lineage.nodes, start=1):
+        records = [finished.nodes[key] for key in keys if key in finished.nodes]
+        if len(records) < len(keys):
             break
-        records = [finished.nodes[node.key] for node in members]
         if diverged := next((record for record in records if record.status == "diverged"), None):
             status = "diverged"
-            member = f" (member {diverged.member})" if len(members) > 1 else ""
+            member = f" (member {diverged.member})" if len(keys) > 1 else ""
             error = error or f"V_{diverged.generation}{member} diverged: {diverged.reason}"
             break
         num_done += 1
-        unmeasured = unmeasured or missing_measurement(members, finished)
-    if num_done == len(generations):
+        for member, key in enumerate(keys):
+            for spec in lineage.all_specs(generation, member):
+                if not unmeasured and (key, spec) not in finished.metrics:
+                    unmeasured = f"V_{generation} lacks {names.get(spec, 'a measurement')}"
+    if num_done == len(lineage.nodes):
         status = "unmeasured" if unmeasured else "done"
         error = error or unmeasured
     elif error and status != "diverged":
         status = "failed"
-    return status, num_done, None if status == "done" else error
+    error = None if status == "done" else error
+    return replace(lineage, status=status, num_done=num_done, error=error)
 
 
 def lineage_status(
     lineage: PlannedLineage, finished: Finished, *, error: str | None
 ) -> LineageRecord:
-    """A lineage's record with its status at rest."""
+    """A planned lineage's record with its status at rest."""
+    plans = (plan for node in lineage.nodes for plan in node.all_metrics)
+    names = {plan.spec: name_metrics(plan.config) for plan in plans}
+    return status_at_rest(record_of(lineage), finished, error=error, names=names)
+
+
+@remembered_by_object
+def name_metrics(config: MetricsConfig) -> str:
+    """Metric settings in words: `kid, fid with efficientnet-lite0`."""
+    return f"{', '.join(config.names)} with {config.extractor}"
+
+
+def record_of(lineage: PlannedLineage) -> LineageRecord:
+    """A planned lineage's record, before anything of it is computed."""
     generations = by_generation(lineage.nodes)
-    status, num_done, error = status_at_rest(generations, finished, error=error)
     specs = [[plan.spec for plan in node.metrics] for node in generations[0]]
     mixtures = [[plan.spec for plan in members[0].mixture] for members in generations]
     return LineageRecord(
         id=lineage.id,
         axes={k: list(v) if isinstance(v, tuple) else v for k, v in lineage.axes.items()},
         config=_config_json(lineage.config),
-        status=status,
+        status="pending",
         nodes=[[node.key for node in members] for members in generations],
-        num_done=num_done,
+        num_done=0,
         dataset=lineage.card.key,
         metrics_spec=lineage.own_spec,
         evaluation_specs=lineage.evaluation_specs,
         member_specs=specs if len({tuple(names) for names in specs}) > 1 else [],
         mixture_specs=mixtures if any(mixtures) else [],
-        error=error,
         key_defaults=_key_defaults(),
     )
 

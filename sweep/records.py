@@ -71,7 +71,7 @@ class SweepRecord(Record):
     store: str = ""
     """Folder or URL of the store of its models; empty if that is the results folder itself."""
     lineages: list[str] = field(default_factory=list)
-    """Ids of all lineages; empty in records older than this field."""
+    """Ids of all lineages, in the order of the grid (once sorted); empty in older records."""
     datasets: list[PreparedData] = field(default_factory=list)
     """The data sets of its lineages in the store; empty in records older than this field."""
 

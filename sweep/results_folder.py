@@ -256,7 +256,7 @@ def write_sweep(
         commands=commands if command in commands else [*commands, command],
         evaluations=[to_json(metrics) for metrics in sweep.evaluations],
         store="" if store == str(out.absolute()) else store,
-        lineages=sorted(lineage.id for lineage in lineages),
+        lineages=[lineage.id for lineage in lineages],
         datasets=[PreparedData(settings=to_json(data), key=key) for data, key in cards.items()],
     ).save(out / "sweep.json")
 

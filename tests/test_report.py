@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,6 +230,33 @@ def test_status_says_where_each_lineage_stands(out: Path, capsys) -> None:
     assert "tiny: 2 of 3 models done" in text
     rows = [row.split()[1:5] for row in text.splitlines() if row.startswith("grow-")]
     assert rows == [["done", "2", "of", "2"], ["pending", "1", "of", "2"]]
+
+
+def test_status_needs_no_plan_once_the_lineages_are_recorded(out: Path, capsys) -> None:
+    """It shows the same, though the data and the settings may no longer be what they were."""
+    print_status(out, store=None)
+    planned = capsys.readouterr().out
+    store = open_store(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    fill(out, lineages, store)
+    write_sweep(out, make_sweep(GRID), "sweep run tiny", lineages=lineages)
+    shutil.rmtree(out / "datasets")
+    print_status(out, store=None)
+    assert capsys.readouterr().out == planned
+
+
+def test_status_knows_of_an_evaluation_that_is_not_yet_in_the_records(out: Path, capsys) -> None:
+    """`sweep evaluate` records it in the lineages at its end."""
+    store = open_store(out)
+    lineages = plan_in(make_sweep(GRID), store)
+    fill(out, lineages, store)
+    added = replace(lineages[0].config.metrics, names=("recall",))
+    sweep = replace(make_sweep(GRID), evaluations=(added,))
+    write_sweep(out, sweep, "sweep run tiny", lineages=plan_in(sweep, store))
+    print_status(out, store=None)
+    (row,) = [r for r in capsys.readouterr().out.splitlines() if r.startswith(lineages[0].id)]
+    assert "unmeasured" in row
+    assert "V_1 lacks recall with pixels" in row
 
 
 def test_status_says_why_a_lineage_failed(out: Path, capsys) -> None:

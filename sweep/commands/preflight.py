@@ -7,9 +7,9 @@ from model.config import MetricsConfig
 from model.errors import UsageError
 from model.features.ready import check_ready
 from sweep.environment import describe_environment, differing_facts
-from sweep.finished import ENDED, Finished, environments_of, status_at_rest
+from sweep.finished import ENDED, Finished, environments_of, lineage_status
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import by_generation, outline_of
+from sweep.planning.nodes import outline_of
 
 
 def check_extractors_ready(
@@ -79,4 +79,4 @@ def check_environments(finished: Finished, *, is_complete: bool, same: bool) -> 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:
     """The lineages that lack a model or a measurement."""
-    return [x for x in lineages if status_at_rest(by_generation(x.nodes), finished)[0] not in ENDED]
+    return [x for x in lineages if lineage_status(x, finished, error=None).status not in ENDED]

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,12 +19,14 @@ from model.commands.output import is_abandoned
 from model.errors import check_at_most, check_finite, printable
 from sweep.config import SECONDS
 from sweep.estimate.timings import format_seconds
+from sweep.finished import record_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.records import load_lineages, load_sweep
 from sweep.status.drivers import Driver
 from sweep.status.live_board import LiveBoard
 from sweep.status.report import print_lineages, recorded_errors, resuming, track
 from sweep.status.states import counts, started_lineages
+from sweep.status.time_left import TimeLeft
 from sweep.status.tracker import Tracker
 from sweep.store.store import Store
 
@@ -91,10 +93,14 @@ def progress_screen(
     lineages: list[PlannedLineage], store: Store, driver: Driver, board: LiveBoard
 ) -> Generator[Screen]:
     """Show a sweep's progress while it runs here; yields the screen, for permanent lines."""
-    tracker, done = Tracker(lineages, store), threading.Event()
+    time_left, done = TimeLeft(lineages), threading.Event()
+    records = [record_of(lineage) for lineage in lineages]
+    tracker = Tracker(records, store, streams=time_left.streams)
     with opened_screen(stderr=True) as screen:
         thread = threading.Thread(
-            target=_keep_drawing, args=(screen, tracker, driver, board, done), daemon=True
+            target=_keep_drawing,
+            args=(screen, tracker, time_left, driver, board, done),
+            daemon=True,
         )
         thread.start()
         try:
@@ -107,12 +113,19 @@ def progress_screen(
 
 
 def _keep_drawing(
-    screen: Screen, tracker: Tracker, driver: Driver, board: LiveBoard, done: threading.Event
+    screen: Screen,
+    tracker: Tracker,
+    time_left: TimeLeft,
+    driver: Driver,
+    board: LiveBoard,
+    done: threading.Event,
 ) -> None:
     started = time.monotonic()
     while not done.wait(PLAIN_SECONDS if screen.live is None else REDRAW_SECONDS):
         with suppress(OSError, ValueError):  # a display must not end a sweep
             snapshot = tracker.look()
+            driver.seconds_left = time_left.seconds(tracker, snapshot)
+            snapshot = replace(snapshot, seconds_left=driver.seconds_left)
             board.write({key: claim for key, claim in snapshot.claims.items() if claim.live})
             elapsed = format_seconds(time.monotonic() - started)
             states = snapshot.states(set(driver.started), dict(driver.errors)).values()
@@ -146,7 +159,7 @@ def watch(out: Path, *, store: str | None, period: float) -> int:
                 if read_as != (record := load_sweep(out)):  # the sweep was extended
                     read_as, followed = record, track(out, store=store)
                 tracker = followed.tracker
-                snapshot, drivers = tracker.look(), followed.drivers()
+                drivers, snapshot = followed.look()
                 dead = not (snapshot.at_work or drivers)
                 if is_finished(out, tracker, dead=dead):
                     break

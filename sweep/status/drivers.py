@@ -18,6 +18,7 @@ from model.commands.signals import check_received
 from sweep.config import SweepConfig, flatten, to_json
 from sweep.files import Json, dump_json
 from sweep.results_folder import read_sweep, store_location
+from sweep.status.tracker import SECONDS_LEFT
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import StoreError, sha256
 from sweep.store.heartbeat import Heartbeat
@@ -49,8 +50,9 @@ def run_key(out: Path, sweep: SweepConfig) -> str:
 class Driver:
     """This process as the driver of a sweep."""
 
-    position: Json = field(default_factory=dict)
-    """What its claim says: the lineages whose trials it has started and that have not ended."""
+    position: Json = field(default_factory=lambda: {SECONDS_LEFT: None})
+    """What its claim says: the lineages whose trials it has started and that have not ended, and
+    the time left."""
     errors: dict[str, str] = field(default_factory=dict)
     """Why lineages have failed, by id."""
     failure: StoreError | None = None
@@ -60,6 +62,15 @@ class Driver:
     def started(self) -> list[str]:
         """Ids of the lineages whose trials have started and not ended."""
         return self.position.get("lineages", [])
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Its estimate of the remaining time of the sweep; None if that is unknown."""
+        return self.position[SECONDS_LEFT]
+
+    @seconds_left.setter
+    def seconds_left(self, seconds: float | None) -> None:
+        self.position[SECONDS_LEFT] = seconds
 
     def start(self, lineage: str) -> None:
         """Note that a lineage's trial has started."""

@@ -12,7 +12,9 @@ from sweep.config import ResourcesConfig, unique
 from sweep.files import dump_json
 from sweep.records import SweepRecord
 from sweep.results_folder import recorded_data, sweep_from_record
-from sweep.status.report import follow
+from sweep.status.drivers import running
+from sweep.status.report import planned
+from sweep.status.tracker import Tracker
 from sweep.store.folder import sha256
 from sweep.store.store import Store, existing_store
 
@@ -73,10 +75,11 @@ def joined(records: Sequence[SweepRecord]) -> SweepRecord:
 def lines_of(store: Store, key: str, record: SweepRecord) -> list[str]:
     """Return a sweep's progress, the hosts that run it, and its commands."""
     sweep = sweep_from_record(record, f"sweeps/{key} of {store.location}")
-    followed = follow(sweep, store, key, recorded_data(record))
-    hosts = sorted({driver.host for driver in followed.drivers()})
+    tracker = Tracker(planned(sweep, store, recorded_data(record)), store)
+    drivers = running(store, key)
+    hosts = sorted({driver.host for driver in drivers})
     return [
-        f"{record.name}: {followed.tracker.look().summary()}",
+        f"{record.name}: {tracker.look().with_time_left(drivers).summary()}",
         f"  {'running on ' + ', '.join(hosts) if hosts else 'not running'}; to resume, "
         "or to fill a results folder:",
         *(f"  {command}" for command in record.commands if command.startswith("sweep run")),

@@ -4,19 +4,20 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.config import MetricsConfig
 from model.errors import printable
-from sweep.config import SweepConfig
+from sweep.config import SweepConfig, restored
 from sweep.environment import differing_facts
 from sweep.files import Json
-from sweep.finished import environments_of
+from sweep.finished import environments_of, name_metrics, record_of
 from sweep.lineage.datasets import KnownData, finder_of_recorded
 from sweep.planning.lineages import plan_sweep
 from sweep.records import LineageRecord, load_lineages, load_sweep
-from sweep.results_folder import read_sweep, recorded_data, store_location
+from sweep.results_folder import recorded_data, store_location, sweep_from_record
 from sweep.sealed import many_objects
 from sweep.status.drivers import run_key, running
 from sweep.status.states import RESUMABLE, started_lineages
@@ -41,7 +42,7 @@ def print_status(out: Path, *, store: str | None, as_json: bool = False) -> None
         RecordError: `out` is not a results folder, or its sweep.json is damaged.
     """
     followed = track(out, store=store)
-    drivers, snapshot = followed.drivers(), followed.tracker.look()
+    drivers, snapshot = followed.look()
     if as_json:
         facts = status_facts(out, followed, snapshot, drivers)
         print(json.dumps(facts, indent=1, allow_nan=False))
@@ -105,24 +106,58 @@ class Followed:
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why lineages have failed, by id, as recorded when tracking began."""
 
-    def drivers(self) -> list[ClaimInfo]:
-        """Return the live drivers of the sweep."""
-        return running(self.store, self.key)
+    def look(self) -> tuple[list[ClaimInfo], Snapshot]:
+        """Return the live drivers of the sweep, and its progress."""
+        drivers = running(self.store, self.key)
+        return drivers, self.tracker.look().with_time_left(drivers)
 
 
 def track(out: Path, *, store: str | None) -> Followed:
-    """Track the sweep of a results folder."""
-    sweep = read_sweep(out)
+    """Track the sweep of a results folder by the records of its lineages.
+
+    It is planned only if a record is missing or older than the sweep's evaluations, because a run
+    or an evaluation has just begun or was written by an earlier version.
+    """
+    record, records = load_sweep(out), load_lineages(out)
+    sweep = sweep_from_record(record, out / "sweep.json")
     kept = existing_store(store_location(out, store), sweep.resources)
-    records = load_lineages(out)
-    data = recorded_data(load_sweep(out), records)
-    return replace(follow(sweep, kept, run_key(out, sweep), data), errors=errors_of(records))
+    by_id = {each.id: each for each in records}
+    is_recorded = record.lineages and by_id.keys() == set(record.lineages)
+    num_added = len(record.evaluations)
+    if is_recorded and all(
+        each.nodes and len(each.evaluation_specs) == num_added for each in records
+    ):
+        lineages = [by_id[name] for name in record.lineages]
+    else:
+        lineages = planned(sweep, kept, recorded_data(record, records))
+    tracker = Tracker(lineages, kept, names=name_specs(lineages, sweep.evaluations))
+    return Followed(
+        name=sweep.name,
+        key=run_key(out, sweep),
+        store=kept,
+        tracker=tracker,
+        errors=errors_of(records),
+    )
 
 
-def follow(sweep: SweepConfig, store: Store, key: str, data: KnownData) -> Followed:
-    """Track a sweep in a store, given the key of its runs there and those of its data sets."""
-    lineages = plan_sweep(sweep, finder_of_recorded(store, data))
-    return Followed(name=sweep.name, key=key, store=store, tracker=Tracker(lineages, store))
+def name_specs(
+    lineages: Iterable[LineageRecord], evaluations: Sequence[MetricsConfig]
+) -> dict[str, str]:
+    """The metrics in words of each specification that lineages share."""
+    added = [name_metrics(config) for config in evaluations]
+    names: dict[str, str] = {}
+    for each in lineages:
+        if each.metrics_spec and each.metrics_spec not in names:
+            own = restored(MetricsConfig(), each.config["metrics"], "metrics.")
+            names[each.metrics_spec] = name_metrics(own)
+        if len(each.evaluation_specs) == len(added):
+            names.update(zip(each.evaluation_specs, added, strict=True))
+    return names
+
+
+def planned(sweep: SweepConfig, store: Store, data: KnownData) -> list[LineageRecord]:
+    """The records of the lineages that a sweep's settings stand for."""
+    return [record_of(each) for each in plan_sweep(sweep, finder_of_recorded(store, data))]
 
 
 def print_lineages(

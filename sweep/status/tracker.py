@@ -2,28 +2,32 @@
 
 Finished models stay finished, so each look requests only what may be new since the last one. This
 keeps both `sweep run` and `sweep status` in another terminal fast if the store is far away.
+A sweep is tracked by the records of its lineages, so that nothing needs to be planned.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 from model.errors import printable
-from sweep.estimate.costs import Work, estimate, planned_work
-from sweep.estimate.makespan import longest_chain
-from sweep.estimate.timings import Timings, format_seconds
-from sweep.finished import ENDED, Finished, NodeAndSpec, lineage_status, look_up
-from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import NodePlan, by_generation, unique_nodes
-from sweep.planning.schedule import Chain, chains_of
+from sweep.estimate.timings import format_seconds
+from sweep.finished import (
+    ENDED,
+    Finished,
+    NodeAndSpec,
+    read_finished,
+    specs_of,
+    status_at_rest,
+)
 from sweep.records import LineageRecord
 from sweep.status.states import lineage_state
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
 
+SECONDS_LEFT = "seconds_left"
+"""Entry of a driver's claim: its estimate of the remaining time."""
 MOST_REQUESTS = 16
 """Most models and metrics that a look requests; the first look requests everything."""
 
@@ -73,16 +77,15 @@ class Snapshot:
             for each in self.records
         }
 
+    def with_time_left(self, drivers: Iterable[ClaimInfo]) -> "Snapshot":
+        """Return the snapshot with the remaining time that the live drivers have estimated."""
+        told = [driver.progress.get(SECONDS_LEFT) for driver in drivers]
+        known = [seconds for seconds in told if isinstance(seconds, int | float)]
+        return replace(self, seconds_left=max(known, default=None))
+
     def lines(self) -> list[str]:
         """Return one line per live trial."""
         return [describe_claim(claim) for claim in self.at_work if claim.progress]
-
-
-def share_done(progress: Mapping) -> float:
-    """Return the fraction of a node's training that is done."""
-    if progress.get("stage") != "train" or not progress.get("num_steps"):
-        return 0.0
-    return progress.get("step", 0) / progress["num_steps"]
 
 
 def describe_claim(claim: ClaimInfo) -> str:
@@ -113,18 +116,30 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
 
 
 class Tracker:
-    """Tracks a sweep in its store."""
+    """Tracks a sweep in its store.
 
-    def __init__(self, lineages: list[PlannedLineage], store: Store) -> None:
+    Args:
+        lineages: The records of its lineages, whose statuses do not matter.
+        store: The store.
+        streams: Maps the key of a node to the keys of the streams that may be drawn from it. If it
+            is None, claims on streams are recognised by the lineage that they name, and in a folder
+            the claims of all sweeps in it are looked at.
+        names: Metric specification -> its metrics in words.
+    """
+
+    def __init__(
+        self,
+        lineages: Sequence[LineageRecord],
+        store: Store,
+        *,
+        streams: Callable[[str], Collection[str]] | None = None,
+        names: Mapping[str, str] = {},
+    ) -> None:
         self._store = store
         self.lineages = lineages
-        self._tree = unique_nodes(lineage.nodes for lineage in lineages)
-        self._shapes = {n.key: lineage.card.shape for lineage in lineages for n in lineage.nodes}
-        self._streams: dict[str, Collection[str]] = {}
-        """Keys of the streams that may be drawn from a model, by its key."""
-        self._timings = Timings()
-        self._untimed = Finished()
-        """Finished models and metrics that are not yet in the timings."""
+        self._specs = specs_of(lineages)
+        self._streams = streams
+        self._names = names
         self.finished = Finished()
         """Finished models and metrics that are known so far."""
         self._requested: dict[NodeAndSpec, int] = {}
@@ -137,13 +152,13 @@ class Tracker:
     def look(self) -> Snapshot:
         """Request all claims, and up to MOST_REQUESTS models and metrics that may be new.
 
-        The first look requests everything.
+        The first look requests everything. The time left is not estimated.
         """
         if not self._num_looks:
-            self._keep(look_up(self._store, self.lineages))
+            self._keep(read_finished(self._store, self._specs))
             for lineage in self.lineages:
                 self._record(lineage)
-        claims = self._store.claims.read_some(self._claimable().__contains__)
+        claims = self._read_claims()
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
         budget = MOST_REQUESTS if self._num_looks else 0
@@ -156,40 +171,60 @@ class Tracker:
         # A dead claim on a finished model was left by a process that died before releasing it.
         done = self.finished.nodes
         claims = {k: v for k, v in claims.items() if v.live or k not in done}
-        return self._snapshot(claims, records)
+        training = [
+            claim.progress
+            for key, claim in claims.items()
+            if claim.live and key in self._specs and claim.progress.get("stage") == "train"
+        ]
+        return Snapshot(
+            num_done=len(done),
+            num_models=len(self._specs),
+            num_ended=len(self.ended),
+            records=records,
+            claims=claims,
+            images_per_second=sum(each.get("images_per_second", 0.0) for each in training),
+            seconds_left=None,
+        )
 
-    def _claimable(self) -> set[str]:
-        """Keys that this sweep's trials may claim now; other sweeps may share the store.
+    def _read_claims(self) -> dict[str, ClaimInfo]:
+        """The claims that this sweep's trials may hold now; other sweeps may share the store.
 
         Nobody works on a lineage that is done, or draws from models that cannot exist yet.
         """
-        keys: set[str] = set()
-        for lineage in self.lineages:
-            ended = self.ended.get(lineage.id)
-            if ended is None or ended.status != "done":
-                keys.update(node.key for node in lineage.nodes)
-                for node in self._drawable(lineage):
-                    if node.key not in self._streams:
-                        self._streams[node.key] = node.sampled.keys()
-                    keys.update(self._streams[node.key])
-        return keys
+        working = [x for x in self.lineages if x.id not in self.ended or not self._is_done(x)]
+        if not working:
+            return {}
+        nodes = {key for lineage in working for keys in lineage.nodes for key in keys}
+        if self._streams is not None:
+            drawable = {key for lineage in working for key in self._drawable(lineage)}
+            keys = nodes.union(*map(self._streams, drawable))
+            return self._store.claims.read_some(keys.__contains__)
+        metrics = self.finished.metrics
+        settled = self._specs.keys() | {metrics[each].stream for each in metrics}
+        settled -= nodes | {metrics[each].stream for each in metrics if each[0] in nodes}
+        found = self._store.claims.read_some(lambda key: key not in settled)
+        ids = {lineage.id for lineage in working}
+        return {k: v for k, v in found.items() if k in nodes or v.progress.get("lineage") in ids}
 
-    def _drawable(self, lineage: PlannedLineage) -> Iterator[NodePlan]:
+    def _is_done(self, lineage: LineageRecord) -> bool:
+        return self.ended[lineage.id].status == "done"
+
+    def _drawable(self, lineage: LineageRecord) -> Iterator[str]:
         """Yield the models of each generation up to the first that is not known to be finished."""
-        for members in by_generation(lineage.nodes):
-            yield from members
-            if any(node.key not in self.finished.nodes for node in members):
+        for keys in lineage.nodes:
+            yield from keys
+            if any(key not in self.finished.nodes for key in keys):
                 return
 
-    def _record(self, lineage: PlannedLineage) -> LineageRecord:
+    def _record(self, lineage: LineageRecord) -> LineageRecord:
         record = self.ended.get(lineage.id)
         if record is None:
-            record = lineage_status(lineage, self.finished, error=None)
+            record = status_at_rest(lineage, self.finished, names=self._names)
             if record.status in ENDED:
                 self.ended[lineage.id] = record
         return record
 
-    def _open_lineages(self) -> list[PlannedLineage]:
+    def _open_lineages(self) -> list[LineageRecord]:
         return [lineage for lineage in self.lineages if lineage.id not in self.ended]
 
     def _due(self, live: set[str], released: set[str]) -> list[NodeAndSpec]:
@@ -200,18 +235,18 @@ class Tracker:
         results = {(key, spec) for key, spec in results if spec or key not in live}
         return sorted(results, key=lambda r: (r[0] not in released, self._requested.get(r, 0), r))
 
-    def _next_results(self, lineage: PlannedLineage) -> list[NodeAndSpec]:
+    def _next_results(self, lineage: LineageRecord) -> list[NodeAndSpec]:
         """Return the models of a lineage's first missing generation, and its first missing metrics.
 
         A model is given as its key and an empty specification.
         """
         models: list[NodeAndSpec] = []
         metrics: list[NodeAndSpec] = []
-        for members in by_generation(lineage.nodes):
-            models = [(node.key, "") for node in members if node.key not in self.finished.nodes]
-            if models or any(self.finished.nodes[n.key].status == "diverged" for n in members):
+        for keys in lineage.nodes:
+            models = [(key, "") for key in keys if key not in self.finished.nodes]
+            if models or any(self.finished.nodes[key].status == "diverged" for key in keys):
                 break
-            results = [(node.key, plan.spec) for node in members for plan in node.all_metrics]
+            results = [(key, spec) for key in keys for spec in self._specs[key]]
             metrics += [result for result in results if result not in self.finished.metrics]
         return models + metrics[:1]
 
@@ -229,74 +264,5 @@ class Tracker:
 
     def _keep(self, new: Finished) -> None:
         """Keep new records."""
-        for known in (self.finished, self._untimed):
-            known.nodes.update(new.nodes)
-            known.metrics.update(new.metrics)
-
-    def _known_timings(self) -> Timings:
-        """Return the timings of all finished models and metrics."""
-        for key, record in self._untimed.nodes.items():
-            inputs, shape = self._tree[key].inputs, self._shapes[key]
-            self._timings.add_node(record, inputs, shape=shape, metrics=())
-        for (key, _), metrics in self._untimed.metrics.items():
-            inputs, shape = self._tree[key].inputs, self._shapes[key]
-            self._timings.add_metrics(metrics, inputs, shape=shape)
-        self._untimed = Finished()
-        return self._timings
-
-    def _snapshot(
-        self, claims: Mapping[str, ClaimInfo], records: tuple[LineageRecord, ...]
-    ) -> Snapshot:
-        live = {key: claim.progress for key, claim in claims.items() if claim.live}
-        training = [p for key, p in live.items() if key in self._tree and p.get("stage") == "train"]
-        speed = sum(progress.get("images_per_second", 0.0) for progress in training)
-        return Snapshot(
-            num_done=len(self.finished.nodes),
-            num_models=len(self._tree),
-            num_ended=len(self.ended),
-            records=records,
-            claims=claims,
-            images_per_second=speed,
-            seconds_left=self._seconds_left(live, speed),
-        )
-
-    def _seconds_left(self, live: Mapping[str, Mapping], speed: float) -> float | None:
-        """Return a lower bound on the time that the live trials need, or None if it is unknown.
-
-        It follows from recorded timings if they cover all missing training, or else from the
-        current training speed.
-        """
-        missing = self._missing()
-        num_trials = len({progress.get("lineage") for progress in live.values() if progress})
-        if not missing or not num_trials:
-            return None
-        shares = {key: 1 - share_done(live.get(key, {})) for key in missing}
-        work = {key: remaining(self._work[key], shares[key]) for key in missing}
-        timings = self._known_timings()
-        estimates = [estimate(work, timings, machine) for machine in timings.machines]
-        if complete := [each for each in estimates if not each.untrained]:
-            seconds = max(complete, key=lambda each: each.num_timed).seconds
-            return max(longest_chain(self._chains, seconds), sum(seconds.values()) / num_trials)
-        images = sum(self._tree[key].images_seen * share for key, share in shares.items())
-        return images / speed if speed else None
-
-    @cached_property
-    def _chains(self) -> list[Chain]:
-        return chains_of(self.lineages)
-
-    @cached_property
-    def _work(self) -> dict[str, Work]:
-        return planned_work(self.lineages, self._tree)
-
-    def _missing(self) -> list[str]:
-        """Return the keys of models still to train, excluding those after a diverged one."""
-        wanted = {node.key for lineage in self._open_lineages() for node in lineage.nodes}
-        return [key for key in self._tree if key in wanted and key not in self.finished.nodes]
-
-
-def remaining(work: Work, open_share: float) -> Work:
-    """Return the work left on a node, given the share of its training that is left."""
-    return {
-        kind: amount * (open_share if kind.activity == "train" else 1)
-        for kind, amount in work.items()
-    }
+        self.finished.nodes.update(new.nodes)
+        self.finished.metrics.update(new.metrics)
