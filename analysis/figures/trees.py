@@ -1,6 +1,7 @@
 """Trees of models, coloured by a metric: lineages of a grid share their first models."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.drawing.limits import Spread, without_outliers
 from analysis.figures.drawing.lines import naming_axes
-from analysis.figures.drawing.pages import LINE_INCHES
+from analysis.figures.drawing.pages import LINE_INCHES, TICK_INCHES
 from analysis.figures.drawing.style import FAINT, INK
 from analysis.figures.drawing.text import fit_text, text_inches
 from analysis.figures.request import Drawing, FigureRequest, check_seed
@@ -118,51 +119,54 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
     lines = list(find_lines(frame, axes, labels))
     usual = find_usual(frame, axes, labels)
     naming = axes if usual else naming_axes([line.values for line in lines], axes, labels)
-    units = dict.fromkeys(line.unit for line in lines)
     for metric in request.metrics:
         rows = frame[["status", metric]].to_dict("records")
         trees = {}
-        for unit in units:
+        for unit in dict.fromkeys(line.unit for line in lines):
             own = [line for line in lines if line.unit == unit]
             nodes = grow_tree(own, labels, usual, axes=naming).nodes
             trees[unit] = _arrange(nodes, [rows[node.row] for node in nodes], metric)
-        known = [x for tree in trees.values() for x in tree.numbers if x is not None]
-        if not known:
-            raise UsageError(
-                f"{metric} must have a value to be drawn, got none; finish a generation first"
-            )
-        colours = find_colours(known, metric)
-        for unit, tree in trees.items():
-            if tree.num_leaves > MOST_LEAVES:
-                request.note(
-                    f"no tree of {unit}, because {tree.num_leaves} branches are more than "
-                    f"{MOST_LEAVES}; --where {_longest(request, axes)}=VALUE leaves fewer"
-                )
-                continue
-            note = "; ".join(_remarks(tree, unit, measured_sizes(frame, metric)))
-            note += "; one for each sampler" if sampler_of(lines[0].values) else ""
-            yield Drawing(
-                name=[f"trees-{metric}", *([unit] if len(units) > 1 else [])],
-                draw=partial(
-                    _draw, tree, colours=colours, metric=metric, width=request.width, note=note
-                ),
-            )
+        sizes = measured_sizes(frame, metric)
+        remarks = [f"N = {sizes[0]} generated, {sizes[1]} reference images"] if sizes else []
+        remarks += ["one for each sampler"] if any(sampler_of(x.values) for x in lines) else []
+        yield from _plan_metric(request, metric, trees, remarks)
 
 
-def _remarks(tree: Tree, unit: str, sizes: tuple[int, int] | None) -> Iterator[str]:
-    yield f"{unit}; a circle is a model, trained on samples of those before it"
-    if sizes:
-        yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+def _plan_metric(
+    request: FigureRequest, metric: str, trees: Mapping[str, Tree], remarks: Sequence[str]
+) -> Iterator[Drawing]:
+    """Plan the trees of all seeds in the colours of one metric."""
+    known = [x for tree in trees.values() for x in tree.numbers if x is not None]
+    if not known:
+        raise UsageError(
+            f"{metric} must have a value to be drawn, got none; finish a generation first"
+        )
+    colours = find_colours(known, metric)
+    for unit, tree in trees.items():
+        if tree.num_leaves > MOST_LEAVES:
+            axes = setting_axes(request.frame)
+            sizes = {axis: len(request.labels.names(axis, request.frame[axis])) for axis in axes}
+            request.note(
+                f"no tree of {unit}, because {tree.num_leaves} branches are more than "
+                f"{MOST_LEAVES}; --where {max(sizes, key=sizes.__getitem__)}=VALUE leaves fewer"
+            )
+            continue
+        note = "; ".join([unit, *_describe(tree), *remarks])
+        yield Drawing(
+            name=[f"trees-{metric}", *([unit] if len(trees) > 1 else [])],
+            draw=partial(
+                _draw, tree, colours=colours, metric=metric, width=request.width, note=note
+            ),
+        )
+
+
+def _describe(tree: Tree) -> Iterator[str]:
+    """Say what the marks of a tree are."""
+    yield "a circle is a model, trained on samples of those before it"
     if any(tree.has_diverged):
         yield "crosses: diverged"
-    if any(x is None and not d for x, d in zip(tree.numbers, tree.has_diverged, strict=True)):
+    if (None, False) in zip(tree.numbers, tree.has_diverged, strict=True):
         yield "white: without a number"
-
-
-def _longest(request: FigureRequest, axes: Sequence[str]) -> str:
-    """The axis with most values."""
-    sizes = {axis: len(request.labels.names(axis, request.frame[axis])) for axis in axes}
-    return max(sizes, key=sizes.__getitem__)
 
 
 def _arrange(nodes: Sequence[Node], rows: Sequence[dict], metric: str) -> Tree:
@@ -171,21 +175,12 @@ def _arrange(nodes: Sequence[Node], rows: Sequence[dict], metric: str) -> Tree:
     for i, node in enumerate(nodes):
         if node.parent is not None:
             children[node.parent].append(i)
-    heights, num_leaves = [0.0] * len(nodes), 0
-
-    def place(i: int) -> None:
-        nonlocal num_leaves
-        for child in children[i]:
-            place(child)
+    order, heights = _depth_first(nodes, children), [0.0] * len(nodes)
+    for height, i in enumerate(i for i in order if not children[i]):
+        heights[i] = float(height)
+    for i in reversed(order):
         if children[i]:
-            ends = [heights[child] for child in children[i]]
-            heights[i] = (ends[0] + ends[-1]) / 2
-        else:
-            heights[i], num_leaves = float(num_leaves), num_leaves + 1
-
-    for i, node in enumerate(nodes):
-        if node.parent is None:
-            place(i)
+            heights[i] = (heights[children[i][0]] + heights[children[i][-1]]) / 2
     has_diverged = [row["status"] == "diverged" for row in rows]
     numbers = [
         None if d or is_missing(row[metric]) else float(row[metric])
@@ -198,6 +193,16 @@ def _arrange(nodes: Sequence[Node], rows: Sequence[dict], metric: str) -> Tree:
         numbers=numbers,
         has_diverged=has_diverged,
     )
+
+
+def _depth_first(nodes: Sequence[Node], children: Sequence[Sequence[int]]) -> list[int]:
+    """Positions of the models, each followed by its branches one after the other."""
+    order = []
+    waiting = [i for i, node in enumerate(nodes) if node.parent is None][::-1]
+    while waiting:
+        order.append(i := waiting.pop())
+        waiting += children[i][::-1]
+    return order
 
 
 def _draw(tree: Tree, *, colours: Colours, metric: str, width: float, note: str) -> Figure:
@@ -215,7 +220,8 @@ def _draw(tree: Tree, *, colours: Colours, metric: str, width: float, note: str)
     figure.text(0.05 / width, 1 - 0.03 / total, text, va="top", color=FAINT)
     axes = figure.add_axes((left / width, BELOW / total, across / width, tall / total))
     axes.set(xlim=(1, last), ylim=(tree.num_leaves - 0.5, -0.5), yticks=[])
-    axes.set_xticks(range(1, last + 1), [f"$V_{{{n}}}$" for n in range(1, last + 1)])
+    named = range(1, last + 1, math.ceil(TICK_INCHES * (last - 1) / across))
+    axes.set_xticks(named, [f"$V_{{{n}}}$" for n in named])
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

@@ -37,11 +37,11 @@ function drawClasses() {
     hovertext: names.map((name, k) => columns.map((column) => plain(`${column.name}, ${name}: ${percent(column.shares[k])}`))),
     text: shares.map((row) => row.map(percent)), texttemplate: chart.clientWidth < 700 ? "" : "%{text}",
     hoverinfo: "text", xgap: 2, ygap: 2,
-    colorscale: [[0, style("--paper")], [1, style("--c0")]],
+    colorscale: [[0, style("--c0") + "00"], [1, style("--c0") + "8c"]], textfont: { color: style("--ink") },
     colorbar: { tickformat: ".0%", outlinewidth: 0, thickness: 14 },
   };
   draw(chart, [trace], {
-    xaxis: { type: "category", showgrid: false, side: "top" },
+    xaxis: { type: "category", showgrid: false },
     yaxis: { type: "category", showgrid: false, autorange: "reversed", automargin: true, title: { text: "class" } },
   }, Math.max(HEIGHT, 100 + LINE * names.length));
   const last = columns[columns.length - 1];

@@ -27,6 +27,8 @@ ASPECT = 0.45
 """Height of a panel between these sizes, as a share of its width with labels."""
 SMALL_WIDTH = 0.85
 """Smallest width of a small panel."""
+TICK_INCHES = 0.24
+"""Smallest distance of the names of generations."""
 SAMPLE_INCHES = 0.4
 """Room for the sample of a line and the gaps beside it in the key of small panels."""
 

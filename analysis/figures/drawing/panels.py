@@ -18,6 +18,7 @@ from analysis.figures.drawing.pages import (
     AXIS_INCHES,
     LABEL_SHARE,
     LINE_INCHES,
+    TICK_INCHES,
     lay_out,
     name_ends,
     num_columns,
@@ -27,8 +28,6 @@ from analysis.figures.drawing.style import FAINT
 from analysis.figures.drawing.text import fit_text
 from analysis.reading.columns import grouped, unit_columns
 
-TICK_INCHES = 0.24
-"""Smallest distance of the names of generations."""
 DODGE = 0.5
 """Range over which the error bars of one generation are moved apart, in generations."""
 LINEAR_DECADES = 0.5
