@@ -201,7 +201,7 @@ def sync(server: WandbServer, out: Path) -> None:
     program = Path(sys.executable).with_name("wandb")
     command = [program, "sync", "--yes", *find(out, "logs/wandb/offline-run-*")]
     environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    subprocess.run(command, cwd=out, env=environment, capture_output=True, check=True)
 
 
 def generations(server: WandbServer, lineage: LineageRecord) -> list[tuple[int, int]]:
