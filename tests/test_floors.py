@@ -14,8 +14,9 @@ from tiny_sweep import CARD, compute, finish, make_lineage, make_run, make_sweep
 from analysis.reading.columns import METRIC_COLUMNS, metric_columns
 from analysis.reading.integrity import inspect_folder
 from analysis.reading.results import load_results
+from analysis.report.curves import curves
 from analysis.statistics.seeds import t_interval
-from analysis.tables.build import build_tables, format_interval
+from analysis.tables.build import build_tables, format_interval, part_of
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import Dataset, load_dataset
 from model.metrics.table import METRICS
@@ -339,3 +340,13 @@ def test_a_floor_below_0_is_outside_a_logarithmic_axis(tmp_path):
     (figure,) = figures([out], metrics=["kid/pixels"], log=True)
     assert [line for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"] == []
     assert "real images (-0.5, outside)" in words(figure)
+
+
+def test_the_reports_curves_have_the_floor(tmp_path):
+    """As a line, and in words below the chart."""
+    out = finish(tmp_path / "out", make_sweep())
+    frame = load_results([out])
+    (floor,) = map(MetricsRecord.load, floor_files(out))
+    (drawn,) = curves(part_of(frame, [], 0.95), ["kid/pixels"]).data["metrics"]
+    assert drawn["floors"] == [floor.values["kid/pixels"]]
+    assert drawn["floor"].startswith("floor (16 real training images): ")

@@ -84,6 +84,13 @@ def floor_counts(frame: pd.DataFrame, metric: str) -> list[int]:
     return sorted({int(count) for count in counts})
 
 
+def floor_range(frame: pd.DataFrame, metric: str) -> list[float]:
+    """The smallest and largest floor of a metric, once if they are equal; empty without a floor."""
+    column = floor_column(metric)
+    values = frame[column].dropna().tolist() if column in frame else []
+    return sorted({min(values), max(values)}) if values else []
+
+
 def floors_of(frame: pd.DataFrame, metric: str) -> dict[Any, Floor] | None:
     """The floor of a metric for each split of the data; None if a split has several.
 

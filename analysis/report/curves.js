@@ -96,10 +96,16 @@ function drawCurves() {
     return units.length ? seedTraces(setting, line, units) : meanTraces(setting, line, band);
   });
   const generations = [...new Set(metric.lines.flatMap((line) => line.generations))].sort((a, b) => a - b);
+  const isLog = byId("log").checked;
+  traces.push(...metric.floors.filter((value) => value > 0 || !isLog).map((value, k) => ({
+    x: [generations[0], generations[generations.length - 1]], y: [value, value], mode: "lines",
+    name: "real images", text: `real images: ${number(value)}`, hoverinfo: "text", legendgroup: "floor",
+    showlegend: k === 0, line: { dash: "dot", color: "#808080", width: 1.5 },
+  })));
   draw(chart, traces, {
     showlegend: settings.length > 0,
     xaxis: { title: { text: "generation" }, tickvals: generations, ticktext: generations.map((n) => `V<sub>${n}</sub>`) },
-    yaxis: { title: { text: plain(metric.name) }, type: byId("log").checked ? "log" : "linear", automargin: true },
+    yaxis: { title: { text: plain(metric.name) }, type: isLog ? "log" : "linear", automargin: true },
   });
   describeCurves(metric, settings, units);
 }
@@ -113,7 +119,7 @@ function describeCurves(metric, settings, units) {
     : `${settings.length <= MOST_BANDS ? "Bands" : "Bars"}: ${percent} t intervals over seeds.`;
   const diverged = settings.map((s) => [s.name, Math.max(0, ...metric.lines[s.i].diverged)]).filter(([, n]) => n);
   const lost = diverged.length && `Diverged lineages, which are in no mean: ${diverged.map(([name, n]) => `${n} of ${name}`).join("; ")}.`;
-  byId("curves-note").textContent = [metric.images && `${metric.images}.`, bars, worse, lost].filter(Boolean).join(" ");
+  byId("curves-note").textContent = [metric.images && `${metric.images}.`, metric.floor && `Dotted: ${metric.floor}.`, bars, worse, lost].filter(Boolean).join(" ");
   byId("curves-status").textContent = `${settings.length} of ${CURVES.settings.length} settings shown.`;
   const ends = settings.slice(0, 8).map((s) => {
     const { generations, mean } = metric.lines[s.i];

@@ -15,10 +15,11 @@ from analysis.reading.columns import (
     resolve_metrics,
     unit_columns,
 )
+from analysis.reading.floors import floor_range
 from analysis.reading.labels import direction, name_extractor, name_metric, short_names
 from analysis.reading.settings import BASE
 from analysis.reading.trees import Units, name_unit, rows_of_units
-from analysis.tables.build import Part
+from analysis.tables.build import Part, describe_floor
 from model.errors import UsageError, printable
 
 NODE_METRICS = ("final_loss", "real_share", "num_images")
@@ -128,6 +129,8 @@ def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any
         "name": printable(title_of(metric)),
         "worse": direction(metric),
         "images": f"{sizes[0]} generated, {sizes[1]} reference images" if sizes else "",
+        "floor": printable(describe_floor(part, metric)),
+        "floors": floor_range(part.frame, metric),
         "lines": lines,
     }
 
