@@ -157,6 +157,16 @@ def test_class_shares_of_a_committed_run_are_those_of_the_table(width):
             assert sorted(ours) == pytest.approx(sorted(means))
 
 
+def test_settings_of_other_data_have_lines_for_their_own_classes(tmp_path):
+    first = write_classes(tmp_path / "a", alphas=(0.5,), seeds=(0,))
+    second = write_folder(tmp_path / "b", alphas=(1.0,), seeds=(0,), classes=("b", "z"))
+    (figure,) = figures([first, second], "shares")
+    lines = {axes.get_title(loc="left"): len(paths_of(axes)) for axes in figure.axes}
+    assert lines == {"a": 1, "b": 2, "c": 1, "z": 1}
+    assert len(figure.legends[0].get_texts()) == 2
+    check_texts(figure)
+
+
 def test_shares_need_metrics_per_class(tmp_path):
     with pytest.raises(
         ValueError, match=r"got none; `sweep evaluate DIR --metrics\.names classes`"

@@ -71,20 +71,21 @@ def _plan_part(
     groups = [panel for page in arrange_lines(frame, by, labels) for panel in page]
     for group in groups:
         name = labels.file_name(f"shares-{column.split('/', 1)[1]}", split)
-        panels = [_panel(group, frame, each) for each in classes]
+        panels = [x for x in (_panel(group, frame, each, curves) for each in classes) if x.lines]
         yield from plan_pages(
             [*name, group.title] if len(groups) > 1 else name,
             [panels[i : i + MAX_PANELS] for i in range(0, len(panels), MAX_PANELS)],
-            remarks=lambda page: _remarks(request, frame, column, split, page, source, labels),
+            remarks=lambda page: _remarks(request, frame, curves, split, page, source, labels),
             draw=partial(draw_panels, curves=curves, width=request.width),
         )
 
 
-def _panel(group: Panel, frame: pd.DataFrame, name: str) -> Panel:
-    """The panel of a class, with the lines of a group of settings."""
+def _panel(group: Panel, frame: pd.DataFrame, name: str, curves: Curves) -> Panel:
+    """The panel of a class, with the lines of those settings of a group whose data have it."""
+    lines = [replace(x, values={**x.values, CLASS: name}) for x in group.lines]
     shares = frame.loc[frame[CLASS] == name, REFERENCE_SHARE].dropna()
     return Panel(
-        lines=tuple(replace(x, values={**x.values, CLASS: name}) for x in group.lines),
+        lines=tuple(x for x in lines if x.key in curves.means),
         title=f"class {name}" if name.isdigit() else name,
         is_small=True,
         real=None if shares.empty else Real(float(shares.min()), float(shares.max())),
@@ -94,7 +95,7 @@ def _panel(group: Panel, frame: pd.DataFrame, name: str) -> Panel:
 def _remarks(
     request: FigureRequest,
     frame: pd.DataFrame,
-    column: str,
+    curves: Curves,
     split: dict[str, Any],
     panels: Sequence[Panel],
     source: Source,
@@ -102,11 +103,11 @@ def _remarks(
 ) -> Iterator[str]:
     if split:
         yield labels.describe_setting(split)
-    yield f"classes by the probe of {name_extractor(column)}"
-    if sizes := measured_sizes(frame, column):
+    yield f"classes by the probe of {name_extractor(curves.metric)}"
+    if sizes := measured_sizes(frame, curves.metric):
         yield f"N = {sizes[0]}"
     if any(panel.real for panel in panels):
         yield "dotted: the reference"
     units = name_units(frame, labels)
-    shape = "bands" if len(panels[0].lines) <= 3 else "bars"
+    shape = "bands" if curves.has_bands(panels[0]) else "bars"
     yield f"{shape}: {100 * request.confidence:g}% {source} {units}" if source else units

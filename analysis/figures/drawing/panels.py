@@ -96,7 +96,7 @@ def draw_panels(panels: Sequence[Panel], curves: Curves, *, width: float, note: 
         height=height,
         note=note + ("; an interval is cut off" if limits.is_cut_off else ""),
         names=("generation", curves.name),
-        key=() if is_named else panels[0].lines,
+        key=() if is_named else max((panel.lines for panel in panels), key=len),
     )
     for axes, panel in zip(used, panels, strict=True):
         _prepare(axes, curves, limits, height=height)
