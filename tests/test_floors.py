@@ -233,13 +233,19 @@ def test_a_missing_floor_is_found_once_its_model_is_measured(tmp_path):
 @pytest.mark.ray
 @pytest.mark.parametrize("command", ["run", "evaluate"])
 def test_a_finished_run_without_its_floor_gets_it(command, finished, tmp_path):
-    """As after a kill between the last measurement and the floor, or of an earlier version."""
+    """As after a kill between the last measurement and the floor, or of an earlier version.
+
+    A run without anything else to compute leaves the store as it is, and says so.
+    """
     out = copy_results(finished.out, tmp_path / "out")
     (path,) = floor_files(out)
     values = MetricsRecord.load(path).values
     path.unlink()
+    idle = run_sweep("run", out / "sweep.json", "--out", "out", cwd=tmp_path)
+    assert "note: sweep evaluate out --floors measures the floors" in idle.stderr
+    assert floor_files(out) == []
     options = {
-        "run": ("run", out / "sweep.json", "--out", "out"),
+        "run": ("run", out / "sweep.json", "--out", "out", "--generations", "3"),
         "evaluate": ("evaluate", "out", "--metrics.extractor", "pixels", "--metrics.names", "kid"),
     }
     run = run_sweep(*options[command], cwd=tmp_path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from model.commands.command_line import MISSING
 from model.commands.signals import signals_held
 from model.errors import UsageError, writing
-from sweep.commands.floors import add_floors
+from sweep.commands.floors import add_floors, missing_floors
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
 from sweep.commands.preflight import check_environments, check_extractors_ready, unfinished
@@ -33,11 +33,9 @@ from sweep.results_folder import (
     check_out,
     check_place,
     check_store,
-    copy_floors,
     extend,
     fill,
     load_recorded_data,
-    planned_floors,
     store_location,
     write_sweep,
 )
@@ -155,9 +153,9 @@ def compute(
             records = fill(out, lineages, opened, errors=errors, finished=known)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
-        add_floors(lineages, known or look_up(opened, lineages), opened, sweep.resources)
-        with writing(out):
-            copy_floors(out, planned_floors(lineages), opened)
+        if missing_floors(lineages, known or look_up(opened, lineages), opened):
+            words = f"sweep evaluate {shlex.quote(str(short_path(out)))} --floors"
+            print(f"note: {words} measures the floors, which are missing", file=sys.stderr)
     with writing(out):
         write_whole_board(out, records)
     loggers.finish(records)

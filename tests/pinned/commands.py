@@ -13,7 +13,7 @@ import tarfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,15 @@ def pack(folder: Path) -> dict[str, bytes]:
     """All files below a folder, by their paths in it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+FLOORS = re.compile(r"(datasets/\w+/metrics|metrics/[0-9a-f]{16}|features/\w+)/[^/]+")
+"""Floors, which earlier versions did not measure, and features, which they may need."""
+
+
+def without_floors(found: Iterable[str], expected: Container[str]) -> list[str]:
+    """Paths without those that are there because of floors."""
+    return [path for path in found if path in expected or not FLOORS.fullmatch(path)]
 
 
 def published(store: Path) -> list[str]:
