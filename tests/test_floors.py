@@ -152,6 +152,17 @@ def test_too_few_images_have_no_numbers(tmp_path):
     assert floor.warnings == ["the floor needs at least 30 training images, got 20"]
 
 
+def test_a_metric_that_needs_more_images_than_there_are_fails_no_lineage(tmp_path):
+    """Four neighbours of each of four training images do not exist, but those of 16 samples do."""
+    changes = {"data.train_limit": 4, "metrics.names": ["recall"], "metrics.nearest_k": 4}
+    generations = compute(make_lineage(changes), open_store(tmp_path))
+    assert [generation.problem for generation in generations] == ["", ""]
+    assert all("recall/pixels" in g.metrics[0].values for g in generations)
+    (floor,) = map(MetricsRecord.load, floor_files(tmp_path))
+    assert floor.values == {}
+    assert floor.warnings[0].startswith("no floor: ")
+
+
 def test_a_floor_is_measured_once_and_a_damaged_one_again(tmp_path):
     store = open_store(tmp_path)
     compute(make_lineage(), store)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from model.data.datasets import Dataset
+from model.errors import UsageError
 from sweep.files import Json, digest
 from sweep.lineage.environment import computed_on
 from sweep.lineage.measurement import Measurement
@@ -73,13 +74,13 @@ def measure_floor(plan: MetricsPlan, measurement: Measurement) -> MetricsRecord:
             labels = data.labels[indices]
             source["labels"] = list(plan.labels)
         images = data.images[indices]
-        record = measurement.measure(
-            plan,
-            images,
-            features.read(source, images, plan.config),
-            generated_labels=labels,
-            started=started,
-        )
+        found = features.read(source, images, plan.config)
+        try:
+            record = measurement.measure(
+                plan, images, found, generated_labels=labels, started=started
+            )
+        except UsageError as error:  # too few images for a metric: no reason to fail a lineage
+            record = measurement.lacking(plan, f"no floor: {error}", started=started)
     return replace(record, node=features.card.key, **computed_on(features.device))
 
 
