@@ -8,6 +8,7 @@ from class_comparison import NAMES, compare, repeat_classes
 
 from model.config import MetricsConfig
 from model.features import products
+from model.features.principal import principal_directions
 from model.metrics.comparison import Comparison, RealFeatures
 from model.metrics.table import METRICS, measure
 
@@ -23,8 +24,13 @@ def copy_of(real: RealFeatures) -> RealFeatures:
 def two_sets() -> list[Comparison]:
     """Different generated images, good and bad, against one real side."""
     good, bad = compare(ASKED, asked=ASKED, distance=2), compare(np.roll(ASKED, 9), asked=ASKED)
-    copies = np.arange(60) < 6
-    return [replace(x, real=good.real, exact_copies=copies) for x in (good, bad)]
+    copies, real = np.arange(60) < 6, good.real
+    assert real.train is not None
+    directions = principal_directions(real.train, real.reference)
+    return [
+        replace(x, real=real, exact_copies=copies, pixels=x.generated, directions=directions)
+        for x in (good, bad)
+    ]
 
 
 @pytest.mark.parametrize("kept_bytes", [products.KEPT_BYTES, 0])

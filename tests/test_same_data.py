@@ -189,7 +189,14 @@ def test_a_damaged_data_set_is_prepared_again_from_the_same_files_only(ask, out,
     assert "with another one" in said
 
 
-@pytest.mark.parametrize("word", ["status", "clean", "evaluate"])
+def test_status_needs_no_data_set(ask, out):
+    shutil.rmtree(out / "datasets")
+    code, said = ask("sweep", "status", out)
+    assert code == 0
+    assert "2 of 2 models done" in said
+
+
+@pytest.mark.parametrize("word", ["clean", "evaluate"])
 def test_a_store_without_the_data_set_is_an_error(word, ask, out):
     shutil.rmtree(out / "datasets")
     before = files_of(out)
