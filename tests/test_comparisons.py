@@ -92,7 +92,7 @@ def test_equivalence_needs_a_margin(frame):
 def test_a_seed_without_a_pair_is_named(frame):
     lacking = frame[(frame["pool.alpha"] != 2) | (frame["seed"] != 1)]
     (table,) = tables_of(lacking, "alpha=0.5")
-    assert "2 has no pair for seed 1" in table.caption
+    assert "pool.alpha = 2 has no pair for seed 1" in table.caption
     assert set(table.summary.query("`pool.alpha` == 2")["n"]) == {2}
 
 
@@ -120,7 +120,7 @@ def test_a_setting_without_a_control_is_named(frame):
     second = frame[frame["pool.alpha"] == 2].assign(member=1)
     both = pd.concat([frame, second], ignore_index=True)
     (table,) = tables_of(both, "alpha=0.5")
-    assert "2, 1 has no alpha=0.5 to be compared with" in table.caption
+    assert "pool.alpha = 2, member = 1 has no alpha=0.5 to be compared with" in table.caption
     assert set(table.summary["member"]) == {0}
 
 

@@ -237,13 +237,13 @@ def test_a_metric_that_was_not_measured_is_an_error_that_says_how_to_measure_it(
     frame = load_results([write_folder(tmp_path / "a")])
     with pytest.raises(ValueError, match=r"got 'zzqx'; `sweep evaluate DIR --metrics.names NAME`"):
         resolve_metrics(frame, ["zzqx"])
-    with pytest.raises(ValueError, match=r"got 'kit'; did you mean 'kid'\?$"):
+    with pytest.raises(ValueError, match=r"got 'kit'; `sweep .* more; did you mean 'kid'\?$"):
         resolve_metrics(frame, ["kit"])
 
 
 def test_an_unknown_metric_is_an_error_with_a_suggestion(tmp_path):
     frame = load_results([write_folder(tmp_path / "a")])
-    with pytest.raises(ValueError, match=r"got 'pixel_sdt'; did you mean 'pixel_std'\?"):
+    with pytest.raises(ValueError, match=r"got 'pixel_sdt'; .*; did you mean 'pixel_std'\?"):
         resolve_metrics(frame, ["pixel_sdt"])
 
 

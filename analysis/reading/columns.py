@@ -154,10 +154,9 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
         matches = [name] if name in choices else [m for m in metrics if m.split("/")[0] == name]
         if not matches:
             known = list(dict.fromkeys(choice.split("/")[0] for choice in choices))
-            more = "; `sweep evaluate DIR --metrics.names NAME` measures more"
             raise UsageError(
-                f"--metric must be one of {', '.join(known)}, got {shown(name)}"
-                f"{suggestion(name, known) or more}"
+                f"--metric must be one of {', '.join(known)}, got {shown(name)}; `sweep evaluate "
+                f"DIR --metrics.names NAME` measures more{suggestion(name, known)}"
             )
         columns += matches
     return list(dict.fromkeys(columns))

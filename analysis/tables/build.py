@@ -121,6 +121,12 @@ class Part:
         own = [self.labels.name(axis, values[axis]) for axis in self.own_columns()]
         return [self.usual.name(values), *own] if self.usual else own
 
+    def describe(self, values: dict[str, Any]) -> str:
+        """Name a row in a sentence: `pool.alpha = 2, train.epochs = 40`."""
+        own = {axis: values[axis] for axis in self.own_columns()}
+        shared = [self.usual.name(values)] if self.usual else []
+        return ", ".join([*shared, *([self.labels.list_settings(own)] if own else [])])
+
     def _label(self, summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         """Add columns to a summary, so that it can be concatenated with those of other columns."""
         inputs = {"metric": metric, "confidence": self.confidence, **self.measured(metric)}

@@ -126,7 +126,7 @@ def _compare_metric(
     rows, notes = [], []
     for arm in arms:
         control = find_control(arm, arms)
-        setting = ", ".join(part.name(arm.values))
+        setting = part.describe(arm.values)
         if control is None:
             notes.append(f"{setting} has no {against} to be compared with")
             continue
