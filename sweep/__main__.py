@@ -81,6 +81,8 @@ class Run(SweepCommand):
     """Use a store, results folder or cache that every user of the machine can write to."""
     require_same_environment: bool = False
     """Refuse to mix results of different versions, devices or numbers of threads."""
+    fail_fast: bool = False
+    """End the run when a lineage fails, instead of going on with the others."""
     log: Annotated[tuple[Literal["csv", "wandb"], ...], tyro.conf.arg(metavar="csv|wandb...")] = ()
     """Also write the numbers of each generation to csv files, or to Weights & Biases."""
 
@@ -95,6 +97,7 @@ class Run(SweepCommand):
             address=self.address,
             allow_world_writable=self.allow_world_writable,
             same_environment=self.require_same_environment,
+            fail_fast=self.fail_fast,
             log=self.log,
             command=shlex.join(["sweep", "run", *args]),
         )

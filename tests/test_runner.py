@@ -310,6 +310,26 @@ def test_a_lineage_that_fails_leaves_the_others_done(failed):
 
 
 @pytest.mark.slow
+def test_a_failure_may_end_the_run(tmp_path):
+    """A file lies where the samples belong that three lineages need; two are not begun."""
+    settings = {"base__model__family": "gaussian", "resources__max_failures": 0}
+    path = write_sweep(tmp_path, alphas=(0.5, 1.0, 2.0), resources__max_concurrent=1, **settings)
+    store = open_store(tmp_path / "out")
+    lineages = plan_sweep(load_sweep_file(path), lambda data: prepare_dataset(data, store))
+    (tmp_path / "out" / "streams").mkdir()
+    (tmp_path / "out" / "streams" / lineages[0].nodes[0].stream).write_text("in the way")
+
+    run = run_sweep("run", "tiny.toml", "--out", "out", "--fail-fast", cwd=tmp_path)
+
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    statuses = {x.id: x.status for x in load_lineages(tmp_path / "out")}
+    assert sorted(statuses.values()) == ["failed", "pending", "pending"]
+    assert f"{min(statuses, key=statuses.__getitem__)} failed: " in run.stderr
+    assert len(finished_nodes(tmp_path / "out")) == 1
+
+
+@pytest.mark.slow
 def test_status_says_why_a_lineage_failed(failed):
     folder, _ = failed
 

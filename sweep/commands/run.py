@@ -66,6 +66,7 @@ def execute(
     command: str,
     allow_world_writable: bool = False,
     same_environment: bool = False,
+    fail_fast: bool = False,
     log: Sequence[str] = (),
 ) -> int:
     """Run a sweep and print its table; returns 0, or 1 if lineages failed or diverged.
@@ -108,6 +109,7 @@ def execute(
             address=address,
             command=command,
             same_environment=same_environment,
+            fail_fast=fail_fast,
             log=log,
         )
 
@@ -125,6 +127,7 @@ def compute(
     address: str | None,
     command: str,
     same_environment: bool,
+    fail_fast: bool = False,
     log: Sequence[str] = (),
 ) -> int:
     """Compute what is missing of a sweep whose settings have been checked, and show the results."""
@@ -141,7 +144,13 @@ def compute(
     if any(record.status not in ENDED for record in records):
         by_id = {lineage.id: lineage for lineage in lineages}
         with driving(
-            sweep, lineages, opened, out, address=address, same_environment=same_environment
+            sweep,
+            lineages,
+            opened,
+            out,
+            address=address,
+            same_environment=same_environment,
+            fail_fast=fail_fast,
         ) as run:
             shown = run.driver.errors
             errors = run.compute(
@@ -223,6 +232,7 @@ def driving(
     *,
     address: str | None,
     same_environment: bool = False,
+    fail_fast: bool = False,
 ) -> Generator["RayRun"]:
     """Run the block as the driver of a sweep; if it is stopped, fill the results folder."""
     with present(store, run_key(out, sweep)) as driver:
@@ -239,6 +249,7 @@ def driving(
                 tune_dir=out / "tune",
                 address=address,
                 same_environment=same_environment,
+                fail_fast=fail_fast,
                 driver=driver,
             )
         except KeyboardInterrupt:

@@ -78,6 +78,8 @@ class RayRun:
     """Address of a running Ray cluster, or None to start Ray here."""
     same_environment: bool = False
     """Whether a training refuses a saved state of another environment."""
+    fail_fast: bool = False
+    """Whether a lineage that fails ends the run."""
     driver: Driver = field(default_factory=Driver)
     """This process as others see it; checked often for a reason to end the run."""
 
@@ -102,7 +104,7 @@ class RayRun:
             board = LiveBoard(self.tune_dir.parent, lineages)
             with progress_screen(lineages, self.store, self.driver, board) as screen:
                 searcher = LineageSearcher(schedule, self.store)
-                events = TrialEvents(screen, show, self.driver, searcher)
+                events = TrialEvents(screen, show, self.driver, searcher, self.fail_fast)
                 tuner = tune.Tuner(
                     tune.with_resources(
                         tune.with_parameters(LineageTrial, job=job),
@@ -128,7 +130,8 @@ class RayRun:
                         verbose=0,
                     ),
                 )
-                tuner.fit()
+                with contextlib.suppress(LineageFailed):
+                    tuner.fit()
         return self.driver.errors
 
     def measure(self, models: list[tuple[str, int]], say: Callable[[str], None]) -> dict[str, str]:
@@ -288,6 +291,10 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
         ray_constants.ENABLE_RAY_CLUSTER = enabled
 
 
+class LineageFailed(Exception):
+    """A lineage has failed in a run that ends with the first failure."""
+
+
 class TrialEvents(tune.Callback):
     """Reports finished generations and failed lineages."""
 
@@ -297,8 +304,10 @@ class TrialEvents(tune.Callback):
         show: Callable[[str], None],
         driver: Driver,
         searcher: LineageSearcher,
+        fail_fast: bool,
     ) -> None:
         self._screen, self._show, self._driver, self._searcher = screen, show, driver, searcher
+        self._fail_fast = fail_fast
         self._started = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -308,6 +317,8 @@ class TrialEvents(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
         """Check whether the run must end."""
         self._driver.check()
+        if self._fail_fast and self._driver.errors:
+            raise LineageFailed
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Note which lineage a trial works on."""
