@@ -75,6 +75,33 @@ def test_an_axis_replaces_the_presets_axis() -> None:
     }
 
 
+def points(sweep: SweepConfig) -> set[tuple[str, float | None]]:
+    return {(config.pool.rule, config.pool.alpha) for _, config in sweep.points()}
+
+
+def test_a_rule_without_alpha_leaves_out_the_presets_alphas(capsys) -> None:
+    """The quickstart grows at alpha 0.5 and 2; a note says what is left out."""
+    assert points(request("--pool.rule", "replace")) == {("replace", None)}
+    note = "note: pool.alpha is left out with pool.rule=replace, which does not use it\n"
+    assert capsys.readouterr().err == note
+    both = request("--axis", "pool.rule=grow,replace,accumulate")
+    assert points(both) == {
+        ("grow", 0.5),
+        ("grow", 2.0),
+        ("replace", None),
+        ("accumulate", None),
+    }
+    assert len(both.points()) == 3 * 4
+
+
+def test_an_alpha_that_the_user_names_is_never_left_out(capsys) -> None:
+    """A rule that does not use it is an error, when it is planned."""
+    assert points(request("--axis", "pool.alpha=1", "--pool.rule", "mix")) == {("mix", 1.0)}
+    named = request("--axis", "pool.alpha=1", "--pool.rule", "replace")
+    assert points(named) == {("replace", 1.0)}
+    assert capsys.readouterr().err == ""
+
+
 def test_grids_that_an_axis_makes_equal_are_one() -> None:
     """The paper's two grids differ in alpha and epochs only."""
     sweep = request("--axis", "pool.alpha=1", "--axis", "train.epochs=2", name="paper")

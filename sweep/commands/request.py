@@ -1,7 +1,8 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sweep.config import (
 from sweep.files import RecordError, complete
 from sweep.presets import preset_of
 
+RULE, ALPHA = "pool.rule", "pool.alpha"
 FILE_KEYS = ("name", "description", "base", "grids", "resources")
 
 
@@ -54,6 +56,7 @@ def requested_sweep(
             )
     for text in axes:
         sweep = with_axis(sweep, text)
+    sweep = without_idle_alpha(sweep, preset.base, names)
     check_overrides(preset.base, sweep)
     for _ in sweep.each_point(PlanProgress("checking the settings of each point")):
         pass
@@ -69,6 +72,41 @@ def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:
                 f"{name} is an axis of this sweep, so --{name} has no effect; "
                 f"use --axis {name}={value}"
             )
+
+
+def without_idle_alpha(
+    sweep: SweepConfig, before: LineageConfig, axes: Collection[str]
+) -> SweepConfig:
+    """Return the sweep without pool.alpha where a rule that the user chose does not use it.
+
+    A line on standard error says so. If the user has named pool.alpha, nothing changes.
+
+    Args:
+        sweep: The sweep with the command's settings and axes.
+        before: The base settings of the preset or file.
+        axes: Names of the command's axes.
+    """
+    from sweep.planning.rules import POOL_RULES
+
+    pool, is_chosen = sweep.base.pool, RULE in axes or sweep.base.pool.rule != before.pool.rule
+    if not is_chosen or ALPHA in axes or pool.alpha != before.pool.alpha:
+        return sweep
+    grids, idle = [], []
+    for grid in sweep.grids:
+        rules = grid.get(RULE, [pool.rule])
+        without = [rule for rule in rules if rule in POOL_RULES and not POOL_RULES[rule].uses_alpha]
+        if ALPHA not in grid and pool.alpha is None:
+            without = []
+        idle += without
+        for own, is_idle in (([r for r in rules if r not in without], False), (without, True)):
+            if own:
+                changed = {RULE: own} if RULE in grid else {}
+                grids.append({**grid, **changed, **({ALPHA: [None]} if is_idle else {})})
+    if not idle:
+        return sweep
+    names = ", ".join(unique(idle))
+    print(f"note: {ALPHA} is left out with {RULE}={names}, which does not use it", file=sys.stderr)
+    return replace(sweep, grids=tuple(unique(grids)))
 
 
 def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
