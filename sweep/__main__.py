@@ -194,10 +194,18 @@ class Preregister(SweepCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Presets(Command):
-    """List the presets and the question that each one answers."""
+    """List the presets and the question that each one answers, or print one as a TOML file."""
+
+    preset: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE")] = None
+    """Preset, or a sweep's file, to print with its settings: redirect it to a file, and edit it."""
 
     def run(self, args: Sequence[str]) -> int:
-        """Print the list."""
+        """Print the list, or the settings."""
+        if self.preset is not None:
+            from sweep.commands.settings_toml import sweep_toml
+
+            print(sweep_toml(find_sweep(self.preset)), end="")
+            return 0
         width = max(map(len, PRESETS))
         for name in PRESETS:
             print(f"{name:{width}}  {question(name)}")

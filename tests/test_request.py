@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from model.commands.command_line import parse
-from sweep.__main__ import Plan
+from sweep.__main__ import PROGRAM, Plan
 from sweep.commands.request import load_sweep_file, with_axis
 from sweep.config import SweepConfig
-from sweep.presets import preset_of
+from sweep.presets import PRESETS, preset_of
 from sweep.results_folder import check_place, write_sweep
 
 TOML = """
@@ -213,6 +213,25 @@ def test_a_toml_file_is_a_sweep(tmp_path: Path) -> None:
     )
     assert (sweep.base.train.steps, sweep.base.train.epochs) == (30, None)
     assert alphas(sweep) == [0.5, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_as_a_file_is_the_same_sweep(name: str, tmp_path: Path, capsys) -> None:
+    """`sweep presets NAME > my.toml` is where a user begins to edit."""
+    assert PROGRAM.run(["presets", name]) == 0
+    path = write(tmp_path / "my.toml", capsys.readouterr().out)
+    assert load_sweep_file(path) == preset_of(name)
+
+
+def test_a_printed_file_is_printed_alike(tmp_path: Path, capsys) -> None:
+    """With names that TOML must quote, resources, and a setting of None."""
+    text = TOML.replace("mine", r"\"quoted\" ü")
+    text = text.replace("steps = 30", 'images = 30\nepochs = "none"')
+    path = write(tmp_path / "own.toml", text)
+    assert PROGRAM.run(["presets", str(path)]) == 0
+    again = write(tmp_path / "again.toml", capsys.readouterr().out)
+    assert load_sweep_file(again) == load_sweep_file(path)
+    assert "max_concurrent = 2" in again.read_text()
 
 
 def test_an_empty_file_is_one_lineage_named_after_it(tmp_path: Path) -> None:
