@@ -72,6 +72,7 @@ INCOMPLETE = [
     "analysis check {cut}",
 ]
 MISTAKES = [
+    "sweep presets all",
     "model train --out {new}.pt",
     f"{TRAIN} --out {{file}}/new.safetensors",
     "model sample {new} --out {new}",
@@ -118,7 +119,7 @@ UNREADABLE = [
     "model sample",
     "model evaluate",
     "sweep",
-    "sweep presets all",
+    "sweep presets quickstart all",
     "sweep plan",
     "sweep preregister quickstart",
     "sweep run quickstart",

@@ -20,7 +20,7 @@ HYPOTHESIS = (
     *("--against", "pool.alpha=0.5"),
 )
 VALID: dict[tuple[str, str], tuple[str, ...]] = {
-    ("sweep", "presets"): (),
+    ("sweep", "presets"): ("quickstart",),
     ("sweep", "plan"): ("quickstart",),
     ("sweep", "run"): ("quickstart", "--out", "new"),
     ("sweep", "preregister"): (
