@@ -22,7 +22,6 @@ from model.config import MetricsConfig
 from model.errors import UsageError
 from sweep.commands.request import find_sweep, requested_sweep
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
-from sweep.presets import PRESETS, question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,14 +200,9 @@ class Presets(Command):
 
     def run(self, args: Sequence[str]) -> int:
         """Print the list, or the settings."""
-        if self.preset is not None:
-            from sweep.commands.settings_toml import sweep_toml
+        from sweep.commands.presets import list_presets, sweep_toml
 
-            print(sweep_toml(find_sweep(self.preset)), end="")
-            return 0
-        width = max(map(len, PRESETS))
-        for name in PRESETS:
-            print(f"{name:{width}}  {question(name)}")
+        print(sweep_toml(find_sweep(self.preset)) if self.preset else list_presets(), end="")
         return 0
 
 

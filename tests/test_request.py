@@ -225,7 +225,7 @@ def test_a_preset_as_a_file_is_the_same_sweep(name: str, tmp_path: Path, capsys)
 
 def test_a_printed_file_is_printed_alike(tmp_path: Path, capsys) -> None:
     """With names that TOML must quote, resources, and a setting of None."""
-    text = TOML.replace("mine", r"\"quoted\" ü")
+    text = TOML.replace("mine", r"\"quoted\" \u00fc")
     text = text.replace("steps = 30", 'images = 30\nepochs = "none"')
     path = write(tmp_path / "own.toml", text)
     assert PROGRAM.run(["presets", str(path)]) == 0

@@ -1,9 +1,16 @@
-"""A sweep as a TOML file to edit, which `sweep plan` and `sweep run` read back."""
+"""The list of presets, and a sweep as a TOML file to edit, which commands read back."""
 
 import json
 from typing import Any
 
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig, flatten, to_json
+from sweep.presets import PRESETS, question
+
+
+def list_presets() -> str:
+    """The presets and the question that each one answers, a line each."""
+    width = max(map(len, PRESETS))
+    return "".join(f"{name:{width}}  {question(name)}\n" for name in PRESETS)
 
 
 def sweep_toml(sweep: SweepConfig) -> str:
