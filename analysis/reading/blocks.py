@@ -9,6 +9,9 @@ from sweep.files import Json
 from sweep.records import PROBE, MetricsRecord, class_stream_key
 from sweep.store.arrays import load_array
 
+MOST_BLOCKS = 1_000_000
+"""More blocks of one stream than a results folder has, so that an altered number takes no time."""
+
 
 def check_block(path: Path, place: str) -> None:
     """Raise UsageError unless a file holds the block that was written to this place."""
@@ -46,5 +49,7 @@ def streams_of_metrics(record: MetricsRecord) -> Iterator[tuple[str, int]]:
 def _blocks(stream: str, label: int | None, start: int, stop: int) -> Iterator[tuple[str, int]]:
     folder = stream if label is None else class_stream_key(stream, label)
     size = SAMPLE_BATCH if label is None else CLASS_BLOCK
+    if stop - start > size * MOST_BLOCKS:
+        raise ValueError(f"a stream of {stop - start} images")
     if stop > start:
         yield from ((folder, number) for number in range(start // size, -(-stop // size)))

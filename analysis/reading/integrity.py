@@ -247,9 +247,12 @@ def _check_blocks(
                 check_block(path, place)
     used = {key for lineage in lineages for keys in lineage.nodes for key in keys} & nodes.keys()
     needed: set[tuple[str, int]] = set()
-    for path in [node_dir(out, key) / "config.json" for key in used]:
+    for key in used:
+        path = node_dir(out, key) / "config.json"
         with found.listing(count=0), understood(path):
-            needed |= set(streams_of_pool(read_json(path).get("recipe", [])))
+            inputs = read_json(path)
+            if digest(inputs) == key:  # otherwise they are listed already
+                needed |= set(streams_of_pool(inputs.get("recipe", [])))
     for (key, spec), record in metrics.items():
         with found.listing(count=0), understood(node_dir(out, key) / "metrics" / f"{spec}.json"):
             needed |= set(streams_of_metrics(record)) if key in used else set()
