@@ -181,25 +181,13 @@ def load_sweep_file(path: Path) -> SweepConfig:
         check_text("description", sweep.description)
         for axis in sweep.axes():
             check_setting(sweep.base, axis)
-        grids = [
-            {axis: file_values(sweep.base, axis, values) for axis, values in grid.items()}
-            for grid in sweep.grids
-        ]
-        sweep = replace(sweep, grids=tuple(grids))
+        for grid in sweep.grids:
+            for axis, values in grid.items():
+                kind = type_of(sweep.base, axis)
+                check_once(axis, [typed(value, kind, axis) for value in values])
     except OneLineError as error:
         raise RecordError(f"{path}: {error}") from None
     return sweep
-
-
-def file_values(base: LineageConfig, axis: str, values: Sequence[Any]) -> list[Any]:
-    """Return the values of a file's axis, with None for "none"; raises UsageError for a wrong one.
-
-    Other values keep their spelling, such as 1 for 1.0.
-    """
-    kind = type_of(base, axis)
-    parsed = [typed(value, kind, axis) for value in values]
-    check_once(axis, parsed)
-    return [None if each is None else value for value, each in zip(values, parsed, strict=True)]
 
 
 def name_of(value: Any) -> str:
