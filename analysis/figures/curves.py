@@ -12,7 +12,7 @@ from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, n
 from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.panels import Curves, draw_panels
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.reading.columns import grouped, measured_sizes
+from analysis.reading.columns import describe_sizes, grouped
 from analysis.reading.floors import floor_counts
 from analysis.reading.labels import name_extractor, name_metric
 from analysis.reading.results import run_names
@@ -122,8 +122,8 @@ def _remarks(
     labels = request.labels
     if split:
         yield labels.describe_setting(split)
-    if sizes := measured_sizes(frame, curves.metric):
-        yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+    if sizes := describe_sizes(frame, curves.metric):
+        yield f"N = {sizes}"
         counts = floor_counts(frame, curves.metric)
         if panels[0].real and counts not in ([], [sizes[0]]):
             yield f"real images: N = {' or '.join(map(str, counts))}"

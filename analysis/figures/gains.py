@@ -29,8 +29,8 @@ from analysis.reading.columns import (
     AT,
     DIRECTION,
     SETTING,
+    describe_sizes,
     grouped,
-    measured_sizes,
     metric_columns,
 )
 from analysis.reading.labels import Labels
@@ -127,8 +127,8 @@ def _remarks(
 ) -> Iterator[str]:
     if split:
         yield labels.describe_setting(split)
-    if sizes := measured_sizes(frame, column):
-        yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+    if sizes := describe_sizes(frame, column):
+        yield f"N = {sizes}"
     units = name_units(frame, labels)
     band = f"band of the last generation: {100 * request.confidence:g}% {source} "
     yield band + units if source else units

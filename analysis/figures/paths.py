@@ -12,7 +12,7 @@ from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, n
 from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.points import draw_paths
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.reading.columns import grouped, measured_sizes, metric_columns
+from analysis.reading.columns import describe_sizes, grouped, metric_columns
 from model.errors import UsageError
 
 METRICS = ("recall", "precision")
@@ -83,8 +83,8 @@ def _remarks(
         yield request.labels.describe_setting(split)
     last = frame["generation"].max()
     yield names[0].split("/", 1)[1] + (f"; V1 (open) to V{last}" if last > 1 else "")
-    if sizes := measured_sizes(frame, names[0]):
-        yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+    if sizes := describe_sizes(frame, names[0]):
+        yield f"N = {sizes}"
     units = name_units(frame, request.labels)
     bars = f"bars at the end: {100 * request.confidence:g}% {source} "
     yield bars + units if source else units

@@ -17,9 +17,9 @@ from analysis.figures.drawing.style import FAINT
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import (
     axis_columns,
+    describe_sizes,
     group_positions,
     grouped,
-    measured_sizes,
     unit_columns,
 )
 from analysis.reading.labels import METRIC_NAMES, name_extractor, name_metric
@@ -136,8 +136,8 @@ def _remarks(
     if split:
         yield request.labels.describe_setting(split)
     yield f"V1 (open) to V{frame['generation'].max()}"
-    if sizes := measured_sizes(frame, metric):
-        yield f"N = {sizes[0]} generated, {sizes[1]} reference images"
+    if sizes := describe_sizes(frame, metric):
+        yield f"N = {sizes}"
     units = name_units(frame, request.labels)
     yield f"bars: {100 * request.confidence:g}% {source} {units}" if source else units
     yield "differences within a seed"

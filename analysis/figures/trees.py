@@ -18,7 +18,7 @@ from analysis.figures.drawing.pages import LINE_INCHES, TICK_INCHES
 from analysis.figures.drawing.style import FAINT, INK
 from analysis.figures.drawing.text import fit_text, text_inches
 from analysis.figures.request import Drawing, FigureRequest, check_seed
-from analysis.reading.columns import MIXTURE, is_missing, measured_sizes, setting_axes
+from analysis.reading.columns import MIXTURE, describe_sizes, is_missing, setting_axes
 from analysis.reading.labels import direction, name_extractor, name_metric
 from analysis.reading.settings import find_usual
 from analysis.reading.trees import Node, find_lines, grow_tree, sampler_of
@@ -126,8 +126,8 @@ def plan_trees(request: FigureRequest) -> Iterator[Drawing]:
             own = [line for line in lines if line.unit == unit]
             nodes = grow_tree(own, labels, usual, axes=naming).nodes
             trees[unit] = _arrange(nodes, [rows[node.row] for node in nodes], metric)
-        sizes = measured_sizes(frame, metric)
-        remarks = [f"N = {sizes[0]} generated, {sizes[1]} reference images"] if sizes else []
+        sizes = describe_sizes(frame, metric)
+        remarks = [f"N = {sizes}"] if sizes else []
         remarks += ["one for each sampler"] if any(sampler_of(x.values) for x in lines) else []
         yield from _plan_metric(request, metric, trees, remarks)
 

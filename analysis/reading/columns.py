@@ -188,6 +188,12 @@ def measured_sizes(frame: pd.DataFrame, metric: str) -> tuple[int, int] | None:
     return next(((int(n), int(m)) for n, m in sizes.itertuples(index=False)), None)
 
 
+def describe_sizes(frame: pd.DataFrame, metric: str) -> str:
+    """Name the images of measured_sizes: `359 generated, 359 reference images`, or nothing."""
+    sizes = measured_sizes(frame, metric)
+    return f"{sizes[0]} generated, {sizes[1]} reference images" if sizes else ""
+
+
 def grouped(
     frame: pd.DataFrame, by: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

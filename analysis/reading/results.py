@@ -103,13 +103,11 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
         UsageError: As in load_results, or no metric per class was measured.
         RecordError: As in load_results.
     """
-    frame = _load(dirs, _class_rows, (CLASS,))
-    if frame.empty:
-        raise UsageError(
-            "DIR must have metrics per class, got none; "
-            "`sweep evaluate DIR --metrics.names classes` takes some"
-        )
-    return frame
+    lacking = (
+        "DIR must have metrics per class, got none; "
+        "`sweep evaluate DIR --metrics.names classes` takes some"
+    )
+    return _load(dirs, _class_rows, (CLASS,), lacking=lacking)
 
 
 def load_direction_results(dirs: Sequence[Path]) -> pd.DataFrame:
@@ -125,18 +123,18 @@ def load_direction_results(dirs: Sequence[Path]) -> pd.DataFrame:
         UsageError: As in load_results, or no metric per direction was measured.
         RecordError: As in load_results.
     """
-    frame = _load(dirs, _direction_rows, (DIRECTION,))
-    if frame.empty:
-        raise UsageError(
-            "--kind gain must have the metric gain, got runs without it; "
-            "`sweep evaluate DIR --metrics.names gain` takes it"
-        )
-    return frame
+    lacking = (
+        "--kind gain must have the metric gain, got runs without it; "
+        "`sweep evaluate DIR --metrics.names gain` takes it"
+    )
+    return _load(dirs, _direction_rows, (DIRECTION,), lacking=lacking)
 
 
 @many_objects()
-def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...]) -> pd.DataFrame:
-    """Build the tidy table of the rows that a function returns for each lineage."""
+def _load(
+    dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...], *, lacking: str = ""
+) -> pd.DataFrame:
+    """Build the tidy table of the rows that a function returns; `lacking` is the error for none."""
     if not dirs:
         raise UsageError("DIR must be given at least once, got none; use the --out of a sweep run")
     runs = run_names(dirs)
@@ -156,6 +154,8 @@ def _load(dirs: Sequence[Path], rows_of: RowsFunction, more_axes: tuple[str, ...
             row = {"run": run, "seed": seed, **row, **values, **numbers}
             identity = (setting_id, *(row[name] for name in (*more_axes, *NODE_IDENTITY)))
             rows[identity] = _merge(rows[identity], row) if identity in rows else row
+    if lacking and not rows:
+        raise UsageError(lacking)
     return _to_frame(rows.values(), [*axes, *more_axes], sorted(metrics))
 
 

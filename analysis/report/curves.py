@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.reading.columns import (
     AT,
+    describe_sizes,
     group_positions,
     is_missing,
     measured_sizes,
@@ -108,7 +109,6 @@ def title_of(metric: str) -> str:
 
 
 def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any]:
-    sizes = measured_sizes(part.frame, metric)
     summary = part.summarize(metric)
     columns = {name: summary[name].tolist() for name in ("generation", "n", "num_diverged")}
     mean, half = _numbers(summary["mean"]), _numbers(summary["half_width"])
@@ -128,7 +128,7 @@ def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any
         "column": printable(metric),
         "name": printable(title_of(metric)),
         "worse": direction(metric),
-        "images": f"{sizes[0]} generated, {sizes[1]} reference images" if sizes else "",
+        "images": describe_sizes(part.frame, metric),
         "floor": printable(describe_floor(part, metric)),
         "floors": floor_range(part.frame, metric),
         "lines": lines,

@@ -138,7 +138,7 @@ def compute(
         write_sweep(out, recorded, command, store=opened.location, lineages=lineages)
         if opened.location != str(out):
             note(opened, run_key(out, sweep), load_sweep(out))
-        known = finished if lineages is expected else None
+        known = finished if lineages is expected else look_up(opened, lineages)
         records = fill(out, lineages, opened, finished=known)
     loggers = Loggers(out, log)
     if any(record.status not in ENDED for record in records):
@@ -162,7 +162,7 @@ def compute(
             records = fill(out, lineages, opened, errors=errors, finished=known)
     else:
         print("nothing to compute: all models and metrics exist", file=sys.stderr)
-        if missing_floors(lineages, known or look_up(opened, lineages), opened):
+        if missing_floors(lineages, known, opened):
             words = f"sweep evaluate {shlex.quote(str(short_path(out)))} --floors"
             print(f"note: {words} measures the floors, which are missing", file=sys.stderr)
     with writing(out):
