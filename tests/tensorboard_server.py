@@ -3,14 +3,28 @@
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from running_sweep import wait_for
+
 Ask = Callable[..., Any]
 """Returns the JSON answer of a plugin to a GET, or to a POST if there is a body."""
+
+
+def answer(request: urllib.request.Request) -> tuple[Any] | None:
+    """What a server answers; None if its list of runs grew while it was reading it."""
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 (this machine)
+            return (json.load(response),)
+    except urllib.error.HTTPError as err:
+        if err.code == 500:
+            return None
+        raise
 
 
 @contextmanager
@@ -30,8 +44,7 @@ def serving(folder: Path, *options: str) -> Generator[Ask]:
             headers = {"Content-Type": "application/json"}
             url = f"{server}/data/plugin/{what}"
             request = urllib.request.Request(url, body, headers)  # noqa: S310 (this machine)
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (this machine)
-                return json.load(answer)
+            return wait_for(lambda: answer(request), url)[0]
 
         yield ask
     finally:
