@@ -1,21 +1,18 @@
-"""A custom data set: 8x8 images of a bright bar, upright or lying.
+"""A plug-in with a data set: 8x8 images of a bright bar, upright or lying.
 
-    uv run --extra all python -m examples.own_data
+sweep run quickstart --import examples/own_data.py --data.name bars --data.train-limit None \
+    --out runs/bars
 
-To use it in sweeps, put the functions and the DATASETS line into model/data/datasets.py. (Image
-files need no code: use `--data.name folder --data.path DIR`.)
+Image files need no plug-in: use `--data.name folder --data.path DIR`.
 """
-
-from dataclasses import replace
 
 import numpy as np
 
-from examples.in_process import TINY, compute, show
 from model.config import DataConfig
-from model.data.datasets import DATASETS, Loader
+from model.data.datasets import Loader
 from model.data.reading import Contents, collect_pixels
 
-NUM_IMAGES = 300
+NUM_IMAGES = 600
 
 
 def describe_bars(config: DataConfig) -> Contents:
@@ -39,7 +36,4 @@ def load_bars(config: DataConfig) -> tuple[np.ndarray, Contents]:
     return collect_pixels(bars, contents, config), contents
 
 
-DATASETS["bars"] = Loader(describe=describe_bars, load=load_bars, version=1)
-
-if __name__ == "__main__":
-    show(compute(replace(TINY, data=DataConfig(name="bars", image_size=8))))
+DATASETS = {"bars": Loader(describe=describe_bars, load=load_bars, version="1")}

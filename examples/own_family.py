@@ -1,21 +1,15 @@
-"""A custom model family: training images, drawn again with a little noise (a bootstrap).
+"""A plug-in with a model family: training images, drawn again with a little noise (a bootstrap).
 
-    uv run --extra all python -m examples.own_family
-
-To use it in sweeps, put the functions into a file in model/, the FamilyFacts record into
-FAMILY_FACTS in model/family_facts.py, and the Family record into FAMILIES in model/families.py.
+sweep run quickstart --import examples/own_family.py --model.family bootstrap --out runs/bootstrap
 """
-
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from examples.in_process import TINY, compute, show
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SampleConfig
-from model.families import FAMILIES, Family
-from model.family_facts import FAMILY_FACTS, FamilyFacts
+from model.families import Family
+from model.family_facts import FamilyFacts
 from model.images import from_unit, to_unit
 from model.job import Fit, TrainingJob, checkpoint_settings
 from model.networks.size import ModelSize, Shape
@@ -60,10 +54,9 @@ def bootstrap_size(
     )
 
 
-FAMILY_FACTS["bootstrap"] = FamilyFacts(
-    size=bootstrap_size, version=1, iterative=False, conditional=False, guided=False
-)
-FAMILIES["bootstrap"] = Family(fit=fit_bootstrap, sample=sample_bootstrap)
-
-if __name__ == "__main__":
-    show(compute(replace(TINY, model=ModelConfig(family="bootstrap"))))
+FAMILY_FACTS = {
+    "bootstrap": FamilyFacts(
+        size=bootstrap_size, version="1", iterative=False, conditional=False, guided=False
+    )
+}
+FAMILIES = {"bootstrap": Family(fit=fit_bootstrap, sample=sample_bootstrap)}

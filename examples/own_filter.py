@@ -1,18 +1,13 @@
-"""A custom filter: keep the images nearest to the candidates' mean.
+"""A plug-in with a filter that keeps the images nearest to the candidates' mean.
 
-    uv run --extra all python -m examples.own_filter
-
-To use it in sweeps, put the function and the FILTERS line into model/filters/table.py.
+sweep run quickstart --import examples/own_filter.py --filter.name central --filter.candidates 4 \
+    --out runs/central
 """
-
-from dataclasses import replace
 
 import numpy as np
 
-from examples.in_process import TINY, compute, show
-from model.config import FilterConfig
 from model.filters.candidates import Candidates, Selection, lowest
-from model.filters.table import FILTERS, Filter
+from model.filters.table import Filter
 
 
 def keep_central(candidates: Candidates) -> Selection:
@@ -22,8 +17,4 @@ def keep_central(candidates: Candidates) -> Selection:
     return Selection(indices=lowest(distances, candidates.keep), scores=distances)
 
 
-FILTERS["central"] = Filter(select=keep_central, version=1)
-
-if __name__ == "__main__":
-    judge = FilterConfig(name="central", candidates=4.0, extractor="pixels")
-    show(compute(replace(TINY, filter=judge)))
+FILTERS = {"central": Filter(select=keep_central, version="1")}

@@ -1,16 +1,11 @@
-"""A custom pool rule: real images and the newest samples, without those of older generations.
+"""A plug-in with a pool rule: real images and the newest samples, without older generations.
 
-    uv run --extra all python -m examples.own_pool_rule
-
-To use it in sweeps, put the function and the POOL_RULES line into sweep/planning/rules.py.
+sweep run quickstart --import examples/own_pool_rule.py --pool.rule newest --out runs/newest
 """
 
-from dataclasses import replace
-
-from examples.in_process import TINY, compute, show
-from sweep.config import PoolConfig
 from sweep.planning.pool import Pool, only_real
-from sweep.planning.rules import POOL_RULES, PoolRule, Step
+from sweep.planning.rules import POOL_RULES as OURS
+from sweep.planning.rules import PoolRule, Step
 
 
 def newest_only(step: Step) -> Pool:
@@ -18,9 +13,8 @@ def newest_only(step: Step) -> Pool:
     return only_real(step.current) + step.new
 
 
-POOL_RULES["newest"] = PoolRule(
-    num_new=POOL_RULES["grow"].num_new, combine=newest_only, uses_alpha=True, version=1
-)
-
-if __name__ == "__main__":
-    show(compute(replace(TINY, pool=PoolConfig(rule="newest", alpha=0.5))))
+POOL_RULES = {
+    "newest": PoolRule(
+        num_new=OURS["grow"].num_new, combine=newest_only, uses_alpha=True, version="1"
+    )
+}

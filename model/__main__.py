@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from model.commands.command_line import Command, Program
+from model.commands.command_line import PluginCommand, Program
 from model.config import (
     IMAGES,
     DataConfig,
@@ -65,7 +65,7 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Command):
+class Train(PluginCommand):
     """Train one model on the real images of a data set: V_1 of a lineage with the same settings.
 
     Run the same command again to resume after a stop or a kill: the state of the training is saved
@@ -170,7 +170,7 @@ class Train(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(Command):
+class Sample(PluginCommand):
     """Draw images from a trained model; with a lineage's seed, the images it adds to its pool.
 
     Image i does not depend on how many images are drawn: a larger sample begins with the same ones.
@@ -236,7 +236,7 @@ class Sample(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Command):
+class Evaluate(PluginCommand):
     """Compare images with real ones: the held-out images of a data set, or your own.
 
     Images are not resized to match: all must have the reference's size and channels.

@@ -185,10 +185,11 @@ def check_choice(field: str, value: object, choices: Collection[str]) -> None:
         )
 
 
-def later_version(field: str, name: str, variant: object, *, key: str) -> dict[str, int]:
-    """The version of a registered variant as an entry of a key; empty at the first version.
+def later_version(field: str, name: str, variant: object, *, key: str) -> dict[str, int | str]:
+    """The version of a registered variant as an entry of a key; empty at our first version.
 
-    Keys from before there were versions thus stay valid.
+    Keys from before there were versions thus stay valid. The version of a plug-in's variant is
+    text that begins with the plug-in's name, and always part of a key.
 
     Args:
         field: Setting that selects the variant.
@@ -200,6 +201,8 @@ def later_version(field: str, name: str, variant: object, *, key: str) -> dict[s
         UsageError: The variant has no version.
     """
     version = getattr(variant, "version", None)
+    if isinstance(version, str) and ":" in version:
+        return {key: version}
     if type(version) is not int or version < 1:
         raise UsageError(
             f"{field}={name} must have a version, a whole number of at least 1, in its registered "

@@ -21,9 +21,9 @@ class FamilyFacts:
     size: Callable[[ModelConfig, Shape, int, int], ModelSize]
     """Function of the settings, (C, H, W), the number of images in the pool and the number of
     classes (0 for an unconditional model)."""
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     iterative: bool = True
     """Whether the model is a network that is trained in steps and that halves an image's side
     len(model.widths) - 1 times. Otherwise it sees each image once and train.* has no effect."""

@@ -18,6 +18,8 @@ NUMERIC = (
     *("transformers", "diffusers", "clean-fid", "cpu_capability"),
 )
 """Facts of a record's environment that can change numbers; a package is there if it was used."""
+PLUGIN = "plugin."
+"""Begins the name of a fact that is the digest of a plug-in's source."""
 SEPARATOR = ", "
 
 
@@ -29,6 +31,8 @@ def describe_environment(environment: Json, **more: object) -> str:
         more: The device and the number of threads, if known.
     """
     facts = {name: environment[name] for name in NUMERIC if name in environment} | more
+    for name, digests in environment.get("plugins", {}).items():
+        facts[f"{PLUGIN}{name}"] = digests["source"][:12]
     return SEPARATOR.join(f"{name}={value}" for name, value in facts.items())
 
 
@@ -56,6 +60,11 @@ def common_facts(environments: Iterable[str]) -> str:
     return SEPARATOR.join(
         f"{name}={value}" for name, values in known.items() for value in values if len(values) == 1
     )
+
+
+def plugin_facts(environment: str) -> list[str]:
+    """The facts of an environment that are about plug-ins."""
+    return [fact for fact in environment.split(SEPARATOR) if fact.startswith(PLUGIN)]
 
 
 def _count_values(environments: Iterable[str]) -> dict[str, Counter[str]]:

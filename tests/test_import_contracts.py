@@ -16,7 +16,7 @@ LINT = Path(sys.executable).with_name("lint-imports")
 VIOLATIONS = {
     "model imports neither sweep nor analysis": ("model/job.py", "sweep.config"),
     "modules of model that a plan uses need no torch": ("model/training/length.py", "torch"),
-    "tyro only in __main__ and model.commands.command_line": ("sweep/commands/run.py", "tyro"),
+    "tyro only where commands are declared": ("sweep/commands/run.py", "tyro"),
     "model.data imports only settings, errors, randomness and images of model": (
         "model/data/splits.py",
         "model.checkpoint",

@@ -20,11 +20,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Self, TextIO
+from typing import Annotated, Any, ClassVar, Self, TextIO
 
 import tyro
 
 from model.commands.output import forgiving_output
+from model.commands.plugins import TABLES, Tables, load_plugins, named_imports
 from model.commands.signals import Ending, ended_by_signals
 from model.commands.values import check_words, parse_word
 from model.errors import (
@@ -127,6 +128,25 @@ class Command:
             OneLineError: The user must change something.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginCommand(Command):
+    """A command that may use variants that plug-ins add."""
+
+    TABLES: ClassVar[Tables] = TABLES
+    """The dicts that plug-ins can extend."""
+    imports: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        tyro.conf.arg(name="import", metavar="FILE|FOLDER|MODULE"),
+    ] = ()
+    """Plug-in with own families, filters, metrics and so on (see docs/plugins.md); repeatable."""
+
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """Load the plug-ins, whose variants the other arguments may name."""
+        load_plugins(named_imports(args), cls.TABLES)
+        return list(args), None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

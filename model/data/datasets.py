@@ -92,9 +92,9 @@ class Loader:
 
     describe: Callable[[DataConfig], Contents]
     load: Callable[[DataConfig], tuple[np.ndarray, Contents]]
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     takes: tuple[str, ...] = ()
     """Which of OPTIONAL_FIELDS have an effect."""
     parts: tuple[int, ...] | None = ()

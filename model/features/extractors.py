@@ -50,9 +50,9 @@ class Extractor:
     network's inputs, always in float32."""
     build: Callable[[str | None, str | None, str], ExtractFunction]
     """Builds the network from (metrics.weights, SHA-256 of weights, device); reads its files."""
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     num_features: int | None = None
     """D of the published network; None if each pixel of each channel is a feature."""
     resizes: bool = False
@@ -145,7 +145,7 @@ def extractor_label(config: MetricsConfig) -> str:
     return "-".join(parts)
 
 
-def extractor_version(config: MetricsConfig) -> dict[str, int]:
+def extractor_version(config: MetricsConfig) -> dict[str, int | str]:
     """The version of the extractor, for keys; empty at the first."""
     extractor = EXTRACTORS[config.extractor]
     return later_version("metrics.extractor", config.extractor, extractor, key="extractor")

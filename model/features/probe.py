@@ -68,7 +68,7 @@ class Probe:
         return standard @ self.weights + self.offsets
 
 
-def probe_version() -> dict[str, int]:
+def probe_version() -> dict[str, int | str]:
     """The version of the probe, for keys; empty at the first."""
     return later_version("probe", "linear", Probe, key="probe")
 

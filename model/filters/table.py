@@ -36,9 +36,9 @@ class Filter:
 
     select: Callable[[Candidates], Selection]
     """May assume that 1 <= keep <= K, and that the data it needs are present and finite."""
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     needs_features: bool = True
     """Whether it uses the candidates' features."""
     needs_real: bool = False
@@ -66,7 +66,7 @@ def feature_settings(config: FilterConfig) -> MetricsConfig:
     return MetricsConfig(names=(), **{name: getattr(config, name) for name in FEATURE_SETTINGS})
 
 
-def filter_versions(config: FilterConfig) -> dict[str, int]:
+def filter_versions(config: FilterConfig) -> dict[str, int | str]:
     """Versions of the filter and of what it uses, for keys; none at the first version."""
     entry = FILTERS[config.name]
     versions = later_version("filter.name", config.name, entry, key="filter")

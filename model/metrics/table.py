@@ -35,9 +35,9 @@ class Metric:
 
     compute: Callable[[Comparison, MetricsConfig], Mapping[str, float | np.ndarray]]
     """Raises UsageError if there are too few images for a meaningful number."""
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     needs: tuple[str, ...] = ()
     """Optional parts of a Comparison and its RealFeatures that this metric requires."""
     probe: Literal["never", "always", "unconditional", "with_train"] = "never"

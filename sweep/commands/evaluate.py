@@ -14,7 +14,7 @@ from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import shown_columns, validate_metrics
 from sweep.commands.floors import add_floors
-from sweep.commands.preflight import check_extractors_ready
+from sweep.commands.preflight import check_extractors_ready, check_plugins
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
@@ -44,6 +44,7 @@ def evaluate(
     address: str | None,
     command: str,
     allow_world_writable: bool = False,
+    accept_changed_plugins: bool = False,
 ) -> int:
     """Measure every finished model of a sweep; returns 0, or 1 if a measurement is missing.
 
@@ -63,6 +64,7 @@ def evaluate(
     check_places(out, kept, sweep.resources, allow_world_writable=allow_world_writable)
     lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
     finished = look_up(kept, lineages)
+    check_plugins(finished, accept_changed=accept_changed_plugins)
     check_models(out, finished, kept)
     work = missing_measurements(lineages, finished, kept)
     if work:

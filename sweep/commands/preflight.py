@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Collection, Sequence
 
+from model.commands.plugins import LOADED
 from model.config import MetricsConfig
 from model.errors import UsageError
 from model.features.ready import check_ready
@@ -75,6 +76,34 @@ def check_environments(finished: Finished, *, is_complete: bool, same: bool) -> 
         )
     if differing:
         print(f"note: results come from different environments: {differing}", file=sys.stderr)
+
+
+def check_plugins(finished: Finished, *, accept_changed: bool) -> None:
+    """Raise UsageError if there are results of other code of a plug-in with the same version.
+
+    That the version is the same follows from the results' keys, which contain it. Comments,
+    docstrings and layout are not code; if only they differ, a line on stderr says so.
+
+    Args:
+        finished: The results so far.
+        accept_changed: Whether the user says that the new code gives the same results.
+    """
+    other_source: dict[str, None] = {}
+    for record in (*finished.nodes.values(), *finished.metrics.values()):
+        for name, known in record.environment.get("plugins", {}).items():
+            plugin = LOADED[name]
+            if plugin.code != known["code"] and not accept_changed:
+                raise UsageError(
+                    f"plug-in {name} must have the code with which earlier results were made, got "
+                    "other code; change the version of each variant that gives other results now, "
+                    "or pass --accept-changed-plugins if none does"
+                )
+            if plugin.source != known["source"]:
+                other_source[name] = None
+    for name in other_source:
+        print(
+            f"note: the source of plug-in {name} has changed since earlier results", file=sys.stderr
+        )
 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:

@@ -17,7 +17,12 @@ from model.errors import UsageError, writing
 from sweep.commands.floors import add_floors, missing_floors
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings
-from sweep.commands.preflight import check_environments, check_extractors_ready, unfinished
+from sweep.commands.preflight import (
+    check_environments,
+    check_extractors_ready,
+    check_plugins,
+    unfinished,
+)
 from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, planned_bytes
@@ -66,6 +71,7 @@ def execute(
     command: str,
     allow_world_writable: bool = False,
     same_environment: bool = False,
+    accept_changed_plugins: bool = False,
     fail_fast: bool = False,
     log: Sequence[str] = (),
 ) -> int:
@@ -94,6 +100,7 @@ def execute(
     left = unfinished(expected, finished)
     check_extractors_ready(left, sweep.evaluations, fetch=True)
     check_environments(finished, is_complete=not left or address is not None, same=same_environment)
+    check_plugins(finished, accept_changed=accept_changed_plugins)
     note_idle_settings(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+from model.commands.plugins import plugins_in
 from sweep.environment import describe_environment, versions
 from sweep.files import Json
 
@@ -19,21 +20,26 @@ PACKAGES = {
 """Modules that may compute something, and their packages."""
 
 
-def environment() -> Json:
-    """Versions of what this process has imported so far, and what its CPU can do."""
+def environment(inputs: str = "") -> Json:
+    """Versions of what this process has imported so far, and what its CPU can do.
+
+    Args:
+        inputs: All inputs of a result as JSON, which tell on which plug-ins it depends.
+    """
     used = (package for module, package in PACKAGES.items() if module in sys.modules)
     return versions("collapse-sweep", "numpy", *used) | {
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        **({"plugins": found} if (found := plugins_in(inputs)) else {}),
     }
 
 
-def computed_on(device: str) -> Json:
-    """The fields of a record that say where it was computed."""
+def computed_on(device: str, inputs: str) -> Json:
+    """The fields of a record that say where a result with these inputs was computed."""
     return {
         "device": device_name(device),
         "num_threads": torch.get_num_threads(),
-        "environment": environment(),
+        "environment": environment(inputs),
     }
 
 
@@ -44,8 +50,8 @@ def device_name(device: str) -> str:
     return f"cpu ({platform.machine()})"
 
 
-def current_environment(device: str) -> str:
-    """This process's environment as one line."""
+def current_environment(device: str, inputs: str) -> str:
+    """This process's environment for a result with these inputs, as one line."""
     return describe_environment(
-        environment(), device=device_name(device), threads=torch.get_num_threads()
+        environment(inputs), device=device_name(device), threads=torch.get_num_threads()
     )

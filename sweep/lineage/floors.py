@@ -12,7 +12,7 @@ import numpy as np
 
 from model.data.datasets import Dataset
 from model.errors import UsageError
-from sweep.files import Json, digest
+from sweep.files import Json, digest, encoded
 from sweep.lineage.environment import computed_on
 from sweep.lineage.measurement import Measurement
 from sweep.planning.measurements import MetricsPlan, plan_floor
@@ -81,7 +81,9 @@ def measure_floor(plan: MetricsPlan, measurement: Measurement) -> MetricsRecord:
             )
         except UsageError as error:  # too few images for a metric: no reason to fail a lineage
             record = measurement.lacking(plan, f"no floor: {error}", started=started)
-    return replace(record, node=features.card.key, **computed_on(features.device))
+    return replace(
+        record, node=features.card.key, **computed_on(features.device, encoded(plan.inputs))
+    )
 
 
 def choose_images(data: Dataset, count: int, labels: Sequence[int]) -> np.ndarray:

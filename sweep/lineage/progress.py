@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from model.errors import UsageError
 from model.job import Progress
-from sweep.environment import differing_facts
+from sweep.environment import differing_facts, plugin_facts
 from sweep.files import Json
 from sweep.planning.nodes import NodePlan
 from sweep.store.claims import Claim, ClaimLost
@@ -36,7 +36,7 @@ class NodeScratch:
         """Other environments in which a part of the training has run."""
 
     def load(self) -> bytes | None:
-        """The newest undamaged state saved by any process.
+        """The newest undamaged state saved by any process, with the same source of plug-ins.
 
         Raises:
             UsageError: It comes from another environment, and only the same one is allowed.
@@ -47,6 +47,8 @@ class NodeScratch:
         head, _, state = data.partition(b"\n")
         past = json.loads(head)["environments"]
         now = self._environment
+        if any(plugin_facts(each) != plugin_facts(now) for each in past):
+            return None  # begun with other source of a plug-in
         self.resumed_from = [each for each in past if differing_facts([each, now])]
         if self.resumed_from and self._same:
             differing = differing_facts([*self.resumed_from, self._environment])

@@ -24,7 +24,7 @@ from model.randomness import Purpose
 from model.streams import Stream
 from model.training.length import ema_init_left
 from sweep.config import LineageConfig
-from sweep.files import Json, dump_json
+from sweep.files import Json, dump_json, encoded
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.lineage.environment import computed_on, current_environment
 from sweep.lineage.feature_blocks import FeatureBlocks
@@ -212,7 +212,7 @@ class LineageRun:
         no usable images or too few of a class that is needed.
         """
         started = time.perf_counter()
-        environment = current_environment(self.device)
+        environment = current_environment(self.device, node.inputs_text)
         scratch = NodeScratch(self.store, node.key, environment, same=self.same_environment)
         files = {"config.json": dump_json(node.inputs)}
         fit, reason = Fit(checkpoint=Checkpoint(tensors={})), None
@@ -332,7 +332,7 @@ class LineageRun:
             node=node.key,
             num_drawn=streams.num_drawn - num_drawn,
             draw_seconds=streams.draw_seconds - draw_seconds,
-            **computed_on(self.device),
+            **computed_on(self.device, encoded(plan.inputs)),
         )
         return record, sheet
 
@@ -369,7 +369,7 @@ class LineageRun:
             weights_sha256=fit.checkpoint.digest("ema."),
             files={},
             resumed_from=list(resumed_from),
-            **computed_on(self.device),
+            **computed_on(self.device, node.inputs_text),
         )
 
     def rows(self, node: NodePlan) -> Rows:

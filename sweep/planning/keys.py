@@ -57,7 +57,7 @@ def node_inputs(
     selection: dict[str, Any] | None = None,
     parent: str = "",
     first_recipe: str = "",
-    rule: Mapping[str, int] = {},
+    rule: Mapping[str, int | str] = {},
 ) -> str:
     """All inputs of a node as canonical JSON. Its key is their hash; its config.json has them.
 
@@ -87,7 +87,7 @@ def node_inputs(
         **later_version("model.family", model.family, facts, key="family_numerics"),
         **rule,
     }
-    inputs = {name: str(number) for name, number in numbers.items()}
+    inputs = {name: encoded(number) for name, number in numbers.items()}
     inputs |= {"recipe": recipe, "model": settings_text(model), "train": settings_text(train)}
     inputs |= {"selection": encoded(selection)} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}

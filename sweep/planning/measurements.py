@@ -195,7 +195,7 @@ def plan_metrics(config: LineageConfig, card: DatasetCard) -> MetricsPlan | None
     )
 
 
-def metric_versions(config: MetricsConfig) -> dict[str, int]:
+def metric_versions(config: MetricsConfig) -> dict[str, int | str]:
     """Versions of the metrics, their extractor and probe, for keys; none at the first version."""
     versions = extractor_version(config)
     for name in config.names:

@@ -97,7 +97,7 @@ class Outline:
     """What is the same in all lineages whose settings differ in seed and length only."""
 
     rule: PoolRule
-    rule_version: dict[str, int]
+    rule_version: dict[str, int | str]
     members: tuple[Member, ...]
     first: Pool
     """D_1."""

@@ -43,14 +43,14 @@ class PoolRule:
     combine: Callable[[Step], Pool]
     """Returns D_{n+1}."""
     uses_alpha: bool
-    version: int
+    version: int | str
     """Part of keys if above 1. Raise it whenever the same settings give other results, so that no
-    old result is taken for a new one."""
+    old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     has_reserve: bool = False
     """Whether real images beyond D_1 enter later pools."""
 
 
-def rule_version(config: PoolConfig) -> dict[str, int]:
+def rule_version(config: PoolConfig) -> dict[str, int | str]:
     """The version of the pool rule, for keys; empty at the first.
 
     A recipe describes the pool that a rule makes, so an edited rule usually changes keys by itself.

@@ -26,6 +26,7 @@ from ray._private.authentication.authentication_token_setup import (
 from ray.exceptions import RayError
 from ray.tune.execution import class_cache
 
+from model.commands.plugins import LOADED
 from model.commands.signals import signals_held
 from model.errors import UsageError
 from sweep.config import ResourcesConfig, SweepConfig
@@ -182,6 +183,7 @@ class RayRun:
             num_threads=max(1, math.floor(per_trial["cpu"])),
             checkpoint_seconds=self.sweep.resources.checkpoint_seconds,
             same_environment=self.same_environment,
+            plugins=tuple(LOADED.values()),
         )
 
 

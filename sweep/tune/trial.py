@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from model.commands.plugins import Plugin
 from model.config import ImagesOn, MetricsConfig
 from sweep.config import LineageConfig
 from sweep.records import DatasetCard
@@ -36,6 +37,8 @@ class TrialJob:
     checkpoint_seconds: float
     same_environment: bool = False
     """Whether a training refuses a saved state of another environment."""
+    plugins: tuple[Plugin, ...] = ()
+    """The plug-ins that the driver has loaded."""
 
 
 class LineageTrial(tune.Trainable):
@@ -134,8 +137,10 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
     from model.commands.process import prepare_process
     from sweep.lineage.datasets import load_prepared
     from sweep.lineage.run import LineageRun
+    from sweep.planning.plugins import install
 
     prepare_process(job.device, job.num_threads)
+    install(job.plugins)
     if job.device == "cuda":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
