@@ -1,6 +1,7 @@
 """Facts of plug-ins: what they may add, how keys and records name them, and who imports them."""
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from model.commands.plugins import LOADED, load_plugins, named_imports, plugins_
 from model.errors import UsageError
 from sweep.planning.plugins import TABLES
 
+ANALYSIS = Path(sys.executable).with_name("analysis")
 FILTER = '''"""Keep the first images."""
 import numpy as np
 from model.filters.candidates import Candidates, Selection
@@ -264,20 +266,22 @@ def test_a_sweep_computes_with_a_plugin_and_is_read_without_it(tmp_path) -> None
     assert done.returncode == 0, done.stderr
     (tmp_path / "mine.py").unlink()
     assert run_sweep("status", "run", cwd=tmp_path).returncode == 0
-    analysis = (
-        "import sys; from analysis.__main__ import PROGRAM; sys.exit(PROGRAM.run(sys.argv[1:]))"
-    )
-    import subprocess
-
     for command in ("table", "check"):
-        line = [sys.executable, "-c", analysis, command, "run"]
-        read = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        read = subprocess.run(
+            [ANALYSIS, command, "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert read.returncode == 0, read.stdout + read.stderr
-
     again = run_sweep("run", *words[:-2], cwd=tmp_path)
     assert again.returncode == 2
     assert "filter.name must be one of" in again.stderr
 
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_results_of_changed_code_are_not_mixed(tmp_path) -> None:
+    words = in_tiny(tmp_path)
+    write_filter(tmp_path / "mine.py")
+    assert run_sweep("run", *words, cwd=tmp_path).returncode == 0
     write_filter(tmp_path / "mine.py", more="\n# A comment.\n")
     again = run_sweep("run", *words, cwd=tmp_path)
     assert again.returncode == 0
