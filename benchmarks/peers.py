@@ -9,7 +9,7 @@ process with one thread on one core. They work in turn, a second each, and a rat
 over rounds of our images per second over the peer's in the same round, so it holds if the machine's
 speed changes. `ceiling` is our share of the speed of torch's float32 matrix products on that core,
 which are timed in the same rounds. Prints a table and writes
-benchmarks/results/peers_<date>.json, in which other cases of the same day are kept.
+benchmarks/results/peers_<cpu>_<date>.json, in which other cases of the same day are kept.
 benchmarks/metrics.py compares metrics with other packages.
 """
 
@@ -121,6 +121,7 @@ def main() -> None:
     os.sched_setaffinity(0, {options.core})
     found = {
         "date": datetime.now(UTC).date().isoformat(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "processor": name_device(torch.device("cpu")),
         "versions": {"torch": version("torch")} | peer_versions(options.python),
         "rounds": options.rounds,
@@ -137,7 +138,7 @@ def main() -> None:
         )
     found["load_average_after"] = os.getloadavg()
     print(f"load average {os.getloadavg()[0]:.2f}")
-    path = RESULTS / f"peers_{found['date']}.json"
+    path = RESULTS / f"peers_{found['cpu_capability'].lower()}_{found['date']}.json"
     if path.exists():
         found["cases"] = json.loads(path.read_text())["cases"] | found["cases"]
     path.write_text(json.dumps(found, indent=1) + "\n")
