@@ -157,7 +157,7 @@ class ResourcesConfig:
     gpus_per_trial: float | None = None
     """GPUs per trial; trials with fractions share a GPU. None means 1 if there are GPUs."""
     num_cpus: int | None = field(default=None, metadata=REPEATS)
-    """CPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
+    """CPUs that Ray may use, or that a cluster may grow to; None means all granted CPUs."""
     num_gpus: int | None = field(default=None, metadata=REPEATS)
     """GPUs that Ray may use, or that a cluster may grow to; None lets Ray detect them."""
     max_concurrent: int | None = field(default=None, metadata=REPEATS)

@@ -4,10 +4,10 @@ Imports torch only if the settings request GPUs.
 """
 
 import math
-import os
 
 from model.errors import UsageError
 from sweep.config import ResourcesConfig
+from sweep.tune.cpus import usable_cpus
 
 
 def cluster_total(resources: ResourcesConfig, there: dict[str, float]) -> dict[str, float]:
@@ -61,6 +61,11 @@ def num_at_once(per_trial: dict[str, float], total: dict[str, float], *, at_most
     return max(1, min([at_most, *fits]))
 
 
+def local_cpus(resources: ResourcesConfig) -> int:
+    """Return how many CPUs a Ray that is started here may use."""
+    return usable_cpus() if resources.num_cpus is None else resources.num_cpus
+
+
 def check_machine(resources: ResourcesConfig) -> None:
     """Raise UsageError, before Ray starts, if this machine is too small for one trial."""
     num_gpus = resources.num_gpus or 0
@@ -76,5 +81,5 @@ def check_machine(resources: ResourcesConfig) -> None:
                 f"got {resources.device!r}"
             )
         num_gpus = usable if resources.num_gpus is None else num_gpus
-    num_cpus = resources.num_cpus if resources.num_cpus is not None else os.cpu_count() or 1
-    trial_resources(resources, {"CPU": float(num_cpus), "GPU": float(num_gpus)})
+    total = {"CPU": float(local_cpus(resources)), "GPU": float(num_gpus)}
+    trial_resources(resources, total)

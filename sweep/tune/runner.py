@@ -44,7 +44,7 @@ from sweep.tune.private_ray import (
     set_fresh_token,
     start_failure,
 )
-from sweep.tune.resources import cluster_total, num_at_once, trial_resources
+from sweep.tune.resources import cluster_total, local_cpus, num_at_once, trial_resources
 from sweep.tune.searcher import LineageSearcher
 from sweep.tune.trial import LineageTrial, TrialJob, measure_generation
 
@@ -284,7 +284,7 @@ def private_options(resources: ResourcesConfig) -> Generator[dict[str, Any]]:
             yield {
                 "address": "local",  # None would join a cluster that RAY_ADDRESS or a file names
                 "include_dashboard": False,
-                "num_cpus": resources.num_cpus,
+                "num_cpus": local_cpus(resources),
                 "num_gpus": resources.num_gpus,
                 "_node_ip_address": "127.0.0.1",
                 "_temp_dir": str(folder),
