@@ -1,1 +1,55 @@
-"""Sweeps of lineages: pools, keys, the store, the lineage loop, and its Ray Tune trial."""
+"""Sweeps of lineages: pools, keys, the store, the lineage loop, and its Ray Tune trial.
+
+In Python or a notebook:
+
+    import sweep
+    table = sweep.run("quickstart", out="runs/quickstart")
+"""
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sweep.config import LineageConfig, SweepConfig
+
+__all__ = ["run"]
+
+
+def run(
+    config: "str | PathLike[str] | SweepConfig | LineageConfig",
+    out: str | PathLike[str],
+    *,
+    store: str | None = None,
+    address: str | None = None,
+) -> "DataFrame":
+    """Run a sweep, or resume it, as `sweep run` does: finished models are not trained again.
+
+    Progress goes to stderr. A lineage that fails does not end the sweep, and a line says why.
+
+    Args:
+        config: Name of a preset, path of a .toml or .json file, or settings. Settings of one
+            lineage are a sweep of a single lineage.
+        out: Results folder. An existing one is resumed or extended.
+        store: Folder or bucket of models; by default that of earlier runs, or `out`.
+        address: Address of a running Ray cluster; None starts Ray on this machine.
+
+    Returns:
+        The tidy table that `analysis.load(out)` returns: a row for each lineage, generation and
+        member.
+
+    Raises:
+        UsageError: A setting is not valid, or `out` cannot be written.
+    """
+    import shlex
+    from pathlib import Path
+
+    import analysis
+    from sweep.commands.request import as_sweep
+    from sweep.commands.run import execute
+
+    folder = str(out)
+    command = shlex.join(["sweep", "run", f"{folder}/sweep.json", "--out", folder])
+    execute(as_sweep(config), Path(out), store=store, address=address, command=command)
+    return analysis.load(out)

@@ -1,4 +1,4 @@
-"""`model sample`: writes images as a folder of PNGs, as one sheet, or as exact pixels in an .npz.
+"""`model sample` and `model.sample`: images as an array, PNGs, one sheet, or pixels in an .npz.
 
 Images of chosen classes go into class folders, into rows of the sheet, or get an array of labels.
 """
@@ -10,14 +10,46 @@ from pathlib import Path
 
 import numpy as np
 
+from model.checkpoint import Checkpoint
 from model.commands.checkpoint_file import class_names_of
 from model.commands.files import write_file, write_folder
-from model.errors import UsageError
+from model.commands.train import first_seed
+from model.config import SampleConfig
+from model.errors import UsageError, check_at_least
 from model.images import encode_png, tile, to_bytes
+from model.randomness import Purpose
 from model.streams import Stream, labels_in_turn
 
 PNG_NAME = "{:06d}.png"
 """File name of image i in a folder of images."""
+
+
+def draw_images(
+    checkpoint: Checkpoint,
+    num_images: int,
+    labels: np.ndarray | None,
+    config: SampleConfig,
+    *,
+    seed: int,
+    device: str,
+) -> np.ndarray:
+    """Draw images as an array; `model.sample` describes the arguments and errors."""
+    check_at_least("num_images", num_images, 1)
+    stream = Stream(
+        checkpoint=checkpoint,
+        config=config,
+        seed=first_seed(seed),
+        purpose=Purpose.SAMPLE,
+        device=device,
+    )
+    num_classes = checkpoint.settings.get("num_classes", 0)
+    if num_classes and labels is None:
+        labels = labels_in_turn(range(num_classes), num_images)
+    if labels is not None and len(labels) != num_images:
+        raise UsageError(f"labels must be one for each of {num_images} images, got {len(labels)}")
+    if labels is not None:
+        return stream.labelled(labels)
+    return np.concatenate(list(stream.images(num_images)))
 
 
 def write_images(out: Path, stream: Stream, num_images: int) -> None:

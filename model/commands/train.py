@@ -1,20 +1,25 @@
-"""Training of one model, for `model train`; prints nothing.
+"""Training of one model, for `model train` and `model.train`; prints nothing.
 
 A model trained in this way equals V_1 of a lineage with the same settings and seed.
 """
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from model.best_checkpoint import validation_score
+from model.checkpoint import Checkpoint
 from model.commands.process import prepare_process
-from model.config import MetricsConfig, ModelConfig, SampleConfig
+from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import Dataset
 from model.errors import UsageError
 from model.families import family_of
+from model.family_facts import check_together
+from model.features.extractors import check_images
 from model.job import Fit, TrainingJob
 from model.randomness import Seed
+from model.training.length import training_length
 
 
 def first_seed(seed: int) -> Seed:
@@ -56,6 +61,43 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
         score=score,
     )
     return family_of(job.model.family).fit(data.images[data.train], train_labels, job)
+
+
+def fit_images(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    model: ModelConfig,
+    train: TrainConfig,
+    class_names: tuple[str, ...],
+    bounded: bool,
+    seed: int,
+    device: str,
+) -> Checkpoint:
+    """Train on arrays; `model.train` describes the arguments and errors."""
+    check_images(images)
+    size, _, height, width = images.shape
+    if size < 2 or height != width:
+        raise UsageError(f"images must be at least 2 square images, got {images.shape}")
+    if train.select != "last":
+        raise UsageError(
+            f"train.select must be last for arrays, which have no validation images, "
+            f"got {train.select!r}"
+        )
+    check_together(DataConfig(image_size=width), model, train)
+    num_steps, _ = training_length(size, model, train, first_pool=size, image_size=width)
+    num_classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
+    job = TrainingJob(
+        model=model,
+        train=train,
+        num_steps=num_steps,
+        seed=first_seed(seed),
+        num_classes=num_classes,
+        class_names=class_names,
+        bounded=bounded,
+        device=device,
+    )
+    return family_of(model.family).fit(images, labels, job).checkpoint
 
 
 def check_labelled(model: ModelConfig, data: Dataset) -> None:

@@ -1,5 +1,6 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
+import os
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -35,6 +36,15 @@ def find_sweep(name: str) -> SweepConfig:
     """Return the sweep of a preset, or of a .toml or .json file; raises UsageError."""
     is_file = Path(name).suffix in (".toml", ".json")
     return load_sweep_file(Path(name)) if is_file else preset_of(name)
+
+
+def as_sweep(config: str | os.PathLike[str] | SweepConfig | LineageConfig) -> SweepConfig:
+    """Return the sweep that a Python program names, or whose settings it gives."""
+    if isinstance(config, SweepConfig):
+        return config
+    if isinstance(config, LineageConfig):
+        return SweepConfig(name="lineage", description="One lineage.", base=config)
+    return find_sweep(os.fspath(config))
 
 
 def requested_sweep(
