@@ -1,6 +1,7 @@
-"""The command `sweep`: presets, plan, preregister, run, status, evaluate and watch-spot.
+"""The command `sweep`: presets, data, plan, preregister, run, status, evaluate and watch-spot.
 
 sweep presets
+sweep data my-images --sheet sheet.png
 sweep plan quickstart
 sweep run quickstart --out runs/quickstart
 sweep status runs/quickstart
@@ -18,6 +19,7 @@ from typing import Annotated, Literal, Self
 import tyro
 
 from model.commands.command_line import Command, Program
+from model.config import DataConfig
 from model.errors import UsageError
 from sweep.commands.on_folders import Clean, Evaluate, PlanningCommand, Status, Stop
 from sweep.commands.request import find_sweep, requested_sweep
@@ -211,6 +213,44 @@ class Presets(PlanningCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data(PlanningCommand):
+    """Show what a run would read of a folder, a file or a known data set, and what it would not.
+
+    Images are counted by class, format, mode and size, and split, cropped and resized as in a run.
+    The first line of the output has the options with which `sweep run` reads the same.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH|NAME")]
+    """Folder of images or of a saved data set, .npz file, or data.name. Must come first."""
+    sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Write a sheet of training images, a row for each class; an existing file is replaced."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """How to read it."""
+
+    @classmethod
+    def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
+        """Return the arguments, and defaults for what the first one names."""
+        super().prepare(args)
+        if not args or args[0].startswith("-"):
+            return list(args), None
+        from sweep.estimate.data import settings_of
+
+        return list(args), cls(source=tyro.MISSING, data=settings_of(args[0]))
+
+    def run(self, args: Sequence[str]) -> int:
+        """Read the data, and print what is in them."""
+        from sweep.estimate.data import describe_data, settings_of
+
+        given = settings_of(self.source).path
+        if given not in (None, self.data.path):
+            raise UsageError(
+                f"data.path must be left out beside PATH, got {self.data.path!r} and {given!r}"
+            )
+        print(describe_data(self.data, self.sheet))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class WatchSpot(Command):
     """Wait for a spot notice to this machine, then have Ray drain the machine as preempted.
 
@@ -236,6 +276,7 @@ PROGRAM = Program(
     description="Sweeps of self-consuming generative models. One trial is one whole lineage.",
     commands={
         "presets": Presets,
+        "data": Data,
         "plan": Plan,
         "preregister": Preregister,
         "run": Run,

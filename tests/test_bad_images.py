@@ -27,7 +27,7 @@ from PIL import Image
 from model.commands.evaluate import read_images
 from model.config import DataConfig
 from model.data.datasets import load_dataset
-from model.data.reading import FORMATS, Ignored, decode_image, new_array, to_pixels
+from model.data.reading import FORMATS, Seen, decode_image, new_array, to_pixels
 from model.errors import UsageError
 
 GREY, RGB = noise(24, 20), noise(24, 20, 3)
@@ -93,7 +93,7 @@ def test_any_damage_of_any_format_is_an_error_of_one_line(kind: str, tmp_path: P
         content = mutated(generator.choice(EXAMPLES[kind]), generator)
         path.write_bytes(content)
         try:
-            decode_image(path, ignored=Ignored())
+            decode_image(path, seen=Seen())
         except UsageError as error:
             messages.append(str(error))
     assert messages

@@ -14,7 +14,7 @@ from model.config import DataConfig
 from model.data.datasets import load_dataset
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.own_images import ImageFolder, folder_channels, scan_folder
-from model.data.reading import Ignored, decode_image, new_array
+from model.data.reading import Seen, decode_image, new_array
 from model.errors import MissingFileError, UsageError, class_key, shown, suggestion, user_path
 from model.metrics.table import METRICS, Evaluation, RealImages
 
@@ -209,12 +209,12 @@ def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None
     shape = (len(folder.files), *form.shape)
     images = new_array(shape, np.dtype(np.uint8), f"the images of {flag}")
     wanted = channels if channels == form.shape[0] else None
-    ignored = Ignored()
+    seen = Seen()
     for number, file in enumerate(folder.files):
-        pixels = decode_image(file, wanted, ignored=ignored).transpose(2, 0, 1)
+        pixels = decode_image(file, wanted, seen=seen).transpose(2, 0, 1)
         form.check_shape(file, pixels.shape)
         images[number] = pixels
-    ignored.warn(flag)
+    seen.warn(flag)
     return images
 
 

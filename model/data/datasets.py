@@ -112,8 +112,13 @@ def load_dataset(config: DataConfig) -> Dataset:
         UsageError: A setting or file is not valid; the message names the field or file.
         FileNotFoundError: data.path does not exist, or the data cannot be downloaded.
     """
+    return read_dataset(config)[0]
+
+
+def read_dataset(config: DataConfig) -> tuple[Dataset, Contents]:
+    """The data set that load_dataset returns, and what its files contain."""
     images, contents = _loader(config).load(config)
-    return _split(config, images, contents)
+    return _split(config, images, contents), contents
 
 
 def describe(config: DataConfig) -> Dataset:
@@ -158,11 +163,18 @@ def dataset_key(config: DataConfig) -> str:
     loader = _loader(config)
     settings: dict[str, Any] = {"version": DATASETS_VERSION, **stored_settings(config)}
     settings |= later_version("data.name", config.name, loader, key="loader_version")
-    root = None if config.path is None else user_path("data.path", config.path)
-    if root is not None and not (loader.on_hub and not root.is_dir()):
-        files = loader.files(config) if loader.files else []
-        settings |= {"path": None, "contents": content_digest(root, files)}
+    if (own := own_files(config)) is not None:
+        settings |= {"path": None, "contents": content_digest(*own)}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def own_files(config: DataConfig) -> tuple[Path, list[Path]] | None:
+    """The user's data.path and the files that are read below it; None for other data."""
+    loader = _loader(config)
+    root = None if config.path is None else user_path("data.path", config.path)
+    if root is None or (loader.on_hub and not root.exists()):
+        return None
+    return root, loader.files(config) if loader.files else []
 
 
 def _loader(config: DataConfig) -> Loader:

@@ -17,7 +17,7 @@ from model.config import DataConfig
 from model.data.reading import (
     DAMAGE,
     Contents,
-    Ignored,
+    Seen,
     check_regular_files,
     collect_pixels,
     decode_image,
@@ -77,16 +77,15 @@ def load_huggingface(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """
     source = _open(config)
     contents = _contents(source, config)
-    ignored = Ignored()
 
     def images() -> Iterator[np.ndarray]:
         for name in source.splits:
             for i, file in enumerate(_encoded(source, name)):
                 what = f"image {i} (from 0) of {config.path} {name}".rstrip()
-                yield _decode(file, what, contents.channels, ignored)
+                yield _decode(file, what, contents.channels, contents.seen)
 
     pixels = collect_pixels(images(), contents, config)
-    ignored.warn("data.path")
+    contents.seen.warn("data.path")
     return pixels, contents
 
 
@@ -230,9 +229,13 @@ def _contents(source: _Source, config: DataConfig) -> Contents:
     labels, names = None, ()
     if source.label is not None:
         labels, names = _labels(source, source.label, config)
-    return Contents(
+    contents = Contents(
         num_images=sum(sizes), channels=channels, labels=labels, class_names=names, parts=parts
     )
+    for column in source.splits[name].column_names:
+        if column not in (source.image, source.label):
+            contents.seen.skip("columns", column)
+    return contents
 
 
 def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -269,7 +272,7 @@ def _decode(
     file: dict[str, Any] | None,
     what: str,
     channels: int | None = None,
-    ignored: Ignored | None = None,
+    seen: Seen | None = None,
 ) -> np.ndarray:
     """Decode an image to (H, W, C) uint8; see decode_image."""
     content = None
@@ -277,4 +280,4 @@ def _decode(
         content = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
     if content is None:
         raise UsageError(f"{what} must be an image, got none; save the data set without it")
-    return decode_image(content, channels, name=what, ignored=ignored)
+    return decode_image(content, channels, name=what, seen=seen)

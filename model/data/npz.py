@@ -46,6 +46,8 @@ class NpzHead(NamedTuple):
     """(N,) int64, at least 0, or None."""
     class_names: tuple[str, ...]
     """Empty if there are no labels, or they have no names."""
+    unread: tuple[str, ...] = ()
+    """Names of the arrays that are not read."""
 
 
 def read_npz_head(path: Path) -> NpzHead:
@@ -76,7 +78,7 @@ def read_npz_head(path: Path) -> NpzHead:
             f"{printable(unread[0][:100])}; images, labels, and class_names with labels are read",
             stacklevel=1,
         )
-    return NpzHead(full, dtype, labels, class_names)
+    return NpzHead(full, dtype, labels, class_names, tuple(unread))
 
 
 def read_npz_images(path: Path) -> np.ndarray:

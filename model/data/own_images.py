@@ -15,7 +15,6 @@ from model.config import DataConfig
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.reading import (
     Contents,
-    Ignored,
     collect_pixels,
     decode_image,
     decoding,
@@ -50,6 +49,8 @@ class ImageFolder(NamedTuple):
     class_names: tuple[str, ...] = ()
     parts: np.ndarray | None = None
     """(N,) official split of each image; None if the folder has no splits."""
+    others: tuple[Path, ...] = ()
+    """Everything that is not read, except hidden files that hold no images."""
 
 
 def scan_folder(root: Path, what: str) -> ImageFolder:
@@ -94,8 +95,9 @@ def scan_folder(root: Path, what: str) -> ImageFolder:
             stacklevel=1,
         )
     if not folders:
-        return ImageFolder(files)
-    return ImageFolder(files, np.array(labels), tuple(names), np.array(parts) if splits else None)
+        return ImageFolder(files, others=tuple(others))
+    official = np.array(parts) if splits else None
+    return ImageFolder(files, np.array(labels), tuple(names), official, tuple(others))
 
 
 def _look_into(folder: Path, what: str, others: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -182,10 +184,10 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     """Images of a folder, centre-cropped and resized; transparency is dropped."""
     folder = _scan(config)
     contents = _folder_contents(folder, config)
-    ignored = Ignored()
-    images = (decode_image(file, contents.channels, ignored=ignored) for file in folder.files)
+    seen = contents.seen
+    images = (decode_image(file, contents.channels, seen=seen) for file in folder.files)
     pixels = collect_pixels(images, contents, config)
-    ignored.warn("data.path")
+    seen.warn("data.path")
     return pixels, contents
 
 
@@ -203,13 +205,26 @@ def _scan(config: DataConfig) -> ImageFolder:
 
 def _folder_contents(folder: ImageFolder, config: DataConfig) -> Contents:
     check_split(config, () if folder.parts is None else np.unique(folder.parts).tolist())
-    return Contents(
+    contents = Contents(
         num_images=len(folder.files),
         channels=folder_channels(folder.files),
         labels=folder.labels,
         class_names=folder.class_names,
         parts=folder.parts,
     )
+    for file in folder.others:
+        contents.seen.skip(_kind_of_other(file), str(file))
+    return contents
+
+
+def _kind_of_other(file: Path) -> str:
+    """Why an entry of a folder is not read."""
+    if file.name.startswith("."):
+        return "hidden images"
+    suffix = file.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return f"{suffix} that are links to nothing"
+    return f"files ending in {suffix}" if suffix else "files without a suffix"
 
 
 def describe_npz(config: DataConfig) -> Contents:
@@ -240,13 +255,17 @@ def describe_npz(config: DataConfig) -> Contents:
                 f"{present[:12]}; number the classes from 0 without gaps"
             )
         names = names or tuple(map(str, present))
-    return Contents(
+    contents = Contents(
         num_images=N,
         channels=C,
         labels=head.labels,
         class_names=names,
         bounded=bounded or config.float_range == "unit",
     )
+    contents.seen.sizes[H, W] = N
+    for name in head.unread:
+        contents.seen.skip("arrays", name)
+    return contents
 
 
 def load_npz(config: DataConfig) -> tuple[np.ndarray, Contents]:

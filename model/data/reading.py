@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,8 @@ class Contents:
     """(N,) official split of each image: 0 train, 1 validation, 2 test."""
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
+    seen: "Seen" = field(default_factory=lambda: Seen())
+    """What loading found in the files; empty if the data are not loaded yet."""
 
 
 def collect_pixels(
@@ -89,6 +92,7 @@ def collect_pixels(
     shape = (contents.num_images, contents.channels, size, size)
     pixels = new_array(shape, np.dtype(config.dtype), f"images of data.image_size={size}")
     for i, image in enumerate(images):
+        contents.seen.sizes[image.shape[:2]] += 1
         square = crop_square(image)
         pixels[i] = resize_image(square, size, mode=config.resize, dtype=config.dtype)
     return pixels
@@ -104,16 +108,30 @@ def new_array(shape: tuple[int, ...], dtype: np.dtype, what: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """Names of the image files of which something is ignored; each kind gives one warning."""
+class Seen:
+    """What was found in image files, and the names of those of which something is ignored."""
 
+    formats: Counter[str] = field(default_factory=Counter)
+    """Number of files of each format, whatever their suffix."""
+    modes: Counter[str] = field(default_factory=Counter)
+    """Number of files of each of Pillow's modes."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Number of images of each (height, width), before they are cropped and resized."""
     frames: list[str] = field(default_factory=list)
     """Files of several frames or pages, of which only the first is read."""
     turns: list[str] = field(default_factory=list)
     """Files whose EXIF orientation is to turn or mirror them; they are read as they are stored."""
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    """What is not read, by kind: names of files, arrays or columns."""
+
+    def skip(self, kind: str, name: str) -> None:
+        """Remember something that is not read."""
+        self.skipped.setdefault(kind, []).append(name)
 
     def look_at(self, picture: "Image", name: str) -> None:
-        """Remember what is ignored of a decoded image."""
+        """Remember the kind of a decoded image, and what is ignored of it."""
+        self.formats[picture.format or "?"] += 1
+        self.modes[picture.mode] += 1
         if getattr(picture, "is_animated", False):
             self.frames.append(name)
         with contextlib.suppress(*DAMAGE):
@@ -121,7 +139,7 @@ class Ignored:
                 self.turns.append(name)
 
     def warn(self, what: str) -> None:
-        """Give the warnings, which begin with what the files belong to."""
+        """Give a warning for each kind of ignored content, which begins with what has the files."""
         kinds = {
             "files of several frames, of which only the first is read": self.frames,
             "files with an EXIF orientation, which are read as they are stored": self.turns,
@@ -135,7 +153,7 @@ class Ignored:
 
 
 def decode_image(
-    source: Any, channels: int | None = None, *, name: str = "", ignored: Ignored | None = None
+    source: Any, channels: int | None = None, *, name: str = "", seen: Seen | None = None
 ) -> np.ndarray:
     """Read an image file as (H, W, C) uint8; transparency is dropped.
 
@@ -143,7 +161,7 @@ def decode_image(
         source: Path or binary file object.
         channels: C. 1 requires a grey image; None means 1 for a grey image, else 3.
         name: Name of the image in errors, if it is not the path.
-        ignored: Remembers what is ignored of the file.
+        seen: Remembers the kind of the file, and what is ignored of it.
 
     Raises:
         UsageError: The file cannot be read or decoded, has more than 8 bits, or must be grey but
@@ -157,8 +175,8 @@ def decode_image(
                 "convert it"
             )
         pixels = to_pixels(picture, channels or file_channels)
-        if ignored is not None:
-            ignored.look_at(picture, name or str(source))
+        if seen is not None:
+            seen.look_at(picture, name or str(source))
         return pixels
 
 

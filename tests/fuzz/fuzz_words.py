@@ -21,6 +21,7 @@ HYPOTHESIS = (
 )
 VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("sweep", "presets"): ("quickstart",),
+    ("sweep", "data"): ("flat", "--sheet", "new.png"),
     ("sweep", "plan"): ("quickstart",),
     ("sweep", "run"): ("quickstart", "--out", "new"),
     ("sweep", "preregister"): (
