@@ -59,9 +59,9 @@ class DataConfig:
     attribute: str | None = field(default=None, metadata={"key_default": None})
     """Attribute of celeba that defines its two classes, such as Smiling; none for no classes."""
     image_column: str | None = field(default=None, metadata={"key_default": None})
-    """Column of images (huggingface); may be none if the data set has only one."""
+    """Column of images (huggingface, parquet); may be none if the data set has only one."""
     label_column: str | None = field(default=None, metadata={"key_default": None})
-    """Column of classes (huggingface); none uses the only column of that type, if any."""
+    """Column of classes (huggingface, parquet); none uses the only one of that type, if any."""
     float_range: Literal["any", "unit"] = field(default="any", metadata={"key_default": "any"})
     """Range of the float images of npz: any, or unit for [0, 1], to which samples are clipped."""
 

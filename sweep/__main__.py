@@ -221,7 +221,7 @@ class Data(PlanningCommand):
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH|NAME")]
-    """Folder of images or of a saved data set, .npz file, or data.name. Must come first."""
+    """Folder of images, .npz or .parquet file or folder, or data.name. Must come first."""
     sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Write a sheet of training images, a row for each class; an existing file is replaced."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -46,8 +46,9 @@ for program in (ANALYSIS, MODEL, SWEEP):
         assert program.run([*words, "--help"]) == 0
 for name in ("plan", "run"):
     assert SWEEP.run([name, "quickstart", "--help"]) == 0
-computing = "numpy scipy pandas sklearn PIL matplotlib torch ray obstore sweep.planning sweep.store"
-print([name for name in (*computing.split(), "msgspec", "tomllib") if name in sys.modules])
+computing = "numpy scipy pandas sklearn PIL matplotlib torch ray obstore sweep.store"
+parsing = "msgspec sweep.planning.nodes tomllib"
+print([name for name in f"{computing} {parsing}".split() if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -159,7 +159,7 @@ def test_a_data_set_of_a_plug_in(ask) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["absent"], "PATH must be a folder of images, an .npz file or the name of a data set, "),
+        (["absent"], "PATH must be a folder, an .npz or .parquet file or the name of a data set"),
         (["digit"], "did you mean 'digits'?"),
         (["empty"], "data.path must hold images, got none in 'empty'"),
         (["broken"], "broken/1.png must be a readable image"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from model.config import DataConfig, stored_settings
-from model.data import huggingface, own_images, public, torchvision
+from model.data import huggingface, own_images, parquet, public, torchvision
 from model.data.file_digests import content_digest
 from model.data.reading import Contents
 from model.data.splits import check_split, split_images
@@ -216,6 +216,14 @@ DATASETS: dict[str, Loader] = {
         parts=None,
         files=huggingface.huggingface_files,
         on_hub=True,
+    ),
+    "parquet": Loader(
+        describe=parquet.describe_parquet,
+        load=parquet.load_parquet,
+        version=1,
+        takes=("path", "image_column", "label_column"),
+        parts=None,
+        files=parquet.parquet_files,
     ),
     "folder": Loader(
         describe=own_images.describe_folder,

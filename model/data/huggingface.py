@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.config import DataConfig
+from model.data.columns import chosen_image_column, chosen_label_column, classes_of
 from model.data.reading import (
     DAMAGE,
+    PARQUET,
     Contents,
     Seen,
     check_regular_files,
@@ -123,7 +125,7 @@ def _open(config: DataConfig) -> _Source:
             raise UsageError(f"data.path must have each split once, got {list(splits)}")
     check_split(config, parts or ())
     features = [split.features for split in splits.values()]
-    image, label = _image_column(features[0], config), _label_column(features[0], config)
+    image, label = _columns(features[0], config)
     for other in features[1:]:
         for column in (image, *([] if label is None else [label])):
             if other.get(column) != features[0][column]:
@@ -150,6 +152,8 @@ def _read(path: str) -> Any:
         if not folder.is_dir():
             return datasets.load_dataset(path)
         way_out = "save it again"
+        if any(folder.rglob(f"*{PARQUET}")):
+            way_out = f"set --data.name parquet to read its {PARQUET} files"
         check_regular_files(folder)
         found = datasets.load_from_disk(folder, keep_in_memory=False)
         for split in found.values() if isinstance(found, dict) else [found]:
@@ -182,40 +186,18 @@ def _warn_of_others(path: str, splits: dict[str, Any]) -> None:
         )
 
 
-def _image_column(features: Any, config: DataConfig) -> str:
+def _columns(features: Any, config: DataConfig) -> tuple[str, str | None]:
+    """The column of images, and that of classes or None."""
     datasets = _package()
-    columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    if not columns:
-        raise UsageError(f"data.path must have a column of images, got {list(features)}")
-    if config.image_column is None and len(columns) > 1:
-        raise UsageError(
-            f"data.image_column must be set for a data set with {len(columns)} columns of images, "
-            f"got None; it has {', '.join(features)}"
-        )
-    if config.image_column not in (None, *columns):
-        rule = f"be a column of images ({', '.join(columns)})"
-        raise UsageError(f"data.image_column must {rule}, got {config.image_column!r}")
-    return config.image_column or columns[0]
-
-
-def _label_column(features: Any, config: DataConfig) -> str | None:
-    """The column of classes; None if data.label_column is unset and no column has that type."""
-    datasets = _package()
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     named = [n for n, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if config.label_column is None:
-        if len(named) > 1:
-            rule = "be set for a data set with several columns of classes"
-            raise UsageError(f"data.label_column must {rule}, got None; it has {', '.join(named)}")
-        return named[0] if named else None
     plain = [
         name
         for name, feature in features.items()
         if isinstance(feature, datasets.Value) and re.match("u?int|string|bool", feature.dtype)
     ]
-    if config.label_column not in (*named, *plain):
-        rule = f"be a column of classes ({', '.join([*named, *plain]) or 'there are none'})"
-        raise UsageError(f"data.label_column must {rule}, got {config.label_column!r}")
-    return config.label_column
+    image = chosen_image_column(images, features, config)
+    return image, chosen_label_column(named, plain, config)
 
 
 def _contents(source: _Source, config: DataConfig) -> Contents:
@@ -242,21 +224,8 @@ def _labels(source: _Source, column: str, config: DataConfig) -> tuple[np.ndarra
     """(N,) int64 classes and their names: the column's own, or its values in sorted order."""
     with decoding(source.path, WHOLE):
         values = [value for split in source.splits.values() for value in split[column][:]]
-    what, missing = f"{column} of {config.path}", sum(value is None for value in values)
-    if missing:
-        raise UsageError(f"{what} must name a class for every image, got {missing} without one")
     names = getattr(next(iter(source.splits.values())).features[column], "names", None)
-    if names is None:
-        names = sorted(set(values))
-        values = np.unique(values, return_inverse=True)[1]
-    labels = np.asarray(values, np.int64)
-    present = sorted(set(labels.tolist()))
-    if present != list(range(len(names))):
-        raise UsageError(
-            f"{what} must use each of its {len(names)} classes, and no others, got {present[:12]}; "
-            "save it with only the classes that it uses"
-        )
-    return labels, tuple(str(name) for name in names)
+    return classes_of(values, names, f"{column} of {config.path}")
 
 
 def _encoded(source: _Source, name: str) -> Iterator[dict[str, Any] | None]:

@@ -14,6 +14,7 @@ import numpy as np
 from model.config import DataConfig
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.reading import (
+    PARQUET,
     Contents,
     collect_pixels,
     decode_image,
@@ -200,7 +201,15 @@ def _scan(config: DataConfig) -> ImageFolder:
     root = _given_path(config)
     if not root.is_dir():
         raise MissingFileError(f"data.path must be an existing folder, got {shown(config.path)}")
-    return scan_folder(root, "data.path")
+    try:
+        return scan_folder(root, "data.path")
+    except UsageError:
+        if any(root.rglob(f"*{PARQUET}")):
+            raise UsageError(
+                f"data.path must hold images for data.name=folder, got {PARQUET} files in "
+                f"{shown(config.path)}; set --data.name parquet to read them"
+            ) from None
+        raise
 
 
 def _folder_contents(folder: ImageFolder, config: DataConfig) -> Contents:

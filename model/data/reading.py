@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 """Formats that are read, whatever a file's suffix. Pillow would run a program for some others."""
+PARQUET = ".parquet"
+"""Suffix of the files of model.data.parquet."""
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB")
 """Pillow's modes of images that it converts to grey, or to RGB."""

@@ -12,7 +12,8 @@ from model.commands.files import write_file
 from model.config import DataConfig
 from model.data.datasets import DATASETS, Dataset, own_files, read_dataset
 from model.data.npz import read_npz_head
-from model.data.reading import Contents, Seen
+from model.data.own_images import IMAGE_SUFFIXES
+from model.data.reading import PARQUET, Contents, Seen
 from model.errors import (
     MissingFileError,
     UsageError,
@@ -53,15 +54,19 @@ def settings_of(source: str) -> DataConfig:
     path = user_path("PATH", source)
     if path.is_dir():
         is_saved = any((path / name).is_file() for name in SAVED)
-        name = "huggingface" if is_saved else "folder"
+        suffixes = {file.suffix.lower() for file in path.rglob("*")}
+        is_parquet = PARQUET in suffixes and not suffixes & set(IMAGE_SUFFIXES)
+        name = "huggingface" if is_saved else "parquet" if is_parquet else "folder"
         return DataConfig(name=name, path=source, image_size=SIDE)
+    if path.is_file() and path.suffix.lower() == PARQUET:
+        return DataConfig(name="parquet", path=source, image_size=SIDE)
     if path.is_file() and path.suffix.lower() == ".npz":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # reading it again gives them
             head = read_npz_head(path)
         side, dtype = head.shape[-1], "uint8" if head.dtype == np.uint8 else "float32"
         return DataConfig(name="npz", path=source, image_size=side, dtype=dtype)
-    rule = "PATH must be a folder of images, an .npz file or the name of a data set"
+    rule = "PATH must be a folder, an .npz or .parquet file or the name of a data set"
     kind = UsageError if path.exists() else MissingFileError
     raise kind(f"{rule}, got {shown(source)}{suggestion(source, DATASETS)}")
 
