@@ -92,8 +92,9 @@ def timed(sweep: SweepConfig, *, draw: bool = True) -> Timings:
 
 
 def row(lines: list[str]) -> list[str]:
-    """The columns."""
-    return re.split(r"  +", next(x for x in lines if x.startswith(GPU.device)))
+    """The columns of the first row below the device."""
+    (device,) = [i for i, x in enumerate(lines) if x.startswith(GPU.device)]
+    return re.split(r"  +", lines[device + 1].strip())
 
 
 def test_a_models_time_is_training_drawing_and_measuring() -> None:
@@ -118,9 +119,14 @@ def test_a_shared_model_is_paid_once() -> None:
         slots=(1, 2),
         prices=Prices(per_hour={GPU.device: 3.6}, currency="USD"),
     )
-    one, two = (" ".join(x.split()) for x in lines if x.startswith(GPU.device))
-    assert one == "NVIDIA A10G 4 1 1 0.42 24 min 56 s 17 min 22 s 1.50 1.50"
-    assert two == "NVIDIA A10G 4 1 2 0.42 17 min 22 s 17 min 22 s 1.50 2.08"
+    (device,) = [i for i, x in enumerate(lines) if x.startswith(GPU.device)]
+    machine, one, two = (" ".join(x.split()) for x in lines[device : device + 3])
+    assert machine == "NVIDIA A10G, 4 threads, 1 timing:"
+    assert one == "1 0.42 24 min 56 s 17 min 22 s 1.50 1.50"
+    assert two == "2 0.42 17 min 22 s 17 min 22 s 1.50 2.08"
+    assert "  busy: price in USD of the trial-hours; rented: price of all trials until the end" in (
+        lines
+    )
 
 
 def test_only_what_is_missing_is_paid() -> None:

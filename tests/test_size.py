@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.config import ModelConfig
 from model.families import FAMILIES
 from model.family_facts import model_size
-from sweep.lineage.progress import STATE
 from sweep.lineage.run import WEIGHTS
+from sweep.lineage.saved_states import STATE
 from sweep.store.store import Store, open_store
 
 OTHERS = {

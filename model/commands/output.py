@@ -8,7 +8,9 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Any, TextIO, cast
 
 STANDARD = (0, 1, 2)
 """File descriptors of standard input, output and error."""
+
+WIDEST, NARROWEST = 100, 60
+"""Columns of text that is wrapped: those of the terminal within these limits, WIDEST in a pipe."""
 
 
 class Output:
@@ -106,3 +111,19 @@ def open_standard() -> None:
 def is_abandoned() -> bool:
     """Whether nobody reads this command's standard output any more."""
     return isinstance(sys.stdout, Output) and sys.stdout.is_abandoned
+
+
+def num_columns() -> int:
+    """Width of the text that this command prints to standard output."""
+    if not sys.stdout.isatty():
+        return WIDEST
+    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))
+
+
+def wrapped(line: str, *, indent: int = 0) -> list[str]:
+    """A line, broken at spaces if it is too long; all lines but the first are indented."""
+    width = num_columns()
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(line) if len(line) > width else [line]

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from model.commands.output import wrapped
 from model.config import REPEATS
 from model.errors import check_at_least, check_at_most, printable_name
 from model.filters.table import unused_settings
@@ -41,10 +43,13 @@ from sweep.results_folder import (
     store_location,
 )
 from sweep.sealed import many_objects
+from sweep.status.reasons import reasons_to_compute
 from sweep.store.store import Store, open_store
 
 MOST_VALUES = 5
 """Number of values of an axis that are listed; of more, the first and the last are."""
+INDENT = 13
+"""Columns of a fact's name."""
 
 
 @many_objects()
@@ -87,20 +92,33 @@ def print_plan(
     note_uneven_control(lineages)
     add_own(timed, lineages, finished)
     facts = plan_facts(sweep, lineages, tree, missing)
+    reasons = reasons_to_compute(lineages, finished, kept, out)
     if as_json:
         estimates = estimates_of(lineages, missing, timed) if missing else []
         facts["times"] = cost_rows(lineages, estimates, slots=slots, prices=table)
         facts["notes"] = notes(missing, estimates, table)
-        facts["lineages"] = lineage_facts(lineages, {n.key for n in missing})
+        facts["lineages"] = lineage_facts(lineages, reasons)
         print(json.dumps(facts, indent=1, allow_nan=False))
         return
-    print(f"{sweep.name}: {sweep.description}\n")
-    print("\n".join(fact_lines(facts)))
-    print("\n".join(cost_lines(lineages, missing, timed, slots=slots, prices=table)))
+    print_wrapped(f"{sweep.name}: {sweep.description}")
+    print()
+    for line in fact_lines(facts):
+        print_wrapped(line, indent=INDENT)
+    for line in cost_lines(lineages, missing, timed, slots=slots, prices=table):
+        print_wrapped(line, indent=4)
     if missing and sweep.base.train.precision == "auto":
         print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
+    if missing:
+        print("\nto compute:")
+    for line in reason_lines(lineages, reasons):
+        print_wrapped(line, indent=4)
     print()
-    print_generations(lineages, {n.key for n in missing})
+    print_generations(lineages, reasons)
+
+
+def print_wrapped(line: str, *, indent: int = 0) -> None:
+    """Print a line, broken at spaces if the terminal is narrower."""
+    print("\n".join(wrapped(line, indent=indent)))
 
 
 def plan_facts(
@@ -172,8 +190,8 @@ def fact_lines(facts: Json) -> Iterator[str]:
     )
 
 
-def lineage_facts(lineages: Iterable[PlannedLineage], missing: Container[str]) -> list[Json]:
-    """The models of each lineage, for programs."""
+def lineage_facts(lineages: Iterable[PlannedLineage], reasons: Mapping[str, str]) -> list[Json]:
+    """The models of each lineage, for programs; `reasons` are those of the missing ones."""
     return [
         {
             "id": lineage.id,
@@ -186,7 +204,8 @@ def lineage_facts(lineages: Iterable[PlannedLineage], missing: Container[str]) -
                     "num_images": node.num_images,
                     "num_steps": node.num_steps,
                     "images_seen": node.images_seen,
-                    "is_done": node.key not in missing,
+                    "is_done": node.key not in reasons,
+                    "reason": reasons.get(node.key),
                 }
                 for node in lineage.nodes
             ],
@@ -245,31 +264,55 @@ def note_uneven_control(lineages: Iterable[PlannedLineage]) -> None:
         )
 
 
+def reason_lines(lineages: Iterable[PlannedLineage], reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each reason to compute models: how many, and the first of them."""
+    counts, first = Counter(reasons.values()), {}
+    for lineage in lineages:
+        for node in lineage.nodes:
+            if node.key in reasons:
+                name = f"{model_name(node, lineage)} of {lineage.id}"
+                first.setdefault(reasons[node.key], name)
+    for reason, name in first.items():
+        which = name if counts[reason] == 1 else f"the first is {name}"
+        yield f"  {counts[reason]:,}  {reason} ({which})"
+
+
+def model_name(node: NodePlan, lineage: PlannedLineage) -> str:
+    """A model's name within its lineage."""
+    member = f", member {node.member}" if lineage.num_members > 1 else ""
+    return f"V_{node.generation}{member}"
+
+
 def print_generations(lineages: Iterable[PlannedLineage], missing: Container[str]) -> None:
     """Print every generation: pool size, training length, views per image, EMA start left.
 
-    Lineages with the same lines are printed once.
+    Lineages with the same lines are printed once, below a line that says which they are.
     """
     from tabulate import tabulate
 
     alike: dict[tuple[tuple[str, ...], ...], list[PlannedLineage]] = {}
     for lineage in lineages:
         alike.setdefault(tuple(generation_rows(lineage, missing)), []).append(lineage)
-    rows = []
-    for lines, group in alike.items():
-        names = [describe_axes(group), *[""] * (len(lines) - 1)]
-        rows += [[name, *line] for name, line in zip(names, lines, strict=True)]
-    columns = ["lineage", "model", "pool", "steps", "images seen", "views", "EMA start left", ""]
-    print(tabulate(rows, columns, disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
+    columns = ["  model", "pool", "steps", "images\nseen", "views", "EMA start\nleft", ""]
+    align = ("left", *["right"] * 5)
+    rows = [row for group in alike for row in group]
+    lines = tabulate(
+        rows, columns, disable_numparse=True, preserve_whitespace=True, colalign=align
+    ).splitlines()
+    head, table = lines[: -len(rows)], lines[-len(rows) :]
+    print("\n".join(head))
+    for group, members in alike.items():
+        print_wrapped(describe_axes(members), indent=4)
+        print("\n".join(table[: len(group)]))
+        del table[: len(group)]
 
 
 def generation_rows(lineage: PlannedLineage, missing: Container[str]) -> Iterator[tuple[str, ...]]:
     """Yield the cells of each of a lineage's models."""
     for node in lineage.nodes:
         left = ema_init_left(node.num_steps, node.settings.train) if node.num_steps else 0.0
-        member = f", member {node.member}" if lineage.num_members > 1 else ""
         yield (
-            f"V_{node.generation}{member}",
+            f"  {model_name(node, lineage)}",
             f"{node.num_images:,}",
             f"{node.num_steps:,}",
             f"{node.images_seen:,}",

@@ -8,6 +8,7 @@ missing measurements of finished models, and lost spot machines.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from model.blocks import SAMPLE_BATCH
@@ -276,25 +277,36 @@ def cost_rows(
 
 
 def table(rows: Sequence[Json], prices: Prices | None) -> str:
-    """Return hours, duration and price by device and number of parallel trials."""
+    """Return hours, duration and price by number of parallel trials, below a line per device."""
     from tabulate import tabulate
 
-    columns = ["device", "threads", "timed", "at once", "trial-hours", "time", "longest lineage"]
-    if prices is not None:
-        unit = f" [{prices.currency}]" if prices.currency else ""
-        columns += [f"busy{unit}", f"rented{unit}"]
+    kinds = ("busy", "rented") if prices is not None else ()
+    columns = ["at once", "trial-hours", "time", "longest lineage", *kinds]
     cells = [
         [
-            *(str(row[name]) for name in ("device", "num_threads", "num_timed", "num_slots")),
+            str(row["num_slots"]),
             two_digits(row["trial_seconds"] / 3600),
             format_seconds(row["seconds"]),
             format_seconds(row["longest_lineage_seconds"]),
-            *(money(row[f"{kind}_price"]) for kind in ("busy", "rented") if prices is not None),
+            *(money(row[f"{kind}_price"]) for kind in kinds),
         ]
         for row in rows
     ]
-    align = ("left", *["right"] * (len(columns) - 1))
-    return tabulate(cells, columns, disable_numparse=True, colalign=align)
+    align = ["right"] * len(columns)
+    head, rule, *lines = tabulate(
+        cells, columns, disable_numparse=True, colalign=align
+    ).splitlines()
+    shown = [head, rule]
+    for machine, group in groupby(zip(rows, lines, strict=True), lambda each: name_of(each[0])):
+        shown += [machine, *(line for _, line in group)]
+    return "\n".join(shown)
+
+
+def name_of(row: Json) -> str:
+    """The device of a row, its threads, and the number of trainings that were timed there."""
+    threads, timed = row["num_threads"], row["num_timed"]
+    threads_word, timed_word = ("s" if count != 1 else "" for count in (threads, timed))
+    return f"{row['device']}, {threads} thread{threads_word}, {timed} timing{timed_word}:"
 
 
 def money(price: float | None) -> str:
@@ -333,7 +345,10 @@ def notes(
     untimed = prices.per_hour.keys() - timed if prices else ()
     lines += [f"no timing on {device}, which has a price" for device in sorted(untimed)]
     if prices and devices & prices.per_hour.keys():
-        lines.append("busy: price of the trial-hours; rented: price of all trials until the end")
+        unit = f" in {prices.currency}" if prices.currency else ""
+        lines.append(
+            f"busy: price{unit} of the trial-hours; rented: price of all trials until the end"
+        )
     if devices:
         lines.append(LEFT_OUT)
     if any(node.settings.filter.name != "none" for node in missing):

@@ -9,6 +9,7 @@ from model.errors import UsageError
 from model.job import Progress
 from sweep.environment import differing_facts, plugin_facts
 from sweep.files import Json
+from sweep.lineage.saved_states import HEAD, STATE
 from sweep.planning.nodes import NodePlan
 from sweep.store.claims import Claim, ClaimLost
 from sweep.store.heartbeat import Heartbeat
@@ -16,18 +17,10 @@ from sweep.store.store import Store
 
 WAIT_SECONDS = 0.5
 """Pause between polls for a result that another process is computing."""
-STATE = "training.safetensors"
-"""Name of a training's saved state in scratch."""
-HEAD = b'{"environments":'
-"""How a saved state begins."""
 
 
 class NodeScratch:
-    """A training's saved state in the store (model.job.Scratch).
-
-    A state begins with a line of JSON: the environments in which the training has run so far.
-    States of earlier versions lack this line.
-    """
+    """A training's saved state in the store (model.job.Scratch)."""
 
     def __init__(self, store: Store, key: str, environment: str, *, same: bool = False) -> None:
         self.store, self.key, self._environment = store, key, environment

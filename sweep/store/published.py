@@ -57,6 +57,13 @@ class Published(Generic[R]):
         existing = {entry.path for entry in self.files.list(f"{folder}/") if entry.size}
         return {key for path, key in paths.items() if path in existing}
 
+    def keys(self) -> set[str]:
+        """The keys of everything that is published, or of folders that hold nothing published."""
+        folder = self.files.record_path(self.kind, "key").partition("/key")[0]
+        if isinstance(self.files, Folder):
+            return set(self.files.names(f"{folder}/"))
+        return {Path(entry.path).stem for entry in self.files.list(f"{folder}/") if entry.size}
+
     def read(self, key: str) -> R:
         """The record of a key.
 

@@ -193,6 +193,13 @@ class Store:
             self.files.delete([entry.path])
         return None
 
+    def peek_scratch(self, key: str, name: str) -> bytes | None:
+        """The newest undamaged checkpoint, as load_scratch returns it; nothing is deleted."""
+        for _, entry in reversed(self._checkpoints(key, name)):
+            if (data := unseal(self.files.read(entry.path) or b"")) is not None:
+                return data
+        return None
+
     def drop_scratch(self, key: str) -> None:
         """Delete all scratch of a node, from every process."""
         paths = [entry.path for entry in self.files.list(self.files.scratch_folder(key))]
