@@ -130,7 +130,7 @@ def test_lineages_with_the_same_lines_are_printed_once(capsys) -> None:
         "alpha 0.5; seed 0 to 6 (7 lineages)",
         "alpha 1.0; seed 0 to 6 (7 lineages)",
     ]
-    assert len(said) == 2 + 2 * 2  # a head, and two models each
+    assert len(said) == 3 + 2 * (1 + 2)  # a head, then a line and two models for each alpha
 
 
 def test_a_lineage_whose_models_are_missing_has_lines_of_its_own(capsys) -> None:

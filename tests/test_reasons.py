@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bucket_store import store_of
 from tiny_sweep import compute, finish, make_lineage, make_sweep, plan_in
 
 from sweep.commands.plan import print_plan
 from sweep.config import SweepConfig
+from sweep.finished import look_up
 from sweep.results_folder import fill, write_sweep
+from sweep.status.reasons import reasons_to_compute
 from sweep.store.store import open_store
 
 FOLLOWS = "follows a model that is to be computed"
@@ -124,6 +127,23 @@ def test_a_model_that_the_records_know_is_called_lost(reasons, out: Path) -> Non
     ((first, second),) = reasons(make_sweep(), out=out)
     name = plan_in(make_sweep(), open_store(out))[0].id
     assert (first, second) == (None, f"lost: the record of {name} says that it was trained")
+
+
+def test_a_bucket_tells_the_same_reasons(tmp_path: Path, monkeypatch) -> None:
+    """V_1 is withdrawn, and another lineage differs in its learning rate."""
+    store = store_of("bucket", tmp_path, monkeypatch)
+    compute(make_lineage(), store)
+    other = make_sweep(({"train.lr": [make_lineage().train.lr, 0.5]},))
+    lineages = plan_in(other, store)
+    key = lineages[0].nodes[0].key
+    for entry in list(store.files.list(f"files/nodes/{key}/")):
+        store.files.write(entry.path, b"damaged")
+    assert store.nodes.withdraw(key)
+    found = reasons_to_compute(lineages, look_up(store, lineages), store, None)
+    assert found[key] == "damaged: an earlier one was withdrawn"
+    assert lineages[0].nodes[1].key not in found
+    key = lineages[1].nodes[0].key
+    assert found[key] == "new: the store has no V_1"
 
 
 def test_a_failed_lineage_tells_its_error(reasons, out: Path) -> None:
