@@ -124,7 +124,7 @@ def over_seeds(*grids: Grid) -> tuple[Grid, ...]:
 
 
 def families() -> Preset:
-    """How good is V_1 of each family, compared with the null model? Needs the extra diffusers."""
+    """How good is V_1 of each family, compared with the null model?"""
     attention = {
         "model.family": ["unet2d"],
         "model.widths": [[16, 32]],

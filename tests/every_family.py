@@ -17,7 +17,7 @@ from model.networks.vae import VAE
 from model.training.trainer import Trainer
 
 NEEDS_DIFFUSERS = pytest.mark.skipif(
-    find_spec("diffusers") is None, reason="diffusers is in the extra `diffusers` alone"
+    find_spec("diffusers") is None, reason="diffusers is not installed"
 )
 SLOW_IMPORT = (NEEDS_DIFFUSERS, pytest.mark.slow)
 """The package takes seconds to import."""

@@ -182,6 +182,7 @@ def test_a_damaged_model_is_a_one_line_error(folders, name, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @NAMES
 @pytest.mark.usefixtures("transformers")
 def test_an_empty_cache_is_a_one_line_error_that_names_both_ways_out(name, tmp_path):
