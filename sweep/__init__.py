@@ -3,18 +3,55 @@
 In Python or a notebook:
 
     import sweep
+    sweep.plan("quickstart")
     table = sweep.run("quickstart", out="runs/quickstart")
 """
 
+from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sweep.config import LineageConfig, SweepConfig
 
-__all__ = ["run"]
+__all__ = ["plan", "run"]
+
+
+def plan(
+    config: "str | PathLike[str] | SweepConfig | LineageConfig",
+    out: str | PathLike[str] | None = None,
+    *,
+    store: str | None = None,
+    timings: Sequence[str | PathLike[str]] = (),
+    slots: Sequence[int] = (1,),
+) -> dict[str, Any]:
+    """Return what a sweep would compute, as `sweep plan --format json` prints it.
+
+    Args:
+        config: Name of a preset, path of a .toml or .json file, or settings.
+        out: Results folder of the sweep, to see what is already done.
+        store: Folder or bucket of models; by default that of earlier runs, or `out`.
+        timings: Other results folders, whose finished models are used to estimate times.
+        slots: Numbers of parallel trials to estimate the time for.
+
+    Raises:
+        UsageError: A setting is not valid.
+    """
+    from pathlib import Path
+
+    from sweep.commands.plan import look_ahead
+    from sweep.commands.request import as_sweep
+
+    outlook = look_ahead(
+        as_sweep(config),
+        out=None if out is None else Path(out),
+        store=store,
+        timings=[Path(folder) for folder in timings],
+        slots=slots,
+    )
+    return outlook.to_json()
 
 
 def run(

@@ -9,6 +9,7 @@ sweep evaluate runs/quickstart --metrics.names precision recall
 sweep watch-spot --cloud aws --address 10.0.0.1:6379
 """
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -129,17 +130,20 @@ class Plan(SweepCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Print the plan."""
-        from sweep.commands.plan import print_plan
+        from sweep.commands.plan import look_ahead
 
-        print_plan(
+        outlook = look_ahead(
             self.sweep(),
             out=self.out,
             store=self.store,
             timings=self.timings,
             slots=self.slots,
             prices=self.prices,
-            as_json=self.format == "json",
         )
+        if self.format == "json":
+            print(json.dumps(outlook.to_json(), indent=1, allow_nan=False))
+        else:
+            outlook.print()
         return 0
 
 

@@ -56,11 +56,12 @@ TOY: dict[str, dict[str, str]] = {
     "model evaluate": {"--metrics.extractor": "pixels"},
 }
 """Settings with which a command ends within seconds, unless the page sets them."""
-RUN = ("docs/guide.md", "docs/metrics.md", "docs/plugins.md")
+RUN = ("docs/guide.md", "docs/metrics.md", "docs/plugins.md", "docs/reproducing.md")
 ELSEWHERE = ("BUCKET", "inception-2015", "tensorboard", "my-own-", "--address")
 """In lines that need a cloud account, a download, a server or somebody's own files."""
-PLANNED = {"paper", "families"}
-"""Presets whose data or package is not installed everywhere: they are planned here."""
+PLANNED = {"paper", "paper-literal", "paper-digits"}
+"""Presets that take hours or need a download: they are planned, and have results in COPIES."""
+COPIES = ("paper", "paper-literal", "paper-digits", "timing")
 SLOW = {"rules", "concentration", "ensemble"}
 """Presets of many models, which one seed and the smallest network are enough to test."""
 
@@ -78,6 +79,8 @@ def prepare(folder: Path) -> None:
     shutil.copytree(ROOT / "examples", folder / "examples")
     for example in (ROOT / "examples").glob("own_*.py"):
         shutil.copy(example, folder)
+    for name in COPIES:
+        shutil.copytree(ROOT / "experiments" / "paper-digits-seed0", folder / "runs" / name)
     for kind, body in BLOCK.findall((ROOT / "docs" / "guide.md").read_text()):
         if kind == "toml" and 'name = "my-sweep"' in body:
             (folder / "my-sweep.toml").write_text(body)
@@ -92,7 +95,8 @@ def prepare(folder: Path) -> None:
 def adapted(words: list[str]) -> list[str]:
     """A line as it is run here: small, and planned in place of run if its data are not here."""
     if words[:2] == ["sweep", "run"] and words[2] in PLANNED:
-        return ["sweep", "plan", *words[2:]]
+        out = words.index("--out")
+        return ["sweep", "plan", *words[2:out], *words[out + 2 :]]
     toy = TOY.get(" ".join(words[:2]), {})
     more = [word for name, value in toy.items() if name not in words for word in (name, value)]
     if words[:2] == ["sweep", "run"] and words[2] in SLOW:

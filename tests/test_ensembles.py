@@ -19,7 +19,7 @@ from analysis.tables.build import COMPOSITION, build_tables
 from model.config import MetricsConfig
 from model.metrics.table import RealImages, evaluate_images
 from sweep.commands.evaluate import missing_measurements
-from sweep.commands.plan import print_plan
+from sweep.commands.plan import look_ahead
 from sweep.config import SweepConfig
 from sweep.finished import lineage_status, look_up
 from sweep.lineage.datasets import find_card
@@ -228,10 +228,10 @@ def test_members_are_on_boards_of_their_own(out: Path, lineage: PlannedLineage) 
 
 def test_a_plan_lists_every_member(capsys: pytest.CaptureFixture[str]) -> None:
     """With its pool."""
-    print_plan(sweep_of())
+    look_ahead(sweep_of()).print()
     text = capsys.readouterr().out
     sizes = {
-        name: next(line.split()[-7:-6] for line in text.splitlines() if name in line)
+        name: next(line.split()[-7:-6] for line in text.splitlines() if f"  {name}" in line)
         for name in ("V_1, member 0", "V_1, member 1", "V_2, member 1")
     }
     assert sizes == {

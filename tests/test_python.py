@@ -1,5 +1,6 @@
 """Facts of the packages as a Python program uses them: they do what the commands do."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from model.checkpoint import Checkpoint
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import load_dataset
 from model.errors import UsageError
+from sweep.__main__ import PROGRAM as SWEEPS
 
 DIGITS = DataConfig(name="digits", train_limit=200)
 NETWORK = ModelConfig(widths=(4, 8), block_depth=1, stem_width=4, embedding_dim=4)
@@ -123,6 +125,12 @@ def test_a_sweep_run_from_python_is_resumed_by_the_command(tmp_path) -> None:
     again = [SWEEP, "run", "run/sweep.json", "--out", "run"]
     done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "nothing to compute" in done.stderr
+
+
+def test_a_plan_is_that_of_the_command(capsys) -> None:
+    found = sweep.plan("quickstart")
+    assert SWEEPS.run(["plan", "quickstart", "--format", "json"]) == 0
+    assert found == json.loads(capsys.readouterr().out)
 
 
 def test_settings_are_checked_before_anything_is_written(tmp_path) -> None:

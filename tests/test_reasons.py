@@ -1,6 +1,5 @@
 """Facts of the reasons that `sweep plan` gives for each model that is to be computed."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from bucket_store import store_of
 from tiny_sweep import compute, finish, make_lineage, make_sweep, plan_in
 
-from sweep.commands.plan import print_plan
+from sweep.commands.plan import look_ahead
 from sweep.config import SweepConfig
 from sweep.finished import look_up
 from sweep.results_folder import fill, write_sweep
@@ -29,8 +28,7 @@ def reasons(capsys: pytest.CaptureFixture) -> Callable[..., list[list[str | None
     def plan(
         sweep: SweepConfig, *, out: Path | None = None, store: str | None = None
     ) -> list[list[str | None]]:
-        print_plan(sweep, out=out, store=store, as_json=True)
-        lineages = json.loads(capsys.readouterr().out)["lineages"]
+        lineages = look_ahead(sweep, out=out, store=store).to_json()["lineages"]
         return [[model["reason"] for model in lineage["models"]] for lineage in lineages]
 
     return plan
@@ -163,7 +161,7 @@ def test_what_follows_a_diverged_model_is_not_computed(reasons, tmp_path: Path) 
 
 
 def test_the_text_counts_each_reason_and_names_its_first_model(out: Path, capsys) -> None:
-    print_plan(make_sweep(({"pool.alpha": [0.5, 1.0, 2.0]},)), out=out)
+    look_ahead(make_sweep(({"pool.alpha": [0.5, 1.0, 2.0]},)), out=out).print()
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("to compute:") + 1
     text = " ".join(line.strip() for line in lines[start : lines.index("", start)])

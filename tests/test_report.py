@@ -14,7 +14,7 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.blocks import SAMPLE_BATCH
-from sweep.commands.plan import print_plan
+from sweep.commands.plan import look_ahead
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, node_size, planned_bytes
 from sweep.planning.keys import block_size
@@ -32,10 +32,10 @@ GRID = ({"pool.alpha": [0.5, 2.0]},)
 
 @pytest.fixture
 def said(capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    """What print_plan prints."""
+    """What a plan prints."""
 
     def run(sweep: SweepConfig, out: Path | None = None) -> str:
-        print_plan(sweep, out=out)
+        look_ahead(sweep, out=out).print()
         return capsys.readouterr().out
 
     return run
@@ -187,7 +187,7 @@ def test_a_plan_says_that_auto_is_timed_as_fp32(said) -> None:
 def test_no_trial_at_once_is_an_error() -> None:
     """Nothing would ever end."""
     with pytest.raises(ValueError, match="--slots must be at least 1, got 0"):
-        print_plan(make_sweep(), slots=(4, 0))
+        look_ahead(make_sweep(), slots=(4, 0)).print()
 
 
 def test_nothing_is_left_to_time_when_all_is_done(said, out: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_setting_without_effect_in_any_lineage_is_noted(capsys) -> None:
     """One that some filter of the grid uses is not."""
     base = make_lineage({"filter.decay": 0.5, "filter.choices": 3, "filter.candidates": 2.0})
     filters = {"filter.name": ["random", "threshold-decay"]}
-    print_plan(make_sweep((filters,), base))
+    look_ahead(make_sweep((filters,), base)).print()
     note = (
         "note: filter.choices has no effect with filter.name=random or filter.name=threshold-decay"
     )
@@ -221,7 +221,7 @@ def test_what_one_member_uses_is_not_noted(capsys) -> None:
     members = ["filter.name=typicality", "filter.name=none"]
     base = make_lineage({"filter.candidates": 2.0, "filter.nearest_k": 7})
     base = replace(base, ensemble=replace(base.ensemble, members=tuple(members)))
-    print_plan(make_sweep(base=base))
+    look_ahead(make_sweep(base=base)).print()
     assert capsys.readouterr().err == ""
 
 
@@ -359,10 +359,10 @@ def test_status_is_json_for_programs(out: Path, capsys) -> None:
 def test_a_plan_is_json_for_programs(out: Path, capsys) -> None:
     """Its numbers are those of the text, and the models are those of the plan."""
     sweep = make_sweep(GRID)
-    print_plan(sweep, out=out)
+    look_ahead(sweep, out=out).print()
     text = capsys.readouterr().out
-    print_plan(sweep, out=out, slots=(1, 2), as_json=True)
-    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    facts = look_ahead(sweep, out=out, slots=(1, 2)).to_json()
+    json.dumps(facts, allow_nan=False)
     assert (
         f"models       {facts['num_models']} unique of {facts['num_models_without_sharing']} "
         f"without sharing; {facts['num_models_done']} done, 1 to train"

@@ -8,7 +8,7 @@ from tiny_sweep import compute, make_sweep, plan_in
 
 from model.errors import UsageError
 from sweep.commands.clean import clean
-from sweep.commands.plan import print_plan
+from sweep.commands.plan import look_ahead
 from sweep.results_folder import check_store, fill, store_location, write_sweep
 from sweep.status.drivers import present, run_key, stop
 from sweep.status.report import print_status
@@ -64,7 +64,7 @@ def test_stop_finds_the_driver_without_being_told(out: Path, monkeypatch, capsys
 def test_status_plan_and_clean_know_it(out: Path, capsys) -> None:
     print_status(out, store=None)
     assert "2 of 2 models done" in capsys.readouterr().out
-    print_plan(make_sweep(), out=out)
+    look_ahead(make_sweep(), out=out).print()
     assert "2 done, 0 to train" in capsys.readouterr().out
     assert clean(out, store=None, checkpoints=False, force=False, dry_run=True) == 0
     assert capsys.readouterr().out == "nothing to delete\n"

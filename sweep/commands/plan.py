@@ -1,9 +1,9 @@
 """`sweep plan`: prints what a sweep would compute."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.commands.output import wrapped
@@ -15,6 +15,7 @@ from sweep.commands.patience import PlanProgress
 from sweep.commands.preflight import check_extractors_ready, unfinished
 from sweep.config import SweepConfig
 from sweep.estimate.costs import (
+    Prices,
     add_own,
     cost_lines,
     cost_rows,
@@ -52,8 +53,53 @@ INDENT = 13
 """Columns of a fact's name."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What a sweep would compute, how long that takes, and why."""
+
+    sweep: SweepConfig
+    lineages: list[PlannedLineage]
+    missing: list[NodePlan]
+    """The models to compute."""
+    facts: Json
+    reasons: Mapping[str, str]
+    """Why each model is to be computed, by key."""
+    timed: Timings
+    slots: Sequence[int]
+    prices: Prices | None
+
+    def to_json(self) -> Json:
+        """All of it as one JSON object; docs/guide.md describes it."""
+        estimates = estimates_of(self.lineages, self.missing, self.timed) if self.missing else []
+        return {
+            **self.facts,
+            "times": cost_rows(self.lineages, estimates, slots=self.slots, prices=self.prices),
+            "notes": notes(self.missing, estimates, self.prices),
+            "lineages": lineage_facts(self.lineages, self.reasons),
+        }
+
+    def print(self) -> None:
+        """Print lineages, models with and without sharing, images, steps, bytes, hours, cost."""
+        print_wrapped(f"{self.sweep.name}: {self.sweep.description}")
+        print()
+        for line in fact_lines(self.facts):
+            print_wrapped(line, indent=INDENT)
+        for line in cost_lines(
+            self.lineages, self.missing, self.timed, slots=self.slots, prices=self.prices
+        ):
+            print_wrapped(line, indent=4)
+        if self.missing and self.sweep.base.train.precision == "auto":
+            print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
+        if self.missing:
+            print("\nto compute:")
+        for line in reason_lines(self.lineages, self.reasons):
+            print_wrapped(line, indent=4)
+        print()
+        print_generations(self.lineages, self.reasons)
+
+
 @many_objects()
-def print_plan(
+def look_ahead(
     sweep: SweepConfig,
     *,
     out: Path | None = None,
@@ -61,9 +107,8 @@ def print_plan(
     timings: Sequence[Path] = (),
     slots: Sequence[int] = (1,),
     prices: Path | None = None,
-    as_json: bool = False,
-) -> None:
-    """Print lineages, models with and without sharing, images, steps, bytes, hours and cost.
+) -> Outlook:
+    """Plan a sweep, without computing or writing anything.
 
     Args:
         sweep: The sweep.
@@ -72,10 +117,9 @@ def print_plan(
         timings: Other folders whose finished models have timings.
         slots: Numbers of parallel trials.
         prices: File with a table of prices.
-        as_json: Print one JSON object, for programs.
 
     Raises:
-        OneLineError: A setting is not valid, as in `sweep run`. Nothing is written.
+        OneLineError: A setting is not valid, as in `sweep run`.
     """
     check_at_least("--slots", min(slots, default=0), 1)
     check_at_most("--slots", max(slots), REPEATS["most"])
@@ -91,29 +135,16 @@ def print_plan(
     note_idle_settings(lineages)
     note_uneven_control(lineages)
     add_own(timed, lineages, finished)
-    facts = plan_facts(sweep, lineages, tree, missing)
-    reasons = reasons_to_compute(lineages, finished, kept, out)
-    if as_json:
-        estimates = estimates_of(lineages, missing, timed) if missing else []
-        facts["times"] = cost_rows(lineages, estimates, slots=slots, prices=table)
-        facts["notes"] = notes(missing, estimates, table)
-        facts["lineages"] = lineage_facts(lineages, reasons)
-        print(json.dumps(facts, indent=1, allow_nan=False))
-        return
-    print_wrapped(f"{sweep.name}: {sweep.description}")
-    print()
-    for line in fact_lines(facts):
-        print_wrapped(line, indent=INDENT)
-    for line in cost_lines(lineages, missing, timed, slots=slots, prices=table):
-        print_wrapped(line, indent=4)
-    if missing and sweep.base.train.precision == "auto":
-        print("  train.precision=auto is timed as fp32; if GPUs have bf16, set it to bf16")
-    if missing:
-        print("\nto compute:")
-    for line in reason_lines(lineages, reasons):
-        print_wrapped(line, indent=4)
-    print()
-    print_generations(lineages, reasons)
+    return Outlook(
+        sweep=sweep,
+        lineages=lineages,
+        missing=missing,
+        facts=plan_facts(sweep, lineages, tree, missing),
+        reasons=reasons_to_compute(lineages, finished, kept, out),
+        timed=timed,
+        slots=slots,
+        prices=table,
+    )
 
 
 def print_wrapped(line: str, *, indent: int = 0) -> None:
