@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
-from model.commands.values import parse_word, typed
+from model.commands.values import parse_value, typed
 from model.config import (
     REPEATS,
     SEED,
@@ -265,7 +265,7 @@ def check_setting(config: object, dotted: str) -> None:
 
 def parse_setting(config: object, dotted: str, word: str) -> Any:
     """Parse a word as the value of a dotted setting; raises UsageError if either is invalid."""
-    return parse_word(word, type_of(config, dotted), dotted)
+    return parse_value(word, type_of(config, dotted), dotted)
 
 
 def type_of(config: object, dotted: str) -> Any:

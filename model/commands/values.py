@@ -1,5 +1,6 @@
 """Values of settings, read from a word of a command line or from a JSON or TOML file."""
 
+import json
 import re
 import types
 import typing
@@ -21,13 +22,83 @@ EXACT = 2**53
 """Largest number up to which a float, such as 1e3, represents every whole number exactly."""
 
 
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A JSON string, which is how one of several values contains commas, brackets or outer spaces."""
+WORD = re.compile(rf"(?:{QUOTED.pattern}|\S)+")
+PLAIN_TEXT = re.compile(r'[^\s,\[\]"]+(?: [^\s,\[\]"]+)*')
+"""Text that needs no quotes to be one of several values."""
+
+
 def parse_word(word: str, hint: Any, field: str) -> Any:
     """Parse a word as a value of type `hint`: 3, 1e-3, true, none, or a list such as [16,32].
 
     Raises:
         UsageError: The word is not such a value; the message begins with the field's name.
     """
-    return typed(_plain(word, _required(hint)), hint, field)
+    return typed(_plain(word, _required(hint), field), hint, field)
+
+
+def parse_value(word: str, hint: Any, field: str) -> Any:
+    """Parse a word as `parse_word` does, or a JSON string, such as "a, b", as its text.
+
+    For words in which commas or spaces separate values: those of --axis and ensemble.members.
+
+    Raises:
+        UsageError: As in `parse_word`, or the quotes are not those of a JSON string.
+    """
+    if not word.startswith('"'):
+        return parse_word(word, hint, field)
+    text = _unquoted(word, field)
+    value = typed(text, hint, field)
+    if value is None:
+        raise UsageError(
+            f"{field} must not be {text!r}, which means no value; name a class by its number"
+        )
+    return value
+
+
+def split_values(text: str) -> list[str]:
+    """Split at the commas that are neither in brackets nor in a JSON string."""
+    words, start, at, depth, may_quote = [], 0, 0, 0, True
+    while at < len(text):
+        letter = text[at]
+        if letter == '"' and may_quote and (quoted := QUOTED.match(text, at)):
+            at, may_quote = quoted.end(), False
+            continue
+        if letter == "[" and text.find("]", at) > 0:
+            depth += 1
+        elif letter == "]":
+            depth = max(depth - 1, 0)
+        elif letter == "," and not depth:
+            words.append(text[start:at])
+            start = at + 1
+        may_quote = letter in "[," or (may_quote and letter.isspace())
+        at += 1
+    return [*words, text[start:]]
+
+
+def split_words(text: str) -> list[str]:
+    """Split at the spaces that are not in a JSON string."""
+    return [match[0] for match in WORD.finditer(text)]
+
+
+def spelled(value: Any) -> str:
+    """Write a value of a setting as --axis reads it."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(spelled, value))}]"
+    if isinstance(value, str):
+        return value if PLAIN_TEXT.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if value is None or isinstance(value, bool) else repr(value)
+
+
+def _unquoted(word: str, field: str) -> str:
+    """The text of a JSON string."""
+    with suppress(ValueError):
+        return json.loads(word)
+    raise UsageError(
+        f"{field} must be a JSON string if it begins with a double quote, got {shown(word)}; "
+        'write \\" for a double quote in it'
+    )
 
 
 def check_words(words: Iterable[str]) -> None:
@@ -84,11 +155,16 @@ def _required(hint: Any) -> Any:
     return hint
 
 
-def _plain(word: str, hint: Any) -> Any:
+def _plain(word: str, hint: Any, field: str) -> Any:
     """Parse a word as a number, boolean or list if `hint` is such a type; else return it as is."""
     if typing.get_origin(hint) is tuple:
-        parts = word.removeprefix("[").removesuffix("]").split(",")
-        return [_plain(part.strip(), typing.get_args(hint)[0]) for part in parts if part.strip()]
+        parts = map(str.strip, split_values(word.removeprefix("[").removesuffix("]")))
+        kind = typing.get_args(hint)[0]
+        return [
+            _unquoted(part, field) if part.startswith('"') else _plain(part, kind, field)
+            for part in parts
+            if part
+        ]
     if hint is bool:
         return TRUTH.get(word.lower(), word)
     if hint in (int, float) and len(word) <= LONGEST_NUMBER and NUMBER.fullmatch(word):

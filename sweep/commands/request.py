@@ -1,7 +1,7 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import os
-import re
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.commands.settings_file import read_settings
-from model.commands.values import parse_word, typed
+from model.commands.values import parse_value, spelled, split_values, typed
 from model.errors import OneLineError, UsageError, check_text, shown
 from sweep.commands.patience import PlanProgress
 from sweep.config import (
@@ -80,7 +80,7 @@ def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:
         if value != old[name] and all(name in grid for grid in sweep.grids):
             raise UsageError(
                 f"{name} is an axis of this sweep, so --{name} has no effect; "
-                f"use --axis {name}={value}"
+                f"use --axis {shlex.quote(f'{name}={spelled(value)}')}"
             )
 
 
@@ -122,7 +122,8 @@ def without_idle_alpha(
 def with_axis(sweep: SweepConfig, text: str) -> SweepConfig:
     """Return the sweep with an axis, given as `pool.alpha=0.5,1,2`, added to all of its grids.
 
-    Values that are lists are written in brackets: `model.widths=[16,32],[32,64]`.
+    Values that are lists are written in brackets: `model.widths=[16,32],[32,64]`. Text that
+    contains a comma or a bracket is written as a JSON string: `filter.reward_class="a, b",c`.
 
     Raises:
         UsageError: The text or a value cannot be parsed, or the setting does not exist.
@@ -145,14 +146,9 @@ def check_once(name: str, values: Sequence[Any]) -> None:
         seen.add(repr(value))
 
 
-def split_values(text: str) -> list[str]:
-    """Split at commas, except inside brackets."""
-    return re.split(r",(?![^\[]*\])", text)
-
-
 def axis_value(kind: Any, name: str, word: str) -> Any:
     """Parse one value of an axis, with the setting's type; raises UsageError."""
-    value = parse_word(word, kind, name)
+    value = parse_value(word, kind, name)
     if not isinstance(value, tuple):
         return value
     if not (word.startswith("[") and word.endswith("]")):

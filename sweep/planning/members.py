@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.commands.values import parse_word
+from model.commands.values import parse_word, split_words
 from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_choice, check_finite, shown
 from sweep.config import LineageConfig, MemberData, parse_setting, unflatten, updated
@@ -60,7 +60,7 @@ def members_of(config: LineageConfig) -> tuple[Member, ...]:
 
 def check_shares(texts: Sequence[str], members: Sequence[Member]) -> None:
     """Raise UsageError unless no member sets a share, or all do and the shares sum to 1."""
-    given = [any(word.startswith("share=") for word in text.split()) for text in texts]
+    given = [any(word.startswith("share=") for word in split_words(text)) for text in texts]
     if not any(given):
         return
     if not all(given):
@@ -79,7 +79,7 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     own = {"share": "1", "data": config.ensemble.data}
     settings: dict[str, Any] = {}
     seen: set[str] = set()
-    for word in text.split():
+    for word in split_words(text):
         name, equals, value = word.partition("=")
         if not equals:
             raise UsageError(f"{where} must be words like name=value, got {shown(word)}")
