@@ -134,6 +134,7 @@ def look_ahead(
     missing = [n for n in tree.values() if n.key not in finished.nodes]
     note_idle_settings(lineages)
     note_uneven_control(lineages)
+    note_small_alpha(lineages)
     add_own(timed, lineages, finished)
     return Outlook(
         sweep=sweep,
@@ -312,6 +313,26 @@ def model_name(node: NodePlan, lineage: PlannedLineage) -> str:
     """A model's name within its lineage."""
     member = f", member {node.member}" if lineage.num_members > 1 else ""
     return f"V_{node.generation}{member}"
+
+
+def note_small_alpha(lineages: Iterable[PlannedLineage]) -> None:
+    """Print on stderr if an alpha above 0 is so small that it rounds to no new image."""
+    told: dict[str, None] = {}
+    for lineage in lineages:
+        pool, nodes = lineage.config.pool, lineage.nodes[: -lineage.num_members]
+        num_first = lineage.card.num_train if pool.initial_images is None else pool.initial_images
+        last = max((node.generation for node in nodes if node.num_new), default=0)
+        if not pool.alpha or not nodes or last == nodes[-1].generation:
+            continue
+        size, what = num_first, "the first pool has"
+        if pool.fresh_images is not None:
+            size, what = pool.fresh_images, "the fresh real images of a generation are"
+        told[
+            f"note: pool.alpha={pool.alpha:g} adds no image from generation {last + 1} on, because "
+            f"{what} {size:,}; above {0.5 / size:.4g} it adds one"
+        ] = None
+    for line in told:
+        print(line, file=sys.stderr)
 
 
 def print_generations(lineages: Iterable[PlannedLineage], missing: Container[str]) -> None:

@@ -16,7 +16,7 @@ from model.commands.signals import signals_held
 from model.errors import UsageError, writing
 from sweep.commands.floors import add_floors, missing_floors
 from sweep.commands.patience import PlanProgress
-from sweep.commands.plan import note_idle_settings
+from sweep.commands.plan import note_idle_settings, note_small_alpha
 from sweep.commands.preflight import (
     check_environments,
     check_extractors_ready,
@@ -102,6 +102,7 @@ def execute(
     check_environments(finished, is_complete=not left or address is not None, same=same_environment)
     check_plugins(finished, accept_changed=accept_changed_plugins)
     note_idle_settings(expected)
+    note_small_alpha(expected)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
 
