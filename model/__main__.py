@@ -38,6 +38,8 @@ from model.errors import (
     user_path,
 )
 from model.family_facts import check_together
+from model.programs.permission import allow_commands, check_allowed
+from model.programs.settings import TRAIN, check_commands
 
 if TYPE_CHECKING:
     from model.commands.evaluate import Reference
@@ -80,6 +82,8 @@ class Train(PluginCommand):
     """Seconds between saved training states; a killed run loses at most this much."""
     images_on: ImagesOn = "auto"
     """Where images are kept; auto: on the device if they need less than half its free memory."""
+    allow_command: bool = False
+    """Run the program that train.command names (family command)."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
     """Device and threads."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -96,6 +100,7 @@ class Train(PluginCommand):
         check_finite("--checkpoint-seconds", self.checkpoint_seconds, 0)
         check_at_most("--checkpoint-seconds", self.checkpoint_seconds, MOST)
         check_together(self.data, self.model, self.train)
+        check_commands(self.data, self.model, self.train, None)
 
     def run(self, args: Sequence[str]) -> int:
         """Train and write the file; returns 1 if the model diverged."""
@@ -105,6 +110,9 @@ class Train(PluginCommand):
         from model.job import Diverged
         from model.training.length import training_length
 
+        allow_commands(self.allow_command)
+        if self.train.command is not None:
+            check_allowed(TRAIN, self.train.command)
         use_device(self.machine.device, self.machine.threads)
         check_new(self.out, state_path(self.out))
         data = load_dataset(self.data)
@@ -188,6 +196,8 @@ class Sample(PluginCommand):
     """Classes to draw from a conditional model, in equal shares; if empty, all classes."""
     seed: int = 0
     """Seed of the noise; the same as a lineage's seed."""
+    allow_command: bool = False
+    """Run the program that sample.command names (family command)."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
     """Device and threads."""
     sample: SampleConfig = field(default_factory=SampleConfig)
@@ -212,6 +222,7 @@ class Sample(PluginCommand):
         from model.randomness import Purpose
         from model.streams import Stream
 
+        allow_commands(self.allow_command)
         checkpoint = read_checkpoint(self.checkpoint)
         use_device(self.machine.device, self.machine.threads)
         classes = chosen_classes(self.classes, checkpoint)
@@ -264,14 +275,14 @@ class Evaluate(PluginCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Measure the images and print the numbers."""
-        from model.commands.evaluate import read_generated, table_lines
+        from model.commands.evaluate import find_reference, read_generated, table_lines
         from model.commands.train import use_device
         from model.metrics.table import check_parts, evaluate_images, validate_metrics
 
         metrics = self.metrics
         validate_metrics(metrics)
         use_device(self.machine.device, self.machine.threads)
-        reference = find_reference(self, args)
+        reference = find_reference(self.reference, self.train, self.data, metrics, args)
         real = reference.real
         check_parts(metrics, real, generated_labels=True)  # before any image is read
         images, labels = read_generated(self.images, reference, num_images=metrics.num_images)
@@ -331,51 +342,6 @@ class ProgressLines:
             f"{progress.images_per_second:,.0f} images/s",
             file=sys.stderr,
         )
-
-
-def find_reference(options: Evaluate, args: Sequence[str]) -> "Reference":
-    """The real images that --reference, --train and --data.* name.
-
-    Args:
-        options: The parsed command line.
-        args: Its words, which tell whether a --data.* was given.
-
-    Raises:
-        UsageError: The options contradict each other, or the images do not exist.
-    """
-    from model.commands.evaluate import load_reference, read_reference
-    from model.data.datasets import DATASETS
-    from model.data.torchvision_table import TORCHVISION_SETS
-    from model.metrics.table import needed
-
-    with_train = not needed(options.metrics).isdisjoint({"train", "train_labels"})
-    given = [word for word in args if word.startswith("--data.")]
-    name = options.reference
-    named = any(word.split("=")[0] == "--data.name" for word in given)
-    if named and name not in (None, options.data.name):
-        raise UsageError(
-            f"--reference must be the data set of --data.name ({options.data.name}), got {name!r}; "
-            "leave one of them out"
-        )
-    if name is None or name in DATASETS:
-        if options.train is not None:
-            raise UsageError(
-                "--train must be left out if the reference is a data set, which has its own "
-                f"training images, got {str(options.train)!r}"
-            )
-        data = options.data if name is None else replace(options.data, name=name)
-        return load_reference(data, with_train=with_train)
-    if not user_path("--reference", name).exists():
-        own = [k for k, x in DATASETS.items() if x.files is None or k in TORCHVISION_SETS]
-        raise UsageError(
-            f"--reference must be an existing folder or .npz file, or a data set "
-            f"({', '.join(own)}), got {shown(name)}{suggestion(name, own)}"
-        )
-    if given:
-        warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)
-    if options.train is not None and not with_train:
-        warnings.warn("--train has no effect on these metrics.names", stacklevel=1)
-    return read_reference(Path(name), options.train if with_train else None)
 
 
 PROGRAM = Program(

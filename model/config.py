@@ -27,6 +27,7 @@ MOST_WIDTHS = 13
 """Number of widths that halve the largest image to one pixel."""
 CHANNELS = {"most": 2**16}
 IMAGES = {"most": 10**7}
+UNKEYED = {"key_default": None, "in_key": False}
 REPEATS = {"most": 10**6}
 
 
@@ -82,7 +83,7 @@ class ModelConfig:
     """The model family, its network and noise schedule."""
 
     family: str = "ddim"
-    """Model family: ddim (the paper's), flow, edm, vae, unet2d, or gaussian (the null)."""
+    """Model family: ddim (the paper's), flow, edm, vae, unet2d, gaussian (the null), command."""
     widths: tuple[int, ...] = field(default=(32, 64, 96, 128), metadata=CHANNELS)
     """Channels at each resolution of the U-Net; the last is the bottleneck."""
     block_depth: int = field(default=2, metadata={"most": 1000})
@@ -115,6 +116,8 @@ class ModelConfig:
     """Dimension of the latent space (family vae)."""
     likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
     """Scale of a normalised pixel's likelihood (family vae); none learns one scale for all."""
+    program: tuple[str, ...] = field(default=(), metadata={"key_default": (), "in_key": False})
+    """Files and folders of the programs of family command (docs/command.md); keys have a hash."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
@@ -237,6 +240,12 @@ class TrainConfig:
     """Repeat each step as one CUDA graph (GPUs only); rounds otherwise than steps without it."""
     select: Literal["last", "best_kid"] = "last"
     """Keep the last weights, or those of the epoch with the best KID on the validation split."""
+    command: str | None = field(default=None, metadata={"key_default": None})
+    """Command line that trains a model (family command, docs/command.md)."""
+    command_seconds: float | None = field(default=None, metadata=UNKEYED)
+    """Time limit of this command; none for no limit."""
+    command_resumes: bool = field(default=False, metadata=UNKEYED | {"key_default": False})
+    """Keep what an interrupted command has written into {out}, because the program goes on."""
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in ("epochs", "steps", "images")}
@@ -280,6 +289,10 @@ class SampleConfig:
     """Number of predictions that a step uses: 1, or 2 to extrapolate (Adams-Bashforth)."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
     """Guidance weight: 1 is the conditional model, 0 the unconditional; others double the calls."""
+    command: str | None = field(default=None, metadata={"key_default": None})
+    """Command line that draws images (family command); none if train.command also draws them."""
+    command_seconds: float | None = field(default=None, metadata=UNKEYED)
+    """Time limit of this command; none for no limit."""
 
     def __post_init__(self) -> None:
         check_at_least("sample.steps", self.steps, 1)

@@ -24,6 +24,8 @@ from model.networks.objective import Objective
 from model.networks.sampling import check_network, sample_network
 from model.networks.unet2d import UNET2D
 from model.networks.vae import VAE
+from model.programs.family import check_files, draw_command, fit_command
+from model.randomness import Purpose, Seed
 from model.training.fit import fit_network
 
 
@@ -55,12 +57,29 @@ class SampleFunction(Protocol):
         ...
 
 
+class DrawFunction(Protocol):
+    """Draw the first images of a stream at once."""
+
+    def __call__(
+        self,
+        checkpoint: Checkpoint,
+        config: SampleConfig,
+        *,
+        seed: Seed,
+        purpose: Purpose,
+        count: int,
+    ) -> np.ndarray:
+        """Return (count, C, H, W) images, which may depend on their number."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """A model family."""
+    """A model family. It has either `sample` or `draw`."""
 
     fit: FitFunction
-    sample: SampleFunction
+    sample: SampleFunction | None = None
+    draw: DrawFunction | None = None
     check: Callable[[Checkpoint], None] = lambda checkpoint: None
     """Raises UsageError unless the tensors of a checkpoint are those that its settings imply."""
 
@@ -87,4 +106,5 @@ FAMILIES: dict[str, Family] = {
     "vae": network_family(VAE),
     "unet2d": network_family(UNET2D),
     "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, check=check_gaussian),
+    "command": Family(fit=fit_command, draw=draw_command, check=check_files),
 }

@@ -11,7 +11,15 @@ from importlib.util import find_spec
 
 from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_choice
-from model.networks.size import ModelSize, Shape, gaussian_size, unet2d_size, unet_size, vae_size
+from model.networks.size import (
+    ModelSize,
+    Shape,
+    command_size,
+    gaussian_size,
+    unet2d_size,
+    unet_size,
+    vae_size,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +35,8 @@ class FamilyFacts:
     iterative: bool = True
     """Whether the model is a network that is trained in steps and that halves an image's side
     len(model.widths) - 1 times. Otherwise it sees each image once and train.* has no effect."""
+    continues: bool = False
+    """Whether training can continue from the previous model, although it is not iterative."""
     conditional: bool = True
     """Whether the model can be conditioned on classes."""
     guided: bool = True
@@ -164,4 +174,12 @@ FAMILY_FACTS: dict[str, FamilyFacts] = {
     "vae": FamilyFacts(size=vae_size, version=1, guided=False, has_latent=True),
     "unet2d": FamilyFacts(size=unet2d_size, version=1, ddim_sampler=True, package="diffusers"),
     "gaussian": FamilyFacts(size=gaussian_size, version=1, iterative=False, guided=False),
+    "command": FamilyFacts(
+        size=command_size,
+        version=1,
+        iterative=False,
+        continues=True,
+        conditional=False,
+        guided=False,
+    ),
 }

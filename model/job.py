@@ -52,6 +52,8 @@ class TrainingJob:
     """Names of the classes, or empty; the checkpoint of a conditional model stores them."""
     bounded: bool = True
     """Whether pixels are confined to [0, 1] (in unit scale)."""
+    num_images: int | None = None
+    """Number of images that the training also draws (family command without sample.command)."""
     device: str = "cpu"
     initial: Checkpoint | None = None
     """Model with the same settings to continue training from; None trains from scratch."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_class_blocks
+from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import family_of
@@ -43,19 +43,37 @@ class Stream:
     def sample(self, noise: np.ndarray, *, labels: np.ndarray | None = None) -> np.ndarray:
         """Turn noise into (N, C, H, W) images of the training images' dtype."""
         sample = family_of(self.checkpoint.family).sample
+        assert sample is not None
         return sample(self.checkpoint, noise, self.config, labels=labels, device=self.device)
 
     def block(self, number: int) -> np.ndarray:
         """The SAMPLE_BATCH images of one block of an unconditional model."""
-        images = self.sample(self.noise(block_range(number, SAMPLE_BATCH)))
-        if (images == images[:1]).all():
-            raise Diverged("all samples are the same image")
-        return images
+        return varied(self.sample(self.noise(block_range(number, SAMPLE_BATCH))))
+
+    def blocks(self, numbers: Sequence[int], *, count: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks of an unconditional model, each with its number.
+
+        Args:
+            numbers: Numbers of the blocks, at least one.
+            count: Number of images that a family is asked for if it draws them at once, on which
+                its images may depend; at least as many as the blocks have.
+        """
+        draw = family_of(self.checkpoint.family).draw
+        if draw is None:
+            yield from ((number, self.block(number)) for number in numbers)
+            return
+        count = max(count, (max(numbers) + 1) * SAMPLE_BATCH)
+        drawn = draw(
+            self.checkpoint, self.config, seed=self.seed, purpose=self.purpose, count=count
+        )
+        for number in numbers:
+            indices = block_range(number, SAMPLE_BATCH)
+            yield number, varied(drawn[indices.start : indices.stop])
 
     def images(self, count: int) -> Iterator[np.ndarray]:
         """The first `count` images of an unconditional model, in parts of at most SAMPLE_BATCH."""
-        for number, start in enumerate(range(0, count, SAMPLE_BATCH)):
-            yield self.block(number)[: count - start]
+        for number, images in self.blocks(range(num_blocks(count))):
+            yield images[: count - number * SAMPLE_BATCH]
 
     def class_blocks(
         self, blocks: Sequence[tuple[int, int]]
@@ -109,13 +127,20 @@ class Stream:
         """
         num_classes = self.checkpoint.settings.get("num_classes", 0)
         if not num_classes:
-            return self.block(0)[:count]
+            return next(self.images(count))
         labels = labels_in_turn(range(num_classes), count)
         images = np.zeros((count, *self.checkpoint.shape), self.checkpoint.settings["dtype"])
         can_draw = ~np.isin(labels, empty_classes(self.checkpoint))
         if can_draw.any():
             images[can_draw] = self.labelled(labels[can_draw])
         return images
+
+
+def varied(images: np.ndarray) -> np.ndarray:
+    """Return images; raises Diverged if all are the same."""
+    if (images == images[:1]).all():
+        raise Diverged("all samples are the same image")
+    return images
 
 
 def block_range(number: int, size: int) -> range:

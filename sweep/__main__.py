@@ -86,6 +86,8 @@ class Run(SweepCommand):
     """Refuse to mix results of different versions, devices or numbers of threads."""
     accept_changed_plugins: bool = False
     """Use results of other code of a plug-in, whose version is still the same."""
+    allow_command: bool = False
+    """Run the programs that train.command and sample.command name (family command)."""
     fail_fast: bool = False
     """End the run when a lineage fails, instead of going on with the others."""
     log: Annotated[tuple[Literal["csv", "wandb"], ...], tyro.conf.arg(metavar="csv|wandb...")] = ()
@@ -93,8 +95,10 @@ class Run(SweepCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing and print the table."""
+        from model.programs.permission import allow_commands, unallowed
         from sweep.commands.run import execute
 
+        allow_commands(self.allow_command)
         return execute(
             self.sweep(),
             self.out,
@@ -105,7 +109,7 @@ class Run(SweepCommand):
             accept_changed_plugins=self.accept_changed_plugins,
             fail_fast=self.fail_fast,
             log=self.log,
-            command=shlex.join(["sweep", "run", *args]),
+            command=shlex.join(["sweep", "run", *unallowed(args)]),
         )
 
 

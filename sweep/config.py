@@ -28,6 +28,7 @@ from model.config import (
 )
 from model.errors import UsageError, check_at_least, check_fields, check_finite, shown
 from model.family_facts import check_together
+from model.programs.settings import check_commands
 
 SECONDS = {"most": 10**9}
 """Limit of a duration: 32 years, below the longest that a thread can wait."""
@@ -35,9 +36,6 @@ SMALLEST_SHARE = 1e-4
 """Smallest share of a CPU or GPU that Ray distinguishes."""
 MOST_POINTS = 100_000
 """Maximum number of points of a sweep."""
-EXTENDABLE = ("generations", "data.path")
-"""Base settings that may differ when a results folder is extended. They change no existing node,
-since a path may differ only if it holds the same data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +136,7 @@ class LineageConfig:
         check_at_least("generations", self.generations, 1)
         check_fields("", self)
         check_together(self.data, self.model, self.train)
+        check_commands(self.data, self.model, self.train, self.sample)
 
 
 groups_of = attrgetter("data", "model", "train", "sample", "pool", "filter", "ensemble", "metrics")

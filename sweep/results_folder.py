@@ -14,7 +14,6 @@ from typing import Any
 from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError
 from sweep.config import (
-    EXTENDABLE,
     LineageConfig,
     ResourcesConfig,
     SweepConfig,
@@ -48,6 +47,13 @@ from sweep.store.store import Store
 
 COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """Files of a node that analysis reads, in addition to record.json and metrics/."""
+
+EXTENDABLE = (
+    *("generations", "data.path"),
+    *("train.command_seconds", "train.command_resumes", "sample.command_seconds", "model.program"),
+)
+"""Base settings that may differ when a results folder is extended. They change no existing node: a
+path may differ only if it holds the same data, and a program only if its files are the same."""
 
 LOGGER = logging.getLogger(__name__)
 LOG = "log.txt"

@@ -26,7 +26,6 @@ from model.errors import UsageError
 from model.family_facts import FAMILY_FACTS, FamilyFacts, check_conditional, check_guidance
 from model.networks.size import gaussian_size
 from sweep.config import (
-    EXTENDABLE,
     EnsembleConfig,
     LineageConfig,
     PoolConfig,
@@ -38,6 +37,7 @@ from sweep.config import (
     updated,
 )
 from sweep.presets import PRESETS, preset_of
+from sweep.results_folder import EXTENDABLE
 
 ROOT = Path(__file__).parents[1]
 CLASSES = {

@@ -5,18 +5,20 @@ reordered: it is an error if their shape or type differs from the reference.
 """
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from model.config import DataConfig
-from model.data.datasets import load_dataset
+from model.config import DataConfig, MetricsConfig
+from model.data.datasets import DATASETS, load_dataset
 from model.data.npz import read_npz_head, read_npz_images
 from model.data.own_images import ImageFolder, folder_channels, scan_folder
 from model.data.reading import Seen, decode_image, new_array
+from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import MissingFileError, UsageError, class_key, shown, suggestion, user_path
-from model.metrics.table import METRICS, Evaluation, RealImages
+from model.metrics.table import METRICS, Evaluation, RealImages, needed
 
 LISTED_CLASSES = 12
 """Maximum number of class names in an error."""
@@ -340,3 +342,51 @@ def columns(rows: list[list[str]]) -> list[str]:
         cells = [f"{word:>{width}}" for word, width in zip(rest, widths[1:], strict=True)]
         lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
     return lines
+
+
+def find_reference(
+    name: str | None,
+    train: Path | None,
+    data: DataConfig,
+    metrics: MetricsConfig,
+    words: Sequence[str],
+) -> Reference:
+    """The real images that --reference, --train and --data.* name.
+
+    Args:
+        name: --reference.
+        train: --train.
+        data: --data.*.
+        metrics: What is measured.
+        words: The command line, which tells whether a --data.* was given.
+
+    Raises:
+        UsageError: The options contradict each other, or the images do not exist.
+    """
+    with_train = not needed(metrics).isdisjoint({"train", "train_labels"})
+    given = [word for word in words if word.startswith("--data.")]
+    named = any(word.split("=")[0] == "--data.name" for word in given)
+    if named and name not in (None, data.name):
+        raise UsageError(
+            f"--reference must be the data set of --data.name ({data.name}), got {name!r}; "
+            "leave one of them out"
+        )
+    if name is None or name in DATASETS:
+        if train is not None:
+            raise UsageError(
+                "--train must be left out if the reference is a data set, which has its own "
+                f"training images, got {str(train)!r}"
+            )
+        chosen = data if name is None else replace(data, name=name)
+        return load_reference(chosen, with_train=with_train)
+    if not user_path("--reference", name).exists():
+        own = [k for k, x in DATASETS.items() if x.files is None or k in TORCHVISION_SETS]
+        raise UsageError(
+            f"--reference must be an existing folder or .npz file, or a data set "
+            f"({', '.join(own)}), got {shown(name)}{suggestion(name, own)}"
+        )
+    if given:
+        warnings.warn(f"--data.* has no effect with --reference {name}", stacklevel=1)
+    if train is not None and not with_train:
+        warnings.warn("--train has no effect on these metrics.names", stacklevel=1)
+    return read_reference(Path(name), train if with_train else None)

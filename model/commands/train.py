@@ -3,7 +3,9 @@
 A model trained in this way equals V_1 of a lineage with the same settings and seed.
 """
 
+import typing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from model.families import family_of
 from model.family_facts import check_together
 from model.features.extractors import check_images
 from model.job import Fit, TrainingJob
+from model.programs.settings import check_commands
 from model.randomness import Seed
 from model.training.length import training_length
 
@@ -38,9 +41,8 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
         UsageError: The settings do not fit the data, or the saved state belongs to other settings.
         Diverged: The loss is not finite.
     """
-    labels = data.labels if job.model.conditional else None
     train_labels, validation_labels = (
-        None if labels is None else labels[part] for part in (data.train, data.validation)
+        None if data.labels is None else data.labels[part] for part in (data.train, data.validation)
     )
     score = None
     if job.train.select == "best_kid":
@@ -50,7 +52,7 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
             SampleConfig(),
             MetricsConfig(),
             seed=job.seed,
-            labels=validation_labels,
+            labels=validation_labels if job.model.conditional else None,
             device=job.device,
         )
     job = replace(
@@ -84,7 +86,9 @@ def fit_images(
             f"train.select must be last for arrays, which have no validation images, "
             f"got {train.select!r}"
         )
-    check_together(DataConfig(image_size=width), model, train)
+    data = DataConfig(image_size=width, dtype=typing.cast(Any, str(images.dtype)))
+    check_together(data, model, train)
+    check_commands(data, model, train, None)
     num_steps, _ = training_length(size, model, train, first_pool=size, image_size=width)
     num_classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
     job = TrainingJob(

@@ -14,7 +14,11 @@ from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
 from model.metrics.table import shown_columns, validate_metrics
 from sweep.commands.floors import add_floors
-from sweep.commands.preflight import check_extractors_ready, check_plugins
+from sweep.commands.preflight import (
+    check_extractors_ready,
+    check_plugins,
+    check_programs_allowed,
+)
 from sweep.commands.run import driving, run_analysis, short_path
 from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
@@ -68,6 +72,7 @@ def evaluate(
     check_models(out, finished, kept)
     work = missing_measurements(lineages, finished, kept)
     if work:
+        check_programs_allowed(lineages)
         check_extractors_ready(lineages, sweep.evaluations, fetch=True)
 
     def measure_all() -> int:

@@ -100,11 +100,14 @@ class Evaluate(FolderCommand, PlanningCommand):
     """Use a store, results folder or cache that every user of the machine can write to."""
     accept_changed_plugins: bool = False
     """Use results of other code of a plug-in, whose version is still the same."""
+    allow_command: bool = False
+    """Run the programs that sample.command names (family command)."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """Metrics to take."""
 
     def run(self, args: Sequence[str]) -> int:
         """Measure the models and print the table."""
+        from model.programs.permission import allow_commands, unallowed
         from sweep.commands.evaluate import evaluate, remove
         from sweep.commands.floors import evaluate_floors
 
@@ -113,6 +116,7 @@ class Evaluate(FolderCommand, PlanningCommand):
         if self.remove:
             command = shlex.join(["sweep", "evaluate", *args])
             return remove(self.directory, self.metrics, store=self.store, command=command)
+        allow_commands(self.allow_command)
         return evaluate(
             self.directory,
             self.metrics,
@@ -120,7 +124,7 @@ class Evaluate(FolderCommand, PlanningCommand):
             address=self.address,
             allow_world_writable=self.allow_world_writable,
             accept_changed_plugins=self.accept_changed_plugins,
-            command=shlex.join(["sweep", "evaluate", *args]),
+            command=shlex.join(["sweep", "evaluate", *unallowed(args)]),
         )
 
 

@@ -1,12 +1,14 @@
 """Checks of what a run needs on this machine, before Ray starts and before anything is written."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from model.commands.plugins import LOADED
 from model.config import MetricsConfig
 from model.errors import UsageError
 from model.features.ready import check_ready
+from model.programs.permission import check_allowed
+from model.programs.settings import SAMPLE, TRAIN
 from sweep.environment import describe_environment, differing_facts
 from sweep.finished import ENDED, Finished, environments_of, lineage_status
 from sweep.planning.lineages import PlannedLineage
@@ -104,6 +106,14 @@ def check_plugins(finished: Finished, *, accept_changed: bool) -> None:
         print(
             f"note: the source of plug-in {name} has changed since earlier results", file=sys.stderr
         )
+
+
+def check_programs_allowed(lineages: Iterable[PlannedLineage]) -> None:
+    """Raise UsageError if lineages run a program and the user has not allowed it."""
+    for settings in {node.settings for lineage in lineages for node in lineage.nodes}:
+        for name, command in ((TRAIN, settings.train.command), (SAMPLE, settings.sample.command)):
+            if command is not None:
+                check_allowed(name, command)
 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:

@@ -21,6 +21,7 @@ from sweep.commands.preflight import (
     check_environments,
     check_extractors_ready,
     check_plugins,
+    check_programs_allowed,
     unfinished,
 )
 from sweep.commands.shared_folders import check_places
@@ -98,6 +99,7 @@ def execute(
     finished = look_up(opened, expected)
     check_space(expected, finished, opened)
     left = unfinished(expected, finished)
+    check_programs_allowed(left)
     check_extractors_ready(left, sweep.evaluations, fetch=True)
     check_environments(finished, is_complete=not left or address is not None, same=same_environment)
     check_plugins(finished, accept_changed=accept_changed_plugins)

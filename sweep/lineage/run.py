@@ -238,9 +238,8 @@ class LineageRun:
 
     def job(self, node: NodePlan, scratch: NodeScratch) -> TrainingJob:
         """Everything that a node's training needs except its images and their classes."""
-        settings = node.settings
+        settings, initial = node.settings, None
         seed = (self.config.seed, node.generation, node.member)
-        initial = None
         if node.parent:
             initial = read_weights(self.store, next(n for n in self.nodes if n.key == node.parent))
         first = None
@@ -251,6 +250,7 @@ class LineageRun:
             train=settings.train,
             num_steps=node.num_steps,
             seed=seed,
+            num_images=node.num_drawn_in_training,
             num_classes=self.card.num_classes,
             class_names=tuple(self.card.class_names),
             bounded=self.card.bounded,

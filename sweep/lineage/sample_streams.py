@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.blocks import num_blocks
 from model.checkpoint import Checkpoint
 from model.commands.checkpoint_file import trained_model
 from model.config import SampleConfig
@@ -106,7 +107,12 @@ class Streams:
         )
         started, drawn = time.perf_counter(), 0
         labelled = [(label, block) for label, block in missing if label is not None]
-        unlabelled = (((None, block), stream.block(block)) for _, block in missing)
+        if key in node.at_once:
+            count = node.at_once[key][1]
+            blocks = stream.blocks(range(num_blocks(count)), count=count)
+        else:
+            blocks = stream.blocks([block for _, block in missing])
+        unlabelled = (((None, block), images) for block, images in blocks)
         parts = stream.class_blocks(labelled) if labelled else unlabelled
         for done, ((label, block), images) in enumerate(parts, start=1):
             self.store.write_block(store_key(key, label), block, images)

@@ -14,6 +14,7 @@ from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError, later_version
 from model.family_facts import FAMILY_FACTS
+from model.programs.files import program_inputs
 from model.randomness import Purpose
 from sweep.files import encoded, encoded_object, text_digest
 from sweep.records import class_stream_key
@@ -58,6 +59,7 @@ def node_inputs(
     parent: str = "",
     first_recipe: str = "",
     rule: Mapping[str, int | str] = {},
+    num_drawn: int | None = None,
 ) -> str:
     """All inputs of a node as canonical JSON. Its key is their hash; its config.json has them.
 
@@ -74,6 +76,7 @@ def node_inputs(
         first_recipe: Segments of the first pool with model.normalization=first_pool, as canonical
             JSON; else empty.
         rule: Version of the pool rule that made the pool; empty at the first version.
+        num_drawn: Number of images that the training also draws, if it does.
     """
     if train.precision == "auto":
         raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
@@ -92,6 +95,8 @@ def node_inputs(
     inputs |= {"selection": encoded(selection)} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     inputs |= {"parent": encoded(parent)} if parent else {}
+    inputs |= {"num_drawn": encoded(num_drawn)} if num_drawn is not None else {}
+    inputs |= {name: encoded(value) for name, value in program_inputs(model).items()}
     return encoded_object(inputs)
 
 

@@ -14,6 +14,7 @@ from model.family_facts import check_package
 from model.features.extractors import EXTRACTORS, weights_digest
 from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
+from model.programs.files import program_inputs
 from sweep.config import EnsembleConfig, LineageConfig, SweepConfig, groups_of
 from sweep.files import Json, encoded, encoded_object, text_digest
 from sweep.planning.checks import check_precisions
@@ -55,6 +56,7 @@ def lineage_id(config: LineageConfig, card: DatasetCard) -> str:
     for name in ("filter", "ensemble"):  # added later; defaults are omitted to keep old ids
         if getattr(config, name) != DEFAULTS[name]:
             settings[name] = settings_text(getattr(config, name))
+    settings |= {name: encoded(value) for name, value in program_inputs(config.model).items()}
     if config.filter.weights is not None and (
         weights := weights_digest(feature_settings(config.filter))
     ):

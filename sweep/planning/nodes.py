@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from sweep.planning.measurements import MetricsPlan, plan_all_metrics, plan_sele
 from sweep.planning.members import Member, member_config
 from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_size, recipe_text
+from sweep.planning.programs import Counts, Programs, check_drawn
 from sweep.planning.rules import PoolRule, Step, rule_of, rule_version
 from sweep.planning.trained_on import COPYING, with_pools
 from sweep.records import DatasetCard
@@ -54,6 +55,10 @@ class NodePlan:
     """Stream of the images that enter the next pool."""
     parent: str = ""
     """Key of the node whose weights training continues from; empty from scratch."""
+    num_drawn_in_training: int | None = None
+    """Number of images that the program which trains also draws, if it does."""
+    at_once: Counts = field(default_factory=dict)
+    """Its streams that a program draws at once."""
     new: Pool = ()
     """Its images that enter the lineage's next pool; empty in the last generation."""
     metrics: tuple[MetricsPlan, ...] = ()
@@ -84,7 +89,8 @@ class NodePlan:
         drawn = [(sample, Purpose.MEASURE)]
         drawn += [(x.sample, x.purpose) for x in self.metrics if x.sample is not sample]
         streams = {stream_key(self.key, *each): each for each in drawn}
-        return {self.stream: (sample, Purpose.SAMPLE), **streams}
+        streams = {self.stream: (sample, Purpose.SAMPLE), **streams}
+        return {k: streams[s] for k, (s, _) in self.at_once.items()} if self.at_once else streams
 
     @property
     def all_metrics(self) -> tuple[MetricsPlan, ...]:
@@ -144,6 +150,7 @@ class Training(NamedTuple):
 
     pool: Pool
     num_images: int
+    num_drawn: int | None
     num_steps: int
     images_seen: int
     parent: str
@@ -168,14 +175,11 @@ def plan_lineage(
     outline = outline_of(config, card, evaluations)
     members, first = outline.members, outline.first
     entry = Entry(config=config, members=members, card=card, first=first)
+    programs = Programs(members)
     pool, past, num_real, nodes = first, (), 0, []
     history: list[list[Training]] = []
     earlier: list[tuple[Pool, list[str]]] = []
     for generation in range(1, config.generations + 1):
-        trainings = [
-            plan_training(entry, outline, pool, history, number) for number in range(len(members))
-        ]
-        history.append(trainings)
         step_with = partial(
             Step,
             config=config.pool,
@@ -187,13 +191,25 @@ def plan_lineage(
             past=past,
         )
         is_last = generation == config.generations
-        count = 0 if is_last else outline.rule.num_new(step_with())
+        count, drawn = 0, [None] * len(members)
+        if not is_last or programs.draw_in_training:
+            count = outline.rule.num_new(step_with())
+        if programs.draw_in_training:
+            own = [plans[0] if config.metrics.names else None for plans in outline.metrics]
+            drawn = programs.drawn_in_training(entry, pool, own, generation=generation, count=count)
+        count = 0 if is_last else count
         check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
+        trainings = [
+            plan_training(entry, outline, pool, history, number, drawn[number])
+            for number in range(len(members))
+        ]
+        history.append(trainings)
         streams = [training.stream for training in trainings]
         new = entering_images(entry, pool, streams, generation=generation, count=count)
+        new = [programs.bind(part) for part in new]
         num_real = max(num_real, num_real_seen(pool))
         num_seen = None if config.pool.initial_images is None else num_real
-        mixture = _mixture(entry, outline, pool, trainings, generation, num_seen)
+        mixture = _mixture(entry, outline, pool, trainings, generation, num_seen, programs)
         nodes += [
             NodePlan(
                 key=training.key,
@@ -207,22 +223,27 @@ def plan_lineage(
                 images_seen=training.images_seen,
                 stream=training.stream,
                 parent=training.parent,
+                num_drawn_in_training=training.num_drawn,
                 new=part,
-                metrics=with_pools(
-                    [
-                        plan.of_node(
-                            _measured_stream(training, member, plan),
-                            generation=generation,
-                            member=number,
-                            num_seen=num_seen,
-                        )
-                        for plan in plans
-                    ],
-                    entry,
-                    training.pool,
-                    earlier,
+                metrics=programs.bind_plans(
+                    with_pools(
+                        [
+                            plan.of_node(
+                                _measured_stream(training, member, plan),
+                                generation=generation,
+                                member=number,
+                                num_seen=num_seen,
+                            )
+                            for plan in plans
+                        ],
+                        entry,
+                        training.pool,
+                        earlier,
+                    )
                 ),
-                mixture=() if number else with_pools(mixture, entry, pool, earlier),
+                mixture=()
+                if number
+                else programs.bind_held_out(with_pools(mixture, entry, pool, earlier)),
             )
             for number, (training, member, part, plans) in enumerate(
                 zip(trainings, members, new, outline.metrics, strict=True)
@@ -233,6 +254,15 @@ def plan_lineage(
         if not is_last:
             step = step_with(new=sum(new, ()))
             pool, past = outline.rule.combine(step), past + step.new
+    for node in nodes:
+        check_drawn(node.num_drawn_in_training, node.metrics)
+    if programs.counts:
+        nodes = [
+            replace(
+                node, at_once={k: x for k, x in programs.counts.items() if x[0] in node.sampled}
+            )
+            for node in nodes
+        ]
     return nodes
 
 
@@ -258,6 +288,7 @@ def _mixture(
     trainings: Sequence[Training],
     generation: int,
     num_seen: int | None,
+    programs: Programs,
 ) -> list[MetricsPlan]:
     """What is measured on all images that enter the next pool, if these are mixed."""
     if not entry.is_mixed:
@@ -274,13 +305,18 @@ def _mixture(
         for plan in outline.metrics[0]
     ]
     return [
-        plan.of_mixture(sum(parts, ()), num_seen=num_seen)
+        plan.of_mixture(sum(map(programs.bind, parts), ()), num_seen=num_seen)
         for plan, parts in zip(outline.metrics[0], images, strict=True)
     ]
 
 
 def plan_training(
-    entry: Entry, outline: Outline, pool: Pool, history: Sequence[Sequence[Training]], number: int
+    entry: Entry,
+    outline: Outline,
+    pool: Pool,
+    history: Sequence[Sequence[Training]],
+    number: int,
+    num_drawn: int | None = None,
 ) -> Training:
     """Plan the training of one model.
 
@@ -290,6 +326,7 @@ def plan_training(
         pool: The generation's pool.
         history: Trainings of the earlier generations.
         number: The model's member number.
+        num_drawn: Number of images that its training also draws, if it does.
 
     Raises:
         UsageError: The model sees too few images, or train.start does not fit the family.
@@ -302,7 +339,8 @@ def plan_training(
     who = "" if member.data == "all" else f" as member {number} sees it (data={member.data})"
     check_pool(size, f"generation {generation}'s pool{who}")
     check_memory(model, entry.card, size)
-    if train.start != "scratch" and not FAMILY_FACTS[model.family].iterative:
+    facts = FAMILY_FACTS[model.family]
+    if train.start != "scratch" and not (facts.iterative or facts.continues):
         raise UsageError(
             f"train.start must be scratch with model.family={model.family}, which is fitted "
             f"in one step, got {train.start!r}"
@@ -327,10 +365,11 @@ def plan_training(
         parent=parent,
         first_recipe=recipe_text(first) if model.normalization == "first_pool" else "",
         rule=outline.rule_version if generation > 1 else {},
+        num_drawn=num_drawn,
     )
     key = text_digest(inputs_text)
     stream = stream_key(key, member.sample)
-    return Training(seen, size, num_steps, images_seen, parent, inputs_text, key, stream)
+    return Training(seen, size, num_drawn, num_steps, images_seen, parent, inputs_text, key, stream)
 
 
 def by_generation(nodes: Iterable[NodePlan]) -> list[list[NodePlan]]:

@@ -29,6 +29,8 @@ from ray.tune.execution import class_cache
 from model.commands.plugins import LOADED
 from model.commands.signals import signals_held
 from model.errors import UsageError
+from model.programs.files import READ
+from model.programs.permission import commands_allowed
 from sweep.config import ResourcesConfig, SweepConfig
 from sweep.estimate.timings import format_seconds
 from sweep.finished import done_keys
@@ -184,6 +186,8 @@ class RayRun:
             checkpoint_seconds=self.sweep.resources.checkpoint_seconds,
             same_environment=self.same_environment,
             plugins=tuple(LOADED.values()),
+            programs=tuple(READ.values()),
+            allow_command=commands_allowed(),
         )
 
 

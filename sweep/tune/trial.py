@@ -12,6 +12,7 @@ from ray import tune
 
 from model.commands.plugins import Plugin
 from model.config import ImagesOn, MetricsConfig
+from model.programs.files import Program
 from sweep.config import LineageConfig
 from sweep.records import DatasetCard
 from sweep.store.store import Store
@@ -39,6 +40,10 @@ class TrialJob:
     """Whether a training refuses a saved state of another environment."""
     plugins: tuple[Plugin, ...] = ()
     """The plug-ins that the driver has loaded."""
+    programs: tuple[Program, ...] = ()
+    """The programs that the driver has read."""
+    allow_command: bool = False
+    """Whether the user lets the sweep run programs."""
 
 
 class LineageTrial(tune.Trainable):
@@ -135,12 +140,16 @@ def start_run(lineage: str, job: TrialJob) -> "LineageRun":
     import torch
 
     from model.commands.process import prepare_process
+    from model.programs.files import install_programs
+    from model.programs.permission import allow_commands
     from sweep.lineage.datasets import load_prepared
     from sweep.lineage.run import LineageRun
     from sweep.planning.plugins import install
 
     prepare_process(job.device, job.num_threads)
     install(job.plugins)
+    install_programs(job.programs)
+    allow_commands(job.allow_command)
     if job.device == "cuda":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
