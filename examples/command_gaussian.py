@@ -1,9 +1,9 @@
-"""A program for the family `command`: a Gaussian, fitted with numpy.
+r"""A program for the family `command`: a Gaussian, fitted with numpy.
 
-    sweep run quickstart --model.family command --model.program examples/command_gaussian.py \
-        --train.command "python command_gaussian.py train {images} {out}" \
-        --sample.command "python command_gaussian.py sample {model} {out} {num_images} {seed}" \
-        --allow-command --out runs/command
+sweep run quickstart --model.family command --model.program examples/command_gaussian.py \
+  --train.command "python command_gaussian.py train {images} {out}" \
+  --sample.command "python command_gaussian.py sample {model} {out} {num_images} {seed}" \
+  --allow-command --out runs/command
 """
 
 import sys

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,16 +33,12 @@ from model.errors import (
     check_at_least,
     check_at_most,
     check_finite,
-    shown,
-    suggestion,
-    user_path,
 )
 from model.family_facts import check_together
 from model.programs.permission import allow_commands, check_allowed
 from model.programs.settings import TRAIN, check_commands
 
 if TYPE_CHECKING:
-    from model.commands.evaluate import Reference
     from model.commands.files import StateFile
     from model.data.datasets import Dataset
     from model.job import Progress, TrainingJob

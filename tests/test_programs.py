@@ -1,29 +1,52 @@
 """Facts of lineages whose models are other people's programs (family `command`)."""
 
-import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_sweep import compute, make_lineage, make_run, make_sweep, plan
+from tiny_training import new_stream
 
+from model.checkpoint import Checkpoint
+from model.commands.checkpoint_file import trained_model
+from model.config import SampleConfig
 from model.errors import UsageError
-from model.programs.files import READ
-from model.programs.images import ProgramFailed
+from model.programs.family import program_seed
+from model.programs.files import READ, program_of
+from model.programs.images import ProgramFailed, write_pool
 from model.programs.permission import allow_commands
+from model.programs.process import marked
+from model.randomness import Purpose
+from sweep.lineage.sample_streams import read_weights
+from sweep.planning.nodes import NodePlan
 from sweep.store.store import open_store
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+PROGRAM = '''
+"""Counts the images that it trains on, and draws noise."""
+import sys
+from pathlib import Path
+import numpy as np
+
+what, place, out, number, seed = sys.argv[1:]
+out = Path(out)
+if what == "train":
+    (out / "deep").mkdir(exist_ok=True)
+    (out / "deep" / "count.txt").write_text(str(len(list(Path(place).rglob("*.png")))))
+else:
+    rng = np.random.default_rng(int(seed))
+    np.save(out / "images.npy", rng.integers(0, 256, (int(number), 8, 8), np.uint8))
+'''
+RUN = f"{sys.executable} program.py"
 TWO = {
-    "model.family": "command",
-    "model.program": [str(EXAMPLES / "command_gaussian.py")],
-    "train.command": f"{sys.executable} command_gaussian.py train {{images}} {{out}}",
-    "sample.command": f"{sys.executable} command_gaussian.py sample {{model}} {{out}} "
-    "{num_images} {seed}",
+    "train.command": f"{RUN} train {{images}} {{out}} 0 {{seed}}",
+    "sample.command": f"{RUN} draw {{model}} {{out}} {{num_images}} {{seed}}",
 }
-"""Settings of the example, which has two commands."""
+ONE = {"train.command": f"{RUN} both {{images}} {{out}} {{num_images}} {{seed}}"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +60,368 @@ def _allowed(tmp_path, monkeypatch) -> Generator[None]:
     READ.clear()
 
 
-def test_a_lineage_of_a_program(tmp_path) -> None:
-    run = make_run(make_lineage(TWO), open_store(tmp_path / "store"))
+def program(folder: Path, commands: Mapping[str, str] = TWO, code: str = PROGRAM) -> dict[str, Any]:
+    """Settings of a lineage of a program, which is written into the folder."""
+    path = folder / "program.py"
+    path.write_text(code)
+    READ.clear()
+    return {"model.family": "command", "model.program": [str(path)], **commands}
+
+
+def nodes(settings: Mapping[str, Any], **more: Any) -> list[NodePlan]:
+    (lineage,) = plan(make_sweep(base=make_lineage({**settings, **more})))
+    return lineage.nodes
+
+
+def noise(seed: int, count: int) -> np.ndarray:
+    """The images that the program draws."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), np.uint8)
+
+
+def trained_on(checkpoint: Checkpoint) -> int:
+    """Number of images that the program has counted."""
+    return int(bytes(checkpoint.tensors["ema.file/deep/count.txt"].numpy()))
+
+
+def leftovers(tmp_path: Path) -> list[Path]:
+    """Folders of runs that did not succeed."""
+    return list((tmp_path / "cache/collapse-sweep/programs").iterdir())
+
+
+# What a program is given, and what becomes of what it writes.
+
+
+def test_a_program_trains_on_its_pool_and_draws_the_next(tmp_path) -> None:
+    """V_2 trains on the 40 real images and on half as many of V_1's, which are those it drew."""
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
     generations = list(run.generations())
     assert [each.node.status for each in generations] == ["done", "done"]
-    print(generations[0].node, generations[0].metrics)
+    assert [trained_on(read_weights(run.store, node)) for node in run.nodes] == [40, 60]
+    assert generations[1].node.origins == {"0": 40, "1": 20}
+    images = run.sources.images(run.nodes[1].pool)[40:]
+    np.testing.assert_array_equal(images, noise(program_seed((0, 1, 0), Purpose.SAMPLE), 128)[:20])
+    assert leftovers(tmp_path) == []
+
+
+def test_one_program_may_train_and_draw_at_once(tmp_path) -> None:
+    """Its images are the model."""
+    run = make_run(make_lineage(program(tmp_path, ONE)), open_store(tmp_path / "store"))
+    generations = list(run.generations())
+    assert [each.node.status for each in generations] == ["done", "done"]
+    stored = read_weights(run.store, run.nodes[0]).tensors["ema.images"].numpy()
+    np.testing.assert_array_equal(stored, noise(program_seed((0, 1, 0), Purpose.INIT), 128))
+    np.testing.assert_array_equal(run.sources.images(run.nodes[1].pool)[40:], stored[:20])
+
+
+def test_a_whole_stream_is_drawn_by_one_call(tmp_path) -> None:
+    """150 images are two blocks of one call that is asked for 256."""
+    told = program(
+        tmp_path, code=PROGRAM + "\nopen('../../calls', 'a').write(f'{what} {number}\\n')"
+    )
+    config = make_lineage({**told, "pool.alpha": 3.75, "metrics.names": []})
+    compute(config, open_store(tmp_path / "store"))
+    calls = (tmp_path / "cache/collapse-sweep/programs/calls").read_text().splitlines()
+    # V_1, its preview, S_1, V_2, its preview
+    assert calls == ["train 0", "draw 128", "draw 256", "train 0", "draw 128"]
+
+
+def test_a_damaged_block_is_drawn_again_with_the_same_images(tmp_path) -> None:
+    store = open_store(tmp_path / "store")
+    run = make_run(make_lineage({**program(tmp_path), "pool.alpha": 3.75}), store)
+    list(run.generations())
+    before = run.sources.images(run.nodes[1].pool)
+    (segment,) = run.nodes[1].pool[1:]
+    store.discard_block(segment.source, 1)
+    np.testing.assert_array_equal(run.sources.images(run.nodes[1].pool), before)
+
+
+def test_training_goes_on_from_the_model_before(tmp_path) -> None:
+    code = PROGRAM.replace("what, place, out, number, seed", "what, place, out, number, seed, init")
+    code += "\nif init:\n    old = (Path(init) / 'deep' / 'count.txt').read_bytes()"
+    code += "\n    (out / 'old').write_bytes(old)"
+    told = program(tmp_path, code=code)
+    told |= {"train.command": TWO["train.command"] + " {init}", "train.start": "continue"}
+    told |= {"sample.command": TWO["sample.command"] + " ''"}
+    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
+    list(run.generations())
+    first, second = (read_weights(run.store, node).tensors for node in run.nodes)
+    assert "ema.file/old" not in first
+    assert bytes(second["ema.file/old"].numpy()) == b"40"
+
+
+def test_images_of_classes_are_in_class_folders_and_others_apart(tmp_path) -> None:
+    """Generated images have no class, so a program finds them in one folder in all generations."""
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 1, 8, 8)
+    write_pool(tmp_path / "pool", images, np.array([0, 1, -1, 1]), ["cat", "a/b"])
+    found = sorted(str(p.relative_to(tmp_path / "pool")) for p in tmp_path.rglob("*.png"))
+    assert found == ["1/000001.png", "1/000003.png", "cat/000000.png", "unlabelled/000002.png"]
+
+
+def test_a_program_runs_as_it_was_when_it_was_read(tmp_path) -> None:
+    """Its files are laid out from what was hashed, and travel in the checkpoint."""
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    (tmp_path / "program.py").unlink()
+    assert [each.node.status for each in run.generations()] == ["done", "done"]
+
+
+def test_a_folder_of_files_keeps_its_name_and_modes(tmp_path) -> None:
+    source = tmp_path / "src"
+    (source / ".git").mkdir(parents=True)
+    (source / ".git" / "config").write_text("x")
+    (source / "run.sh").write_text("#!/bin/sh\n")
+    (source / "run.sh").chmod(0o755)
+    (source / "part.py").write_text("")
+    found = program_of((str(source),))
+    assert sorted(found.files) == ["src/part.py", "src/run.sh"]
+    assert found.executable == {"src/run.sh"}
+
+
+def test_two_files_of_one_name_are_refused(tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.py").write_text("")
+    with pytest.raises(UsageError, match=r"^model\.program must have one file called x\.py"):
+        program_of((str(tmp_path / "a" / "x.py"), str(tmp_path / "b" / "x.py")))
+
+
+# Keys.
+
+
+def test_the_first_model_is_shared_by_every_size_of_its_sample(tmp_path) -> None:
+    """Its streams are not: a program may draw other images if it is asked for more."""
+    told = program(tmp_path)
+    few, more, many = (nodes(told, **{"pool.alpha": alpha}) for alpha in (0.5, 3.0, 4.0))
+    assert few[0].key == more[0].key == many[0].key
+    sources = [each[1].pool[1].source for each in (few, more, many)]
+    assert sources[0] == sources[1] != sources[2]  # 20 and 120 images are one block, 160 are two
+    assert few[0].metrics[0].images == many[0].metrics[0].images
+
+
+def test_measuring_more_changes_no_key_of_a_program_that_only_trains(tmp_path) -> None:
+    told = program(tmp_path)
+    few, many = (nodes(told, **{"metrics.num_images": count}) for count in (16, 400))
+    assert [node.key for node in few] == [node.key for node in many]
+
+
+def test_a_program_that_draws_in_training_has_their_number_in_its_key(tmp_path) -> None:
+    told = program(tmp_path, ONE)
+    few, many = (nodes(told, **{"pool.alpha": alpha})[0] for alpha in (0.5, 4.0))
+    assert few.key != many.key
+    assert (few.inputs["num_drawn"], many.inputs["num_drawn"]) == (128, 256)
+
+
+@pytest.mark.parametrize("commands", [TWO, ONE])
+def test_a_longer_lineage_begins_with_the_shorter(tmp_path, commands) -> None:
+    told = program(tmp_path, {**commands, "pool.alpha": 4.0})
+    short, long = (nodes(told, generations=count) for count in (2, 3))
+    assert [node.key for node in short] == [node.key for node in long[:2]]
+
+
+def test_keys_have_the_contents_of_the_program_but_not_its_place(tmp_path) -> None:
+    (tmp_path / "other").mkdir()
+    here, there = program(tmp_path), program(tmp_path / "other")
+    assert nodes(here)[0].key == nodes(there)[0].key
+    changed = program(tmp_path, code=PROGRAM + "\n")
+    assert nodes(changed)[0].key != nodes(there)[0].key
+
+
+def test_another_sampler_draws_from_the_same_model(tmp_path) -> None:
+    told = program(tmp_path)
+    other = told | {"sample.command": TWO["sample.command"] + " --fast"}
+    first, second = nodes(told), nodes(other)
+    assert first[0].key == second[0].key
+    assert first[1].key != second[1].key
+
+
+# What a program must do.
+
+FAULTS = {
+    "exit code": ("sys.exit('no memory')", r"exit code 0, got 1; .*log\.txt: no memory$"),
+    "signal": ("import os; os.kill(os.getpid(), 9)", r"exit code 0, got -9"),
+    "nothing": ("sys.exit()", r"must write 128 images into \{out\}, got 0 PNGs"),
+    "too few": ("number = 100", r"must write uint8 images \(128, 8, 8, 1\), got uint8 \(100, 8, 8"),
+    "size": (
+        "np.save(out / 'x', np.zeros((128, 9, 9), np.uint8)); sys.exit()",
+        r"\(128, 9, 9, 1\)",
+    ),
+    "floats": ("np.save(out / 'x', np.zeros((128, 8, 8))); sys.exit()", "got float64"),
+    "damaged": ("(out / 'x.npz').write_bytes(b'PK'); sys.exit()", "readable array"),
+    "pickles": (
+        "np.save(out / 'x', np.array([sys.path], object)); sys.exit()",
+        "readable array of images, .*allow_pickle",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_program_that_fails_fails_its_lineage(tmp_path, fault) -> None:
+    """The error names the setting, the rule and the log, and no model is published."""
+    code, message = FAULTS[fault]
+    begin, line, rest = PROGRAM.partition("out = Path(out)\n")
+    run = make_run(
+        make_lineage(program(tmp_path, ONE, f"{begin}{line}{code}\n{rest}")),
+        open_store(tmp_path / "store"),
+    )
+    with pytest.raises(ProgramFailed, match=message) as error:
+        list(run.generations())
+    assert str(error.value).startswith("train.command must")
+    assert not run.store.nodes.has(run.nodes[0].key)
+
+
+PNGS = {
+    "mode": ("Image.new('RGB', (8, 8))", "PNGs of mode L and 8x8 pixels, .*got RGB and 8x8"),
+    "size": ("Image.new('L', (8, 9))", "got L and 8x9"),
+    "depth": ("Image.new('I;16', (8, 8))", "got I;16 and 8x8"),
+}
+
+
+@pytest.mark.parametrize("fault", PNGS)
+def test_pngs_must_be_like_those_of_the_pool(tmp_path, fault) -> None:
+    image, message = PNGS[fault]
+    save = f"{image}.save(f'{{sys.argv[1]}}/{{n}}.png')"
+    code = f"import sys\nfrom PIL import Image\nfor n in range(128):\n    {save}\n"
+    command = {"train.command": f"{RUN} {{out}} {{images}} {{num_images}}"}
+    run = make_run(make_lineage(program(tmp_path, command, code)), open_store(tmp_path / "store"))
+    with pytest.raises(ProgramFailed, match=message):
+        list(run.generations())
+
+
+def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path) -> None:
+    """Also a child with a session of its own, which a signal to the group would not reach."""
+    code = "import subprocess, time\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+    told = program(tmp_path, code=f"{code}print('begun', flush=True)\ntime.sleep(60)")
+    run = make_run(
+        make_lineage({**told, "train.command_seconds": 1.0}), open_store(tmp_path / "store")
+    )
+    with pytest.raises(ProgramFailed, match=r"train\.command_seconds=1, got no end; .*: begun$"):
+        list(run.generations())
+    (folder,) = leftovers(tmp_path)
+    assert marked(folder) == []
+
+
+def test_a_program_that_cannot_be_found_is_named(tmp_path) -> None:
+    told = program(tmp_path) | {"train.command": "no-such-program {images} {out}"}
+    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
+    with pytest.raises(ProgramFailed, match="program that can be run, got 'no-such-program'"):
+        list(run.generations())
+
+
+@pytest.mark.parametrize(("resumes", "found"), [(True, 1), (False, 0)])
+def test_what_an_earlier_attempt_has_written_is_kept_if_the_program_resumes(
+    tmp_path, resumes, found
+) -> None:
+    """The first attempt leaves a file and fails."""
+    code = PROGRAM.replace(
+        'if what == "train":',
+        'if what == "train":\n'
+        "    before = len(list(out.iterdir()))\n"
+        "    (out / 'part').touch()\n"
+        "    again = Path('../../again')\n"
+        "    if not again.exists():\n"
+        "        again.touch()\n"
+        "        sys.exit(3)\n"
+        "    (out / 'before').write_text(str(before))",
+    )
+    told = program(tmp_path, code=code) | {"train.command_resumes": resumes}
+    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
+    with pytest.raises(ProgramFailed, match="exit code 0, got 3"):
+        list(run.generations())
+    list(run.generations())
+    before = read_weights(run.store, run.nodes[0]).tensors["ema.file/before"]
+    assert int(bytes(before.numpy())) == found
+
+
+def test_a_program_whose_images_are_all_the_same_has_diverged(tmp_path) -> None:
+    code = PROGRAM.replace("rng.integers(0, 256, (int(number)", "rng.integers(0, 1, (int(number)")
+    run = make_run(make_lineage(program(tmp_path, code=code)), open_store(tmp_path / "store"))
+    (generation,) = run.generations()
+    assert (generation.node.status, generation.node.reason) == (
+        "diverged",
+        "all samples are the same image",
+    )
+
+
+# Safety.
+
+
+def test_nothing_runs_without_permission(tmp_path) -> None:
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    allow_commands(False)
+    with pytest.raises(
+        UsageError, match=r"^--allow-command must be given to run the program of tr"
+    ):
+        list(run.generations())
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", "a//x"])
+def test_a_checkpoint_cannot_write_outside_its_folder(tmp_path, name) -> None:
+    """Its names of files are a stranger's."""
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run.ensure_node(run.nodes[0])
+    checkpoint = read_weights(run.store, run.nodes[0])
+    tensors = checkpoint.tensors | {f"ema.file/{name}": torch.zeros(1, dtype=torch.uint8)}
+    with pytest.raises(UsageError, match="name of a file in a folder"):
+        trained_model(replace(checkpoint, tensors=tensors).to_bytes(), source="it")
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.command": None}, "train.command must be set with model.family=command"),
+        ({"train.command": "x {images}"}, r"must contain \{out\}, got 'x \{images\}'"),
+        (
+            {"train.command": "x {images} {out} {name}"},
+            r"placeholders \{images\}, .*got '\{name\}'",
+        ),
+        ({"train.command": "x {images} {out} {num_images}"}, r"got '\{num_images\}'"),
+        ({"train.command": "x {images} {out} {seed:d}"}, r"got '\{seed:d\}'"),
+        ({"train.command": "x {images} {out} {"}, "write {{ and }} for braces"),
+        ({"train.command": "x '{images} {out}"}, "words as in a shell"),
+        ({"train.command": " "}, "must name a program, got ' '"),
+        ({"sample.command": "x {model} {out}"}, r"sample.command must contain \{num_images\}"),
+        ({"sample.command": None}, r"train.command must contain \{num_images\}"),
+        ({"model.family": "ddim"}, "train.command must be left out with model.family=ddim"),
+        ({"data.dtype": "float32"}, "data.dtype must be uint8 with model.family=command"),
+        ({"train.start": "continue"}, r"train.command must contain \{init\}"),
+        ({"train.command_seconds": 0.0}, "train.command_seconds must be a finite number above 0"),
+        ({"model.conditional": True}, "model.family must be one of .* with model.conditional"),
+        (
+            {"train.select": "best_kid", "data.validation_fraction": 0.2},
+            "train.select must be last",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, message) -> None:
+    told = {"model.family": "command", **TWO, **changes}
+    with pytest.raises(UsageError, match=message):
+        make_lineage(told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics.images": "separate"}, "metrics must measure the images that enter the pool"),
+        ({"metrics.names": ["copying"]}, "metrics must measure the images that enter the pool"),
+    ],
+)
+def test_a_program_that_draws_in_training_has_no_other_images(tmp_path, changes, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        nodes(program(tmp_path, ONE), **changes)
+
+
+def test_words_are_split_before_they_are_filled_in(tmp_path) -> None:
+    """So a path with spaces stays one word, and no shell reads it."""
+    (tmp_path / "a b $(touch x)").mkdir()
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "a b $(touch x)"))
+    assert run.ensure_node(run.nodes[0]).status == "done"
+
+
+def test_a_model_of_files_needs_a_sampler(tmp_path) -> None:
+    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run.ensure_node(run.nodes[0])
+    checkpoint = read_weights(run.store, run.nodes[0])
+    with pytest.raises(UsageError, match=r"sample\.command must be set"):
+        list(new_stream(checkpoint, SampleConfig()).images(1))

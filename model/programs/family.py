@@ -162,7 +162,11 @@ def read_files(folder: Path) -> dict[str, Tensor]:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     if not paths:
         raise ProgramFailed(f"{TRAIN} must write the model's files into {{out}}, got none")
-    return {path.relative_to(folder).as_posix(): _tensor(path.read_bytes()) for path in paths}
+    found = {path.relative_to(folder).as_posix(): path for path in paths}
+    for name in found:
+        if not name.isprintable():
+            raise ProgramFailed(f"{TRAIN} must write files with printable names, got {name!r}")
+    return {name: _tensor(path.read_bytes()) for name, path in found.items()}
 
 
 def write_files(folder: Path, tensors: dict[str, Tensor]) -> None:

@@ -24,13 +24,18 @@ from sweep.planning.checks import (
     extractors_used,
 )
 from sweep.planning.keys import node_inputs, stream_key
-from sweep.planning.measurements import MetricsPlan, plan_all_metrics, plan_selection
+from sweep.planning.measurements import (
+    COPYING,
+    MetricsPlan,
+    plan_all_metrics,
+    plan_selection,
+    with_pools,
+)
 from sweep.planning.members import Member, member_config
 from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_size, recipe_text
 from sweep.planning.programs import Counts, Programs, check_drawn
 from sweep.planning.rules import PoolRule, Step, rule_of, rule_version
-from sweep.planning.trained_on import COPYING, with_pools
 from sweep.records import DatasetCard
 from sweep.remembered import remembered
 

@@ -12,7 +12,7 @@ from model.errors import UsageError, shown
 from model.programs.settings import SAMPLE, draws_at_once, draws_in_training, whole_blocks
 from model.randomness import Purpose
 from sweep.files import text_digest
-from sweep.planning.measurements import MetricsPlan
+from sweep.planning.measurements import COPYING, MetricsPlan
 from sweep.planning.members import Member
 from sweep.planning.new_images import Entry, entering_images
 from sweep.planning.pool import Pool, Segment, Selected, Source
@@ -127,7 +127,7 @@ def check_drawn(num_images: int | None, plans: Iterable[MetricsPlan]) -> None:
     if num_images is None:
         return
     for plan in plans:
-        if plan.purpose is not Purpose.SAMPLE or "copying" in plan.config.names:
+        if plan.purpose is not Purpose.SAMPLE or COPYING in plan.config.names:
             raise UsageError(
                 f"metrics must measure the images that enter the pool without {SAMPLE}, got "
                 f"metrics.images={plan.config.images!r} and {shown(plan.config.names)}; the "
