@@ -86,3 +86,17 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "
     from asking import asker  # imports the programs
 
     return asker(capfd, monkeypatch)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Programs of settings may run, in a folder of the test."""
+    from model.programs.files import READ
+    from model.programs.permission import allow_commands
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    READ.clear()
+    allow_commands(True)
+    yield
+    allow_commands(False)
+    READ.clear()

@@ -1,99 +1,44 @@
 """Facts of lineages whose models are other people's programs (family `command`)."""
 
-import sys
-from collections.abc import Generator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_sweep import compute, make_lineage, make_run, make_sweep, plan
+from own_program import (
+    ONE,
+    PROGRAM,
+    TWO,
+    leftovers,
+    nodes,
+    noise,
+    program,
+    run_of,
+    trained_on,
+)
+from tiny_sweep import compute, make_lineage, make_run
 from tiny_training import new_stream
 
-from model.checkpoint import Checkpoint
 from model.commands.checkpoint_file import trained_model
 from model.config import SampleConfig
 from model.errors import UsageError
 from model.programs.family import program_seed
-from model.programs.files import READ, program_of
-from model.programs.images import ProgramFailed, write_pool
+from model.programs.files import program_of
+from model.programs.images import write_pool
 from model.programs.permission import allow_commands
-from model.programs.process import marked
 from model.randomness import Purpose
 from sweep.lineage.sample_streams import read_weights
-from sweep.planning.nodes import NodePlan
+from sweep.planning.pool import Segment, pool_recipe
 from sweep.store.store import open_store
 
-PROGRAM = '''
-"""Counts the images that it trains on, and draws noise."""
-import sys
-from pathlib import Path
-import numpy as np
-
-what, place, out, number, seed = sys.argv[1:]
-out = Path(out)
-if what == "train":
-    (out / "deep").mkdir(exist_ok=True)
-    (out / "deep" / "count.txt").write_text(str(len(list(Path(place).rglob("*.png")))))
-else:
-    rng = np.random.default_rng(int(seed))
-    np.save(out / "images.npy", rng.integers(0, 256, (int(number), 8, 8), np.uint8))
-'''
-RUN = f"{sys.executable} program.py"
-TWO = {
-    "train.command": f"{RUN} train {{images}} {{out}} 0 {{seed}}",
-    "sample.command": f"{RUN} draw {{model}} {{out}} {{num_images}} {{seed}}",
-}
-ONE = {"train.command": f"{RUN} both {{images}} {{out}} {{num_images}} {{seed}}"}
-
-
-@pytest.fixture(autouse=True)
-def _allowed(tmp_path, monkeypatch) -> Generator[None]:
-    """Allow programs, which run in a folder of the test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    READ.clear()
-    allow_commands(True)
-    yield
-    allow_commands(False)
-    READ.clear()
-
-
-def program(folder: Path, commands: Mapping[str, str] = TWO, code: str = PROGRAM) -> dict[str, Any]:
-    """Settings of a lineage of a program, which is written into the folder."""
-    path = folder / "program.py"
-    path.write_text(code)
-    READ.clear()
-    return {"model.family": "command", "model.program": [str(path)], **commands}
-
-
-def nodes(settings: Mapping[str, Any], **more: Any) -> list[NodePlan]:
-    (lineage,) = plan(make_sweep(base=make_lineage({**settings, **more})))
-    return lineage.nodes
-
-
-def noise(seed: int, count: int) -> np.ndarray:
-    """The images that the program draws."""
-    return np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), np.uint8)
-
-
-def trained_on(checkpoint: Checkpoint) -> int:
-    """Number of images that the program has counted."""
-    return int(bytes(checkpoint.tensors["ema.file/deep/count.txt"].numpy()))
-
-
-def leftovers(tmp_path: Path) -> list[Path]:
-    """Folders of runs that did not succeed."""
-    return list((tmp_path / "cache/collapse-sweep/programs").iterdir())
-
+pytestmark = pytest.mark.usefixtures("programs")
 
 # What a program is given, and what becomes of what it writes.
 
 
 def test_a_program_trains_on_its_pool_and_draws_the_next(tmp_path) -> None:
     """V_2 trains on the 40 real images and on half as many of V_1's, which are those it drew."""
-    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path))
     generations = list(run.generations())
     assert [each.node.status for each in generations] == ["done", "done"]
     assert [trained_on(read_weights(run.store, node)) for node in run.nodes] == [40, 60]
@@ -105,7 +50,7 @@ def test_a_program_trains_on_its_pool_and_draws_the_next(tmp_path) -> None:
 
 def test_one_program_may_train_and_draw_at_once(tmp_path) -> None:
     """Its images are the model."""
-    run = make_run(make_lineage(program(tmp_path, ONE)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path, ONE))
     generations = list(run.generations())
     assert [each.node.status for each in generations] == ["done", "done"]
     stored = read_weights(run.store, run.nodes[0]).tensors["ema.images"].numpy()
@@ -130,7 +75,8 @@ def test_a_damaged_block_is_drawn_again_with_the_same_images(tmp_path) -> None:
     run = make_run(make_lineage({**program(tmp_path), "pool.alpha": 3.75}), store)
     list(run.generations())
     before = run.sources.images(run.nodes[1].pool)
-    (segment,) = run.nodes[1].pool[1:]
+    segment = run.nodes[1].pool[1]
+    assert isinstance(segment, Segment)
     store.discard_block(segment.source, 1)
     np.testing.assert_array_equal(run.sources.images(run.nodes[1].pool), before)
 
@@ -142,7 +88,7 @@ def test_training_goes_on_from_the_model_before(tmp_path) -> None:
     told = program(tmp_path, code=code)
     told |= {"train.command": TWO["train.command"] + " {init}", "train.start": "continue"}
     told |= {"sample.command": TWO["sample.command"] + " ''"}
-    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, told)
     list(run.generations())
     first, second = (read_weights(run.store, node).tensors for node in run.nodes)
     assert "ema.file/old" not in first
@@ -159,7 +105,7 @@ def test_images_of_classes_are_in_class_folders_and_others_apart(tmp_path) -> No
 
 def test_a_program_runs_as_it_was_when_it_was_read(tmp_path) -> None:
     """Its files are laid out from what was hashed, and travel in the checkpoint."""
-    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path))
     (tmp_path / "program.py").unlink()
     assert [each.node.status for each in run.generations()] == ["done", "done"]
 
@@ -192,7 +138,7 @@ def test_the_first_model_is_shared_by_every_size_of_its_sample(tmp_path) -> None
     told = program(tmp_path)
     few, more, many = (nodes(told, **{"pool.alpha": alpha}) for alpha in (0.5, 3.0, 4.0))
     assert few[0].key == more[0].key == many[0].key
-    sources = [each[1].pool[1].source for each in (few, more, many)]
+    sources = [pool_recipe(each[1].pool)[1]["source"] for each in (few, more, many)]
     assert sources[0] == sources[1] != sources[2]  # 20 and 120 images are one block, 160 are two
     assert few[0].metrics[0].images == many[0].metrics[0].images
 
@@ -212,7 +158,7 @@ def test_a_program_that_draws_in_training_has_their_number_in_its_key(tmp_path) 
 
 @pytest.mark.parametrize("commands", [TWO, ONE])
 def test_a_longer_lineage_begins_with_the_shorter(tmp_path, commands) -> None:
-    told = program(tmp_path, {**commands, "pool.alpha": 4.0})
+    told = program(tmp_path, commands) | {"pool.alpha": 4.0}
     short, long = (nodes(told, generations=count) for count in (2, 3))
     assert [node.key for node in short] == [node.key for node in long[:2]]
 
@@ -233,119 +179,11 @@ def test_another_sampler_draws_from_the_same_model(tmp_path) -> None:
     assert first[1].key != second[1].key
 
 
-# What a program must do.
-
-FAULTS = {
-    "exit code": ("sys.exit('no memory')", r"exit code 0, got 1; .*log\.txt: no memory$"),
-    "signal": ("import os; os.kill(os.getpid(), 9)", r"exit code 0, got -9"),
-    "nothing": ("sys.exit()", r"must write 128 images into \{out\}, got 0 PNGs"),
-    "too few": ("number = 100", r"must write uint8 images \(128, 8, 8, 1\), got uint8 \(100, 8, 8"),
-    "size": (
-        "np.save(out / 'x', np.zeros((128, 9, 9), np.uint8)); sys.exit()",
-        r"\(128, 9, 9, 1\)",
-    ),
-    "floats": ("np.save(out / 'x', np.zeros((128, 8, 8))); sys.exit()", "got float64"),
-    "damaged": ("(out / 'x.npz').write_bytes(b'PK'); sys.exit()", "readable array"),
-    "pickles": (
-        "np.save(out / 'x', np.array([sys.path], object)); sys.exit()",
-        "readable array of images, .*allow_pickle",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_program_that_fails_fails_its_lineage(tmp_path, fault) -> None:
-    """The error names the setting, the rule and the log, and no model is published."""
-    code, message = FAULTS[fault]
-    begin, line, rest = PROGRAM.partition("out = Path(out)\n")
-    run = make_run(
-        make_lineage(program(tmp_path, ONE, f"{begin}{line}{code}\n{rest}")),
-        open_store(tmp_path / "store"),
-    )
-    with pytest.raises(ProgramFailed, match=message) as error:
-        list(run.generations())
-    assert str(error.value).startswith("train.command must")
-    assert not run.store.nodes.has(run.nodes[0].key)
-
-
-PNGS = {
-    "mode": ("Image.new('RGB', (8, 8))", "PNGs of mode L and 8x8 pixels, .*got RGB and 8x8"),
-    "size": ("Image.new('L', (8, 9))", "got L and 8x9"),
-    "depth": ("Image.new('I;16', (8, 8))", "got I;16 and 8x8"),
-}
-
-
-@pytest.mark.parametrize("fault", PNGS)
-def test_pngs_must_be_like_those_of_the_pool(tmp_path, fault) -> None:
-    image, message = PNGS[fault]
-    save = f"{image}.save(f'{{sys.argv[1]}}/{{n}}.png')"
-    code = f"import sys\nfrom PIL import Image\nfor n in range(128):\n    {save}\n"
-    command = {"train.command": f"{RUN} {{out}} {{images}} {{num_images}}"}
-    run = make_run(make_lineage(program(tmp_path, command, code)), open_store(tmp_path / "store"))
-    with pytest.raises(ProgramFailed, match=message):
-        list(run.generations())
-
-
-def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path) -> None:
-    """Also a child with a session of its own, which a signal to the group would not reach."""
-    code = "import subprocess, time\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\n"
-    told = program(tmp_path, code=f"{code}print('begun', flush=True)\ntime.sleep(60)")
-    run = make_run(
-        make_lineage({**told, "train.command_seconds": 1.0}), open_store(tmp_path / "store")
-    )
-    with pytest.raises(ProgramFailed, match=r"train\.command_seconds=1, got no end; .*: begun$"):
-        list(run.generations())
-    (folder,) = leftovers(tmp_path)
-    assert marked(folder) == []
-
-
-def test_a_program_that_cannot_be_found_is_named(tmp_path) -> None:
-    told = program(tmp_path) | {"train.command": "no-such-program {images} {out}"}
-    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
-    with pytest.raises(ProgramFailed, match="program that can be run, got 'no-such-program'"):
-        list(run.generations())
-
-
-@pytest.mark.parametrize(("resumes", "found"), [(True, 1), (False, 0)])
-def test_what_an_earlier_attempt_has_written_is_kept_if_the_program_resumes(
-    tmp_path, resumes, found
-) -> None:
-    """The first attempt leaves a file and fails."""
-    code = PROGRAM.replace(
-        'if what == "train":',
-        'if what == "train":\n'
-        "    before = len(list(out.iterdir()))\n"
-        "    (out / 'part').touch()\n"
-        "    again = Path('../../again')\n"
-        "    if not again.exists():\n"
-        "        again.touch()\n"
-        "        sys.exit(3)\n"
-        "    (out / 'before').write_text(str(before))",
-    )
-    told = program(tmp_path, code=code) | {"train.command_resumes": resumes}
-    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
-    with pytest.raises(ProgramFailed, match="exit code 0, got 3"):
-        list(run.generations())
-    list(run.generations())
-    before = read_weights(run.store, run.nodes[0]).tensors["ema.file/before"]
-    assert int(bytes(before.numpy())) == found
-
-
-def test_a_program_whose_images_are_all_the_same_has_diverged(tmp_path) -> None:
-    code = PROGRAM.replace("rng.integers(0, 256, (int(number)", "rng.integers(0, 1, (int(number)")
-    run = make_run(make_lineage(program(tmp_path, code=code)), open_store(tmp_path / "store"))
-    (generation,) = run.generations()
-    assert (generation.node.status, generation.node.reason) == (
-        "diverged",
-        "all samples are the same image",
-    )
-
-
 # Safety.
 
 
 def test_nothing_runs_without_permission(tmp_path) -> None:
-    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path))
     allow_commands(False)
     with pytest.raises(
         UsageError, match=r"^--allow-command must be given to run the program of tr"
@@ -356,7 +194,7 @@ def test_nothing_runs_without_permission(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", "a//x"])
 def test_a_checkpoint_cannot_write_outside_its_folder(tmp_path, name) -> None:
     """Its names of files are a stranger's."""
-    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path))
     run.ensure_node(run.nodes[0])
     checkpoint = read_weights(run.store, run.nodes[0])
     tensors = checkpoint.tensors | {f"ema.file/{name}": torch.zeros(1, dtype=torch.uint8)}
@@ -420,7 +258,7 @@ def test_words_are_split_before_they_are_filled_in(tmp_path) -> None:
 
 
 def test_a_model_of_files_needs_a_sampler(tmp_path) -> None:
-    run = make_run(make_lineage(program(tmp_path)), open_store(tmp_path / "store"))
+    run = run_of(tmp_path, program(tmp_path))
     run.ensure_node(run.nodes[0])
     checkpoint = read_weights(run.store, run.nodes[0])
     with pytest.raises(UsageError, match=r"sample\.command must be set"):
