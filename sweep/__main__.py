@@ -259,6 +259,35 @@ class Data(PlanningCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doctor(Command):
+    """Show whether sweeps can run on this machine, and how fast: every line is looked up or tried.
+
+    Trains the networks of the presets quickstart and paper for up to 20 steps. What is tried in
+    folders and buckets is deleted again. The exit code is 1 if a default sweep cannot run.
+    """
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Results folder of a run, to try to write there."""
+    store: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|URL")] = None
+    """Folder or bucket (s3://, gs://, az://) of models, to try to write there."""
+    skip_training: bool = False
+    """Leave out the trainings, which take up to two minutes on a CPU."""
+    format: Literal["text", "json"] = "text"
+    """Text, or one JSON object for programs."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print the facts."""
+        from sweep.commands.doctor.report import doctor
+
+        return doctor(
+            out=self.out,
+            store=self.store,
+            skip_training=self.skip_training,
+            as_json=self.format == "json",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class WatchSpot(Command):
     """Wait for a spot notice to this machine, then have Ray drain the machine as preempted.
 
@@ -292,6 +321,7 @@ PROGRAM = Program(
         "evaluate": Evaluate,
         "stop": Stop,
         "clean": Clean,
+        "doctor": Doctor,
         "watch-spot": WatchSpot,
     },
 )

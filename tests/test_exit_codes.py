@@ -53,6 +53,7 @@ FINE = [
     "sweep evaluate {done} --metrics.extractor pixels --metrics.num-images 16 --metrics.names kid",
     "sweep stop {begun}",
     "sweep clean {done} --dry-run",
+    "sweep doctor --help",
     "sweep watch-spot --help",
     "analysis --help",
     "analysis --version",

@@ -22,6 +22,26 @@ STANDARD = (0, 1, 2)
 WIDEST, NARROWEST = 100, 60
 """Columns of text that is wrapped: those of the terminal within these limits, WIDEST in a pipe."""
 
+_level = 0
+"""Below 0 with --quiet, above 0 with --verbose."""
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Set what this command prints to standard error besides warnings and errors."""
+    global _level
+    _level = verbose - quiet
+
+
+def is_quiet() -> bool:
+    """Whether only warnings, errors and final results are printed."""
+    return _level < 0
+
+
+def detail(line: str) -> None:
+    """Print a line to standard error with --verbose only."""
+    if _level > 0:
+        sys.stderr.write(f"{line}\n")
+
 
 class Output:
     """A text stream that discards what it cannot write."""

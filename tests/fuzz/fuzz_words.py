@@ -32,6 +32,7 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("sweep", "evaluate"): ("run", "--metrics.names", "fid", "--metrics.extractor", "pixels"),
     ("sweep", "stop"): ("run",),
     ("sweep", "clean"): ("run", "--dry-run"),
+    ("sweep", "doctor"): ("--skip-training", "--store", "run"),
     ("model", "train"): (
         *("--out", "new.safetensors", "--train.epochs", "None", "--train.steps", "2"),
         *("--model.family", "gaussian"),
