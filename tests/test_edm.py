@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.networks.edm import heun_sample, noise_levels, preconditioning, sigma_data
+from model.networks.edm import heun_sample, preconditioning
+from model.networks.sampler_gain import noise_levels, sigma_data
 
 GAUSSIANS = pytest.mark.parametrize(("mean", "variance"), [(0.0, 1.0), (0.7, 0.25), (-2.0, 9.0)])
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)

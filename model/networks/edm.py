@@ -21,26 +21,14 @@ from model.networks.objective import (
     step_loss,
 )
 from model.networks.ode import heun
+from model.networks.sampler_gain import PAPER_DATA, noise_levels, sigma_data
 from model.networks.unet import UNet
 
-PAPER_DATA = 0.5
-"""Standard deviation of the paper's images (sigma_data), for which the levels below are tuned."""
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
-"""Lowest and highest noise level of the sampler, and the exponent that spaces its levels."""
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 """Mean and standard deviation of ln(sigma) in training (P_mean and P_std)."""
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """Maps (B, C, H, W) noisy images and (B, 1, 1, 1) noise levels to (B, C, H, W) image estimates."""
-
-
-def sigma_data(model: ModelConfig) -> float:
-    """Standard deviation that is assumed for the normalised images.
-
-    It is the paper's 0.5 if the images are scaled to [-1, 1], and 1 if they are standardised with
-    a pool's statistics.
-    """
-    return PAPER_DATA if model.normalization == "half" else 1.0
 
 
 def training_levels(normal: Tensor, data: float) -> Tensor:
@@ -64,16 +52,6 @@ def preconditioning(sigma: Tensor, data: float) -> tuple[Tensor, Tensor, Tensor,
     """
     total = sigma**2 + data**2
     return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
-
-
-def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
-    """The sampler's noise levels (equation 5): `steps` levels from SIGMA_MAX to SIGMA_MIN, then 0.
-
-    They are scaled in proportion to `data`, the standard deviation of the images.
-    """
-    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    levels = [(high + k / max(1, steps - 1) * (low - high)) ** RHO for k in range(steps)]
-    return [*(data / PAPER_DATA * level for level in levels), 0.0]
 
 
 def draw_noise_and_levels(
