@@ -129,6 +129,8 @@ class Plan(SweepCommand):
     """Number of parallel trials to estimate the time for; one row per number."""
     prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Prices by device, e.g. examples/prices.toml. Lost spot machines are not modelled."""
+    forecast: bool = False
+    """Also forecast the variance of each generation from the data and the sampler alone."""
     format: Literal["text", "json"] = "text"
     """Text, or one JSON object for programs."""
 
@@ -143,6 +145,7 @@ class Plan(SweepCommand):
             timings=self.timings,
             slots=self.slots,
             prices=self.prices,
+            with_forecast=self.forecast,
         )
         if self.format == "json":
             print(json.dumps(outlook.to_json(), indent=1, allow_nan=False))

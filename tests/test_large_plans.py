@@ -16,7 +16,7 @@ from tiny_sweep import CARD, make_lineage, make_sweep, plan
 from model.errors import UsageError
 from sweep.commands import patience
 from sweep.commands.patience import PlanProgress
-from sweep.commands.plan import print_generations
+from sweep.estimate.generations import generation_lines
 from sweep.planning.lineages import plan_sweep
 
 
@@ -122,10 +122,9 @@ def test_what_lineages_share_is_encoded_once(monkeypatch) -> None:
     assert sum(map(len, hashes)) == 2 * num_nodes + len(lineages)
 
 
-def test_lineages_with_the_same_lines_are_printed_once(capsys) -> None:
+def test_lineages_with_the_same_lines_are_printed_once() -> None:
     grid: dict[str, list[Any]] = {"pool.alpha": [0.5, 1.0], "seed": list(range(7))}
-    print_generations(plan(make_sweep((grid,))), missing=())
-    said = capsys.readouterr().out.splitlines()
+    said = list(generation_lines(plan(make_sweep((grid,))), missing=()))
     assert [line.split("  ")[0] for line in said if line.startswith("alpha")] == [
         "alpha 0.5; seed 0 to 6 (7 lineages)",
         "alpha 1.0; seed 0 to 6 (7 lineages)",
@@ -133,20 +132,18 @@ def test_lineages_with_the_same_lines_are_printed_once(capsys) -> None:
     assert len(said) == 3 + 2 * (1 + 2)  # a head, then a line and two models for each alpha
 
 
-def test_a_lineage_whose_models_are_missing_has_lines_of_its_own(capsys) -> None:
+def test_a_lineage_whose_models_are_missing_has_lines_of_its_own() -> None:
     lineages = plan(make_sweep(({"seed": [0, 1, 2]},)))
-    print_generations(lineages, missing={lineages[1].nodes[1].key})
-    said = capsys.readouterr().out.splitlines()
+    said = list(generation_lines(lineages, missing={lineages[1].nodes[1].key}))
     assert [line.split("  ")[0] for line in said if line.startswith("seed")] == [
         "seed 0, 2 (2 lineages)",
         "seed 1",
     ]
 
 
-def test_values_of_axes_are_printed_as_text(capsys) -> None:
+def test_values_of_axes_are_printed_as_text() -> None:
     r"""An escape sequence does not reach the terminal."""
     names = [["one"], ["one", "zero"]]
     lineages = plan(make_sweep(({"pool.focal_classes": names},)))
     lineages[0].axes["pool.focal_classes"] = "\x1b[31m"
-    print_generations(lineages, missing=())
-    assert r"\x1b[31m" in capsys.readouterr().out
+    assert any(r"\x1b[31m" in line for line in generation_lines(lineages, missing=()))

@@ -2,15 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.commands.output import wrapped
 from model.config import REPEATS
 from model.errors import check_at_least, check_at_most, printable_name
 from model.filters.table import unused_settings
-from model.training.length import ema_init_left
 from sweep.commands.patience import PlanProgress
 from sweep.commands.preflight import check_extractors_ready, unfinished
 from sweep.config import SweepConfig
@@ -23,6 +22,8 @@ from sweep.estimate.costs import (
     notes,
     read_prices,
 )
+from sweep.estimate.forecast import GenerationForecast, forecast_all, forecast_lines
+from sweep.estimate.generations import generation_lines, model_name
 from sweep.estimate.sizes import (
     format_bytes,
     format_flops,
@@ -67,6 +68,8 @@ class Outlook:
     timed: Timings
     slots: Sequence[int]
     prices: Prices | None
+    forecasts: Mapping[str, list[GenerationForecast]] | None = None
+    """The forecast of each lineage, by id; None if it was not asked for."""
 
     def to_json(self) -> Json:
         """All of it as one JSON object; docs/guide.md describes it."""
@@ -76,7 +79,14 @@ class Outlook:
             "times": cost_rows(self.lineages, estimates, slots=self.slots, prices=self.prices),
             "notes": notes(self.missing, estimates, self.prices),
             "lineages": lineage_facts(self.lineages, self.reasons),
+            **({} if self.forecasts is None else {"forecast": self._forecast_facts()}),
         }
+
+    def _forecast_facts(self) -> list[Json]:
+        return [
+            {"lineage": name, "generations": [asdict(each) for each in generations]}
+            for name, generations in (self.forecasts or {}).items()
+        ]
 
     def print(self) -> None:
         """Print lineages, models with and without sharing, images, steps, bytes, hours, cost."""
@@ -95,7 +105,10 @@ class Outlook:
         for line in reason_lines(self.lineages, self.reasons):
             print_wrapped(line, indent=4)
         print()
-        print_generations(self.lineages, self.reasons)
+        print("\n".join(generation_lines(self.lineages, self.reasons)))
+        if self.forecasts is not None:
+            print()
+            print("\n".join(forecast_lines(self.lineages, self.forecasts)))
 
 
 @many_objects()
@@ -107,6 +120,7 @@ def look_ahead(
     timings: Sequence[Path] = (),
     slots: Sequence[int] = (1,),
     prices: Path | None = None,
+    with_forecast: bool = False,
 ) -> Outlook:
     """Plan a sweep, without computing or writing anything.
 
@@ -117,9 +131,10 @@ def look_ahead(
         timings: Other folders whose finished models have timings.
         slots: Numbers of parallel trials.
         prices: File with a table of prices.
+        with_forecast: Whether to forecast variances, which reads the data sets.
 
     Raises:
-        OneLineError: A setting is not valid, as in `sweep run`.
+        OneLineError: A setting is not valid, as in `sweep run`, or has no forecast.
     """
     check_at_least("--slots", min(slots, default=0), 1)
     check_at_most("--slots", max(slots), REPEATS["most"])
@@ -145,6 +160,7 @@ def look_ahead(
         timed=timed,
         slots=slots,
         prices=table,
+        forecasts=forecast_all(lineages) if with_forecast else None,
     )
 
 
@@ -309,12 +325,6 @@ def reason_lines(lineages: Iterable[PlannedLineage], reasons: Mapping[str, str])
         yield f"  {counts[reason]:,}  {reason} ({which})"
 
 
-def model_name(node: NodePlan, lineage: PlannedLineage) -> str:
-    """A model's name within its lineage."""
-    member = f", member {node.member}" if lineage.num_members > 1 else ""
-    return f"V_{node.generation}{member}"
-
-
 def note_small_alpha(lineages: Iterable[PlannedLineage]) -> None:
     """Print on stderr if an alpha above 0 is so small that it rounds to no new image."""
     told: dict[str, None] = {}
@@ -333,53 +343,3 @@ def note_small_alpha(lineages: Iterable[PlannedLineage]) -> None:
         ] = None
     for line in told:
         print(line, file=sys.stderr)
-
-
-def print_generations(lineages: Iterable[PlannedLineage], missing: Container[str]) -> None:
-    """Print every generation: pool size, training length, views per image, EMA start left.
-
-    Lineages with the same lines are printed once, below a line that says which they are.
-    """
-    from tabulate import tabulate
-
-    alike: dict[tuple[tuple[str, ...], ...], list[PlannedLineage]] = {}
-    for lineage in lineages:
-        alike.setdefault(tuple(generation_rows(lineage, missing)), []).append(lineage)
-    columns = ["  model", "pool", "steps", "images\nseen", "views", "EMA start\nleft", ""]
-    align = ("left", *["right"] * 5)
-    rows = [row for group in alike for row in group]
-    lines = tabulate(
-        rows, columns, disable_numparse=True, preserve_whitespace=True, colalign=align
-    ).splitlines()
-    head, table = lines[: -len(rows)], lines[-len(rows) :]
-    print("\n".join(head))
-    for group, members in alike.items():
-        print_wrapped(describe_axes(members), indent=4)
-        print("\n".join(table[: len(group)]))
-        del table[: len(group)]
-
-
-def generation_rows(lineage: PlannedLineage, missing: Container[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of each of a lineage's models."""
-    for node in lineage.nodes:
-        left = ema_init_left(node.num_steps, node.settings.train) if node.num_steps else 0.0
-        yield (
-            f"  {model_name(node, lineage)}",
-            f"{node.num_images:,}",
-            f"{node.num_steps:,}",
-            f"{node.images_seen:,}",
-            f"{node.images_seen / node.num_images:.1f}",
-            f"{left:.1%}",
-            "to do" if node.key in missing else "done",
-        )
-
-
-def describe_axes(lineages: Sequence[PlannedLineage]) -> str:
-    """The values of each axis in a group of lineages, or the id of the only lineage."""
-    words = []
-    for axis in lineages[0].axes:
-        values = list(dict.fromkeys(printable_name(str(x.axes[axis])) for x in lineages))
-        few = ", ".join(values) if len(values) <= MOST_VALUES else f"{values[0]} to {values[-1]}"
-        words.append(f"{axis.split('.')[-1]} {few}")
-    count = f" ({len(lineages):,} lineages)" if len(lineages) > 1 else ""
-    return "; ".join(words) + count if words else lineages[0].id

@@ -203,12 +203,12 @@ def plan_lineage(
             own = [plans[0] if config.metrics.names else None for plans in outline.metrics]
             drawn = programs.drawn_in_training(entry, pool, own, generation=generation, count=count)
         count = 0 if is_last else count
-        check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
         trainings = [
             plan_training(entry, outline, pool, history, number, drawn[number])
             for number in range(len(members))
         ]
         history.append(trainings)
+        check_at_most(f"the new images of generation {generation}", count, MOST_IMAGES)
         streams = [training.stream for training in trainings]
         new = entering_images(entry, pool, streams, generation=generation, count=count)
         new = [programs.bind(part) for part in new]

@@ -146,6 +146,7 @@ def time_network(lineage: PlannedLineage, device: str) -> tuple["Fit", float]:
     first = family.fit(images, None, job)
     steps = min(MOST_STEPS, max(FEWEST_STEPS, int(MOST_SECONDS / first.seconds)))
     fit = family.fit(images, None, replace(job, num_steps=steps))
+    assert family.sample is not None
     shape = (SAMPLE_BATCH, *noise_shape(fit.checkpoint, settings.sample))
     noise = np.random.default_rng(1).standard_normal(shape, np.float32)
     seconds = 0.0

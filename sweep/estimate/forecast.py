@@ -1,0 +1,176 @@
+"""Forecast of each generation's variance from the real images and the sampler, without training.
+
+If real images were Gaussian and every network were trained to the end, a sampler would turn a
+pool's variance along each principal direction into a known one (model/networks/sampler_gain.py),
+and the pool rule would mix it with that of the earlier images. No number is fitted. The mean image
+is taken to stay the same, pixels to be neither clipped nor rounded, filters to keep a random
+subset, and the deviations of several channels to change alike.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.commands.output import wrapped
+from model.config import ModelConfig
+from model.data.datasets import Dataset, load_dataset
+from model.features.principal import HEAD_SHARE, MIDDLE_SHARE
+from model.networks.sampler_gain import sampler_gain
+from sweep.estimate.generations import alike_lines
+from sweep.planning.lineages import PlannedLineage
+from sweep.planning.nodes import by_generation
+from sweep.planning.pool import count_origins, pool_rows
+
+MOST_IMAGES = 2000
+"""Number of training images whose directions are found; evenly spaced if there are more."""
+LEAST_VARIANCE = 1e-9
+"""Directions with a smaller share of the total variance are left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spectrum:
+    """Variances of real training images along their principal directions.
+
+    Pixels are standardised by channel, so that the variances and `of_mean` add up to 1 per pixel.
+    """
+
+    variances: np.ndarray
+    """(P,) in descending order."""
+    num_pixels: int
+    """D: channels x height x width."""
+    channel_variance: float
+    """Variance of a channel in unit scale, averaged over channels."""
+
+    @property
+    def of_mean(self) -> float:
+        """Variance of the pixels of the mean image."""
+        return 1 - self.variances.sum() / self.num_pixels
+
+    def bands(self, variances: np.ndarray) -> tuple[float, float, float]:
+        """Ratio of variances to the real ones in the head, the middle and the tail.
+
+        These are the directions that explain the first half of the real variance, up to nine
+        tenths, and the rest.
+        """
+        explained = np.cumsum(self.variances) / self.variances.sum()
+        stops = [int(np.searchsorted(explained, x - 1e-12)) + 1 for x in (HEAD_SHARE, MIDDLE_SHARE)]
+        pairs = zip(np.split(variances, stops), np.split(self.variances, stops), strict=True)
+        head, middle, tail = (
+            own.sum() / real.sum() if len(real) else np.nan for own, real in pairs
+        )
+        return float(head), float(middle), float(tail)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationForecast:
+    """The forecast for the images of one generation."""
+
+    generation: int
+    real_share: float
+    """Share of real images in the pool."""
+    deviation: float
+    """Root of the total variance, over that of real images."""
+    head: float
+    middle: float
+    tail: float
+    """Variance over that of real images, by band of principal directions."""
+
+
+def find_spectrum(data: Dataset) -> Spectrum:
+    """Find the principal variances of a data set's training images."""
+    from scipy.linalg import eigvalsh
+
+    count = len(data.train)
+    chosen = data.train[np.arange(min(count, MOST_IMAGES)) * count // min(count, MOST_IMAGES)]
+    images = data.images[chosen].astype(np.float64)
+    if data.images.dtype == np.uint8:
+        images /= 255
+    deviations = images.std(axis=(0, 2, 3), keepdims=True)
+    deviations[deviations == 0] = 1
+    rows = ((images - images.mean(axis=0)) / deviations).reshape(len(images), -1)
+    K, D = rows.shape
+    products = rows.T @ rows if K > D else rows @ rows.T
+    variances = np.maximum(eigvalsh(products)[::-1] / K, 0)
+    return Spectrum(
+        variances=variances[variances > LEAST_VARIANCE * variances.sum()],
+        num_pixels=D,
+        channel_variance=float((deviations**2).mean()),
+    )
+
+
+def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[GenerationForecast]:
+    """Forecast each generation of a lineage.
+
+    Raises:
+        UsageError: A family has no closed form, or a sampler is guided.
+    """
+    variances = {0: spectrum.variances}
+    for generation, members in enumerate(by_generation(lineage.nodes), start=1):
+        drawn, shares = [], []
+        for node in members:
+            origins = count_origins(pool_rows(node.pool, None))
+            total = sum(origins.values())
+            parts = [count / total * variances[int(o)] for o, count in origins.items()]
+            pool = np.sum(parts, axis=0)
+            scale = scale_of(pool, node.settings.model, spectrum)
+            units = np.maximum(pool / scale, LEAST_VARIANCE)
+            gain = sampler_gain(units, node.settings.model, node.settings.sample)
+            drawn.append(gain * pool)
+            shares.append(node.settings.share)
+        variances[generation] = np.average(drawn, axis=0, weights=shares)
+        head, middle, tail = spectrum.bands(variances[generation])
+        yield GenerationForecast(
+            generation=generation,
+            real_share=origins.get("0", 0) / total,
+            deviation=float(np.sqrt(variances[generation].sum() / spectrum.variances.sum())),
+            head=head,
+            middle=middle,
+            tail=tail,
+        )
+
+
+def scale_of(pool: np.ndarray, model: ModelConfig, spectrum: Spectrum) -> float:
+    """The variance that is 1 in the network's units, in those of the spectrum."""
+    if model.normalization == "first_pool":
+        return 1.0
+    if model.normalization == "half":  # a pixel's deviation of 1/2 is 1
+        return 0.25 / spectrum.channel_variance
+    return float(pool.sum() / spectrum.num_pixels + spectrum.of_mean)
+
+
+def forecast_all(lineages: Sequence[PlannedLineage]) -> dict[str, list[GenerationForecast]]:
+    """Forecast lineages, by id; reads their data sets.
+
+    Raises:
+        UsageError: As forecast, or a data set cannot be read.
+        FileNotFoundError: A data set does not exist.
+    """
+    spectra = {x.card.key: x.config.data for x in lineages}
+    found = {key: find_spectrum(load_dataset(data)) for key, data in spectra.items()}
+    return {x.id: list(forecast(x, found[x.card.key])) for x in lineages}
+
+
+def forecast_lines(
+    lineages: Sequence[PlannedLineage], forecasts: Mapping[str, list[GenerationForecast]]
+) -> Iterator[str]:
+    """Yield forecasts as a table."""
+    yield from wrapped(
+        "forecast of the samples' deviation, and of their variance by band of principal "
+        "directions, over those of real images, if these were Gaussian and all networks trained to "
+        "the end:"
+    )
+    columns = ["  model", "real in pool", "deviation", "head", "middle", "tail"]
+    yield from alike_lines(lineages, columns, lambda x: forecast_rows(forecasts[x.id]))
+
+
+def forecast_rows(generations: Sequence[GenerationForecast]) -> list[tuple[str, ...]]:
+    """The cells of a lineage's forecast, a row for each generation."""
+    return [
+        (
+            f"  V_{each.generation}",
+            f"{each.real_share:.1%}",
+            *(f"{x:.2f}" for x in (each.deviation, each.head, each.middle, each.tail)),
+        )
+        for each in generations
+    ]
