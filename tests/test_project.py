@@ -28,6 +28,10 @@ REGISTRIES = (
     "index" + "-url",
 )
 INSTALL = ("pip install uv", "uv sync --extra all")
+INSTALLERS = (
+    *("README.md", "CONTRIBUTING.md", "docs/cluster.md", "docs/slurm.md", ".ci/run"),
+    *("cluster.yaml", "cluster-gcp.yaml", "skypilot.yaml", "Containerfile"),
+)
 
 
 def project_files() -> list[Path]:
@@ -121,13 +125,13 @@ def test_every_text_file_is_ascii():
 
 
 @pytest.mark.parametrize("words", INSTALL)
-@pytest.mark.parametrize("name", ["README.md", ".ci/run", "cluster.yaml"])
+@pytest.mark.parametrize("name", INSTALLERS)
 def test_the_installation_has_the_same_words_everywhere(name, words):
     """What the README tells a reader is what CI and a cluster do."""
     assert words in (ROOT / name).read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", ".ci/run", "cluster.yaml"])
+@pytest.mark.parametrize("name", INSTALLERS)
 def test_no_second_way_to_install_is_told(name):
     """Every `uv sync` of the README, of CI and of a cluster is the same one."""
     text = (ROOT / name).read_text()
