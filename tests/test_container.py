@@ -1,4 +1,4 @@
-"""The Containerfile without a container: its installation works with only the files that it copies."""
+"""The Containerfile without a container: it installs with only the files that it copies."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def test_the_builder_is_sent_what_is_copied():
 
 
 def test_the_image_has_the_python_of_the_environment():
-    """uv takes the image's Python, as it may not download another."""
+    """It may not download another."""
     version = (ROOT / ".python-version").read_text().strip()
     (image,) = instructions("FROM")
     assert fnmatch(image, f"python:{version}-*")

@@ -51,7 +51,7 @@ def test_a_script_needs_a_shared_folder(name, tmp_path):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_asks_for_cpus_and_a_time(name):
-    """A partition may have no limit of its own, and a task without --cpus-per-task has no number."""
+    """Without --cpus-per-task, SLURM does not tell a task how many it has."""
     assert {"--cpus-per-task", "--time", "--job-name", "--output"} <= directives(name)
 
 

@@ -1,4 +1,4 @@
-"""The installation for machines without a GPU, as docs/guide.md gives it: torch works without them."""
+"""The installation without a GPU, as docs/guide.md gives it: a sweep runs."""
 
 import os
 import re
