@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -104,6 +104,7 @@ class Train(PluginCommand):
         from model.commands.train import check_labelled, fit_dataset, use_device
         from model.data.datasets import load_dataset
         from model.job import Diverged
+        from model.training.initial import with_digest
         from model.training.length import training_length
 
         allow_commands(self.allow_command)
@@ -121,12 +122,13 @@ class Train(PluginCommand):
         num_steps, images_seen = training_length(
             size, self.model, self.train, first_pool=size, image_size=self.data.image_size
         )
-        state = self.state_file(data)
+        complete = replace(self, train=with_digest(self.train))
+        state = complete.state_file(data)
         if state.load() is not None:
             print(f"resuming from {state.path}", file=sys.stderr)
         print_length(data, self.train, num_steps=num_steps, images_seen=images_seen)
         try:
-            fit = fit_dataset(data, self.job(num_steps, state))
+            fit = fit_dataset(data, complete.job(num_steps, state))
         except KeyboardInterrupt:
             outcome = "resume" if state.path.exists() else "start over (nothing was saved yet)"
             print(f"\nstopped; run the same command again to {outcome}", file=sys.stderr)

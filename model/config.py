@@ -21,8 +21,8 @@ Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 ImagesOn = Literal["auto", "device", "host"]
 
 LARGEST_SEED = 2**63 - 1
-SEED = {"most": LARGEST_SEED}
-SIDE = {"most": 4096}
+SEED, SIDE = {"most": LARGEST_SEED}, {"most": 4096}
+OFFLINE = "efficientnet-lite0"
 MOST_WIDTHS = 13
 """Number of widths that halve the largest image to one pixel."""
 CHANNELS = {"most": 2**16}
@@ -196,6 +196,10 @@ class TrainConfig:
         default="scratch", metadata={"key_default": "scratch"}
     )
     """Train every model from scratch (the paper), or continue from the previous model."""
+    initial_checkpoint: str | None = field(default=None, metadata=UNKEYED)
+    """Start from these weights instead: a file of ours, or a UNet2DModel folder for unet2d."""
+    initial_sha256: str | None = field(default=None, metadata={"key_default": None})
+    """SHA-256 of the initial weights; it is filled in, or checked if you set it."""
     batch_size: int = field(default=64, metadata=REPEATS)
     """Images per step; BatchNorm couples them, so another size gives another model."""
     drop_last: bool = True
@@ -362,9 +366,7 @@ class FilterConfig:
     """Filter of new images: none, random, typicality, reward or others (see docs/guide.md)."""
     candidates: float = field(default=1.0, metadata={"key_default": 1.0} | REPEATS)
     """Images generated per image kept; filter none generates only what it keeps."""
-    extractor: str = field(
-        default="efficientnet-lite0", metadata={"key_default": "efficientnet-lite0"}
-    )
+    extractor: str = field(default=OFFLINE, metadata={"key_default": OFFLINE})
     """Feature extractor of the filter; the choices are those of metrics.extractor."""
     weights: str | None = field(default=None, metadata={"key_default": None, "in_key": False})
     """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""

@@ -341,6 +341,15 @@ def check_sha256(data: bytes, sha256: str | None, *, name: str, way_out: str) ->
         raise UsageError(f"{name} must have SHA-256 {sha256}, got {digest}; {way_out}")
 
 
+@contextmanager
+def decoding_json(rule: str) -> Generator[None]:
+    """Turn the errors of JSON that is no JSON, or has other entries, into one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{rule} ({one_line(error)[:ECHO]})") from None
+
+
 def one_line(error: Exception) -> str:
     """An exception's message without its line breaks."""
     return " ".join(str(error).split())

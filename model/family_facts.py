@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
-from model.errors import UsageError, check_choice
+from model.errors import UsageError, check_choice, shown
 from model.networks.size import (
     ModelSize,
     Shape,
@@ -108,6 +108,13 @@ def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> 
         raise UsageError(
             f"model.latent_dim must be at most the {data.image_size**2} pixels of an image, from "
             f"whose noise latents are taken, got {model.latent_dim}"
+        )
+    if train.initial_sha256 is not None and train.initial_checkpoint is None:
+        raise UsageError("train.initial_sha256 must be None without train.initial_checkpoint")
+    if train.initial_checkpoint is not None and not facts.iterative:
+        raise UsageError(
+            f"train.initial_checkpoint must be None with model.family={model.family}, which is no "
+            f"network of ours, got {shown(train.initial_checkpoint)}"
         )
     if train.select == "best_kid" and data.validation_fraction == 0:
         raise UsageError(

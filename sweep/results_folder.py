@@ -13,6 +13,7 @@ from typing import Any
 
 from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError
+from model.training.initial import with_digest
 from sweep.config import (
     LineageConfig,
     ResourcesConfig,
@@ -49,11 +50,12 @@ COPIED = ("config.json", "pool.json", "curves.npz", "preview.png")
 """Files of a node that analysis reads, in addition to record.json and metrics/."""
 
 EXTENDABLE = (
-    *("generations", "data.path"),
+    *("generations", "data.path", "train.initial_checkpoint"),
     *("train.command_seconds", "train.command_resumes", "sample.command_seconds", "model.program"),
 )
 """Base settings that may differ when a results folder is extended. They change no existing node: a
-path may differ only if it holds the same data, and a program only if its files are the same."""
+path may differ only if it holds the same data or weights, and a program only if its files are the
+same."""
 
 LOGGER = logging.getLogger(__name__)
 LOG = "log.txt"
@@ -108,9 +110,12 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
         UsageError: A base setting differs from the folder's; the message gives both values.
         RecordError: The folder's sweep.json is damaged.
     """
-    if not (out / "sweep.json").exists():
+    old = read_sweep(out) if (out / "sweep.json").exists() else None
+    if "train.initial_checkpoint" not in sweep.axes():  # else plans look at each point's file
+        train = with_digest(sweep.base.train, None if old is None else old.base.train)
+        sweep = replace(sweep, base=replace(sweep.base, train=train))
+    if old is None:
         return sweep
-    old = read_sweep(out)
     if changed := differing(old, sweep):
         name, before, now = changed
         raise UsageError(
@@ -120,7 +125,9 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
     generations = max(old.base.generations, sweep.base.generations)
     grids = unique((*old.grids, *sweep.grids))
     data = replace(old.base.data, path=sweep.base.data.path)
-    base = replace(old.base, generations=generations, data=data)
+    path = sweep.base.train.initial_checkpoint
+    train = replace(old.base.train, initial_checkpoint=path)
+    base = replace(old.base, generations=generations, data=data, train=train)
     return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
 
 

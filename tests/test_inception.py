@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 import model.features.inception
 from model.config import MetricsConfig
+from model.data.file_digests import hash_file
 from model.features.extractors import (
     EXTRACTORS,
     FEATURE_BATCH,
     build_network,
     extract_features,
     extractor_label,
-    hash_file,
     weights_digest,
 )
 from model.features.inception import (

@@ -24,6 +24,7 @@ PAIRS: dict[str, Any] = {
     "min_signal_rate": 0.03,
     "stochasticity": 0.5,
     "multistep": 2,
+    "initial_sha256": "0" * 64,
 }
 """Other values, where the rule below makes one that is not allowed."""
 
@@ -123,6 +124,8 @@ def test_every_field_of_the_training_is_in_the_key(name: str) -> None:
     train = TrainConfig()
     if name in ("steps", "images"):
         train = replace(train, epochs=None, **{name: 5})
+    if name == "initial_sha256":
+        train = replace(train, initial_checkpoint="base.safetensors", initial_sha256="1" * 64)
     changed = replace(train, **{name: other(train, name)})
     assert train_inputs(train, ModelConfig()) != train_inputs(changed, ModelConfig())
 

@@ -17,7 +17,8 @@ from model.checkpoint import Checkpoint
 from model.images import to_bytes
 from model.metrics.table import RealImages, evaluate_images
 from model.randomness import Purpose
-from sweep.lineage.run import CURVE_POINTS, WEIGHTS, Generation, dump_curves
+from sweep.lineage.curves import CURVE_POINTS, dump_curves
+from sweep.lineage.run import WEIGHTS, Generation
 from sweep.planning.measurements import plan_metrics
 from sweep.planning.nodes import plan_lineage
 from sweep.store.store import Store, open_store

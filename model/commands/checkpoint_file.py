@@ -4,6 +4,7 @@ A file may come from a stranger, so nothing in it is trusted: every setting has 
 and every tensor the name, type and size that the settings imply.
 """
 
+import hashlib
 import json
 import typing
 from collections.abc import Collection, Sequence
@@ -11,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from model.checkpoint import Checkpoint
+import torch
+
+from model.checkpoint import Checkpoint, prefixed
 from model.commands.values import typed
 from model.config import (
     DataConfig,
@@ -32,6 +35,9 @@ from model.errors import (
 )
 from model.families import family_of
 from model.family_facts import FAMILY_FACTS, check_together
+from model.job import TrainingJob, checkpoint_settings
+from model.networks.unet2d import folder_weights
+from model.training.initial import check_digest, check_folder, check_settings, weights_file
 
 FIELDS: dict[str, Any] = {
     "family": str,
@@ -78,6 +84,43 @@ def trained_model(data: bytes, *, source: str, verified: bool = False) -> Checkp
     except UsageError as error:
         raise UsageError(f"{rule}: {error}") from None
     return checkpoint
+
+
+def with_initial(job: TrainingJob, shape: Sequence[int], dtype: str) -> TrainingJob:
+    """The job with the weights that train.initial_checkpoint names, unless it has others.
+
+    Both raw and averaged weights are the averaged ones of the file, which draw its images.
+
+    Args:
+        job: The training; its classes and whether its pixels are bounded are those of the data.
+        shape: (C, H, W) of the images.
+        dtype: dtype of the images.
+
+    Raises:
+        UsageError: The file has another digest than the settings, is damaged, or does not fit.
+        MissingFileError: The file is missing.
+    """
+    train = job.train
+    if job.initial is not None or train.initial_checkpoint is None:
+        return job
+    C, H, W = shape
+    file = weights_file(train)
+    with reading(file):
+        data = file.read_bytes()
+    check_digest(train, hashlib.sha256(data).hexdigest())
+    if Path(train.initial_checkpoint).is_dir():
+        num_classes = job.num_classes if job.model.conditional else 0
+        config = check_folder(file.parent, job.model, (C, H, W), num_classes)
+        weights = folder_weights(data, config, job.model, (C, H, W), num_classes)
+        statistics = dict.fromkeys(("mean", "std"), torch.full((C,), 0.5))
+    else:
+        checkpoint = trained_model(data, source=str(file))
+        check_settings(checkpoint.settings, job.model, (C, H, W), job.num_classes, job.class_names)
+        weights = checkpoint.part("ema.")
+        statistics = {name: checkpoint.tensors[name] for name in ("mean", "std")}
+    settings = checkpoint_settings(job, shape=(C, H, W), dtype=dtype, precision=train.precision)
+    tensors = prefixed("ema.", weights) | prefixed("raw.", weights) | statistics
+    return replace(job, initial=Checkpoint(tensors=tensors, settings=settings, source=str(file)))
 
 
 def missing_settings(stored: dict[str, Any]) -> set[str]:

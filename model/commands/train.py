@@ -12,6 +12,7 @@ import torch
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
+from model.commands.checkpoint_file import with_initial
 from model.commands.process import prepare_process
 from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
 from model.data.datasets import Dataset
@@ -22,6 +23,7 @@ from model.features.extractors import check_images
 from model.job import Fit, TrainingJob
 from model.programs.settings import check_commands
 from model.randomness import Seed
+from model.training.initial import with_digest
 from model.training.length import training_length
 
 
@@ -62,6 +64,7 @@ def fit_dataset(data: Dataset, job: TrainingJob) -> Fit:
         bounded=data.bounded,
         score=score,
     )
+    job = with_initial(job, data.shape, str(data.images.dtype))
     return family_of(job.model.family).fit(data.images[data.train], train_labels, job)
 
 
@@ -93,7 +96,7 @@ def fit_images(
     num_classes = len(class_names) or (0 if labels is None else int(labels.max()) + 1)
     job = TrainingJob(
         model=model,
-        train=train,
+        train=with_digest(train),
         num_steps=num_steps,
         seed=first_seed(seed),
         num_classes=num_classes,
@@ -101,6 +104,7 @@ def fit_images(
         bounded=bounded,
         device=device,
     )
+    job = with_initial(job, images.shape[1:], str(images.dtype))
     return family_of(model.family).fit(images, labels, job).checkpoint
 
 

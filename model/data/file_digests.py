@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from model.data.reading import cache_dir
@@ -21,6 +22,13 @@ SETTLED_SECONDS = 2.0
 MANY_FILES = 2000
 MANY_BYTES = 2**26
 """Digests of fewer files and bytes are computed in less than a second, and not cached."""
+
+
+@lru_cache(maxsize=16)
+def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
+    """SHA-256 in hex of a file, cached by its size and modification time."""
+    return _sha256(path)
+
 
 Facts = list[int]
 """Size, times of change in nanoseconds, and inode of a file."""

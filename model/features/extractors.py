@@ -6,23 +6,21 @@ not the published ones, and its precision. A row depends only on its image, bit 
 extractor always runs on one fixed batch shape. torch is imported only when features are extracted.
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from model.config import MetricsConfig
+from model.data.file_digests import hash_file
 from model.errors import (
     MissingFileError,
     UsageError,
     check_choice,
     later_version,
-    reading,
     user_path,
 )
 from model.features import vision_transformers as vit
@@ -181,13 +179,6 @@ def weights_digest(config: MetricsConfig) -> str | None:
     stat = path.stat()
     digest = hash_file(path, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
     return None if digest == extractor.published_sha256 else digest
-
-
-@lru_cache(maxsize=16)
-def hash_file(path: Path, *, size: int, mtime_ns: int) -> str:
-    """SHA-256 in hex of a file, cached by its size and modification time."""
-    with reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extractor:

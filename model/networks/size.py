@@ -4,9 +4,11 @@ This is arithmetic on settings, so a plan does not import torch. The networks ar
 same lists of blocks, and a test compares their sizes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from model.config import ModelConfig
 
@@ -128,6 +130,24 @@ GROUPS, HEAD_CHANNELS = 32, 8
 def attends(side: int) -> bool:
     """Whether unet2d has attention at a resolution of `side` pixels a side."""
     return side <= 16
+
+
+def unet2d_arguments(shape: Shape, config: ModelConfig, num_classes: int) -> dict[str, Any]:
+    """What UNet2DModel is built with, except for the size of images, which changes no weight."""
+    channels, height, _ = shape
+    attention = [attends(height >> level) for level in range(len(config.widths))]
+    return {
+        "in_channels": channels,
+        "out_channels": channels,
+        "block_out_channels": config.widths,
+        "layers_per_block": config.block_depth,
+        "down_block_types": tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
+        "norm_num_groups": math.gcd(GROUPS, *config.widths),
+        "attention_head_dim": math.gcd(HEAD_CHANNELS, *config.widths),
+        # The additional embedding is that of "no class".
+        "num_class_embeds": num_classes + 1 if num_classes else None,
+    }
 
 
 def unet2d_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:

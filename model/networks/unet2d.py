@@ -5,20 +5,24 @@ Jain, Abbeel, arXiv:2006.11239.)
 """
 
 import importlib
-import math
+import json
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.errors import UsageError
 from model.family_facts import check_package
 from model.networks.ddim import DDIM
-from model.networks.size import GROUPS, HEAD_CHANNELS, Shape, attends
+from model.networks.size import Shape, unet2d_arguments
 from model.networks.unet import draw_weights, set_zero
 
 TIME_SCALE = 1000.0
 """Time steps of the network's embedding per unit of noise variance."""
+NO_WEIGHTS = {"sample_size", "num_train_timesteps"}
+"""Settings of UNet2DModel that do not change its output."""
 
 
 class DiffusersUNet(nn.Module):
@@ -52,23 +56,9 @@ def new_diffusers_unet(
     """
     check_package(config.family)
     UNet2DModel = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
-    channels, height, _ = shape
-    attention = [attends(height >> level) for level in range(len(config.widths))]
     # On the meta device, layers do not draw from the global generator, which must stay untouched.
     with torch.device("meta"):
-        network = UNet2DModel(
-            sample_size=height,
-            in_channels=channels,
-            out_channels=channels,
-            block_out_channels=config.widths,
-            layers_per_block=config.block_depth,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
-            norm_num_groups=math.gcd(GROUPS, *config.widths),
-            attention_head_dim=math.gcd(HEAD_CHANNELS, *config.widths),
-            # The additional embedding is that of "no class".
-            num_class_embeds=num_classes + 1 if num_classes else None,
-        )
+        network = UNet2DModel(sample_size=shape[1], **unet2d_arguments(shape, config, num_classes))
     network.to_empty(device="cpu")
     draw_weights(network, config.init, generator)
     for module in network.modules():
@@ -79,6 +69,42 @@ def new_diffusers_unet(
             assert not list(module.parameters(recurse=False)), type(module)
     set_zero(network.conv_out)
     return DiffusersUNet(network)
+
+
+def folder_weights(
+    data: bytes, config: dict[str, Any], model: ModelConfig, shape: Shape, num_classes: int
+) -> dict[str, Tensor]:
+    """The weights of a UNet2DModel that diffusers has saved, named as those of our network.
+
+    Args:
+        data: The file of weights.
+        config: The file of its settings.
+        model: Settings of our network, which must be the same network.
+        shape: (C, H, W) of the images.
+        num_classes: 0 for an unconditional network.
+
+    Raises:
+        UsageError: The weights are damaged, or a setting differs.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    network: Any = new_diffusers_unet(shape, model, None, num_classes).network
+    own = dict(network.config)
+    for name in sorted(own.keys() - NO_WEIGHTS):
+        its, ours = json.loads(json.dumps([config.get(name, own[name]), own[name]]))
+        if its != ours and not name.startswith("_"):
+            raise UsageError(
+                f"{name} of the UNet2DModel in train.initial_checkpoint must be {ours!r}, as "
+                f"family unet2d has it, got {its!r}"
+            )
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"train.initial_checkpoint must have whole weights, got damaged ones ({error})"
+        ) from None
+    return {f"network.{name}": tensor.float() for name, tensor in tensors.items()}
 
 
 UNET2D = replace(DDIM, new_network=new_diffusers_unet)

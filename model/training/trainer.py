@@ -31,7 +31,13 @@ REPORT_STEPS = 20
 
 
 def normalization(images: np.ndarray, job: TrainingJob) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel for a job's normalisation, (C,) float64 each."""
+    """Mean and standard deviation of each channel for a job's normalisation, (C,) float64 each.
+
+    Models that descend from a pretrained checkpoint keep its numbers, with which it was trained.
+    """
+    if job.train.initial_checkpoint is not None and job.initial is not None:
+        mean, std = (job.initial.tensors[name].double().numpy() for name in ("mean", "std"))
+        return mean, std
     if job.model.normalization == "half":
         half = np.full(images.shape[1], 0.5)
         return half, half

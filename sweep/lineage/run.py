@@ -13,6 +13,7 @@ import numpy as np
 
 from model.best_checkpoint import validation_score
 from model.checkpoint import Checkpoint
+from model.commands.checkpoint_file import with_initial
 from model.config import ImagesOn, MetricsConfig
 from model.data.datasets import Dataset
 from model.errors import one_line
@@ -25,6 +26,7 @@ from model.streams import Stream
 from model.training.length import ema_init_left
 from sweep.config import LineageConfig
 from sweep.files import Json, dump_json, encoded
+from sweep.lineage.curves import dump_curves
 from sweep.lineage.datasets import PREVIEW_IMAGES, preview_limits, preview_png
 from sweep.lineage.environment import computed_on, current_environment
 from sweep.lineage.feature_blocks import FeatureBlocks
@@ -44,12 +46,8 @@ from sweep.planning.members import member_config, members_of
 from sweep.planning.nodes import NodePlan, by_generation, plan_lineage
 from sweep.planning.pool import UNKNOWN, Rows, count_origins, pool_rows
 from sweep.records import WEIGHTS, DatasetCard, MetricsRecord, NodeRecord
-from sweep.store.arrays import dump_arrays
 from sweep.store.folder import CorruptError
 from sweep.store.store import Store
-
-CURVE_POINTS = 500
-"""Maximum number of points in a stored training curve; longer curves are averaged in bins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,7 +243,7 @@ class LineageRun:
         first = None
         if settings.model.normalization == "first_pool":
             first = self.sources.images(by_generation(self.nodes)[0][node.member].pool)
-        return TrainingJob(
+        job = TrainingJob(
             model=settings.model,
             train=settings.train,
             num_steps=node.num_steps,
@@ -263,6 +261,7 @@ class LineageRun:
             checkpoint_seconds=self.checkpoint_seconds,
             progress=lambda progress: self._progress.report_training(node, progress),
         )
+        return with_initial(job, self.card.shape, self.card.dtype)
 
     def preview(self, checkpoint: Checkpoint, node: NodePlan) -> bytes:
         """The preview PNG: the same noise in every generation, cycling through the classes."""
@@ -387,14 +386,3 @@ class LineageRun:
             return {}
         counts = np.bincount(labels, minlength=len(names)).tolist()
         return dict(zip(names, counts, strict=True))
-
-
-def dump_curves(curves: dict[str, np.ndarray]) -> bytes:
-    """Curves as the bytes of an .npz file, averaged in at most CURVE_POINTS bins."""
-    length = max((len(values) for values in curves.values()), default=0)
-    edges = np.unique(np.linspace(0, length, min(length, CURVE_POINTS) + 1).astype(int))
-    binned = {
-        name: np.add.reduceat(values.astype(np.float64), edges[:-1]) / np.diff(edges)
-        for name, values in curves.items()
-    }
-    return dump_arrays(**{name: values.astype(np.float32) for name, values in binned.items()})

@@ -80,6 +80,8 @@ def node_inputs(
     """
     if train.precision == "auto":
         raise UsageError("train.precision must be resolved before keys are made, got 'auto'")
+    if train.initial_checkpoint is not None and train.initial_sha256 is None:
+        raise UsageError("train.initial_sha256 must be known before keys are made, got None")
     facts = FAMILY_FACTS[model.family]
     numbers = {
         "numerics": NUMERICS_VERSION,

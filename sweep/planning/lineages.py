@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from model.config import DataConfig, FilterConfig, TrainConfig
-from model.errors import check_choice
+from model.errors import UsageError, check_choice
 from model.family_facts import check_package
 from model.features.extractors import EXTRACTORS, weights_digest
 from model.filters.table import feature_settings
 from model.metrics.table import validate_metrics
 from model.programs.files import program_inputs
+from model.training.initial import with_digest
 from sweep.config import EnsembleConfig, LineageConfig, SweepConfig, groups_of
 from sweep.files import Json, encoded, encoded_object, text_digest
 from sweep.planning.checks import check_precisions
@@ -24,7 +25,7 @@ from sweep.planning.members import members_of
 from sweep.planning.nodes import NodePlan, plan_lineage
 from sweep.planning.rules import rule_of
 from sweep.records import DatasetCard
-from sweep.remembered import remembered
+from sweep.remembered import remembered, remembered_by_object
 from sweep.sealed import many_objects
 
 DEFAULTS = {"filter": FilterConfig(), "ensemble": EnsembleConfig()}
@@ -32,10 +33,19 @@ DEFAULTS = {"filter": FilterConfig(), "ensemble": EnsembleConfig()}
 
 
 def resolved(config: LineageConfig, base: LineageConfig) -> LineageConfig:
-    """The settings, with precision `auto` replaced by bf16 if the base uses it, else by fp32."""
-    if config.train.precision != "auto":
-        return config
-    return replace(config, train=_resolved(config.train, base.train.precision == "bf16"))
+    """The settings, with precision `auto` replaced by bf16 if the base uses it, else by fp32.
+
+    They have the digest of the initial weights. If it is set already, the file is not looked at.
+    """
+    train = config.train
+    if train.precision == "auto":
+        train = _resolved(train, base.train.precision == "bf16")
+    if train.initial_checkpoint is not None and train.initial_sha256 is None:
+        train = _with_digest(train)
+    return config if train is config.train else replace(config, train=train)
+
+
+_with_digest = remembered_by_object(with_digest)
 
 
 @remembered(lambda train, bf16: (train, bf16))
@@ -114,6 +124,11 @@ def plan_sweep(
         UsageError: A setting, or a combination of settings, is not allowed.
         FileNotFoundError: A data set's files are missing.
     """
+    if "train.initial_checkpoint" in sweep.axes() and sweep.base.train.initial_sha256 is not None:
+        raise UsageError(
+            "train.initial_sha256 must be None if train.initial_checkpoint is an axis, got "
+            f"{sweep.base.train.initial_sha256}"
+        )
     cards: dict[DataConfig, DatasetCard] = {}
     lineages: dict[str, PlannedLineage] = {}
     for axes, config in sweep.each_point(progress):

@@ -92,6 +92,8 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
         if not name.startswith(tuple(f"{group}." for group in GROUPS)):
             names = f"{', '.join(OWN)} or a setting of {', '.join(GROUPS)}"
             raise UsageError(f"{where} must set {names}, got {shown(word)}")
+        if name.startswith("train.initial_"):
+            raise UsageError(f"{where} must not set {name}, which all members share")
         settings[name] = parse_setting(config, name, value)
     share = parse_word(own["share"], float, f"{where} share")
     check_finite(f"{where} share", share, 0)

@@ -11,6 +11,7 @@ from model.config import MetricsConfig, SampleConfig
 from model.errors import UsageError, check_at_most
 from model.family_facts import FAMILY_FACTS
 from model.randomness import Purpose
+from model.training.initial import check_initial
 from model.training.length import training_length
 from sweep.config import LineageConfig, groups_of
 from sweep.files import Json, text_digest
@@ -138,6 +139,9 @@ def outline_of(
     check_judges(entry)
     extractors = extractors_used(entry, evaluations)
     check_extractors(extractors, bounded=card.bounded)
+    C, H, W = card.shape
+    for member in entry.members:
+        check_initial(member.train, member.model, (C, H, W), card.num_classes, card.class_names)
     configs = [member_config(config, member) for member in entry.members]
     return Outline(
         rule=rule,
