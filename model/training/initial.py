@@ -150,8 +150,7 @@ def check_settings(
     """Raise UsageError unless the settings of a checkpoint of ours are those of these models."""
     of_model = frozen_defaults(ModelConfig) | stored["model"]
     for name in (f.name for f in fields(ModelConfig) if f.name not in FREE):
-        own, its = getattr(model, name), of_model.get(name)
-        own = list(own) if isinstance(own, tuple) else own
+        own, its = map(_as_list, (getattr(model, name), of_model.get(name)))
         if own != its:
             _refuse(f"model.{name}", its, own)
     if list(shape) != stored["shape"]:
@@ -179,10 +178,14 @@ def check_folder(path: Path, model: ModelConfig, shape: Shape, num_classes: int)
         config = dict(json.loads(data))
     arguments = unet2d_arguments(shape, model, num_classes if model.conditional else 0)
     for name, own in arguments.items():
-        own = list(own) if isinstance(own, tuple) else own
-        if config.get(name) != own:
-            _refuse(f"{name} of UNet2DModel", config.get(name), own)
+        if config.get(name) != _as_list(own):
+            _refuse(f"{name} of UNet2DModel", config.get(name), _as_list(own))
     return config
+
+
+def _as_list(value: object) -> object:
+    """A tuple as the list that JSON has of it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _refuse(what: str, its: object, own: object) -> None:
