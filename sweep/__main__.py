@@ -22,7 +22,14 @@ import tyro
 from model.commands.command_line import Command, Program
 from model.config import DataConfig
 from model.errors import UsageError
-from sweep.commands.on_folders import Clean, Evaluate, PlanningCommand, Status, Stop
+from sweep.commands.on_folders import (
+    Clean,
+    Evaluate,
+    PlanningCommand,
+    Status,
+    Stop,
+    TalkingCommand,
+)
 from sweep.commands.request import find_sweep, requested_sweep
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 
@@ -69,7 +76,7 @@ def _is_required(option: Field) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(SweepCommand):
+class Run(TalkingCommand, SweepCommand):
     """Run a sweep, or resume it: models that are already finished are not trained again.
 
     The settings of the preset or file become the defaults of the options, which
@@ -95,6 +102,7 @@ class Run(SweepCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing and print the table."""
+        self.set_verbosity()
         from model.programs.permission import allow_commands, unallowed
         from sweep.commands.run import execute
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from model.commands.output import pasteable
 from model.errors import printable_name, reading
 from sweep.files import REPLACE, DamagedError, Json, digest
 from sweep.records import (
@@ -50,7 +51,8 @@ def viewing_command(folder: Path) -> str:
 
     TensorBoard keeps a random choice of ten images under one tag if it is not told otherwise.
     """
-    return f"tensorboard --logdir {shlex.quote(str(folder))} --samples_per_plugin images=100"
+    words = f"--logdir {shlex.quote(str(folder))} --samples_per_plugin images=100"
+    return pasteable(f"tensorboard {words}")
 
 
 def write_boards(out: Path, lineages: Iterable[LineageRecord]) -> None:

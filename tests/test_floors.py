@@ -17,6 +17,7 @@ from analysis.reading.results import load_results
 from analysis.report.curves import curves
 from analysis.statistics.seeds import t_interval
 from analysis.tables.build import build_tables, format_interval, part_of
+from model.commands.output import pasteable
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import Dataset, load_dataset
 from model.metrics.table import METRICS
@@ -253,7 +254,7 @@ def test_a_finished_run_without_its_floor_gets_it(command, finished, tmp_path):
     values = MetricsRecord.load(path).values
     path.unlink()
     idle = run_sweep("run", out / "sweep.json", "--out", "out", cwd=tmp_path)
-    assert "note: sweep evaluate out --floors measures the floors" in idle.stderr
+    assert f"note: {pasteable('sweep evaluate out --floors')} measures the floors" in idle.stderr
     assert floor_files(out) == []
     options = {
         "run": ("run", out / "sweep.json", "--out", "out", "--generations", "3"),

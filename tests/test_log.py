@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model.commands.output import pasteable
 from model.errors import Terminated, UsageError
 from sweep.results_folder import LOG, check_out
 from sweep.status import log
@@ -69,7 +70,9 @@ def test_a_run_that_breaks_off_is_told_with_its_reason(
     assert re.match(told, reason)
     resume = [f"stopped; models are kept. To resume: {COMMAND}"] if is_resumable else []
     assert others == [*resume, f"ended: exit code {code}"]
-    said = f"\nstopped; models are kept. To resume:\n  {COMMAND}\n" if is_resumable else ""
+    said = (
+        f"\nstopped; models are kept. To resume:\n  {pasteable(COMMAND)}\n" if is_resumable else ""
+    )
     assert capsys.readouterr().err == said
 
 

@@ -14,6 +14,7 @@ import pytest
 from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.blocks import SAMPLE_BATCH
+from model.commands.output import pasteable
 from sweep.commands.plan import look_ahead
 from sweep.config import SweepConfig
 from sweep.estimate.sizes import format_bytes, node_size, planned_bytes
@@ -289,7 +290,9 @@ def test_a_long_error_is_whole_below_the_table(out: Path, capsys) -> None:
 
 def test_status_says_that_nobody_works_and_how_to_resume(out: Path, capsys) -> None:
     print_status(out, store=None)
-    assert capsys.readouterr().out.endswith("not running; resume with: sweep run tiny\n")
+    assert capsys.readouterr().out.endswith(
+        f"not running; resume with: {pasteable('sweep run tiny')}\n"
+    )
 
 
 def test_status_tells_what_runs_from_what_waits(out: Path, capsys) -> None:

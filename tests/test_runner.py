@@ -20,6 +20,7 @@ from running_sweep import (
     write_sweep,
 )
 
+from model.commands.output import pasteable
 from sweep.commands.request import load_sweep_file
 from sweep.lineage.datasets import prepare_dataset
 from sweep.planning.lineages import plan_sweep
@@ -59,7 +60,8 @@ def test_a_good_run_prints_its_table_and_where_to_look_further(finished):
     assert lines[0] == "**kid/pixels**"
     assert lines[-3:] == [
         "figures:      out/figures/",
-        "TensorBoard:  tensorboard --logdir out/tensorboard --samples_per_plugin images=100",
+        "TensorBoard:  "
+        + pasteable("tensorboard --logdir out/tensorboard --samples_per_plugin images=100"),
         "report:       out/figures/report.html",
     ]
 
@@ -233,7 +235,8 @@ def test_a_signal_to_the_whole_group_ends_within_seconds(tmp_path, number):
     assert (code, left) == (128 + number, {})
     assert seconds < ENDS_WITHIN_SECONDS
     assert run.output().endswith(
-        f"stopped; finished models are kept. To resume:\n  sweep run {path} --out {run.out}\n"
+        f"stopped; finished models are kept. To resume:\n"
+        f"  {pasteable(f'sweep run {path} --out {run.out}')}\n"
     )
 
 

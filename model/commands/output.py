@@ -8,6 +8,7 @@ import contextlib
 import errno
 import io
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -147,3 +148,22 @@ def wrapped(line: str, *, indent: int = 0) -> list[str]:
         width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
     return wrapper.wrap(line) if len(line) > width else [line]
+
+
+def pasteable(command: str) -> str:
+    """A command line of ours as it works in the shell from which this process was started.
+
+    A program that this shell does not find is named by its path, as that of a virtual environment
+    that is not activated. `uv run` does not activate one.
+    """
+    name, space, words = command.partition(" ")
+    script = Path(sys.executable).with_name(name)
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    if "UV_RUN_RECURSION_DEPTH" in os.environ and str(script.parent) in folders:
+        folders.remove(str(script.parent))  # uv has put it there, for this process
+    known = shutil.which(name, path=os.pathsep.join(folders))
+    if not script.exists() or (known is not None and script.samefile(known)):
+        return command
+    inside = script.is_relative_to(Path.cwd()) and script.parent != Path.cwd()
+    path = script.relative_to(Path.cwd()) if inside else script
+    return f"{shlex.quote(str(path))}{space}{words}"

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from model.commands.command_line import MISSING
+from model.commands.output import is_quiet
 from model.config import MetricsConfig
 from model.errors import UsageError, writing
 from model.features.extractors import extractor_label
@@ -19,7 +20,7 @@ from sweep.commands.preflight import (
     check_plugins,
     check_programs_allowed,
 )
-from sweep.commands.run import driving, run_analysis, short_path
+from sweep.commands.run import driving, run_analysis, short_path, tell_details
 from sweep.commands.shared_folders import check_places
 from sweep.config import SweepConfig
 from sweep.finished import Finished, look_up
@@ -32,6 +33,7 @@ from sweep.planning.pool import Pool
 from sweep.records import WEIGHTS, load_lineages
 from sweep.results_folder import fill, load_recorded_data, read_sweep, store_location, write_sweep
 from sweep.status.log import logged
+from sweep.status.stages import Stage
 from sweep.store.store import Store, existing_store, open_store
 from sweep.tensorboard import write_whole_board
 
@@ -66,8 +68,10 @@ def evaluate(
         sweep = replace(sweep, evaluations=(*sweep.evaluations, added))
     kept = open_store(store_location(out, store), sweep.resources)
     check_places(out, kept, sweep.resources, allow_world_writable=allow_world_writable)
-    lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
-    finished = look_up(kept, lineages)
+    with Stage("planning, and looking up what exists"):
+        lineages = plan_sweep(sweep, finder_of_recorded(kept, load_recorded_data(out)))
+        finished = look_up(kept, lineages)
+    tell_details(kept, lineages, finished)
     check_plugins(finished, accept_changed=accept_changed_plugins)
     check_models(out, finished, kept)
     work = missing_measurements(lineages, finished, kept)
@@ -105,7 +109,7 @@ def measure(
         with driving(sweep, lineages, kept, out, address=address) as run:
             errors = run.measure(work, say=say)
     else:
-        print("nothing to measure: all metrics exist", file=sys.stderr)
+        say("nothing to measure: all metrics exist")
     finished = look_up(kept, lineages)
     add_floors(lineages, finished, kept, sweep.resources)
     with writing(out):
@@ -166,7 +170,8 @@ def check_models(out: Path, finished: Finished, store: Store) -> None:
 def say(line: str) -> None:
     """Print a line of progress, which is also an event of the log."""
     LOG.info(line)
-    print(line, file=sys.stderr, flush=True)
+    if not is_quiet():
+        print(line, file=sys.stderr, flush=True)
 
 
 def additional(sweep: SweepConfig, metrics: MetricsConfig) -> MetricsConfig | None:

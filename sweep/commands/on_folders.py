@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import tyro
 
 from model.commands.command_line import Command, PluginCommand
+from model.commands.output import set_verbosity
 from model.config import MetricsConfig
 from model.errors import UsageError
 from sweep.planning.plugins import TABLES
@@ -19,6 +20,22 @@ class PlanningCommand(PluginCommand):
     """A command that plans a sweep, and so needs the plug-ins that its settings name."""
 
     TABLES: ClassVar = TABLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalkingCommand(Command):
+    """A command that prints its progress."""
+
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(aliases=["-q"])] = False
+    """Print only warnings, errors and the final table."""
+    verbose: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(aliases=["-v"])] = False
+    """Also print the store, the extractors, Ray's logs, and each finished model that is reused."""
+
+    def set_verbosity(self) -> None:
+        """Make these options hold for this process; raises UsageError if both are given."""
+        if self.quiet and self.verbose:
+            raise UsageError("--quiet must not be used with --verbose, got both; use one of them")
+        set_verbosity(quiet=self.quiet, verbose=self.verbose)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +100,7 @@ class Status(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(FolderCommand, PlanningCommand):
+class Evaluate(FolderCommand, TalkingCommand, PlanningCommand):
     """Measure finished models with more metrics or another extractor. Trains nothing.
 
     Models are measured in parallel, and existing measurements are kept. A later `sweep run` into
@@ -107,6 +124,7 @@ class Evaluate(FolderCommand, PlanningCommand):
 
     def run(self, args: Sequence[str]) -> int:
         """Measure the models and print the table."""
+        self.set_verbosity()
         from model.programs.permission import allow_commands, unallowed
         from sweep.commands.evaluate import evaluate, remove
         from sweep.commands.floors import evaluate_floors

@@ -5,15 +5,17 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.commands.command_line import MISSING
+from model.commands.output import detail, is_quiet, pasteable
 from model.commands.signals import signals_held
 from model.errors import UsageError, writing
+from model.features.extractors import extractor_label
 from sweep.commands.floors import add_floors, missing_floors
 from sweep.commands.patience import PlanProgress
 from sweep.commands.plan import note_idle_settings, note_small_alpha
@@ -48,6 +50,7 @@ from sweep.results_folder import (
 from sweep.status.drivers import present, run_key
 from sweep.status.known_sweeps import note
 from sweep.status.log import logged
+from sweep.status.stages import Stage
 from sweep.store.store import Store, open_store
 from sweep.tensorboard import FOLDER, viewing_command, write_boards, write_whole_board
 from sweep.tune.private_ray import ignore_environment
@@ -95,12 +98,15 @@ def execute(
     find_card = finder_for_plan(
         opened, load_recorded_data(out), out=out, paths_vary="data.path" in sweep.axes()
     )
-    expected = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
-    finished = look_up(opened, expected)
+    with Stage(f"planning {sweep.num_points:,} lineages"):
+        expected = plan_sweep(sweep, find_card, PlanProgress("planning each point"))
+        finished = look_up(opened, expected)
+    tell_details(opened, expected, finished)
     check_space(expected, finished, opened)
     left = unfinished(expected, finished)
     check_programs_allowed(left)
-    check_extractors_ready(left, sweep.evaluations, fetch=True)
+    with Stage("checking the feature extractors"):
+        check_extractors_ready(left, sweep.evaluations, fetch=True)
     check_environments(finished, is_complete=not left or address is not None, same=same_environment)
     check_plugins(finished, accept_changed=accept_changed_plugins)
     note_idle_settings(expected)
@@ -141,7 +147,8 @@ def compute(
     log: Sequence[str] = (),
 ) -> int:
     """Compute what is missing of a sweep whose settings have been checked, and show the results."""
-    lineages = prepare(sweep, expected, opened, find_card)
+    with Stage("preparing the data"):
+        lineages = prepare(sweep, expected, opened, find_card)
     check_lineages(out, lineages)
     with writing(out):
         recorded = sweep if address is None else without_capacity(sweep)
@@ -171,14 +178,31 @@ def compute(
         with writing(out):
             records = fill(out, lineages, opened, errors=errors, finished=known)
     else:
-        print("nothing to compute: all models and metrics exist", file=sys.stderr)
+        if not is_quiet():
+            print("nothing to compute: all models and metrics exist", file=sys.stderr)
         if missing_floors(lineages, known, opened):
             words = f"sweep evaluate {shlex.quote(str(short_path(out)))} --floors"
-            print(f"note: {words} measures the floors, which are missing", file=sys.stderr)
+            print(
+                f"note: {pasteable(words)} measures the floors, which are missing", file=sys.stderr
+            )
     with writing(out):
         write_whole_board(out, records)
     loggers.finish(records)
     return conclude(out, records)
+
+
+def tell_details(store: Store, lineages: list[PlannedLineage], finished: Finished) -> None:
+    """Say with --verbose which store, extractors and finished models are used."""
+    detail(f"store: {store.location}")
+    configs = {plan.config for x in lineages for node in x.nodes for plan in node.all_metrics}
+    for label, weights in sorted({(extractor_label(c), c.weights or "") for c in configs}):
+        detail(f"extractor: {label}, weights: {weights or 'published or built in'}")
+    told = set()
+    for lineage in lineages:
+        for node in lineage.nodes:
+            if node.key in finished.nodes and node.key not in told:
+                told.add(node.key)
+                detail(f"reused: V_{node.generation} of {lineage.id}, key {node.key}")
 
 
 def resolve(sweep: SweepConfig, address: str | None) -> SweepConfig:
@@ -249,7 +273,8 @@ def driving(
         try:
             if address is None:
                 ignore_environment()
-            with signals_held("the start of Ray"):  # half imported, it complains at the exit
+            # Half imported, Ray complains at the exit.
+            with Stage("loading torch and Ray"), signals_held("the start of Ray"):
                 from sweep.tune.runner import RayRun  # takes seconds
 
             yield RayRun(
@@ -296,8 +321,21 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
     }
     if len(records) > MOST_REPORTED:
         del parts["the report"]
-        report = f"analysis report {shlex.quote(str(shown))} (takes long for this many lineages)"
+        words = pasteable(f"analysis report {shlex.quote(str(shown))}")
+        report = f"{words} (takes long for this many lineages)"
     failures = run_analysis(parts)
+    if not is_quiet():
+        print_places(out, shown, figures, report, failures)
+    bad = [record for record in records if record.status != "done"]
+    for record in bad:
+        LOG.warning("%s", f"{record.id} {record.status}: {record.error or 'not finished'}")
+    return MISSING if failures or bad else 0
+
+
+def print_places(
+    out: Path, shown: Path, figures: str, report: str, failures: Collection[str]
+) -> None:
+    """Print where the results of a run are besides the table."""
     if "figures" not in failures:
         print(f"figures:      {figures}/")
     print(f"TensorBoard:  {viewing_command(shown / FOLDER)}")
@@ -305,10 +343,6 @@ def conclude(out: Path, records: list[LineageRecord]) -> int:
         print(f"logs:         {shown / LOGS}/")
     if "the report" not in failures:
         print(f"report:       {report}")
-    bad = [record for record in records if record.status != "done"]
-    for record in bad:
-        LOG.warning("%s", f"{record.id} {record.status}: {record.error or 'not finished'}")
-    return MISSING if failures or bad else 0
 
 
 def short_path(path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from model.commands.command_line import MISSING, SIGNALLED
-from model.commands.output import is_abandoned
+from model.commands.output import is_abandoned, is_quiet
 from model.errors import check_at_most, check_finite, printable
 from sweep.config import SECONDS
 from sweep.estimate.timings import format_seconds
@@ -68,6 +68,8 @@ class Screen:
     def say(self, line: str) -> None:
         """Print a permanent line, which is also an event of the run's log."""
         LOG.info(line)
+        if is_quiet():
+            return
         if self.live is None:
             print(line, file=self.stream, flush=True)
         else:
@@ -129,6 +131,8 @@ def _keep_drawing(
             board.write({key: claim for key, claim in snapshot.claims.items() if claim.live})
             elapsed = format_seconds(time.monotonic() - started)
             states = snapshot.states(set(driver.started), dict(driver.errors)).values()
+            if is_quiet():
+                continue
             summary = f"[{elapsed}] {snapshot.summary()}; lineages: {counts(states)}"
             screen.draw("\n  ".join([summary, *snapshot.lines()]))
 

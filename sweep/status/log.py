@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from model.commands.command_line import SIGNALLED, exit_code, sentence
+from model.commands.output import pasteable
 from model.commands.signals import last_words
 from sweep.environment import versions
 from sweep.results_folder import LOG
@@ -74,7 +75,7 @@ def logged(out: Path, command: str, work: Callable[[], int], *, kept: str) -> in
             EVENTS.info("%s", described(error, code))
             if code > SIGNALLED or isinstance(error, StoreError):
                 EVENTS.info("stopped; %s. To resume: %s", kept, command)
-                sys.stderr.write(f"\nstopped; {kept}. To resume:\n  {command}\n")
+                sys.stderr.write(f"\nstopped; {kept}. To resume:\n  {pasteable(command)}\n")
             EVENTS.info("ended: exit code %d", code)
         raise
     finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.commands.output import pasteable
 from model.config import MetricsConfig
 from model.errors import printable
 from sweep.config import SweepConfig, restored
@@ -201,7 +202,7 @@ def cell(text: str) -> str:
 
 def resuming(out: Path) -> str:
     """Return the line for a sweep that nobody works on, with the command that resumes it."""
-    return f"not running; resume with: {printable(resuming_command(out))}"
+    return f"not running; resume with: {printable(pasteable(resuming_command(out)))}"
 
 
 def resuming_command(out: Path) -> str:

@@ -26,6 +26,7 @@ from ray._private.authentication.authentication_token_setup import (
 from ray.exceptions import RayError
 from ray.tune.execution import class_cache
 
+from model.commands.output import detail
 from model.commands.plugins import LOADED
 from model.commands.signals import signals_held
 from model.errors import UsageError
@@ -40,6 +41,7 @@ from sweep.planning.schedule import Schedule, chains_of
 from sweep.status.display import Screen, progress_screen
 from sweep.status.drivers import Driver
 from sweep.status.live_board import LiveBoard
+from sweep.status.stages import Stage
 from sweep.store.store import Store
 from sweep.tune.private_ray import (
     private_folder,
@@ -218,7 +220,10 @@ def started_ray(
             options = stack.enter_context(private_options(resources))
         options |= {"log_to_driver": False, "logging_level": "CRITICAL"}
         stack.callback(ray.shutdown)
-        init_ray(options, address)
+        with Stage("starting Ray" if address is None else f"joining Ray at {address}"):
+            init_ray(options, address)
+        if "_temp_dir" in options:
+            detail(f"Ray's logs: {options['_temp_dir']}/session_latest/logs, until the run ends")
         available = ray.cluster_resources()
         yield available if address is None else cluster_total(resources, available)
 

@@ -10,7 +10,6 @@ from model.blocks import SAMPLE_BATCH
 from model.errors import OneLineError
 from sweep.commands.doctor.facts import Fact
 from sweep.commands.doctor.machine import trials_at_once
-from sweep.commands.patience import Stage
 from sweep.estimate.costs import cost_rows, estimates_of
 from sweep.estimate.timings import Machine, Timings, draw_kind, format_seconds, train_kind
 from sweep.files import Json
@@ -19,6 +18,7 @@ from sweep.planning.keys import canonical
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import unique_nodes
 from sweep.presets import preset_of
+from sweep.status.stages import Stage
 
 if TYPE_CHECKING:
     from model.job import Fit
@@ -149,6 +149,7 @@ def time_network(lineage: PlannedLineage, device: str) -> tuple["Fit", float]:
     assert family.sample is not None
     shape = (SAMPLE_BATCH, *noise_shape(fit.checkpoint, settings.sample))
     noise = np.random.default_rng(1).standard_normal(shape, np.float32)
+    assert family.sample is not None
     seconds = 0.0
     for num_steps in (1, DRAW_STEPS):  # the first call allocates memory
         sampler = replace(settings.sample, steps=num_steps)
