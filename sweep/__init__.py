@@ -60,6 +60,7 @@ def run(
     *,
     store: str | None = None,
     address: str | None = None,
+    allow_command: bool = False,
 ) -> "DataFrame":
     """Run a sweep, or resume it, as `sweep run` does: finished models are not trained again.
 
@@ -71,6 +72,7 @@ def run(
         out: Results folder. An existing one is resumed or extended.
         store: Folder or bucket of models; by default that of earlier runs, or `out`.
         address: Address of a running Ray cluster; None starts Ray on this machine.
+        allow_command: Run the programs that the settings name (family command).
 
     Returns:
         The tidy table that `analysis.load(out)` returns: a row for each lineage, generation and
@@ -83,9 +85,11 @@ def run(
     from pathlib import Path
 
     import analysis
+    from model.programs.permission import allow_commands
     from sweep.commands.request import as_sweep
     from sweep.commands.run import execute
 
+    allow_commands(allow_command)
     folder = str(out)
     command = shlex.join(["sweep", "run", f"{folder}/sweep.json", "--out", folder])
     execute(as_sweep(config), Path(out), store=store, address=address, command=command)

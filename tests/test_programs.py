@@ -263,3 +263,35 @@ def test_a_model_of_files_needs_a_sampler(tmp_path) -> None:
     checkpoint = read_weights(run.store, run.nodes[0])
     with pytest.raises(UsageError, match=r"sample\.command must be set"):
         list(new_stream(checkpoint, SampleConfig()).images(1))
+
+
+# Other parts of a sweep.
+
+
+def test_further_metrics_have_images_of_their_own(tmp_path) -> None:
+    """More than were drawn before, of the same models."""
+    store, config = open_store(tmp_path / "store"), make_lineage(program(tmp_path))
+    before = compute(config, store)
+    more = replace(config.metrics, num_images=200)
+    generations = compute(config, store, evaluations=(more,))
+    assert [[x.num_images for x in each.metrics] for each in generations] == [[16, 200]] * 2
+    assert [each.node.key for each in generations] == [each.node.key for each in before]
+
+
+def test_images_of_programs_are_filtered_and_mixed_like_others(tmp_path) -> None:
+    """Two members of a program and one Gaussian; each keeps half of its candidates."""
+    told = program(tmp_path) | {
+        "filter.name": "random",
+        "filter.candidates": 2.0,
+        "ensemble.members": [
+            "",
+            "",
+            "model.family=gaussian train.command=None sample.command=None model.program=[]",
+        ],
+    }
+    run = make_run(make_lineage(told), open_store(tmp_path / "store"))
+    generations = list(run.generations())
+    assert [each.node.family for each in generations] == 2 * ["command", "command", "gaussian"]
+    assert [each.node.origins for each in generations[3:]] == 3 * [{"0": 40, "1": 20}]
+    assert all(each.metrics[0].values for each in generations)
+    assert generations[0].mixture[0].values

@@ -1,0 +1,58 @@
+"""Facts of the example programs: each trains, draws and trains again, as its docstring says."""
+
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from own_program import leftovers
+from tiny_sweep import make_lineage, make_run
+
+from sweep.lineage.sample_streams import read_weights
+from sweep.store.store import open_store
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PACKAGES = {"diffusers": "diffusers", "keras": "keras"}
+"""The optional package that an example needs."""
+WEIGHTS = {
+    "gaussian": "gaussian.npz",
+    "torchrun": "state.pt",
+    "diffusers": "diffusion_pytorch_model.safetensors",
+    "keras": "net.weights.h5",
+}
+"""A file that each program writes in training."""
+
+
+def settings_of(example: Path) -> dict[str, object]:
+    """The settings in the command of an example's docstring."""
+    text = example.read_text().split('"""')[1].replace("\\\n", " ")
+    words = shlex.split(text.partition("sweep run quickstart ")[2].partition("\n")[0])
+    settings: dict[str, object] = {}
+    for word, value in zip(words, [*words[1:], "--"], strict=True):
+        name = word.removeprefix("--").replace("-", "_")
+        if "." in name and word.startswith("--"):
+            settings[name] = True if value.startswith("--") else value
+    settings["model.program"] = [str(example)]
+    return settings
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_an_example_trains_draws_and_trains_again(name, tmp_path, monkeypatch) -> None:
+    """Its second model trains on images that its first has drawn."""
+    if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+        pytest.skip(f"{PACKAGES[name]} is optional")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    config = make_lineage(settings_of(EXAMPLES / f"command_{name}.py"))
+    run = make_run(config, open_store(tmp_path / "store"))
+    generations = list(run.generations())
+    assert [each.node.status for each in generations] == ["done", "done"]
+    assert generations[1].node.origins == {"0": 40, "1": 20}
+    for node in run.nodes:
+        assert f"ema.file/{WEIGHTS[name]}" in read_weights(run.store, node).tensors
+    assert all(each.metrics[0].values for each in generations)
+    assert leftovers(tmp_path) == []
