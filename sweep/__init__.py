@@ -41,9 +41,11 @@ def plan(
     """
     from pathlib import Path
 
+    from model.programs.files import READ
     from sweep.commands.plan import look_ahead
     from sweep.commands.request import as_sweep
 
+    READ.clear()  # files may have changed since an earlier call
     outlook = look_ahead(
         as_sweep(config),
         out=None if out is None else Path(out),
@@ -85,10 +87,12 @@ def run(
     from pathlib import Path
 
     import analysis
+    from model.programs.files import READ
     from model.programs.permission import allow_commands
     from sweep.commands.request import as_sweep
     from sweep.commands.run import execute
 
+    READ.clear()  # files may have changed since an earlier call
     allow_commands(allow_command)
     folder = str(out)
     command = shlex.join(["sweep", "run", f"{folder}/sweep.json", "--out", folder])

@@ -47,12 +47,14 @@ def fit_command(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob)
         ProgramFailed: The program did not do what it must.
     """
     started, train = perf_counter(), job.train
-    assert train.command is not None
+    if train.command is None:
+        raise UsageError(f"{TRAIN} must be set for a model of a program, got None")
     check_allowed(TRAIN, train.command)
     program = program_of(job.model.program)
     seed = program_seed(job.seed, Purpose.INIT)
     facts = (program.digest, train.command, images.shape, job.seed, job.num_images)
-    with run_folder(_name(facts, images.tobytes(), job.initial)) as folder:
+    data = images.tobytes() + (b"" if labels is None else labels.tobytes())
+    with run_folder(_name(facts, data, job.initial)) as folder:
         out, pool = folder / "out", folder / "images"
         for path in (pool, folder / "init", *([] if train.command_resumes else [out])):
             shutil.rmtree(path, ignore_errors=True)
