@@ -31,10 +31,10 @@ class Programs:
 
     def bind(self, pool: Pool) -> Pool:
         """A new pool, in which the keys of streams that are drawn at once have their numbers."""
+        at_once = [draws_at_once(member.model, member.sample) for member in self.members]
         needed: dict[str, int] = {}
-        for segment in segments_of(pool):
-            member = self.members[segment.member]
-            if segment.kind == "synthetic" and draws_at_once(member.model, member.sample):
+        for segment in segments_of(pool) if any(at_once) else ():
+            if segment.kind == "synthetic" and at_once[segment.member]:
                 needed[segment.source] = max(needed.get(segment.source, 0), segment.stop)
         if not needed:
             return pool
