@@ -113,7 +113,7 @@ slurm "SHARED=$SHARED sbatch --array=1 $PWD/slurm/array.sbatch ${SWEEP[*]} --axi
 await "a task trains" 0.2 trains 1
 slurm scancel --name sweep
 await "the task ends (see $LOG/squeue)" 1 queue_is_empty
-pass "a task is cancelled in the middle of a training"
+verify "a task is cancelled in the middle of a training" grep -q JobState=CANCELLED "$SHARED/jobs"
 
 run_jobs 4 "four tasks succeed on one store" --array=1-4 "$PWD/slurm/array.sbatch" "${SWEEP[@]}" \
   --axis pool.alpha=0.%t
