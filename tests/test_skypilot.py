@@ -1,5 +1,6 @@
 """skypilot.yaml is what SkyPilot reads: checked by its own package, without an account."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,10 +24,10 @@ def read(path: Path, home: Path) -> subprocess.CompletedProcess[str]:
     assert UV is not None
     cache = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True)
     settings = {
+        **os.environ,
         "HOME": str(home),
         "UV_CACHE_DIR": cache.stdout.strip(),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-        "PATH": "/usr/bin:/bin",
     }
     words = [UV, "run", "-q", "--no-project", "--with", SKYPILOT, "python", "-c", READ, path]
     return subprocess.run(
@@ -45,7 +46,6 @@ def test_skypilot_reads_the_file(tmp_path: Path) -> None:
     ("ours", "fault", "words"),
     [
         ("use_spot: true", "use_spott: true", "use_spot"),
-        ("num_nodes: 3", "num_nodes: three", "num_nodes"),
         ("setup: |", "set_up: |", "set_up"),
     ],
 )

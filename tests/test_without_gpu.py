@@ -15,7 +15,7 @@ UV = shutil.which("uv")
 PAGE = (ROOT / "docs" / "guide.md").read_text()
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.network,  # three minutes of installation
     pytest.mark.ray,
     pytest.mark.skipif(UV is None, reason="no uv to make an environment"),
 ]
