@@ -13,10 +13,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
+
+from model.commands.output import pasteable
 
 T = TypeVar("T")
 
@@ -61,6 +63,12 @@ def write_sweep(folder: Path, alphas: tuple[float, ...] = (0.5, 1.0), **settings
     path = folder / "tiny.toml"
     path.write_text("\n".join([*lines, "[[grids]]", f'"pool.alpha" = {list(alphas)}', ""]))
     return path
+
+
+def pasted(command: str, cwd: Path) -> str:
+    """A command as a process that runs in a folder prints it."""
+    with chdir(cwd):
+        return pasteable(command)
 
 
 def run_sweep(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

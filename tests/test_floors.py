@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evaluating import measured, write_npz
 from figure_requests import figures, words
-from running_sweep import copy_results, run_sweep
+from running_sweep import copy_results, pasted, run_sweep
 from tiny_sweep import CARD, compute, finish, make_lineage, make_run, make_sweep, plan_in
 
 from analysis.reading.columns import METRIC_COLUMNS, metric_columns
@@ -17,7 +17,6 @@ from analysis.reading.results import load_results
 from analysis.report.curves import curves
 from analysis.statistics.seeds import t_interval
 from analysis.tables.build import build_tables, format_interval, part_of
-from model.commands.output import pasteable
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import Dataset, load_dataset
 from model.metrics.table import METRICS
@@ -254,7 +253,8 @@ def test_a_finished_run_without_its_floor_gets_it(command, finished, tmp_path):
     values = MetricsRecord.load(path).values
     path.unlink()
     idle = run_sweep("run", out / "sweep.json", "--out", "out", cwd=tmp_path)
-    assert f"note: {pasteable('sweep evaluate out --floors')} measures the floors" in idle.stderr
+    shown = pasted("sweep evaluate out --floors", tmp_path)
+    assert f"note: {shown} measures the floors" in idle.stderr
     assert floor_files(out) == []
     options = {
         "run": ("run", out / "sweep.json", "--out", "out", "--generations", "3"),

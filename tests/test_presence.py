@@ -5,10 +5,9 @@ import signal
 import time
 
 import pytest
-from running_sweep import Running, find, finished_nodes, run_sweep, wait_for, write_sweep
+from running_sweep import Running, find, finished_nodes, pasted, run_sweep, wait_for, write_sweep
 from tiny_sweep import make_sweep
 
-from model.commands.output import pasteable
 from sweep.results_folder import write_sweep as write_record
 from sweep.status.drivers import present, run_key, running, stop
 from sweep.store.store import open_store
@@ -77,7 +76,7 @@ def test_a_sweep_that_is_stopped_while_ray_starts_says_so(seconds, tmp_path):
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped; finished models are kept" in stopped.stdout
     assert code == 143
-    assert f"{pasteable(f'sweep run {path} --out {run.out}')}\n" in run.output()
+    assert f"{pasted(f'sweep run {path} --out {run.out}', tmp_path)}\n" in run.output()
     assert "Traceback" not in run.output()
 
 

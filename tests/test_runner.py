@@ -14,13 +14,13 @@ from running_sweep import (
     Running,
     copy_results,
     finished_nodes,
+    pasted,
     run_sweep,
     tune_results,
     wait_for,
     write_sweep,
 )
 
-from model.commands.output import pasteable
 from sweep.commands.request import load_sweep_file
 from sweep.lineage.datasets import prepare_dataset
 from sweep.planning.lineages import plan_sweep
@@ -61,7 +61,10 @@ def test_a_good_run_prints_its_table_and_where_to_look_further(finished):
     assert lines[-3:] == [
         "figures:      out/figures/",
         "TensorBoard:  "
-        + pasteable("tensorboard --logdir out/tensorboard --samples_per_plugin images=100"),
+        + pasted(
+            "tensorboard --logdir out/tensorboard --samples_per_plugin images=100",
+            finished.out.parent,
+        ),
         "report:       out/figures/report.html",
     ]
 
@@ -236,7 +239,7 @@ def test_a_signal_to_the_whole_group_ends_within_seconds(tmp_path, number):
     assert seconds < ENDS_WITHIN_SECONDS
     assert run.output().endswith(
         f"stopped; finished models are kept. To resume:\n"
-        f"  {pasteable(f'sweep run {path} --out {run.out}')}\n"
+        f"  {pasted(f'sweep run {path} --out {run.out}', run.out.parent)}\n"
     )
 
 
