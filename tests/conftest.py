@@ -5,6 +5,7 @@ Must not import torch or ray: a test of analysis runs without them.
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,28 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "
     from asking import asker  # imports the programs
 
     return asker(capfd, monkeypatch)
+
+
+@pytest.fixture
+def plugins_forgotten(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Take away the plug-ins that a test has loaded into this process."""
+    import importlib
+
+    from model.commands.plugins import LOADED
+    from sweep.planning.plugins import TABLES
+
+    tables = [vars(importlib.import_module(home))[name] for name, home in TABLES.items()]
+    before, modules = [dict(table) for table in tables], set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+    loaded = {name.partition(".")[0] for name in LOADED} | {"mine"}  # mine.py may have failed
+    for name in set(sys.modules) - modules:
+        if name.partition(".")[0] in loaded:
+            del sys.modules[name]
+    LOADED.clear()
 
 
 @pytest.fixture

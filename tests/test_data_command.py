@@ -3,7 +3,6 @@
 import io
 import re
 import shlex
-import sys
 import warnings
 from pathlib import Path
 
@@ -143,15 +142,13 @@ def test_official_splits_are_told(ask, tmp_path: Path) -> None:
     assert lines_of(out)["official"] == ["4 train, 0 validation, 2 test images"]
 
 
+@pytest.mark.usefixtures("plugins_forgotten")
 def test_a_data_set_of_a_plug_in(ask) -> None:
     """Its name is known once the plug-in is loaded."""
     example = Path(__file__).parents[1] / "examples" / "own_data.py"
     name = re.search(r'DATASETS = \{\s*"([^"]+)"', example.read_text())
     assert name is not None
-    try:
-        code, out, _ = ask(name[1], "--import", example)
-    finally:
-        sys.modules.pop("own_data", None)
+    code, out, _ = ask(name[1], "--import", example)
     assert code == 0
     assert options_of(out)[:2] == ["--data.name", name[1]]
 

@@ -1,9 +1,8 @@
 """Facts of plug-ins: what they may add, how keys and records name them, and who imports them."""
 
-import importlib
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -41,20 +40,7 @@ def write_filter(path: Path, *, version: str = "1", first: int = 0, more: str = 
     return path
 
 
-@pytest.fixture(autouse=True)
-def _restored(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Take away what a test has loaded."""
-    homes = [importlib.import_module(home) for home in TABLES.values()]
-    tables = [vars(home)[name] for home, name in zip(homes, TABLES, strict=True)]
-    before = [dict(table) for table in tables]
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
-    for name in [*LOADED, "mine", "other", "pack", "pack.rules"]:
-        sys.modules.pop(name, None)
-    LOADED.clear()
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 
 
 def keys(filter_settings: Mapping[str, object] = USED) -> list[str]:

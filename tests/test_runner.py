@@ -38,8 +38,9 @@ LINES = (
     rf"{TIME} {LINEAGE}  V_\d done  kid/pixels -?[\d.e-]+",
     rf"{TIME} \d of \d models done.*",
     rf"  {LINEAGE}  V_\d of \d  .*",
+    r"(loading|starting|planning|preparing|checking) .* \.\.\.",
 )
-"""Every line that a good run may write to stderr: progress."""
+"""Every line that a good run may write to stderr: progress, and stages that take long."""
 
 
 def test_a_run_beside_stray_modules_succeeds(finished):
