@@ -146,8 +146,7 @@ class ModelConfig:
         if not 0 <= self.label_dropout < 1:
             raise UsageError(f"model.label_dropout must be in [0, 1), got {self.label_dropout}")
         check_at_least("model.latent_dim", self.latent_dim, 1)
-        if self.likelihood_scale is not None:
-            check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
+        check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
         check_fields("model.", self)
 
 
@@ -258,13 +257,13 @@ class TrainConfig:
             raise UsageError(_too_many_lengths(given))
         for name in ("epochs", "steps", "images", "repetitions", "batch_size", "shuffle_window"):
             check_at_least(f"train.{name}", getattr(self, name), 1)
-        check_finite("train.lr", self.lr, 0, above=True)
+        for name in ("lr", "adam_eps", "command_seconds"):
+            check_finite(f"train.{name}", getattr(self, name), 0, above=True)
         check_finite("train.weight_decay", self.weight_decay, 0)
         for name in ("adam_beta1", "adam_beta2", "ema_decay"):
             decay = getattr(self, name)
             if not 0 <= decay < 1:
                 raise UsageError(f"train.{name} must be in [0, 1), got {decay}")
-        check_finite("train.adam_eps", self.adam_eps, 0, above=True)
         check_fields("train.", self)
 
 
@@ -305,6 +304,7 @@ class SampleConfig:
         if self.multistep not in (1, 2):
             raise UsageError(f"sample.multistep must be 1 or 2, got {self.multistep}")
         check_finite("sample.guidance", self.guidance, 0)
+        check_finite("sample.command_seconds", self.command_seconds, 0, above=True)
         check_fields("sample.", self)
 
 

@@ -292,9 +292,11 @@ def check_at_most(field: str, value: float | None, maximum: float) -> None:
         raise UsageError(f"{field} must be at most {limit}, got {shown(value)}")
 
 
-def check_finite(field: str, value: float, minimum: float, *, above: bool = False) -> None:
-    """Raise UsageError unless `value` is finite and at least (or above) `minimum`."""
-    if not (isfinite(value) and (value > minimum if above else value >= minimum)):
+def check_finite(field: str, value: float | None, minimum: float, *, above: bool = False) -> None:
+    """Raise UsageError unless `value` is None, or finite and at least (or above) `minimum`."""
+    if value is not None and not (
+        isfinite(value) and (value > minimum if above else value >= minimum)
+    ):
         rule = f"be a finite number {'above' if above else 'of at least'} {minimum:g}"
         raise UsageError(f"{field} must {rule}, got {shown(value)}")
 

@@ -10,7 +10,7 @@ from string import Formatter
 
 from model.blocks import SAMPLE_BATCH, num_blocks
 from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
-from model.errors import UsageError, check_finite, shown
+from model.errors import UsageError, shown
 
 FAMILY = "command"
 TRAIN, SAMPLE, PROGRAM = "train.command", "sample.command", "model.program"
@@ -105,12 +105,6 @@ def check_commands(
         return
     if train.command is None:
         raise UsageError(f"{TRAIN} must be set with model.family={FAMILY}, got None")
-    for name, seconds in (
-        ("train.command_seconds", train.command_seconds),
-        ("sample.command_seconds", None if sample is None else sample.command_seconds),
-    ):
-        if seconds is not None:
-            check_finite(name, seconds, 0, above=True)
     if data.dtype != "uint8":
         raise UsageError(f"data.dtype must be uint8 with model.family={FAMILY}, got {data.dtype!r}")
     if train.select != "last":
