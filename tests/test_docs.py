@@ -98,6 +98,8 @@ def adapted(words: list[str]) -> list[str]:
         out = words.index("--out")
         return ["sweep", "plan", *words[2:out], *words[out + 2 :]]
     toy = TOY.get(" ".join(words[:2]), {})
+    if "--train.initial-checkpoint" in words:  # only a network can start from one
+        toy = {"--metrics.extractor": "pixels", "--train.steps": "3", "--axis": "seed=0"}
     more = [word for name, value in toy.items() if name not in words for word in (name, value)]
     if words[:2] == ["sweep", "run"] and words[2] in SLOW:
         more += ["--axis", "seed=0", "--filter.extractor", "pixels"]
