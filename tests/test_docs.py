@@ -103,6 +103,8 @@ def adapted(words: list[str]) -> list[str]:
     more = [word for name, value in toy.items() if name not in words for word in (name, value)]
     if words[:2] == ["sweep", "run"] and words[2] in SLOW:
         more += ["--axis", "seed=0", "--filter.extractor", "pixels"]
+    if "--filter.name" in words:
+        more += ["--filter.extractor", "pixels"]
     return [*words, *more]
 
 
