@@ -391,8 +391,7 @@ class FilterConfig:
         check_finite("filter.candidates", self.candidates, 1)
         check_at_least("filter.resolution", self.resolution, 32)
         check_at_least("filter.nearest_k", self.nearest_k, 1)
-        if self.threshold is not None:
-            check_finite("filter.threshold", self.threshold, 0, above=True)
+        check_finite("filter.threshold", self.threshold, 0, above=True)
         if not 0 < self.decay < 1:
             raise UsageError(f"filter.decay must be in (0, 1), got {self.decay}")
         check_at_least("filter.choices", self.choices, 2)

@@ -68,8 +68,7 @@ class PoolConfig:
     """What happens when the fresh real images run out: an error, or a restart from the first."""
 
     def __post_init__(self) -> None:
-        if self.alpha is not None:
-            check_finite("pool.alpha", self.alpha, 0)
+        check_finite("pool.alpha", self.alpha, 0)
         if not 0 <= self.concentration <= 1:
             raise UsageError(f"pool.concentration must be in [0, 1], got {self.concentration}")
         check_finite("pool.draws_per_image", self.draws_per_image, 1)
@@ -178,9 +177,7 @@ class ResourcesConfig:
 
     def __post_init__(self) -> None:
         for name in ("cpus_per_trial", "gpus_per_trial", "max_concurrent"):
-            value = getattr(self, name)
-            if value is not None:
-                check_finite(f"resources.{name}", value, SMALLEST_SHARE)
+            check_finite(f"resources.{name}", getattr(self, name), SMALLEST_SHARE)
         for name in ("num_cpus", "num_gpus", "max_failures"):
             check_at_least(f"resources.{name}", getattr(self, name), 0)
         check_finite("resources.checkpoint_seconds", self.checkpoint_seconds, 0, above=True)

@@ -95,23 +95,25 @@ def finish(tmp_path: Path, how: str) -> None:
     assert run_folders(tmp_path) == []
 
 
-def test_a_program_that_outlives_our_process_is_ended_before_the_next_run(tmp_path) -> None:
-    """It ignores SIGTERM, so it goes on when our process is killed."""
-    with training(tmp_path, "stubborn") as process:
+def killed_in_training(tmp_path: Path, how: str) -> Path:
+    """The folder of a program whose `model train` is killed after three of its steps."""
+    with training(tmp_path, how) as process:
         wait_for(lambda: steps(tmp_path) >= 3, "three steps")
         process.send_signal(signal.SIGKILL)
         process.wait()
     (folder,) = run_folders(tmp_path)
+    return folder
+
+
+def test_a_program_that_outlives_our_process_is_ended_before_the_next_run(tmp_path) -> None:
+    """It ignores SIGTERM, so it goes on when our process is killed."""
+    folder = killed_in_training(tmp_path, "stubborn")
     assert len(marked(folder)) == 1
     finish(tmp_path, "stubborn")
 
 
 def test_a_program_ends_when_our_process_is_killed(tmp_path) -> None:
-    with training(tmp_path, "obedient") as process:
-        wait_for(lambda: steps(tmp_path) >= 3, "three steps")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    (folder,) = run_folders(tmp_path)
+    folder = killed_in_training(tmp_path, "obedient")
     wait_for(lambda: not marked(folder), "the end of the program", seconds=10)
     finish(tmp_path, "obedient")
 
