@@ -15,14 +15,14 @@ from sweep.estimate.sizes import format_bytes
 from sweep.results_folder import check_out
 from sweep.store.cache import cache_root
 from sweep.store.folder import Folder
-from sweep.store.store import open_store
+from sweep.store.store import Store
 from sweep.tune.private_ray import temporary_folder
 
 RECORD = f"generations/{'0' * 64}/record.json"
 """A path at which publishing is tried, in a folder of its own."""
 
 
-def place_facts(out: Path | None, store: str | None) -> list[Fact]:
+def place_facts(out: Path | None, store: Store | None) -> list[Fact]:
     """The cache, the temporary folder, and the results folder and store that are given."""
     facts = [folder_fact("cache", cache_root(None), "XDG_CACHE_HOME")]
     try:
@@ -45,17 +45,16 @@ def results_fact(out: Path) -> Fact:
     return folder_fact("--out", out.absolute(), "--out")
 
 
-def store_fact(store: str) -> Fact:
+def store_fact(store: Store) -> Fact:
     """A store in a folder, or in a bucket, which is asked to create an object only once."""
+    if isinstance(store.files, Folder):
+        return folder_fact("--store", store.files.root, "--store")
+    text = printable(store.location)
     try:
-        opened = open_store(store)
-        if isinstance(opened.files, Folder):
-            return folder_fact("--store", opened.files.root, "--store")
-        opened.check()
+        store.check()
     except OneLineError as error:
-        return Fact(name="--store", text=printable(store), problem=str(error))
-    text = f"{printable(opened.location)}: can be written; creates an object only once"
-    return Fact(name="--store", text=text)
+        return Fact(name="--store", text=text, problem=str(error))
+    return Fact(name="--store", text=f"{text}: can be written; creates an object only once")
 
 
 def folder_fact(name: str, folder: Path, option: str) -> Fact:

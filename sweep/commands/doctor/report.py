@@ -8,6 +8,7 @@ from model.commands.output import wrapped
 from sweep.commands.doctor import machine, places
 from sweep.commands.doctor.facts import Fact
 from sweep.commands.doctor.speed import Speed, measure
+from sweep.store.store import open_store
 
 PRESETS = ("quickstart", "paper")
 """Presets whose networks are timed."""
@@ -16,7 +17,12 @@ INDENT = 12
 
 
 def doctor(*, out: Path | None, store: str | None, skip_training: bool, as_json: bool) -> int:
-    """Print what is known about this machine; returns 1 if a default sweep cannot run, else 0."""
+    """Print what is known about this machine; returns 1 if a default sweep cannot run, else 0.
+
+    Raises:
+        UsageError: The store is neither a folder nor the URL of a bucket.
+    """
+    opened = None if store is None else open_store(store)
     facts = [
         machine.python_fact(),
         machine.packages_fact(),
@@ -24,7 +30,7 @@ def doctor(*, out: Path | None, store: str | None, skip_training: bool, as_json:
         machine.cpu_fact(),
         machine.memory_fact(),
         machine.ray_fact(),
-        *places.place_facts(out, store),
+        *places.place_facts(out, opened),
         places.weights_fact(),
     ]
     speeds = [] if skip_training else [measure(preset) for preset in PRESETS]
