@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import tyro
 
@@ -38,6 +38,8 @@ from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 class SweepCommand(PlanningCommand):
     """A command that takes a sweep from a preset or a file."""
 
+    FIRST: ClassVar = ("preset", "out", "axis", "base")
+
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE")]
     """Preset (see `sweep presets`), or a .toml or .json file of settings. Must come first."""
     store: str | None = None
@@ -46,10 +48,10 @@ class SweepCommand(PlanningCommand):
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE,VALUE,...")
     ] = ()
     """Sweep over values of a setting, e.g. pool.alpha=0.5,1,2. Replaces the preset's axis."""
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """Resources that a trial may use."""
     base: Annotated[LineageConfig, tyro.conf.arg(name="")] = field(default_factory=LineageConfig)
     """Settings of every lineage."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """Resources that a trial may use."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
@@ -87,6 +89,10 @@ class Run(TalkingCommand, SweepCommand):
     """Results folder. An existing one is resumed or extended."""
     address: str | None = None
     """Address of a running Ray cluster (auto finds it); none starts Ray on this machine."""
+    fail_fast: bool = False
+    """End the run when a lineage fails, instead of going on with the others."""
+    log: Annotated[tuple[Literal["csv", "wandb"], ...], tyro.conf.arg(metavar="csv|wandb...")] = ()
+    """Also write the numbers of each generation to csv files, or to Weights & Biases."""
     allow_world_writable: bool = False
     """Use a store, results folder or cache that every user of the machine can write to."""
     require_same_environment: bool = False
@@ -95,10 +101,6 @@ class Run(TalkingCommand, SweepCommand):
     """Use results of other code of a plug-in, whose version is still the same."""
     allow_command: bool = False
     """Run the programs that train.command and sample.command name (family command)."""
-    fail_fast: bool = False
-    """End the run when a lineage fails, instead of going on with the others."""
-    log: Annotated[tuple[Literal["csv", "wandb"], ...], tyro.conf.arg(metavar="csv|wandb...")] = ()
-    """Also write the numbers of each generation to csv files, or to Weights & Biases."""
 
     def run(self, args: Sequence[str]) -> int:
         """Compute what is missing and print the table."""

@@ -56,7 +56,8 @@ TOY: dict[str, dict[str, str]] = {
     "model evaluate": {"--metrics.extractor": "pixels"},
 }
 """Settings with which a command ends within seconds, unless the page sets them."""
-RUN = ("docs/guide.md", "docs/metrics.md", "docs/plugins.md", "docs/reproducing.md")
+RUN = ("README.md", *(f"docs/{name}.md" for name in ("guide", "metrics", "plugins", "command")))
+RUN += ("docs/reproducing.md", "docs/slurm.md")
 ELSEWHERE = ("BUCKET", "inception-2015", "tensorboard", "my-own-", "--address")
 """In lines that need a cloud account, a download, a server or somebody's own files."""
 PLANNED = {"paper", "paper-literal", "paper-digits"}
@@ -69,8 +70,9 @@ SLOW = {"rules", "concentration", "ensemble"}
 def lines_of(page: str) -> list[list[str]]:
     """The words of each of our command lines in the page's shell blocks."""
     blocks = [body for kind, body in BLOCK.findall((ROOT / page).read_text()) if kind == "sh"]
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
+    lines = "\n".join(blocks).replace("\\\n", " ").replace("$SHARED", "shared").splitlines()
+    parts = [part.removeprefix("uv run ") for line in lines for part in line.split(" && ")]
+    words = [shlex.split(part, comments=True) for part in parts]
     return [each for each in words if each and each[0] in (*OURS, "cp")]
 
 

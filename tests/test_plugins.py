@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -249,8 +250,12 @@ def in_tiny(folder: Path) -> list[str]:
 def test_a_sweep_computes_with_a_plugin_and_is_read_without_it(tmp_path) -> None:
     words = in_tiny(tmp_path)
     write_filter(tmp_path / "mine.py")
-    done = run_sweep("run", *words, cwd=tmp_path)
+    copies = tmp_path / "temporary"
+    copies.mkdir()
+    folders = {"TMPDIR": str(copies), "RAY_TMPDIR": tempfile.gettempdir()}
+    done = run_sweep("run", *words, cwd=tmp_path, **folders)
     assert done.returncode == 0, done.stderr
+    assert list(copies.iterdir()) == []
     (tmp_path / "mine.py").unlink()
     assert run_sweep("status", "run", cwd=tmp_path).returncode == 0
     for command in ("table", "check"):

@@ -1,6 +1,7 @@
 """Facts of the command `sweep` at its door: a mistake is one line, and nothing was started."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -290,6 +291,17 @@ def test_a_disk_too_small_for_the_plan_is_an_error(sweep, folder):
     assert (code, printed, said.count("\n"), left) == (2, "", 1, [])
     assert said.startswith(f"error: {small / 'new'} must have room for the sweep's ")
     assert said.endswith("131 kB free; free some space or use another --out or --store\n")
+
+
+def test_help_begins_with_what_every_run_needs(sweep):
+    """Then come the command's other options, the settings by group, and the machine's resources."""
+    code, printed, _ = sweep("run", "quickstart", "--help")
+    options = re.findall(r"^\W+--([\w.]+)", printed, re.MULTILINE)
+    groups = re.findall(r"^\W+(\w+) options \W", printed, re.MULTILINE)
+
+    assert code == 0
+    assert options[:3] == ["out", "axis", "address"]
+    assert (groups[0], groups[-1]) == ("data", "resources")
 
 
 @pytest.mark.parametrize(

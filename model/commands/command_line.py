@@ -17,7 +17,7 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TextIO
@@ -55,6 +55,8 @@ METAVARS: dict[Any, str] = {
     str | None: "{None}|STR",
 }
 """Names in help of the types that flags parse like axes and ensemble.members (`parse_word`)."""
+
+FIELDS = "__dataclass_fields__"
 
 LONG_WORD = re.compile(rf"\S{{{ECHO + 40},}}")
 
@@ -115,6 +117,9 @@ def path_rule(
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A command: a dataclass whose docstring is its help text and whose fields are its options."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ()
+    """Fields whose options come first in its help. The class's own follow, then inherited ones."""
 
     @classmethod
     def prepare(cls, args: Sequence[str]) -> tuple[list[str], Self | None]:
@@ -206,6 +211,7 @@ class Program:
             if kind is None:  # help, completion, or arguments that tyro rejects
                 parse(self._any_command(), args, prog=self.name, description=self.description)
                 return 0
+            order_options(kind)
             ready, default = kind.prepare(words)
             prog, text = f"{self.name} {name}", help_text(kind)
             command = parse(kind, ready, prog=prog, description=text, default=default)
@@ -221,6 +227,17 @@ class Program:
             summary = (inspect.getdoc(command) or "").split("\n\n")[0].replace("\n", " ")
             kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=summary)])
         return functools.reduce(operator.or_, kinds)
+
+
+def order_options(kind: type[Command]) -> None:
+    """Order the options of a command's help, which tyro lists in the order of the fields."""
+
+    def rank(option: Field) -> tuple[int, int]:
+        first = kind.FIRST.index(option.name) if option.name in kind.FIRST else len(kind.FIRST)
+        has = [getattr(each, FIELDS, {}).get(option.name) is option for each in kind.__mro__]
+        return first, sum(has)  # the class that defines it, and those that inherit it
+
+    setattr(kind, FIELDS, {each.name: each for each in sorted(fields(kind), key=rank)})
 
 
 def parse(

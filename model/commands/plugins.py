@@ -10,11 +10,13 @@ Results contain its name, the version of each variant that they depend on, and d
 """
 
 import ast
+import atexit
 import hashlib
 import importlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
 import types
@@ -92,7 +94,7 @@ def load_plugins(words: Iterable[str], tables: Tables) -> None:
         package = entry.dist.name if entry.dist else "?"
         _load(entry.module, f"plug-in {entry.name} of package {package}", tables)
     for word in words:
-        _load(word, f"{OPTION} {word}", tables)
+        _load(word, f"{OPTION} {word}", tables, is_named=True)
 
 
 def install_plugins(plugins: Iterable[Plugin], tables: Tables) -> None:
@@ -101,6 +103,7 @@ def install_plugins(plugins: Iterable[Plugin], tables: Tables) -> None:
         if plugin.module in LOADED:
             continue
         folder = Path(tempfile.mkdtemp(prefix="collapse-sweep-plugin-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         for name, data in plugin.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,14 +127,17 @@ def plugins_in(inputs: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _load(word: str, where: str, tables: Tables) -> None:
-    """Import a plug-in, add its variants, and remember its code."""
+def _load(word: str, where: str, tables: Tables, *, is_named: bool = False) -> None:
+    """Import a plug-in, add its variants, and remember its code.
+
+    One that the user names must have variants; an installed package may have none for this command.
+    """
     is_path = word.endswith(".py") or os.sep in word
     name = _name_of(word, where) if is_path else word
     if name in LOADED:
         return
     module = _import_file(name, word, where) if is_path else _import_module(name, where)
-    if where.startswith(OPTION) and not any(table in vars(module) for table in tables):
+    if is_named and not any(table in vars(module) for table in tables):
         raise UsageError(f"{where} must have at least one of the dicts {', '.join(tables)}")
     stamps = _register(module, where, tables)
     files = _read_files(module, where)
