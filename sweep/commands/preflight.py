@@ -91,17 +91,21 @@ def check_plugins(finished: Finished, *, accept_changed: bool) -> None:
         accept_changed: Whether the user says that the new code gives the same results.
     """
     other_source: dict[str, None] = {}
+    other_code: dict[str, None] = {}
     for record in (*finished.nodes.values(), *finished.metrics.values()):
         for name, known in record.environment.get("plugins", {}).items():
             plugin = LOADED[name]
-            if plugin.code != known["code"] and not accept_changed:
-                raise UsageError(
-                    f"plug-in {name} must have the code with which earlier results were made, got "
-                    "other code; change the version of each variant that gives other results now, "
-                    "or pass --accept-changed-plugins if none does"
-                )
+            if plugin.code != known["code"]:
+                other_code[name] = None
             if plugin.source != known["source"]:
                 other_source[name] = None
+    if other_code and not accept_changed:
+        names = " and ".join(other_code)
+        raise UsageError(
+            f"plug-in{'s' * (len(other_code) > 1)} {names} must have the code with which earlier "
+            "results were made, got other code; change the version of each variant that gives "
+            "other results now, or pass --accept-changed-plugins if none does"
+        )
     for name in other_source:
         print(
             f"note: the source of plug-in {name} has changed since earlier results", file=sys.stderr

@@ -243,7 +243,8 @@ def init_ray(options: dict[str, Any], address: str | None) -> None:
         if address is None:
             raise UsageError(start_failure(error)) from error
         raise UsageError(
-            f"--address must be the address of a running Ray cluster, got {address!r} ({error})"
+            f"--address must be the address of a running Ray cluster, got {address!r} ({error}); "
+            "if it runs, RAY_AUTH_MODE and RAY_AUTH_TOKEN must be set here as on the cluster"
         ) from error
 
 
