@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,3 +59,36 @@ def test_an_example_trains_draws_and_trains_again(name, tmp_path, monkeypatch) -
         assert f"ema.file/{WEIGHTS[name]}" in read_weights(run.store, node).tensors
     assert all(each.metrics[0].values for each in generations)
     assert leftovers(tmp_path) == []
+
+
+TRAIN = "python command_gaussian.py train {images} {out}"
+SAMPLE = "python command_gaussian.py sample {model} {out} {num_images} {seed}"
+SETTINGS = ("--model.family", "command", "--model.program", "command_gaussian.py")
+COMMANDS = {
+    f"model train --out g.safetensors {shlex.join(SETTINGS)} --train.command": TRAIN,
+    "model sample g.safetensors --out drawn --num-images 20 --sample.command": SAMPLE,
+    f"sweep run quickstart --out run {shlex.join(SETTINGS)} --metrics.extractor pixels --axis "
+    f"pool.alpha=1 --axis seed=0 --train.command '{TRAIN}' --sample.command": SAMPLE,
+    "sweep evaluate run --metrics.names precision --metrics.extractor": "pixels",
+}
+"""Command lines, each with its last word. Later ones need the results of earlier ones."""
+
+
+@pytest.mark.ray
+def test_every_command_that_runs_a_program_needs_the_permission(tmp_path, monkeypatch) -> None:
+    """No command runs it because a settings file, a checkpoint or a record names it."""
+    monkeypatch.chdir(tmp_path)
+    bin_folder = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
+    shutil.copy(EXAMPLES / "command_gaussian.py", tmp_path)
+    for start, last in COMMANDS.items():
+        words = [*shlex.split(start), last]
+        words[0] = str(bin_folder / words[0])
+        refused = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("error: --allow-command must be given to run the program")
+        done = subprocess.run(
+            [*words, "--allow-command"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 20

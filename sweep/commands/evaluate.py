@@ -76,7 +76,7 @@ def evaluate(
     check_models(out, finished, kept)
     work = missing_measurements(lineages, finished, kept)
     if work:
-        check_programs_allowed(lineages)
+        check_programs_allowed(lineages, train=False)
         check_extractors_ready(lineages, sweep.evaluations, fetch=True)
 
     def measure_all() -> int:

@@ -112,12 +112,18 @@ def check_plugins(finished: Finished, *, accept_changed: bool) -> None:
         )
 
 
-def check_programs_allowed(lineages: Iterable[PlannedLineage]) -> None:
-    """Raise UsageError if lineages run a program and the user has not allowed it."""
+def check_programs_allowed(lineages: Iterable[PlannedLineage], *, train: bool = True) -> None:
+    """Raise UsageError if lineages run a program and the user has not allowed it.
+
+    Args:
+        lineages: Those with something to compute.
+        train: Whether models may be trained; images may be drawn in any case.
+    """
     for settings in {node.settings for lineage in lineages for node in lineage.nodes}:
-        for name, command in ((TRAIN, settings.train.command), (SAMPLE, settings.sample.command)):
-            if command is not None:
-                check_allowed(name, command)
+        if train and settings.train.command is not None:
+            check_allowed(TRAIN, settings.train.command)
+        if settings.sample.command is not None:
+            check_allowed(SAMPLE, settings.sample.command)
 
 
 def unfinished(lineages: Sequence[PlannedLineage], finished: Finished) -> list[PlannedLineage]:
