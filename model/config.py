@@ -19,16 +19,14 @@ from model.errors import UsageError, check_at_least, check_fields, check_finite,
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 ImagesOn = Literal["auto", "device", "host"]
+Process = Literal["ddim", "flow", "edm"]
 
 LARGEST_SEED = 2**63 - 1
 SEED, SIDE = {"most": LARGEST_SEED}, {"most": 4096}
 OFFLINE = "efficientnet-lite0"
-MOST_WIDTHS = 13
-"""Number of widths that halve the largest image to one pixel."""
-CHANNELS = {"most": 2**16}
-IMAGES = {"most": 10**7}
+MOST_WIDTHS = 13  # halve the largest image to one pixel
+CHANNELS, IMAGES, REPEATS = ({"most": most} for most in (2**16, 10**7, 10**6))
 UNKEYED = {"key_default": None, "in_key": False}
-REPEATS = {"most": 10**6}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +81,7 @@ class ModelConfig:
     """The model family, its network and noise schedule."""
 
     family: str = "ddim"
-    """Model family: ddim (the paper's), flow, edm, vae, unet2d, gaussian (the null), command."""
+    """Model family: ddim (the paper's), flow, edm, vae, unet2d, gaussian, exact-..., command."""
     widths: tuple[int, ...] = field(default=(32, 64, 96, 128), metadata=CHANNELS)
     """Channels at each resolution of the U-Net; the last is the bottleneck."""
     block_depth: int = field(default=2, metadata={"most": 1000})
@@ -103,9 +101,9 @@ class ModelConfig:
     embedding_max_frequency: float = 1000.0
     """Highest of the log-spaced frequencies in the embedding of the noise variance."""
     max_signal_rate: float = 0.95
-    """Signal rate at diffusion time 0 (families ddim and unet2d)."""
+    """Signal rate at diffusion time 0 (families ddim and unet2d, and model.process=ddim)."""
     min_signal_rate: float = 0.02
-    """Signal rate at diffusion time 1 (families ddim and unet2d)."""
+    """Signal rate at diffusion time 1 (families ddim and unet2d, and model.process=ddim)."""
     normalization: Literal["train_channel", "first_pool", "half"] = "train_channel"
     """Normalise by channel statistics of the pool or the first pool, or map [0, 1] to [-1, 1]."""
     conditional: bool = field(default=False, metadata={"key_default": False})
@@ -116,6 +114,10 @@ class ModelConfig:
     """Dimension of the latent space (family vae)."""
     likelihood_scale: float | None = field(default=None, metadata={"key_default": None})
     """Scale of a normalised pixel's likelihood (family vae); none learns one scale for all."""
+    process: Process = field(default="ddim", metadata={"key_default": "ddim"})
+    """Family whose sampler and noise schedule the families with an exact score use."""
+    bandwidth: float = field(default=0.0, metadata={"key_default": 0.0})
+    """Deviation of exact-empirical's kernels in normalised units; 0 draws the training images."""
     program: tuple[str, ...] = field(default=(), metadata={"key_default": (), "in_key": False})
     """Files and folders of the programs of family command (docs/command.md); keys have a hash."""
 
@@ -134,8 +136,7 @@ class ModelConfig:
             raise UsageError(f"model.bn_momentum must be in (0, 1], got {self.bn_momentum}")
         check_finite("model.bn_eps", self.bn_eps, 0, above=True)
         check_at_least("model.stem_width", self.stem_width, 1)
-        dim = self.embedding_dim
-        if dim < 2 or dim % 2:
+        if (dim := self.embedding_dim) < 2 or dim % 2:
             raise UsageError(f"model.embedding_dim must be an even number of at least 2, got {dim}")
         check_finite("model.embedding_max_frequency", self.embedding_max_frequency, 1)
         if not 0 < self.min_signal_rate < self.max_signal_rate < 1:
@@ -147,6 +148,7 @@ class ModelConfig:
             raise UsageError(f"model.label_dropout must be in [0, 1), got {self.label_dropout}")
         check_at_least("model.latent_dim", self.latent_dim, 1)
         check_finite("model.likelihood_scale", self.likelihood_scale, 0, above=True)
+        check_finite("model.bandwidth", self.bandwidth, 0)
         check_fields("model.", self)
 
 
@@ -271,10 +273,9 @@ def _too_many_lengths(given: dict[str, int]) -> str:
     if not given:
         return "train must have one of epochs, steps and images, got none of them"
     listed = " and ".join(f"train.{name}={value}" for name, value in given.items())
-    first = next(iter(given))
     return (
         f"train must have only one of epochs, steps and images, got {listed}; for example, add "
-        f"--train.{first} None"
+        f"--train.{next(iter(given))} None"
     )
 
 

@@ -15,6 +15,14 @@ import numpy as np
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.errors import check_choice
+from model.exact.family import (
+    Describe,
+    check_exact,
+    describe_gaussian,
+    describe_points,
+    fit_exact,
+    sample_exact,
+)
 from model.gaussian import check_gaussian, fit_gaussian, sample_gaussian
 from model.job import Fit, TrainingJob
 from model.networks.ddim import DDIM
@@ -99,6 +107,11 @@ def network_family(objective: Objective) -> Family:
     )
 
 
+def exact_family(describe: Describe) -> Family:
+    """The family that samples with the exact score of what `describe` makes of the pool."""
+    return Family(fit=partial(fit_exact, describe), sample=sample_exact, check=check_exact)
+
+
 FAMILIES: dict[str, Family] = {
     "ddim": network_family(DDIM),
     "flow": network_family(FLOW),
@@ -106,5 +119,8 @@ FAMILIES: dict[str, Family] = {
     "vae": network_family(VAE),
     "unet2d": network_family(UNET2D),
     "gaussian": Family(fit=fit_gaussian, sample=sample_gaussian, check=check_gaussian),
+    "exact-gaussian": exact_family(describe_gaussian),
+    "exact-mixture": exact_family(describe_gaussian),
+    "exact-empirical": exact_family(describe_points),
     "command": Family(fit=fit_command, draw=draw_command, check=check_files),
 }

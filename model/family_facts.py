@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import DataConfig, ModelConfig, SampleConfig, TrainConfig, frozen_defaults
 from model.errors import UsageError, check_choice, shown
 from model.networks.size import (
     ModelSize,
     Shape,
     command_size,
+    exact_empirical_size,
+    exact_gaussian_size,
     gaussian_size,
     unet2d_size,
     unet_size,
@@ -39,12 +41,17 @@ class FamilyFacts:
     """Whether training can continue from the previous model, although it is not iterative."""
     conditional: bool = True
     """Whether the model can be conditioned on classes."""
+    unconditional: bool = True
+    """Whether the model can do without classes."""
     guided: bool = True
     """Whether the family supports classifier-free guidance."""
     ddim_sampler: bool = False
     """Whether the family supports sample.stochasticity and sample.multistep."""
     has_latent: bool = False
     """Whether an image is decoded from model.latent_dim latent numbers."""
+    uses: tuple[str, ...] = ()
+    """For a family with an exact score: the only settings of `model` that change its results.
+    Keys leave out the others, and those of `train`. Empty for other families."""
     package: str = ""
     """Optional package that the family needs; the extra that installs it has the same name."""
 
@@ -98,6 +105,7 @@ def check_together(data: DataConfig, model: ModelConfig, train: TrainConfig) -> 
     """Raise UsageError if settings of data, model and training cannot be combined."""
     facts = facts_of(model.family)
     check_conditional(model)
+    check_exact_settings(model)
     halvings = len(model.widths) - 1
     if facts.iterative and data.image_size % 2**halvings:
         raise UsageError(
@@ -130,6 +138,35 @@ def check_conditional(model: ModelConfig) -> None:
             f"model.family must be one of {', '.join(families_with('conditional'))} with "
             f"model.conditional, got {model.family!r}; set model.conditional to False"
         )
+    if not model.conditional and not facts_of(model.family).unconditional:
+        raise UsageError(
+            f"model.conditional must be True with model.family={model.family}, which has a "
+            "Gaussian for each class, got False"
+        )
+
+
+def check_exact_settings(model: ModelConfig) -> None:
+    """Raise UsageError if a setting of the families with an exact score has no effect."""
+    for name in ("process", "bandwidth"):
+        value, default = getattr(model, name), frozen_defaults(ModelConfig)[name]
+        if value != default and name not in facts_of(model.family).uses:
+            using = [family for family, facts in FAMILY_FACTS.items() if name in facts.uses]
+            raise UsageError(
+                f"model.{name} must be {default} with model.family={model.family}, got "
+                f"{shown(value)}; only {', '.join(using)} use it"
+            )
+
+
+def sampler_family(model: ModelConfig) -> str:
+    """The family whose sampler a model has: its own, or model.process if its score is exact."""
+    return model.process if facts_of(model.family).uses else model.family
+
+
+def used_settings(model: ModelConfig) -> set[str] | None:
+    """Names of the settings of `model` that can change its results; None if any could."""
+    unused = () if model.process == "ddim" else ("max_signal_rate", "min_signal_rate")
+    uses = facts_of(model.family).uses
+    return set(uses).difference(unused) if uses else None
 
 
 def check_arithmetic(train: TrainConfig, device: str) -> None:
@@ -149,9 +186,11 @@ def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
     """Raise UsageError if the sampler does not support a setting, or guidance is not available."""
     for name, default in (("stochasticity", 0), ("multistep", 1)):
         value = getattr(sample, name)
-        if value != default and not facts_of(model.family).ddim_sampler:
+        family = sampler_family(model)
+        if value != default and not facts_of(family).ddim_sampler:
+            setting = "family" if family == model.family else "process"
             raise UsageError(
-                f"sample.{name} must be {default} with model.family={model.family}, got {value}; "
+                f"sample.{name} must be {default} with model.{setting}={family}, got {value}; "
                 f"only {' and '.join(families_with('ddim_sampler'))} support it"
             )
     check_guidance(model, sample)
@@ -166,13 +205,16 @@ def check_guidance(model: ModelConfig, sample: SampleConfig) -> None:
         way_out = f"families with guidance: {', '.join(families_with('guided'))}"
     elif not model.conditional:
         rule, way_out = "be 1 with an unconditional model", "set model.conditional to True"
-    elif model.label_dropout == 0:
+    elif model.label_dropout == 0 and facts_of(model.family).iterative:
         rule = "be 1 with model.label_dropout=0, which trains no unconditional model"
         way_out = "train with model.label_dropout above 0"
     else:
         return
     raise UsageError(f"sample.guidance must {rule}, got {sample.guidance}; {way_out}")
 
+
+EXACT = ("family", "process", "normalization", "max_signal_rate", "min_signal_rate")
+"""Settings that every family with an exact score uses."""
 
 FAMILY_FACTS: dict[str, FamilyFacts] = {
     "ddim": FamilyFacts(size=unet_size, version=1, ddim_sampler=True),
@@ -181,6 +223,27 @@ FAMILY_FACTS: dict[str, FamilyFacts] = {
     "vae": FamilyFacts(size=vae_size, version=1, guided=False, has_latent=True),
     "unet2d": FamilyFacts(size=unet2d_size, version=1, ddim_sampler=True, package="diffusers"),
     "gaussian": FamilyFacts(size=gaussian_size, version=1, iterative=False, guided=False),
+    "exact-gaussian": FamilyFacts(
+        size=exact_gaussian_size,
+        version=1,
+        iterative=False,
+        conditional=False,
+        guided=False,
+        uses=EXACT,
+    ),
+    "exact-mixture": FamilyFacts(
+        size=exact_gaussian_size,
+        version=1,
+        iterative=False,
+        unconditional=False,
+        uses=(*EXACT, "conditional"),
+    ),
+    "exact-empirical": FamilyFacts(
+        size=exact_empirical_size,
+        version=1,
+        iterative=False,
+        uses=(*EXACT, "conditional", "bandwidth"),
+    ),
     "command": FamilyFacts(
         size=command_size,
         version=1,

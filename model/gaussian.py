@@ -34,17 +34,23 @@ def fit_gaussian(images: np.ndarray, labels: np.ndarray | None, job: TrainingJob
     if not flat.isfinite().all():
         raise Diverged("the images are not finite")
     tensors: dict[str, Tensor] = {}
-    if learned is None:
-        tensors["ema.mean"], tensors["ema.factor"] = mean_and_factor(flat)
-    else:
-        for label in np.unique(learned).tolist():
-            fitted = mean_and_factor(flat[torch.from_numpy(learned == label)])
-            tensors[f"ema.mean.{label}"], tensors[f"ema.factor.{label}"] = fitted
+    for name, rows in rows_by_class(flat, learned).items():
+        tensors[f"ema.mean{name}"], tensors[f"ema.factor{name}"] = mean_and_factor(rows)
     settings = checkpoint_settings(
         job, shape=images.shape[1:], dtype=str(images.dtype), precision="fp64"
     )
     checkpoint = Checkpoint(tensors=tensors, settings=settings)
     return Fit(checkpoint=checkpoint, seconds=perf_counter() - started, images_seen=len(images))
+
+
+def rows_by_class(flat: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
+    """(N, D) images of each class that has any, by the end of its tensors' names.
+
+    The end is the class's number after a dot, or empty if `labels` is None.
+    """
+    if labels is None:
+        return {"": flat}
+    return {f".{k}": flat[torch.from_numpy(labels == k)] for k in np.unique(labels).tolist()}
 
 
 def mean_and_factor(flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,9 +92,7 @@ def sample_gaussian(
 def check_gaussian(checkpoint: Checkpoint) -> None:
     """Raise UsageError unless there are a mean and a factor, or those of each class with images."""
     dim, shapes = math.prod(checkpoint.shape), {}
-    classes = range(checkpoint.settings.get("num_classes", 0))
-    names = [f".{k}" for k in classes if f"ema.mean.{k}" in checkpoint.tensors]
-    for name in names if classes else [""]:
+    for name in fitted_names(checkpoint):
         factor = checkpoint.tensors.get(f"ema.factor{name}", torch.empty(0))
         shapes[f"ema.mean{name}"] = (dim,)
         shapes[f"ema.factor{name}"] = (min(len(factor) if factor.ndim else 0, dim), dim)
@@ -101,12 +105,21 @@ def draw_row(checkpoint: Checkpoint, z: Tensor, name: str) -> Tensor:
     return checkpoint.tensors[f"ema.mean{name}"] + z[: len(factor)] @ factor
 
 
+def fitted_names(checkpoint: Checkpoint) -> list[str]:
+    """How the names of tensors end, for each class that had images; [""] without classes."""
+    classes = range(checkpoint.settings.get("num_classes", 0))
+    names = [f".{k}" for k in classes if f"ema.mean.{k}" in checkpoint.tensors]
+    return names if classes else [""]
+
+
 def empty_classes(checkpoint: Checkpoint) -> list[int]:
-    """Classes that had no images; empty for an unconditional model and for other families."""
-    if checkpoint.family != "gaussian":
-        return []
-    num_classes = checkpoint.settings.get("num_classes", 0)
-    return [k for k in range(num_classes) if f"ema.mean.{k}" not in checkpoint.tensors]
+    """Classes that had no images; empty for an unconditional model.
+
+    It is also empty for families that are not fitted class by class.
+    """
+    names = fitted_names(checkpoint)
+    classes = range(checkpoint.settings.get("num_classes", 0))
+    return [k for k in classes if f".{k}" not in names] if names else []
 
 
 def check_classes(checkpoint: Checkpoint, classes: np.ndarray | None) -> None:

@@ -120,9 +120,9 @@ def training_labels(
         UsageError: The model is conditional, but its family cannot be, or the labels or the classes
             are invalid.
     """
+    check_conditional(job.model)
     if not job.model.conditional:
         return None
-    check_conditional(job.model)
     if job.num_classes < 1:
         raise UsageError(
             f"num_classes must be at least 1, got {job.num_classes}; "

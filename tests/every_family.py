@@ -8,6 +8,7 @@ import pytest
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig
 from model.families import FAMILIES, family_of
+from model.family_facts import FAMILY_FACTS
 from model.job import Fit, TrainingJob
 from model.networks.ddim import DDIM
 from model.networks.edm import EDM
@@ -28,8 +29,10 @@ def with_marks(names: list[str]) -> list:
     return [pytest.param(name, marks=SLOW_IMPORT if name == "unet2d" else ()) for name in names]
 
 
-EVERY_FAMILY = with_marks([name for name, family in FAMILIES.items() if family.sample])
-"""Those that turn noise into images."""
+EVERY_FAMILY = with_marks(
+    [n for n, family in FAMILIES.items() if family.sample and FAMILY_FACTS[n].unconditional]
+)
+"""Those that turn noise into images, and need no classes."""
 NETWORKS = with_marks(list(OBJECTIVES))
 """Those that train a network in steps."""
 

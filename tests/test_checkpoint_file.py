@@ -29,6 +29,9 @@ TINY = {
     "classes": replace(NETWORK, conditional=True),
     "gaussian": ModelConfig(family="gaussian"),
     "gaussian classes": ModelConfig(family="gaussian", conditional=True),
+    "exact gaussian": ModelConfig(family="exact-gaussian"),
+    "exact mixture": ModelConfig(family="exact-mixture", conditional=True),
+    "exact kernels": ModelConfig(family="exact-empirical", conditional=True),
     "vae": replace(NETWORK, family="vae", latent_dim=2),
 }
 
@@ -49,7 +52,7 @@ def train(model: ModelConfig) -> Checkpoint:
 
 TRAINED = {name: train(model) for name, model in TINY.items()}
 DATA = {name: checkpoint.to_bytes() for name, checkpoint in TRAINED.items()}
-kinds = pytest.mark.parametrize("kind", ["classes", "gaussian", "gaussian classes", "vae"])
+kinds = pytest.mark.parametrize("kind", [name for name in TINY if name != "network"])
 
 
 def draw(checkpoint: Checkpoint) -> np.ndarray:

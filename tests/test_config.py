@@ -269,8 +269,8 @@ def test_a_family_that_cannot_be_conditional_names_those_that_can() -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         check_conditional(ModelConfig(family="other", conditional=True))
     assert str(error.value) == (
-        "model.family must be one of ddim, flow, edm, vae, unet2d, gaussian "
-        "with model.conditional, got 'other'; set model.conditional to False"
+        "model.family must be one of ddim, flow, edm, vae, unet2d, gaussian, exact-mixture, "
+        "exact-empirical with model.conditional, got 'other'; set model.conditional to False"
     )
 
 

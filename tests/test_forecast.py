@@ -51,6 +51,14 @@ def test_a_perfect_sampler_changes_nothing() -> None:
     assert variances(lineage) == pytest.approx([1.0] * GENERATIONS)
 
 
+def test_an_exact_score_has_the_forecast_of_its_network() -> None:
+    exact, network = (
+        planned({"model.family": family, "pool.alpha": 1.0})
+        for family in ("exact-gaussian", "ddim")
+    )
+    assert variances(exact) == variances(network)
+
+
 @pytest.mark.parametrize("rule", ["replace", "grow", "accumulate", "mix"])
 def test_pools_lose_variance_by_their_rules_recursion(rule: str) -> None:
     """With p_n the pool's variance and r its gain: p' = (p + r p) / 2 and so on, at alpha 1."""

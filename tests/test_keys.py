@@ -20,6 +20,7 @@ GOLDEN_STREAM = "932f2dc28315a3d85ace8a43a033efdb39fb5c5214d8f22970f779b59db7c69
 GOLDEN_SECOND = "f3670fea653013ab6e2a973256c48a34580bae29a36b7eb97852e9e4869d34bc"
 PAIRS: dict[str, Any] = {
     "family": "flow",
+    "bandwidth": 0.5,
     "max_signal_rate": 0.9,
     "min_signal_rate": 0.03,
     "stochasticity": 0.5,

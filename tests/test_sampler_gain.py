@@ -107,6 +107,14 @@ def test_the_gaussian_family_loses_nothing() -> None:
     assert gain.tolist() == [1] * len(VARIANCES)
 
 
+@pytest.mark.parametrize("process", ["ddim", "flow", "edm"])
+def test_an_exact_score_has_the_gain_of_its_process(process) -> None:
+    exact, network = (ModelConfig(family=f, process=process) for f in ("exact-gaussian", process))
+    sample = SampleConfig(steps=4)
+    expected = sampler_gain(VARIANCES, network, sample)
+    np.testing.assert_array_equal(sampler_gain(VARIANCES, exact, sample), expected)
+
+
 @pytest.mark.parametrize(
     ("model", "sample", "message"),
     [

@@ -131,6 +131,18 @@ def test_a_conditional_gaussian_file_is_as_large_as_planned() -> None:
     assert 0 < size - planned < HEADER_BYTES
 
 
+@pytest.mark.parametrize("family", ["exact-mixture", "exact-empirical"])
+def test_a_file_with_an_exact_score_is_as_large_as_planned(family: str) -> None:
+    """Of classes that have fewer images than the 192 pixels."""
+    model = ModelConfig(family=family, conditional=True)
+    labels = np.arange(100) % NUM_CLASSES
+    images = np.random.default_rng(0).integers(0, 256, (100, 3, 8, 8), dtype=np.uint8)
+    job = make_job(make_train(), model=model, num_classes=NUM_CLASSES)
+    size = len(FAMILIES[family].fit(images, labels, job).checkpoint.to_bytes())
+    planned = model_size(model, (3, 8, 8), 100, NUM_CLASSES).checkpoint_bytes
+    assert 0 < size - planned < HEADER_BYTES
+
+
 def test_a_ddim_file_is_as_large_as_planned(interrupted: Store) -> None:
     """Averaged and raw weights, beside the names."""
     (path,) = Path(interrupted.location).glob(f"generations/*/{WEIGHTS}")

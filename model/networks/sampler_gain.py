@@ -134,11 +134,17 @@ def exact_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) 
     return np.ones_like(variances)
 
 
+def process_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
+    """The gain of `exact-gaussian`: that of the sampler it uses."""
+    return GAINS[model.process](variances, model, sample)
+
+
 GAINS: dict[str, Callable[[np.ndarray, ModelConfig, SampleConfig], np.ndarray]] = {
     "ddim": ddim_gain,
     "unet2d": ddim_gain,
     "flow": flow_gain,
     "edm": edm_gain,
     "gaussian": exact_gain,
+    "exact-gaussian": process_gain,
 }
 """Gains by model.family."""

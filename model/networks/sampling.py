@@ -16,7 +16,7 @@ from model.images import from_unit
 from model.job import Diverged
 from model.networks.arithmetic import float32_products
 from model.networks.conditioning import guide, padded_labels, sampling_labels
-from model.networks.objective import Objective, make_call
+from model.networks.objective import Call, Objective, Sampler, make_call
 from model.networks.unet import load_weights, to_device
 
 
@@ -87,10 +87,36 @@ def sample_network(
         Diverged: An image is not finite.
     """
     classes = sampling_labels(checkpoint, labels, len(noise), config)
+    net = load_net(objective, checkpoint, device=device).get_submodule(objective.sampling_part)
+    network = make_call(net, bf16=checkpoint.settings["precision"] == "bf16")
+    return sample_batches(
+        objective.sample, network, checkpoint, noise, config, classes=classes, device=device
+    )
+
+
+def sample_batches(
+    sample: Sampler,
+    network: Call,
+    checkpoint: Checkpoint,
+    noise: np.ndarray,
+    config: SampleConfig,
+    *,
+    classes: np.ndarray | None,
+    device: str,
+) -> np.ndarray:
+    """Turn noise into images, in batches of SAMPLE_BATCH, as `sample_network` does.
+
+    Args:
+        sample: The sampler.
+        network: What predicts for the sampler; with classes, its last input is labels.
+        checkpoint: Its `mean` and `std` are the normalisation, in whose dtype the sampler runs.
+        noise: (N, *noise_shape(...)) float32 standard normal.
+        config: Sampler settings.
+        classes: (N,) int64 classes for a conditional model.
+        device: Where the sampler runs.
+    """
     settings = checkpoint.settings
     model = restored_model(settings["model"])
-    net = load_net(objective, checkpoint, device=device).get_submodule(objective.sampling_part)
-    network = make_call(net, bf16=settings["precision"] == "bf16")
     mean = checkpoint.tensors["mean"].view(1, -1, 1, 1).to(device)
     std = checkpoint.tensors["std"].view(1, -1, 1, 1).to(device)
     bounds = ((0 - mean) / std, (1 - mean) / std) if config.clip and settings["bounded"] else None
@@ -101,14 +127,14 @@ def sample_network(
             batch = torch.from_numpy(noise[start : start + SAMPLE_BATCH])
             count = len(batch)
             padding = torch.zeros(SAMPLE_BATCH - count, *batch.shape[1:])
-            batch = torch.cat([batch, padding]).to(device)
+            batch = torch.cat([batch, padding]).to(device, mean.dtype)
             call = network
             if classes is not None:
                 no_class = settings["num_classes"]
                 padded = padded_labels(classes[start : start + SAMPLE_BATCH], no_class).to(device)
                 call = guide(network, padded, guidance=config.guidance, no_class=no_class)
-            images = objective.sample(call, batch, model=model, config=config, bounds=bounds)
-            images = images[:count] * std + mean
+            images = sample(call, batch, model=model, config=config, bounds=bounds)
+            images = (images[:count] * std + mean).float()
             if not images.isfinite().all():  # conversion to 8 bits would hide it
                 raise Diverged("samples are not finite")
             images = from_unit(images, settings["dtype"], bounded=settings["bounded"])

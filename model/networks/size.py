@@ -223,6 +223,35 @@ def gaussian_size(
     )
 
 
+def exact_gaussian_size(
+    config: ModelConfig, shape: Shape, num_images: int, num_classes: int
+) -> ModelSize:
+    """Size of the Gaussian, or of one per class, as a bound like gaussian_size."""
+    dim, means = math.prod(shape), max(1, num_classes)
+    rows = min(num_images, means * dim)
+    numbers = means * dim + rows * dim
+    return exact_size(numbers, shape, num_classes, flops=4.0 * rows * dim)
+
+
+def exact_empirical_size(
+    config: ModelConfig, shape: Shape, num_images: int, num_classes: int
+) -> ModelSize:
+    """Size of the pool's images in float64."""
+    numbers = num_images * math.prod(shape)
+    return exact_size(numbers, shape, num_classes, flops=4.0 * numbers)
+
+
+def exact_size(numbers: int, shape: Shape, num_classes: int, *, flops: float) -> ModelSize:
+    """Size of a model of `numbers`, the normalisation of channels, and each class's count."""
+    return ModelSize(
+        num_parameters=numbers,
+        num_buffers=0,
+        flops=flops,
+        checkpoint_bytes=8 * (numbers + 2 * shape[0] + max(1, num_classes)),
+        state_bytes=0,
+    )
+
+
 def command_size(config: ModelConfig, shape: Shape, num_images: int, num_classes: int) -> ModelSize:
     """The size of another program's model, which is not known."""
     return ModelSize(num_parameters=0, num_buffers=0, flops=0.0, checkpoint_bytes=0, state_bytes=0)

@@ -29,7 +29,7 @@ from sweep.estimate.timings import (
 )
 from sweep.files import Json
 from sweep.finished import Finished
-from sweep.planning.keys import block_size, blocks_of, canonical
+from sweep.planning.keys import block_size, blocks_of, canonical, keyed_settings
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.members import Member
@@ -179,7 +179,7 @@ def _draw_kind(member: Member, sample: SampleConfig, card: DatasetCard) -> Kind:
 
 def _inputs(member: Member) -> Json:
     """The inputs of a node on which the time of its work depends."""
-    return {"model": canonical(member.model), "train": canonical(member.train)}
+    return keyed_settings(member.model, member.train)
 
 
 def add_own(timings: Timings, lineages: Sequence[PlannedLineage], finished: Finished) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 from model.blocks import CLASS_BLOCK, SAMPLE_BATCH, num_blocks, num_class_blocks
 from model.config import ModelConfig, SampleConfig, TrainConfig, stored_settings
 from model.errors import UsageError, later_version
-from model.family_facts import FAMILY_FACTS
+from model.family_facts import FAMILY_FACTS, used_settings
 from model.programs.files import program_inputs
 from model.randomness import Purpose
 from sweep.files import encoded, encoded_object, text_digest
 from sweep.records import class_stream_key
-from sweep.remembered import remembered_by_object
+from sweep.remembered import remembered, remembered_by_object
 
 NUMERICS_VERSION = 1
 """Increase it whenever the same settings would train or sample different numbers. If that is true
@@ -44,6 +44,20 @@ def _ignored(kind: Any) -> set[str]:
 def settings_text(config: Any) -> str:
     """`canonical` settings as canonical JSON."""
     return encoded(canonical(config))
+
+
+def keyed_settings(model: ModelConfig, train: TrainConfig) -> dict[str, dict[str, Any]]:
+    """The settings of `model` and `train` that are in a node's key."""
+    used = used_settings(model)
+    if used is None:
+        return {"model": canonical(model), "train": canonical(train)}
+    return {"model": {k: v for k, v in canonical(model).items() if k in used}, "train": {}}
+
+
+@remembered(lambda model, train: (model, train))
+def settings_texts(model: ModelConfig, train: TrainConfig) -> dict[str, str]:
+    """`keyed_settings` as canonical JSON, by group."""
+    return {name: encoded(settings) for name, settings in keyed_settings(model, train).items()}
 
 
 def node_inputs(
@@ -93,7 +107,7 @@ def node_inputs(
         **rule,
     }
     inputs = {name: encoded(number) for name, number in numbers.items()}
-    inputs |= {"recipe": recipe, "model": settings_text(model), "train": settings_text(train)}
+    inputs |= {"recipe": recipe, **settings_texts(model, train)}
     inputs |= {"selection": encoded(selection)} if selection else {}
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     inputs |= {"parent": encoded(parent)} if parent else {}

@@ -1,0 +1,79 @@
+"""A mixture of Gaussians, and the mean of an image given its noisy version, in closed form.
+
+The score of noisy images follows from this mean: with x = s image + n noise, the gradient of
+log p(x) is (s E[image | x] - x) / n^2 (Tweedie's formula; Efron, 2011).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """K Gaussians over D numbers, all tensors float64 on one device.
+
+    The covariance of each is A^T A + bandwidth^2 I, and the rows of its factor A are orthogonal.
+    """
+
+    means: Tensor
+    """(K, D)."""
+    log_weights: Tensor
+    """(K,) up to a constant."""
+    factors: Tensor
+    """(R, D) rows of all factors."""
+    owners: Tensor
+    """(R,) int64: the Gaussian to which each row belongs."""
+    labels: Tensor
+    """(K,) int64: class of each Gaussian."""
+    bandwidth: float
+
+    @cached_property
+    def variances(self) -> Tensor:
+        """(R,) variances along the rows, without that of the bandwidth."""
+        return self.factors.square().sum(dim=1)
+
+    @cached_property
+    def centres(self) -> Tensor:
+        """(R,) products of each row with its Gaussian's mean."""
+        return (self.factors * self.means[self.owners]).sum(dim=1)
+
+    @cached_property
+    def membership(self) -> Tensor:
+        """(R, K): 1 where a row belongs to a Gaussian."""
+        return one_hot(self.owners, len(self.means)).to(self.means.dtype)
+
+    def posterior_mean(
+        self, noisy: Tensor, signal_rate: Tensor, noise_rate: Tensor, allowed: Tensor | None = None
+    ) -> Tensor:
+        """E[image | noisy = signal_rate image + noise_rate noise].
+
+        Args:
+            noisy: (B, D).
+            signal_rate: (B, 1).
+            noise_rate: (B, 1), above 0.
+            allowed: (B, K) bool: the Gaussians from which each image may be; None allows all.
+
+        Returns:
+            (B, D).
+        """
+        s, rest = signal_rate, (signal_rate * self.bandwidth) ** 2 + noise_rate**2
+        total = s**2 * self.variances + rest
+        along = noisy @ self.factors.T - s * self.centres
+        distances = (
+            noisy.square().sum(dim=1, keepdim=True)
+            - 2 * s * (noisy @ self.means.T)
+            + s**2 * self.means.square().sum(dim=1)
+        )
+        explained = (s**2 * along.square() / total) @ self.membership
+        log_volumes = (total / rest).log() @ self.membership
+        logits = self.log_weights - (distances - explained) / (2 * rest) - log_volumes / 2
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        shares = logits.softmax(dim=1)
+        pull = s * self.bandwidth**2 / rest
+        weights = shares @ self.membership.T * s * along * noise_rate**2 / (rest * total)
+        return (1 - pull * s) * (shares @ self.means) + pull * noisy + weights @ self.factors
