@@ -12,7 +12,7 @@ from model.config import MetricsConfig
 from sweep.config import LineageConfig, key_defaults, to_json
 from sweep.files import Json
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import by_generation
+from sweep.planning.nodes import NodePlan, by_generation
 from sweep.records import LineageRecord, MetricsRecord, NodeRecord
 from sweep.remembered import remembered_by_object
 from sweep.sealed import many_objects
@@ -54,6 +54,22 @@ def environments_of(finished: Finished) -> list[str]:
 def done_keys(store: Store, lineages: Iterable[PlannedLineage]) -> set[str]:
     """Keys of the finished nodes of some lineages."""
     return store.nodes.done({node.key for lineage in lineages for node in lineage.nodes})
+
+
+def is_diverged(node: NodePlan, finished: Finished) -> bool:
+    """Whether a model was trained and has diverged."""
+    return node.key in finished.nodes and finished.nodes[node.key].status == "diverged"
+
+
+def to_train(lineages: Iterable[PlannedLineage], finished: Finished) -> set[str]:
+    """Keys of the models that a run would train: missing ones, except after a diverged one."""
+    keys: set[str] = set()
+    for lineage in lineages:
+        for members in by_generation(lineage.nodes):
+            keys.update(node.key for node in members if node.key not in finished.nodes)
+            if any(is_diverged(node, finished) for node in members):
+                break
+    return keys
 
 
 def look_up(store: Store, lineages: Sequence[PlannedLineage]) -> Finished:

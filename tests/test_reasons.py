@@ -152,12 +152,16 @@ def test_a_failed_lineage_tells_its_error(reasons, out: Path) -> None:
     assert reasons(longer, out=out) == [[None, None, "failed: the worker was lost"]]
 
 
-def test_what_follows_a_diverged_model_is_not_computed(reasons, tmp_path: Path) -> None:
+def test_what_follows_a_diverged_model_is_not_computed(reasons, tmp_path: Path, capsys) -> None:
     """A learning rate of 1e30 diverges at once."""
     diverging = make_sweep(base=make_lineage({"train.lr": 1e30, "train.steps": 40}))
     compute(diverging.base, open_store(tmp_path))
     (found,) = reasons(diverging, store=str(tmp_path))
     assert found == [None, "not computed: V_1 has diverged"]
+    outlook = look_ahead(diverging, store=str(tmp_path))
+    assert (outlook.facts["num_models_to_train"], outlook.facts["num_steps"]) == (0, 0)
+    outlook.print()
+    assert "1 done, 0 to train, 1 after a diverged one\n" in capsys.readouterr().out
 
 
 def test_the_text_counts_each_reason_and_names_its_first_model(out: Path, capsys) -> None:

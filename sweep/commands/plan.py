@@ -33,7 +33,7 @@ from sweep.estimate.sizes import (
 )
 from sweep.estimate.timings import Timings, read_timings
 from sweep.files import Json
-from sweep.finished import Finished, look_up
+from sweep.finished import Finished, look_up, to_train
 from sweep.lineage.datasets import finder_for_plan
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import NodePlan, unique_nodes
@@ -146,7 +146,8 @@ def look_ahead(
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
-    missing = [n for n in tree.values() if n.key not in finished.nodes]
+    keys = to_train(lineages, finished)
+    missing = [node for node in tree.values() if node.key in keys]
     note_idle_settings(lineages)
     note_uneven_control(lineages)
     note_small_alpha(lineages)
@@ -155,7 +156,7 @@ def look_ahead(
         sweep=sweep,
         lineages=lineages,
         missing=missing,
-        facts=plan_facts(sweep, lineages, tree, missing),
+        facts=plan_facts(sweep, lineages, tree, missing, num_done=len(finished.nodes)),
         reasons=reasons_to_compute(lineages, finished, kept, out),
         timed=timed,
         slots=slots,
@@ -174,6 +175,8 @@ def plan_facts(
     lineages: list[PlannedLineage],
     tree: Mapping[str, NodePlan],
     missing: list[NodePlan],
+    *,
+    num_done: int,
 ) -> Json:
     """What a sweep would compute, in numbers; docs/guide.md describes them.
 
@@ -181,7 +184,8 @@ def plan_facts(
         sweep: The sweep.
         lineages: Its lineages.
         tree: Its models by key.
-        missing: Those that are not trained.
+        missing: Those that would be trained.
+        num_done: Number of those that exist.
     """
     cards = {lineage.card.key: lineage.card for lineage in lineages}
     sizes = (n.num_images * image_bytes(x.card) for x in lineages for n in x.nodes)
@@ -202,7 +206,8 @@ def plan_facts(
         "num_lineages": len(lineages),
         "num_models": len(tree),
         "num_models_without_sharing": sum(len(lineage.nodes) for lineage in lineages),
-        "num_models_done": len(tree) - len(missing),
+        "num_models_done": num_done,
+        "num_models_to_train": len(missing),
         "num_steps": sum(n.num_steps for n in missing),
         "images_seen": sum(n.images_seen for n in missing),
         "flops": training_flops(lineages, missing),
@@ -221,11 +226,12 @@ def fact_lines(facts: Json) -> Iterator[str]:
             f"{data['num_train']:,} train, {data['num_reference']:,} reference, "
             f"{data['num_validation']:,} validation images"
         )
-    done, unique = facts["num_models_done"], facts["num_models"]
+    unique, done, left = (facts[f"num_models{x}"] for x in ("", "_done", "_to_train"))
+    never = f", {unique - done - left} after a diverged one" if unique > done + left else ""
     yield f"lineages     {facts['num_lineages']}"
     yield (
         f"models       {unique} unique of {facts['num_models_without_sharing']} without sharing; "
-        f"{done} done, {unique - done} to train"
+        f"{done} done, {left} to train{never}"
     )
     yield (
         f"training     {facts['num_steps']:,} steps, {facts['images_seen']:,} images, "

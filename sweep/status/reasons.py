@@ -12,7 +12,7 @@ from typing import Any
 from model.errors import OneLineError, one_line, printable, shortened
 from sweep.config import flatten
 from sweep.files import Json, parse_json
-from sweep.finished import Finished, read_all
+from sweep.finished import Finished, is_diverged, read_all
 from sweep.lineage.saved_states import STATE, saved_step
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan, by_generation
@@ -87,11 +87,6 @@ def reasons_to_compute(
             elif absent and not before:
                 before = "follows a model that is to be computed"
     return reasons
-
-
-def is_diverged(node: NodePlan, finished: Finished) -> bool:
-    """Whether a model was trained and has diverged."""
-    return node.key in finished.nodes and finished.nodes[node.key].status == "diverged"
 
 
 def known_reason(node: NodePlan, lineage: PlannedLineage, known: Known, *, is_next: bool) -> str:
