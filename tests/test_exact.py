@@ -385,4 +385,4 @@ def test_a_lineage_loses_the_variance_of_its_forecast(tmp_path) -> None:
     (expected,) = forecast_all([lineage]).values()
     for made, said in zip(compute(config, store), expected, strict=True):
         (metrics,) = made.metrics
-        assert metrics.values["pixel_std"] == pytest.approx(said.deviation, rel=0.02)
+        assert metrics.values["pixel_std"] == pytest.approx(said.pixel_std, rel=0.02)

@@ -3,7 +3,8 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from model.commands.output import wrapped
@@ -22,7 +23,12 @@ from sweep.estimate.costs import (
     notes,
     read_prices,
 )
-from sweep.estimate.forecast import GenerationForecast, forecast_all, forecast_lines
+from sweep.estimate.forecast import (
+    GenerationForecast,
+    forecast_all,
+    forecast_lines,
+    measured_pixel_std,
+)
 from sweep.estimate.generations import generation_lines, model_name
 from sweep.estimate.sizes import (
     format_bytes,
@@ -70,6 +76,8 @@ class Outlook:
     prices: Prices | None
     forecasts: Mapping[str, list[GenerationForecast]] | None = None
     """The forecast of each lineage, by id; None if it was not asked for."""
+    measured: Mapping[str, list[float | None]] = field(default_factory=dict)
+    """What lineages have measured of the forecast's pixel_std."""
 
     def to_json(self) -> Json:
         """All of it as one JSON object; docs/guide.md describes it."""
@@ -84,7 +92,13 @@ class Outlook:
 
     def _forecast_facts(self) -> list[Json]:
         return [
-            {"lineage": name, "generations": [asdict(each) for each in generations]}
+            {
+                "lineage": name,
+                "generations": [
+                    {**asdict(each), "measured_pixel_std": value}
+                    for each, value in zip_longest(generations, self.measured.get(name, ()))
+                ],
+            }
             for name, generations in (self.forecasts or {}).items()
         ]
 
@@ -108,7 +122,7 @@ class Outlook:
         print("\n".join(generation_lines(self.lineages, self.reasons)))
         if self.forecasts is not None:
             print()
-            print("\n".join(forecast_lines(self.lineages, self.forecasts)))
+            print("\n".join(forecast_lines(self.lineages, self.forecasts, self.measured)))
 
 
 @many_objects()
@@ -152,6 +166,7 @@ def look_ahead(
     note_uneven_control(lineages)
     note_small_alpha(lineages)
     add_own(timed, lineages, finished)
+    is_measured = with_forecast and out is not None and kept is not None
     return Outlook(
         sweep=sweep,
         lineages=lineages,
@@ -162,6 +177,7 @@ def look_ahead(
         slots=slots,
         prices=table,
         forecasts=forecast_all(lineages) if with_forecast else None,
+        measured=measured_pixel_std(lineages, out, kept) if is_measured else {},
     )
 
 

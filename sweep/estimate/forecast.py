@@ -7,8 +7,10 @@ is taken to stay the same, pixels to be neither clipped nor rounded, filters to 
 subset, and the deviations of several channels to change alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +20,12 @@ from model.data.datasets import Dataset, load_dataset
 from model.features.principal import HEAD_SHARE, MIDDLE_SHARE
 from model.networks.sampler_gain import sampler_gain
 from sweep.estimate.generations import alike_lines
+from sweep.finished import read_finished, specs_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import by_generation
 from sweep.planning.pool import count_origins, pool_rows
+from sweep.records import load_lineages
+from sweep.store.store import Store
 
 MOST_IMAGES = 2000
 """Number of training images whose directions are found; evenly spaced if there are more."""
@@ -41,11 +46,18 @@ class Spectrum:
     """D: channels x height x width."""
     channel_variance: float
     """Variance of a channel in unit scale, averaged over channels."""
+    loadings: np.ndarray
+    """(D, P) variance of each pixel in unit scale, for a variance of 1 along each direction."""
 
     @property
     def of_mean(self) -> float:
         """Variance of the pixels of the mean image."""
         return 1 - self.variances.sum() / self.num_pixels
+
+    def pixel_std(self, variances: np.ndarray) -> float:
+        """Standard deviation over images, averaged over pixels, over that of the real images."""
+        own, real = (np.sqrt(self.loadings @ x).mean() for x in (variances, self.variances))
+        return float(own / real)
 
     def bands(self, variances: np.ndarray) -> tuple[float, float, float]:
         """Ratio of variances to the real ones in the head, the middle and the tail.
@@ -69,8 +81,8 @@ class GenerationForecast:
     generation: int
     real_share: float
     """Share of real images in the pool."""
-    deviation: float
-    """Root of the total variance, over that of real images."""
+    pixel_std: float
+    """Standard deviation over images, averaged over pixels, over that of real images."""
     head: float
     middle: float
     tail: float
@@ -79,7 +91,7 @@ class GenerationForecast:
 
 def find_spectrum(data: Dataset) -> Spectrum:
     """Find the principal variances of a data set's training images."""
-    from scipy.linalg import eigvalsh
+    from scipy.linalg import eigh
 
     count = len(data.train)
     chosen = data.train[np.arange(min(count, MOST_IMAGES)) * count // min(count, MOST_IMAGES)]
@@ -90,12 +102,18 @@ def find_spectrum(data: Dataset) -> Spectrum:
     deviations[deviations == 0] = 1
     rows = ((images - images.mean(axis=0)) / deviations).reshape(len(images), -1)
     K, D = rows.shape
-    products = rows.T @ rows if K > D else rows @ rows.T
-    variances = np.maximum(eigvalsh(products)[::-1] / K, 0)
+    values, vectors = eigh(rows.T @ rows if K > D else rows @ rows.T)
+    variances = np.maximum(values[::-1] / K, 0)
+    P = int((variances > LEAST_VARIANCE * variances.sum()).sum())
+    variances, directions = variances[:P], vectors[:, ::-1][:, :P]
+    if K <= D:  # those of the images; the pixels' follow from them
+        directions = rows.T @ directions / np.sqrt(K * variances)
+    pixels = np.broadcast_to(deviations[0], data.images.shape[1:]).reshape(D, 1)
     return Spectrum(
-        variances=variances[variances > LEAST_VARIANCE * variances.sum()],
+        variances=variances,
         num_pixels=D,
         channel_variance=float((deviations**2).mean()),
+        loadings=(directions * pixels) ** 2,
     )
 
 
@@ -123,7 +141,7 @@ def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[Generation
         yield GenerationForecast(
             generation=generation,
             real_share=origins.get("0", 0) / total,
-            deviation=float(np.sqrt(variances[generation].sum() / spectrum.variances.sum())),
+            pixel_std=spectrum.pixel_std(variances[generation]),
             head=head,
             middle=middle,
             tail=tail,
@@ -152,16 +170,38 @@ def forecast_all(lineages: Sequence[PlannedLineage]) -> dict[str, list[Generatio
 
 
 def forecast_lines(
-    lineages: Sequence[PlannedLineage], forecasts: Mapping[str, list[GenerationForecast]]
+    lineages: Sequence[PlannedLineage],
+    forecasts: Mapping[str, list[GenerationForecast]],
+    measured: Mapping[str, list[float | None]],
 ) -> Iterator[str]:
-    """Yield forecasts as a table."""
+    """Yield forecasts as a table, with the mean of what lineages with the same forecast measured.
+
+    Args:
+        lineages: The lineages.
+        forecasts: The generations' forecast, by lineage id.
+        measured: The generations' measured `pixel_std` as in the forecast, by lineage id.
+    """
     yield from wrapped(
-        "forecast of the samples' deviation, and of their variance by band of principal "
+        "forecast of the samples' pixel_std, and of their variance by band of principal "
         "directions, over those of real images, if these were Gaussian and all networks trained to "
         "the end:"
     )
-    columns = ["  model", "real in pool", "deviation", "head", "middle", "tail"]
-    yield from alike_lines(lineages, columns, lambda x: forecast_rows(forecasts[x.id]))
+
+    def cells(members: Sequence[PlannedLineage]) -> list[str]:
+        return [
+            mean_cell([measured[x.id][n] for x in members if x.id in measured])
+            for n in range(len(forecasts[members[0].id]))
+        ]
+
+    columns = ["  model", "real in pool", "pixel_std", "measured", "head", "middle", "tail"]
+    yield from alike_lines(lineages, columns, lambda x: forecast_rows(forecasts[x.id]), cells, at=3)
+
+
+def mean_cell(values: Sequence[float | None]) -> str:
+    """The mean of known values, and their number if there are several."""
+    known = [x for x in values if x is not None]
+    many = f" ({len(known)})" if len(known) > 1 else ""
+    return f"{np.mean(known):.2f}{many}" if known else ""
 
 
 def forecast_rows(generations: Sequence[GenerationForecast]) -> list[tuple[str, ...]]:
@@ -170,7 +210,31 @@ def forecast_rows(generations: Sequence[GenerationForecast]) -> list[tuple[str, 
         (
             f"  V_{each.generation}",
             f"{each.real_share:.1%}",
-            *(f"{x:.2f}" for x in (each.deviation, each.head, each.middle, each.tail)),
+            *(f"{x:.2f}" for x in (each.pixel_std, each.head, each.middle, each.tail)),
         )
         for each in generations
     ]
+
+
+def measured_pixel_std(
+    lineages: Iterable[PlannedLineage], out: Path, store: Store
+) -> dict[str, list[float | None]]:
+    """What the records of a results folder say of the forecast's pixel_std, by lineage id.
+
+    It is that of V_n's samples over that of the reference images, and None if it was not measured
+    yet, or if several members draw the samples. A record is that of the lineage with its models.
+    """
+    records = {tuple(chain(*record.nodes)): record for record in load_lineages(out)}
+    metrics = read_finished(store, specs_of(records.values())).metrics
+    found: dict[str, list[float | None]] = {}
+    for lineage in lineages:
+        record = records.get(tuple(node.key for node in lineage.nodes))
+        real = lineage.card.pixel_std
+        if record is None or not real:
+            continue
+        found[lineage.id] = values = []
+        for n, keys in enumerate(record.nodes):
+            own = [metrics.get((keys[0], spec)) for spec in record.all_specs(n + 1, 0)]
+            known = [each.values["pixel_std"] / real for each in own if each is not None]
+            values.append(known[0] if known and len(keys) == 1 else None)
+    return found

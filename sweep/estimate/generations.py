@@ -25,15 +25,28 @@ def alike_lines(
     lineages: Iterable[PlannedLineage],
     columns: Sequence[str],
     rows_of: Callable[[PlannedLineage], Iterable[tuple[str, ...]]],
+    shared: Callable[[Sequence[PlannedLineage]], Sequence[str]] | None = None,
+    at: int = 0,
 ) -> Iterator[str]:
-    """Yield a table with some rows for each lineage; those with the same rows have them once."""
+    """Yield a table with some rows for each lineage; those with the same rows have them once.
+
+    Args:
+        lineages: The lineages.
+        columns: Titles of the columns.
+        rows_of: The rows of a lineage, without the cells of `shared`.
+        shared: The cells of one more column for lineages with the same rows, if there is one.
+        at: The place of that column.
+    """
     from tabulate import tabulate
 
     alike: dict[tuple[tuple[str, ...], ...], list[PlannedLineage]] = {}
     for lineage in lineages:
         alike.setdefault(tuple(rows_of(lineage)), []).append(lineage)
-    align = ("left", *["right"] * 5)
+    align = ("left", *["right"] * (len(columns) - 1))
     rows = [row for group in alike for row in group]
+    if shared is not None:
+        cells = [cell for members in alike.values() for cell in shared(members)]
+        rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
     lines = tabulate(
         rows, columns, disable_numparse=True, preserve_whitespace=True, colalign=align
     ).splitlines()
