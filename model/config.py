@@ -14,7 +14,14 @@ import functools
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from model.errors import UsageError, check_at_least, check_fields, check_finite, shown
+from model.errors import (
+    UsageError,
+    check_at_least,
+    check_fields,
+    check_finite,
+    check_one_given,
+    shown,
+)
 
 Split = Literal["stratified", "keras_80_20", "official_train", "official_trainval", "all"]
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
@@ -50,7 +57,7 @@ class DataConfig:
     train_limit: int | None = None
     """Keep only this many images of the train pool, stratified by class; none keeps all."""
     num_images: int | None = field(default=None, metadata=IMAGES)
-    """Number of images of a generated data set (flower-crops); none means 2000."""
+    """Number of images of a generated data set (flower-crops, synthetic); none means 2000."""
     resize: Resize = "bilinear_aa_float"
     """Resizing method: antialiased bilinear or bicubic on floats, or Pillow's on 8 bits."""
     dtype: Literal["uint8", "float32"] = "uint8"
@@ -63,6 +70,12 @@ class DataConfig:
     """Column of classes (huggingface, parquet); none uses the only one of that type, if any."""
     float_range: Literal["any", "unit"] = field(default="any", metadata={"key_default": "any"})
     """Range of the float images of npz: any, or unit for [0, 1], to which samples are clipped."""
+    spectrum: float | None = field(default=None, metadata={"key_default": None, "most": 1000})
+    """Synthetic: the k-th principal variance is k^-spectrum of the first; none means 1."""
+    num_classes: int | None = field(default=None, metadata={"key_default": None, "most": 1000})
+    """Synthetic: number of classes, each a Gaussian; none means one Gaussian without classes."""
+    separation: float | None = field(default=None, metadata={"key_default": None, "most": 10**6})
+    """Synthetic: deviation of the classes' means over that within a class; none means 1."""
 
     def __post_init__(self) -> None:
         check_at_least("data.image_size", self.image_size, 4)
@@ -70,8 +83,10 @@ class DataConfig:
             share = getattr(self, name)
             if not 0 <= share < 1:
                 raise UsageError(f"data.{name} must be in [0, 1), got {share}")
-        check_at_least("data.train_limit", self.train_limit, 1)
-        check_at_least("data.num_images", self.num_images, 1)
+        for name in ("train_limit", "num_images", "num_classes"):
+            check_at_least(f"data.{name}", getattr(self, name), 1)
+        check_finite("data.spectrum", self.spectrum, 0)
+        check_finite("data.separation", self.separation, 0)
         check_at_least("data.split_seed", self.split_seed, 0)
         check_fields("data.", self)
 
@@ -165,11 +180,9 @@ def stored_settings(config: Any) -> dict[str, Any]:
     A key or checkpoint that does not use a new setting thus has the same bytes as before it
     existed.
     """
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    for name, value in frozen_defaults(type(config)).items():
-        if values[name] == value:
-            del values[name]
-    return values
+    values = ((f.name, getattr(config, f.name)) for f in fields(config))
+    frozen = frozen_defaults(type(config))
+    return {name: v for name, v in values if name not in frozen or frozen[name] != v}
 
 
 def restored_model(stored: dict[str, Any]) -> ModelConfig:
@@ -253,10 +266,7 @@ class TrainConfig:
     """Keep what an interrupted command has written into {out}, because the program goes on."""
 
     def __post_init__(self) -> None:
-        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "images")}
-        given = {name: value for name, value in lengths.items() if value is not None}
-        if len(given) != 1:
-            raise UsageError(_too_many_lengths(given))
+        check_one_given("train", {x: getattr(self, x) for x in ("epochs", "steps", "images")})
         for name in ("epochs", "steps", "images", "repetitions", "batch_size", "shuffle_window"):
             check_at_least(f"train.{name}", getattr(self, name), 1)
         for name in ("lr", "adam_eps", "command_seconds"):
@@ -267,16 +277,6 @@ class TrainConfig:
             if not 0 <= decay < 1:
                 raise UsageError(f"train.{name} must be in [0, 1), got {decay}")
         check_fields("train.", self)
-
-
-def _too_many_lengths(given: dict[str, int]) -> str:
-    if not given:
-        return "train must have one of epochs, steps and images, got none of them"
-    listed = " and ".join(f"train.{name}={value}" for name, value in given.items())
-    return (
-        f"train must have only one of epochs, steps and images, got {listed}; for example, add "
-        f"--train.{next(iter(given))} None"
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from difflib import get_close_matches
@@ -283,6 +283,20 @@ def check_at_least(field: str, value: float | None, minimum: int) -> None:
     """Raise UsageError unless `value` is at least `minimum`; None passes."""
     if value is not None and not value >= minimum:
         raise UsageError(f"{field} must be at least {minimum}, got {shown(value)}")
+
+
+def check_one_given(section: str, values: Mapping[str, object]) -> None:
+    """Raise UsageError unless exactly one of a section's settings is not None."""
+    given = [f"{section}.{name}={value}" for name, value in values.items() if value is not None]
+    *others, last = values
+    listed = f"{', '.join(others)} and {last}"
+    if not given:
+        raise UsageError(f"{section} must have one of {listed}, got none of them")
+    if len(given) > 1:
+        raise UsageError(
+            f"{section} must have only one of {listed}, got {' and '.join(given)}; for example, "
+            f"add --{given[0].split('=')[0]} None"
+        )
 
 
 def check_at_most(field: str, value: float | None, maximum: float) -> None:

@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     SPLIT = 8
     POOL = 9
     MEASURE = 10
+    DATA = 11
 
 
 def sequence(seed: Seed, purpose: Purpose, *extra: int) -> np.random.SeedSequence:
@@ -55,7 +56,7 @@ def image_noise(
 
     Args:
         seed: (lineage seed, generation, member); previews leave out the generation.
-        purpose: SAMPLE, PREVIEW, VALIDATION or MEASURE.
+        purpose: SAMPLE, PREVIEW, VALIDATION, MEASURE or DATA.
         indices: Numbers of the images in their stream.
         shape: Shape of one image's noise, (C, H, W).
         label: Class of the stream, or None.

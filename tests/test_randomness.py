@@ -86,9 +86,9 @@ def test_purposes_keep_their_numbers():
     """They are part of every result."""
     names = [purpose.name for purpose in sorted(Purpose)]
     assert " ".join(names) == (
-        "INIT EMA_INIT SHUFFLE STEP SAMPLE PREVIEW VALIDATION SPLIT POOL MEASURE"
+        "INIT EMA_INIT SHUFFLE STEP SAMPLE PREVIEW VALIDATION SPLIT POOL MEASURE DATA"
     )
-    assert sorted(Purpose) == list(range(1, 11))
+    assert sorted(Purpose) == list(range(1, 12))
 
 
 @given(inputs, inputs)

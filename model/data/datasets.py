@@ -22,7 +22,8 @@ from model.data.splits import check_split, split_images
 from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import check_choice, check_class_names, later_version, user_path
 
-OPTIONAL_FIELDS = ("path", "num_images", "attribute", "image_column", "label_column")
+SYNTHETIC = ("num_images", "spectrum", "num_classes", "separation")
+OPTIONAL_FIELDS = ("path", "attribute", "image_column", "label_column", *SYNTHETIC)
 """Settings that have no effect for some data sets."""
 
 DATASETS_VERSION = 1
@@ -48,7 +49,7 @@ class Dataset:
     validation: np.ndarray
     """int64 indices of the images that may select a checkpoint."""
     bounded: bool
-    """Whether pixels are confined to [0, 1] (in unit scale); False for float32 from npz."""
+    """Whether pixels are confined to [0, 1] (in unit scale); not for synthetic or float npz."""
     unnamed_classes: int = 0
     """Number of classes whose names are known only after loading; 0 for loaded data."""
 
@@ -196,6 +197,12 @@ DATASETS: dict[str, Loader] = {
         load=public.load_flower_crops,
         version=1,
         takes=("num_images",),
+    ),
+    "synthetic": Loader(
+        describe=public.describe_synthetic,
+        load=public.load_synthetic,
+        version=1,
+        takes=SYNTHETIC,
     ),
     **{
         name: Loader(
