@@ -311,6 +311,9 @@ def test_settings_without_effect_are_in_no_key(tmp_path) -> None:
     plain = first_key({}, tmp_path)
     for settings in ({"model.widths": [8]}, {"train.lr": 0.1}, {"train.steps": 9}):
         assert first_key(settings, tmp_path) == plain
+    held_out = {"data.validation_fraction": 0.2}
+    selected = {**held_out, "train.select": "best_kid"}
+    assert first_key(selected, tmp_path) == first_key(held_out, tmp_path)
     keys = {
         first_key(settings, tmp_path)
         for settings in (

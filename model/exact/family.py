@@ -46,8 +46,8 @@ def fit_exact(
     """Fit a family to a pool, class by class if it is conditional, in the network's units.
 
     Raises:
-        UsageError: The family cannot be as conditional as the model is, or the labels or
-            job.num_classes do not fit.
+        UsageError: model.conditional does not fit the family, or the labels or job.num_classes
+            are invalid.
         Diverged: The images are not finite.
     """
     started = perf_counter()

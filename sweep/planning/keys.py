@@ -108,7 +108,8 @@ def node_inputs(
     }
     inputs = {name: encoded(number) for name, number in numbers.items()}
     inputs |= {"recipe": recipe, **settings_texts(model, train)}
-    inputs |= {"selection": encoded(selection)} if selection else {}
+    if selection and used_settings(model) is None:  # train.select has an effect
+        inputs["selection"] = encoded(selection)
     inputs |= {"first_recipe": first_recipe} if first_recipe else {}
     inputs |= {"parent": encoded(parent)} if parent else {}
     inputs |= {"num_drawn": encoded(num_drawn)} if num_drawn is not None else {}
