@@ -1,4 +1,4 @@
-"""The command `sweep`: presets, data, plan, preregister, run, status, evaluate and watch-spot.
+"""The command `sweep`: presets, data, plan, run, reproduce and others.
 
 sweep presets
 sweep data my-images --sheet sheet.png
@@ -6,6 +6,7 @@ sweep plan quickstart
 sweep run quickstart --out runs/quickstart
 sweep status runs/quickstart
 sweep evaluate runs/quickstart --metrics.names precision recall
+sweep reproduce kazdan-2024
 sweep watch-spot --cloud aws --address 10.0.0.1:6379
 """
 
@@ -301,6 +302,32 @@ class Doctor(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reproduce(Command):
+    """Repeat a published result with a small experiment, and compare both numbers.
+
+    Without a name, list the results. An experiment takes up to a minute on a CPU. The exit code is
+    1 if ours contradict the published numbers; docs/reproductions.md describes the comparison.
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None
+    """Published result, by first author and year."""
+    format: Literal["text", "json"] = "text"
+    """Text, or JSON for programs."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print the list, or the comparison."""
+        from sweep.reproductions.report import list_capsules, reproduce
+
+        as_json = self.format == "json"
+        if self.name is None:
+            print(list_capsules(as_json=as_json))
+            return 0
+        text, code = reproduce(self.name, as_json=as_json)
+        print(text)
+        return code
+
+
+@dataclass(frozen=True, kw_only=True)
 class WatchSpot(Command):
     """Wait for a spot notice to this machine, then have Ray drain the machine as preempted.
 
@@ -335,6 +362,7 @@ PROGRAM = Program(
         "stop": Stop,
         "clean": Clean,
         "doctor": Doctor,
+        "reproduce": Reproduce,
         "watch-spot": WatchSpot,
     },
 )

@@ -1,7 +1,8 @@
 """What each command's exit code says, and what stands on stderr with it.
 
-0: every requested result exists. 1: a result is missing. 2: the user must change something; a
-line says what, or a box about words that cannot be read. 70: a bug of ours, with its traceback.
+0: every requested result exists. 1: a result is missing, or contradicts a published one. 2: the
+user must change something; a line says what, or a box about words that cannot be read. 70: a bug
+of ours, with its traceback.
 """
 
 import os
@@ -54,6 +55,7 @@ FINE = [
     "sweep stop {begun}",
     "sweep clean {done} --dry-run",
     "sweep doctor --help",
+    "sweep reproduce",
     "sweep watch-spot --help",
     "analysis --help",
     "analysis --version",
@@ -107,6 +109,7 @@ MISTAKES = [
     "sweep evaluate {done} --metrics.names kidd",
     "sweep stop {new}",
     "sweep clean {new}",
+    "sweep reproduce nothing",
     "sweep watch-spot --cloud aws --address here:1",
     "analysis table {new}",
     "analysis table {results} --confidence 2",
@@ -137,6 +140,7 @@ UNREADABLE = [
     "sweep stop",
     "sweep clean {done} --force yes",
     "sweep doctor --format xml",
+    "sweep reproduce --format xml",
     "sweep watch-spot --cloud ibm --address here:1",
     "analysis",
     "analysis table {results} --format pdf",

@@ -33,6 +33,7 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("sweep", "stop"): ("run",),
     ("sweep", "clean"): ("run", "--dry-run"),
     ("sweep", "doctor"): ("--skip-training", "--store", "run"),
+    ("sweep", "reproduce"): (),
     ("model", "train"): (
         *("--out", "new.safetensors", "--train.epochs", "None", "--train.steps", "2"),
         *("--model.family", "gaussian"),
