@@ -64,11 +64,11 @@ CAPSULES: dict[str, Capsule] = {
         title="Retraining on the preferred of K images converges to the images of highest reward",
         source="Ferbach et al., Self-Consuming Models with Curated Data (arXiv:2407.09499)",
         setting=(
-            "The filter reward (filter.name=reward) on a finite set of four images, two of which "
-            "have the highest reward. Each model is the distribution of the preferred images, "
-            "because no family draws from a finite set. One generation: 20,000 preferred images "
-            "(2,000 with K=1000), binomial error; lineages: 24 seeds, 2,000 images per generation, "
-            "Student's t."
+            "The filter reward (filter.name=reward) on a finite set of four images (p_0: 0.5, 0.3, "
+            "0.15, 0.05), of which the last two have the highest reward. Each model is the "
+            "distribution of the preferred images, because no family draws from a finite set. One "
+            "generation: 20,000 preferred images (2,000 with K=1000), binomial error; lineages: 24 "
+            "seeds, 2,000 images per generation, Student's t."
         ),
     ),
 }

@@ -115,7 +115,7 @@ def one_generation(choices: int, rewards: np.ndarray) -> list[Row]:
     expected = next_shares(FIRST, rewards, choices) if exact else FIRST * weights / mean
     rows = [
         against_share(
-            f"K={choices}, p_1: share of image {x + 1}" + ("" if exact else " (lemma 2.1)"),
+            f"K={choices}: p_1 of image {x + 1}" + ("" if exact else " (lemma 2.1)"),
             int((preferred == x).sum()),
             keep,
             q,
@@ -123,23 +123,27 @@ def one_generation(choices: int, rewards: np.ndarray) -> list[Row]:
         )
         for x, q in enumerate(expected)
     ]
-    increase = against_bound(f"K={choices}, p_1: E[e^r] >= (lemma 2.2)", weights[preferred], bound)
+    increase = against_bound(
+        f"K={choices}: E[e^r] of p_1 >= (lemma 2.2)", weights[preferred], bound
+    )
     return [*rows, increase]
 
 
 def lineage_rows(rewards: np.ndarray) -> list[Row]:
     """Expected reward by generation, and the limit, over independent lineages."""
     shares = np.array([lineage(seed) for seed in range(SEEDS)])
-    name, p = f"K={LINEAGE_CHOICES}, p_", FIRST
+    name, p = f"K={LINEAGE_CHOICES}: ", FIRST
     rows = []
     for t in range(1, GENERATIONS):
         p = next_shares(p, rewards, LINEAGE_CHOICES)
         if t in SHOWN:
             measured = shares[:, t - 1] @ rewards
             expected = float(p @ rewards)
-            rows.append(against_number(f"{name}{t}: E[r]", measured, expected, source="derived"))
+            rows.append(
+                against_number(f"{name}E[r] of p_{t}", measured, expected, source="derived")
+            )
     limit = FIRST[BEST] / FIRST[rewards == rewards.max()].sum()
-    what = f"{name}{GENERATIONS}: share of image {BEST + 1} (theorem 2.1)"
+    what = f"{name}p_{GENERATIONS} of image {BEST + 1} (theorem 2.1)"
     return [*rows, against_number(what, shares[:, -1, BEST], float(limit), source="paper")]
 
 
