@@ -27,10 +27,10 @@ def reproduce(name: str, *, as_json: bool) -> tuple[str, int]:
     capsule = capsule_of(name)
     sys.stderr.write(f"{name}: running, which takes up to a minute\n")
     result = capsule.reproduce()
-    text = report_text(capsule, result)
+    code = MISSING if result.verdict == "fail" else 0
     if as_json:
-        text = json.dumps(report_json(name, result), indent=1, allow_nan=False)
-    return text, MISSING if result.verdict == "fail" else 0
+        return json.dumps(report_json(name, result), indent=1, allow_nan=False), code
+    return report_text(capsule, result), code
 
 
 def report_text(capsule: Capsule, result: Reproduction) -> str:
