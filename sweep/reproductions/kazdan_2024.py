@@ -67,14 +67,14 @@ def published_rows(key: tuple[str, int, int], fits: Fits) -> list[Row]:
     variance, variance_error, square, square_error = PUBLISHED[key]
     return [
         against_records(
-            f"{rule}, n={n}, V_{t}: variance",
+            f"{rule} n={n} V_{t}: variance",
             fits.variance(t),
             variance,
             expected_error=variance_error,
             count=RUNS,
         ),
         against_records(
-            f"{rule}, n={n}, V_{t}: MSE of mean",
+            f"{rule} n={n} V_{t}: MSE of mean",
             fits.squared_error(t),
             square,
             expected_error=square_error,
@@ -86,7 +86,7 @@ def published_rows(key: tuple[str, int, int], fits: Fits) -> list[Row]:
 def closed_form_rows(rule: str, n: int, t: int, fits: Fits) -> list[Row]:
     """The same two rows with the closed form, which has no sampling error."""
     kept = kept_variance(rule, n, t)
-    name, error = f"{rule if t > 1 else 'any rule'}, n={n}, V_{t}", fits.squared_error(t)
+    name, error = f"{rule if t > 1 else 'any rule'} n={n} V_{t}", fits.squared_error(t)
     return [
         against_number(f"{name}: variance", fits.variance(t), kept, source="derived"),
         against_number(f"{name}: MSE of mean", error, 1 - kept, source="derived"),
