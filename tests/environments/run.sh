@@ -16,11 +16,14 @@ for name in $names; do
   kind=${name%%-*} python=${name#*-}
   package=$(ls "$folder"/dist/*.whl)
   [ "$kind" = sdist ] && package=$(ls "$folder"/dist/*.tar.gz)
-  resolution=highest
-  [ "$kind" = lowest ] && resolution=lowest-direct
   export VIRTUAL_ENV=$folder/$name
   uv venv -q --clear --python "$python" "$VIRTUAL_ENV"
-  uv pip install -q --resolution "$resolution" "collapse-sweep[all] @ file://$package"
+  if [ "$kind" = lowest ]; then # what pyproject.toml names is direct only if that file is what is installed
+    uv pip install -q --resolution lowest-direct --extra all -r "$root/pyproject.toml"
+    uv pip install -q --no-deps "$package"
+  else
+    uv pip install -q "collapse-sweep[all] @ file://$package"
+  fi
   start=$(date +%s)
   if (cd "$folder" && "$VIRTUAL_ENV/bin/sweep" run quickstart --out "runs-$name" > "$name.log" 2>&1); then
     outcome=passed
