@@ -13,6 +13,7 @@ from typing import Any
 
 from model.config import DataConfig, MetricsConfig
 from model.errors import UsageError
+from model.programs.settings import FAMILY
 from model.training.initial import with_digest
 from sweep.config import (
     LineageConfig,
@@ -22,6 +23,7 @@ from sweep.config import (
     flatten,
     restored,
     to_json,
+    unflatten,
     unique,
     updated,
 )
@@ -122,12 +124,10 @@ def extend(sweep: SweepConfig, out: Path) -> SweepConfig:
             f"{name} must be {before!r} as in {out / 'sweep.json'}, got {now!r}; "
             f"use another --out, or --axis {name}=... to add points beside the old ones"
         )
-    generations = max(old.base.generations, sweep.base.generations)
+    free = {name: value for name, value in flatten(to_json(sweep.base)) if name in EXTENDABLE}
+    free["generations"] = max(old.base.generations, sweep.base.generations)
     grids = unique((*old.grids, *sweep.grids))
-    data = replace(old.base.data, path=sweep.base.data.path)
-    path = sweep.base.train.initial_checkpoint
-    train = replace(old.base.train, initial_checkpoint=path)
-    base = replace(old.base, generations=generations, data=data, train=train)
+    base = updated(old.base, unflatten(free))
     return replace(old, base=base, grids=tuple(grids), resources=sweep.resources)
 
 
@@ -295,9 +295,11 @@ def check_lineages(out: Path, lineages: Iterable[PlannedLineage]) -> None:
     planned = {lineage.id for lineage in lineages}
     for record in load_lineages(out):
         if record.id not in planned:
+            is_program = record.config.get("model", {}).get("family") == FAMILY
+            what = "settings, data or files of model.program" if is_program else "settings or data"
             raise UsageError(
                 f"--out must hold only lineages of this sweep, got {out} with {record.id}, which "
-                "these settings and data do not have; use another --out"
+                f"had other {what}; use another --out"
             )
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_resources_may_differ(tmp_path: Path) -> None:
     sweep = make_sweep(GRID)
     faster = replace(sweep, resources=replace(sweep.resources, max_concurrent=3))
     assert extend(faster, written(tmp_path)).resources.max_concurrent == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        ("train.command_seconds", 60.0, 90.0),
+        ("train.command_resumes", False, True),
+        ("sample.command_seconds", None, 30.0),
+        ("model.program", (), (__file__,)),
+    ],
+)
+def test_what_a_folder_may_be_resumed_with_is_new(name, before, now, tmp_path: Path) -> None:
+    """For example another time limit; the files of a program are then compared by their content."""
+    family = {"model.family": "command", "train.command": "x {images} {out} {num_images}"}
+    old, new = (make_sweep(GRID, make_lineage({**family, name: each})) for each in (before, now))
+    written(tmp_path, old)
+    assert attrgetter(name)(extend(new, tmp_path).base) == now
 
 
 def test_auto_precision_is_the_one_the_folder_was_made_with(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 import numpy as np
 
 from model.config import FilterConfig, MetricsConfig
-from model.errors import UsageError, check_at_least, check_choice, later_version
+from model.errors import UsageError, check_at_least, check_choice, later_version, shown
 from model.features.extractors import (
     check_extractor,
     check_finite_features,
@@ -137,7 +137,8 @@ def select(candidates: Candidates) -> Selection:
 
     Raises:
         UsageError: There are fewer candidates than are to be kept, too few pass, features are not
-            finite or differ in shape, or no probe can learn the classes.
+            finite or differ in shape, no probe can learn the classes, or a plug-in's filter does
+            not return `keep` ascending indices and a finite score for each candidate.
     """
     features, real, config = candidates.features, candidates.real, candidates.config
     num_images, keep = len(features), candidates.keep
@@ -167,7 +168,31 @@ def select(candidates: Candidates) -> Selection:
             check_labels(
                 "labels", candidates.labels, num_images=num_images, num_classes=num_classes
             )
-    return entry.select(candidates)
+    selection = entry.select(candidates)
+    _check_selection(selection, candidates)
+    return selection
+
+
+def _check_selection(selection: Selection, candidates: Candidates) -> None:
+    """Raise UsageError unless a filter, which may be a plug-in's, has returned what it must."""
+    name, count = f"filter {candidates.config.name}", len(candidates.features)
+    indices, scores = np.asarray(selection.indices), np.asarray(selection.scores)
+    is_row = indices.ndim == 1 and np.issubdtype(indices.dtype, np.integer)
+    if not is_row or len(indices) != candidates.keep:
+        raise UsageError(
+            f"{name} must return {candidates.keep} indices of candidates, got an array of "
+            f"{indices.dtype} of shape {indices.shape}"
+        )
+    if indices[0] < 0 or indices[-1] >= count or (np.diff(indices) <= 0).any():
+        raise UsageError(
+            f"{name} must return different indices of the {count} candidates in ascending order, "
+            f"got {shown(indices.tolist())}"
+        )
+    if scores.shape != (count,) or not np.isfinite(scores).all():
+        raise UsageError(
+            f"{name} must return a finite score of each of the {count} candidates, got an array of "
+            f"shape {scores.shape}"
+        )
 
 
 def _check_features(name: str, features: np.ndarray) -> None:

@@ -24,6 +24,7 @@ for name in $names; do
   else
     uv pip install -q "collapse-sweep[all] @ file://$package"
   fi
+  rm -rf "$folder/runs-$name" # of an earlier call
   start=$(date +%s)
   if (cd "$folder" && "$VIRTUAL_ENV/bin/sweep" run quickstart --out "runs-$name" > "$name.log" 2>&1); then
     outcome=passed
