@@ -293,9 +293,10 @@ def check_one_given(section: str, values: Mapping[str, object]) -> None:
     if not given:
         raise UsageError(f"{section} must have one of {listed}, got none of them")
     if len(given) > 1:
+        first = given[0].split("=")[0]
         raise UsageError(
             f"{section} must have only one of {listed}, got {' and '.join(given)}; for example, "
-            f"add --{given[0].split('=')[0]} None"
+            f"add --{first} None, or if that is an axis: --axis {first}=none --axis {given[1]}"
         )
 
 

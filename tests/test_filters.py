@@ -12,10 +12,8 @@ from model.config import DataConfig, FilterConfig
 from model.data.datasets import load_dataset
 from model.features import products
 from model.filters import spread
-from model.filters.candidates import Selection
 from model.filters.table import (
     FILTERS,
-    Filter,
     check_filter,
     feature_settings,
     num_candidates,
@@ -262,27 +260,6 @@ def test_more_than_there_are_cannot_be_kept(name):
 def test_a_negative_number_cannot_be_kept():
     with pytest.raises(ValueError, match=r"^keep must be at least 0, got -1$"):
         keep("none", draw(4), -1)
-
-
-@pytest.mark.parametrize(
-    ("indices", "scores", "message"),
-    [
-        ([2, 1], np.zeros(4), r"different indices of the 4 .* in ascending order, got \[2, 1\]"),
-        ([1, 1], np.zeros(4), r"different indices of the 4 candidates"),
-        ([1, 4], np.zeros(4), r"different indices of the 4 candidates"),
-        ([-1, 2], np.zeros(4), r"different indices of the 4 candidates"),
-        ([1], np.zeros(4), r"2 indices of candidates, got an array of int64 of shape \(1,\)"),
-        ([0.0, 1.0], np.zeros(4), r"2 indices of candidates, got an array of float64"),
-        ([0, 1], np.zeros(3), r"a finite score of each of the 4 candidates"),
-        ([0, 1], np.full(4, np.nan), r"a finite score of each of the 4 candidates"),
-    ],
-)
-def test_what_a_plugins_filter_returns_is_checked(indices, scores, message, monkeypatch):
-    chosen = Selection(indices=np.array(indices), scores=scores)
-    own = Filter(select=lambda candidates: chosen, version="1", needs_features=False)
-    monkeypatch.setitem(FILTERS, "own", own)
-    with pytest.raises(ValueError, match=f"^filter own must return {message}"):
-        keep("own", draw(4), 2)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in FILTERS.items() if entry.needs_features])

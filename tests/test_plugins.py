@@ -6,13 +6,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from filtering import draw, keep
 from running_sweep import run_sweep, write_sweep
 from tiny_sweep import make_lineage, make_sweep, plan
 
 from model.commands import plugins
 from model.commands.plugins import LOADED, load_plugins, named_imports, plugins_in
 from model.errors import UsageError
+from model.filters.candidates import Selection
+from model.filters.table import FILTERS, Filter
 from sweep.planning.plugins import TABLES
 
 ANALYSIS = Path(sys.executable).with_name("analysis")
@@ -177,7 +181,7 @@ def test_a_bad_plugin_is_refused_in_one_sentence(case: str, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("./zzqx.py", "must be a .py file, or a folder with __init__.py"),
+        ("./zzqx.py", "must be a file or folder that exists, got './zzqx.py'"),
         ("zzqx", r"write ./zzqx.py for a file in the working directory"),
         ("./random.py", "must not have the name of another module"),
         ("./a-b.py", "must have a name that Python can import, got 'a-b'"),
@@ -193,6 +197,27 @@ def test_a_bad_name_is_refused(word: str, message: str, tmp_path, monkeypatch) -
 
 
 # Keys.
+
+
+@pytest.mark.parametrize(
+    ("indices", "scores", "message"),
+    [
+        ([2, 1], np.zeros(4), r"different indices of the 4 .* in ascending order, got \[2, 1\]"),
+        ([1, 1], np.zeros(4), r"different indices of the 4 candidates"),
+        ([1, 4], np.zeros(4), r"different indices of the 4 candidates"),
+        ([-1, 2], np.zeros(4), r"different indices of the 4 candidates"),
+        ([1], np.zeros(4), r"2 indices of candidates, got an array of int64 of shape \(1,\)"),
+        ([0.0, 1.0], np.zeros(4), r"2 indices of candidates, got an array of float64"),
+        ([0, 1], np.zeros(3), r"a finite score of each of the 4 candidates"),
+        ([0, 1], np.full(4, np.nan), r"a finite score of each of the 4 candidates"),
+    ],
+)
+def test_what_a_plugins_filter_returns_is_checked(indices, scores, message, monkeypatch):
+    chosen = Selection(indices=np.array(indices), scores=scores)
+    own = Filter(select=lambda candidates: chosen, version="1", needs_features=False)
+    monkeypatch.setitem(FILTERS, "own", own)
+    with pytest.raises(ValueError, match=f"^filter own must return {message}"):
+        keep("own", draw(4), 2)
 
 
 def test_keys_depend_on_the_plugins_name_and_version(tmp_path) -> None:

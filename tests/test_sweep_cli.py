@@ -293,6 +293,12 @@ def test_a_disk_too_small_for_the_plan_is_an_error(sweep, folder):
     assert said.endswith("131 kB free; free some space or use another --out or --store\n")
 
 
+def test_a_changed_preset_says_what_is_changed(sweep):
+    """Its question may be about other data, or another number of generations."""
+    _, printed, _ = sweep("plan", "tiny.toml", "--generations", "3", "--axis", "seed=1,2")
+    assert "(changed: generations, seed)\n" in printed
+
+
 def test_help_begins_with_what_every_run_needs(sweep):
     """Then come the command's other options, the settings by group, and the machine's resources."""
     code, printed, _ = sweep("run", "quickstart", "--help")

@@ -90,6 +90,11 @@ def build_comparisons(
     """
     if margin is not None and not (margin > 0 and math.isfinite(margin)):
         raise UsageError(f"--margin must be a finite number above 0, got {margin!r}")
+    there = sorted(frame["generation"].unique())
+    for generation in generations:
+        if generation not in there:
+            known = ", ".join(map(str, there))
+            raise UsageError(f"--generation must be one of {known}, got {generation}")
     part = part_of(frame, setting_axes(frame), confidence)
     find_control = find_controls(part, against)
     found = [

@@ -150,6 +150,8 @@ def _name_of(word: str, where: str) -> str:
     """The module name of a .py file or a package's folder, after checking that it can be used."""
     path = findable_path(OPTION, word)
     file = path / "__init__.py" if path.is_dir() else path
+    if not path.exists():
+        raise UsageError(f"{where} must be a file or folder that exists, got {shown(word)}")
     if not file.is_file():
         raise UsageError(
             f"{where} must be a .py file, or a folder with __init__.py, or the name of an "

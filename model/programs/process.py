@@ -135,12 +135,14 @@ def run_program(
 
 
 def said(log: Path) -> str:
-    """Where a program's output is, and its last line."""
+    """Where a program's output is, and its last line; or that it has printed nothing."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 10 * LAST_CHARACTERS))
         lines = file.read().decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"; its output is in {log}" + (f": {last[-LAST_CHARACTERS:]}" if last else "")
+    if not last:
+        return "; it printed nothing"
+    return f"; its output is in {log}: {last[-LAST_CHARACTERS:]}"
 
 
 def end_programs(folder: Path) -> None:

@@ -29,6 +29,8 @@ from sweep.files import RecordError, complete
 from sweep.presets import preset_of
 
 RULE, ALPHA = "pool.rule", "pool.alpha"
+MOST_NAMED = 6
+"""Most changed settings that a description names."""
 FILE_KEYS = ("name", "description", "base", "grids", "resources")
 
 
@@ -70,7 +72,24 @@ def requested_sweep(
     check_overrides(preset.base, sweep)
     for _ in sweep.each_point(PlanProgress("checking the settings of each point")):
         pass
-    return sweep
+    return with_changes_named(sweep, preset, names)
+
+
+def with_changes_named(sweep: SweepConfig, preset: SweepConfig, axes: Sequence[str]) -> SweepConfig:
+    """Return the sweep with a description that names what a command has changed.
+
+    Args:
+        sweep: The sweep with the command's settings and axes.
+        preset: The preset or file.
+        axes: Names of the command's axes.
+    """
+    before, now = (dict(flatten(to_json(each.base))) for each in (preset, sweep))
+    names = unique([*(name for name in now if now[name] != before[name]), *axes])
+    if not names:
+        return sweep
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    changes = f"(changed: {', '.join(names[:MOST_NAMED])}{more})"
+    return replace(sweep, description=f"{preset.description} {changes}".strip())
 
 
 def check_overrides(before: LineageConfig, sweep: SweepConfig) -> None:

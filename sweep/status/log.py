@@ -20,6 +20,7 @@ from typing import TextIO
 from model.commands.command_line import SIGNALLED, exit_code, sentence
 from model.commands.output import pasteable
 from model.commands.signals import last_words
+from model.programs.permission import OPTION, commands_allowed
 from sweep.environment import versions
 from sweep.results_folder import LOG
 from sweep.store.folder import StoreError
@@ -75,7 +76,8 @@ def logged(out: Path, command: str, work: Callable[[], int], *, kept: str) -> in
             EVENTS.info("%s", described(error, code))
             if code > SIGNALLED or isinstance(error, StoreError):
                 EVENTS.info("stopped; %s. To resume: %s", kept, command)
-                sys.stderr.write(f"\nstopped; {kept}. To resume:\n  {pasteable(command)}\n")
+                again = pasteable(command) + f" {OPTION}" * commands_allowed()
+                sys.stderr.write(f"\nstopped; {kept}. To resume:\n  {again}\n")
             EVENTS.info("ended: exit code %d", code)
         raise
     finally:
