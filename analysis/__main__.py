@@ -5,6 +5,7 @@
     analysis report runs/quickstart --out report.html
     analysis board runs/quickstart --out board
     analysis verdict runs/quickstart
+    analysis ledger runs/why --step fit:family=exact-gaussian --step network:family=ddim
     analysis check runs/quickstart
 
 Results go to stdout, notes and errors to stderr. Only commands that need pandas or matplotlib
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from analysis.ledger import Ledger
 from model.commands.command_line import Command, Program
 from model.errors import UsageError, printable
 
@@ -355,6 +357,7 @@ PROGRAM = Program(
         "report": Report,
         "board": Board,
         "verdict": Verdict,
+        "ledger": Ledger,
         "check": Check,
     },
 )

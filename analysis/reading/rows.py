@@ -13,12 +13,15 @@ MORE_AXES = ("generation", "member", "seed", "run")
 """Columns other than settings by which rows can be selected."""
 
 
-def keep_rows(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+def keep_rows(
+    frame: pd.DataFrame, settings: Sequence[str], *, option: str = "--where"
+) -> pd.DataFrame:
     """Return the rows with the given values: one of them, for an axis that is named repeatedly.
 
     Args:
         frame: A table of analysis.reading.results.load_results.
         settings: AXIS=VALUE, with the names that tables print.
+        option: The option, for messages.
 
     Raises:
         UsageError: There is no such axis or value, or no row has all of the values.
@@ -27,7 +30,7 @@ def keep_rows(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
     wanted: dict[str, set[str]] = defaultdict(set)
     for text in settings:
         axis, value = parse_setting(
-            "--where", text, axes=[*axis_columns(frame), *MORE_AXES], frame=frame, labels=labels
+            option, text, axes=[*axis_columns(frame), *MORE_AXES], frame=frame, labels=labels
         )
         wanted[axis].add(value)
     kept = pd.Series(True, frame.index)
@@ -35,7 +38,7 @@ def keep_rows(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
         kept &= frame[axis].map(lambda cell, a=axis, v=values: labels.name(a, cell) in v)
     if not kept.any():
         raise UsageError(
-            f"--where must leave at least one row, got none with {shortened(', '.join(settings))}"
+            f"{option} must leave at least one row, got none with {shortened(', '.join(settings))}"
         )
     return frame[kept].reset_index(drop=True)
 

@@ -1,0 +1,69 @@
+"""The command `analysis ledger`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from model.commands.command_line import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger(Command):
+    """Split the difference between samples and real images into terms that add up to it.
+
+    Each --step names lineages that differ from those of the step before in one thing. A step adds
+    the difference of the two, with the same seed. For example, with the exact score of the pool's
+    Gaussian first, and then a network, the second term is what the network has not learned.
+    """
+
+    dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
+    """Results folders (--out of sweep run); several are joined."""
+    step: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        tyro.conf.arg(metavar="NAME:AXIS=VALUE,AXIS=VALUE,..."),
+    ]
+    """Name of a term, and settings of its lineages, one for each seed. Repeat it in order."""
+    metric: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
+        "gain_head",
+        "gain_middle",
+        "gain_tail",
+    )
+    """Metrics (kid) or columns."""
+    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
+    """Rows to use in all steps, as in analysis table, e.g. alpha=1 member=0. Default: all."""
+    forecast: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """What `sweep plan --forecast --format json` has printed of the first step's lineages: an arm of
+    the sampler alone, so that the first step adds the rest. For gains only."""
+    format: Literal["md", "csv", "html", "latex"] = "md"
+    """Markdown, HTML or LaTeX; csv: a line per term and generation."""
+    confidence: float = 0.95
+    """Coverage of the intervals over seeds, in (0, 1)."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print the tables."""
+        from analysis.reading.columns import resolve_metrics
+        from analysis.reading.results import load_results
+        from analysis.reading.rows import keep_rows
+        from analysis.statistics.seeds import check_confidence
+        from analysis.tables.ledger import build_ledger, load_forecast, parse_step
+        from analysis.tables.render import render_tables
+
+        check_confidence(self.confidence)
+        steps = [parse_step(text) for text in self.step]
+        forecast = None if self.forecast is None else load_forecast(self.forecast)
+        frame = load_results(self.dirs)
+        if self.where:
+            frame = keep_rows(frame, self.where)
+        tables = build_ledger(
+            frame,
+            resolve_metrics(frame, self.metric),
+            steps,
+            confidence=self.confidence,
+            forecast=forecast,
+        )
+        sys.stdout.write(render_tables(tables, self.format))
+        return 0
