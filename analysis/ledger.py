@@ -36,8 +36,8 @@ class Ledger(Command):
     where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
     """Rows to use in all steps, as in analysis table, e.g. alpha=1 member=0. Default: all."""
     forecast: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """What `sweep plan --forecast --format json` has printed of the first step's lineages: an arm of
-    the sampler alone, so that the first step adds the rest. For gains only."""
+    """What `sweep plan --forecast --format json` prints of the first step's lineages. It becomes
+    an arm of the sampler alone, and the first step adds the rest. For gains only."""
     format: Literal["md", "csv", "html", "latex"] = "md"
     """Markdown, HTML or LaTeX; csv: a line per term and generation."""
     confidence: float = 0.95

@@ -102,7 +102,8 @@ def adapted(words: list[str]) -> list[str]:
     toy = TOY.get(" ".join(words[:2]), {})
     if "--train.initial-checkpoint" in words:  # only a network can start from one
         toy = {"--metrics.extractor": "pixels", "--train.steps": "3", "--axis": "seed=0"}
-    more = [word for name, value in toy.items() if name not in words for word in (name, value)]
+    axes = [f"--{word.partition('=')[0]}" for word in words]
+    more = [x for name in toy if name not in (*words, *axes) for x in (name, toy[name])]
     if words[:2] == ["sweep", "run"] and words[2] in SLOW:
         more += ["--axis", "seed=0", "--filter.extractor", "pixels"]
     if "--filter.name" in words:
