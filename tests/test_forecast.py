@@ -22,6 +22,7 @@ from sweep.estimate.forecast import (
     find_spectrum,
     forecast,
     forecast_all,
+    forecast_lines,
 )
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.rules import POOL_RULES
@@ -152,6 +153,34 @@ def test_the_plan_prints_it_as_a_table_and_as_json(capsys) -> None:
     names = {*GenerationForecast.__annotations__, "measured_pixel_std"}
     assert set(forecasts[0]["generations"][0]) == names
     assert f"{forecasts[0]['generations'][0]['pixel_std']:.2f}" in text
+
+
+def test_a_sampler_that_loses_deviation_is_named_with_a_finer_one(capsys) -> None:
+    """Both numbers are V_1's in the forecasts of the two samplers."""
+    fine = ("--sample.steps", "100", "--model.max-signal-rate", "0.999")
+    notes, kept = [], []
+    for words in ((), fine):
+        arguments = ["plan", "quickstart", "--forecast", "--format", "json", *words]
+        assert PROGRAM.run(arguments) == 0
+        plan = json.loads(capsys.readouterr().out)
+        notes += plan["notes"]
+        kept.append(plan["forecast"][0]["generations"][0]["pixel_std"])
+    assert notes == [
+        f"for Gaussian images, 10 steps ending at signal rate 0.95 keep {kept[0]:.2f} of their "
+        f"pixel_std, however well the network is trained; 100 steps ending at 0.999 keep "
+        f"{kept[1]:.2f}"
+    ]
+
+
+def test_measured_values_are_averaged_over_seeds_alone() -> None:
+    """Lineages with the same forecast and another training stand apart."""
+    out = EXPERIMENTS / "mechanism"
+    outlook = look_ahead(load_sweep_file(out / "sweep.json"), out=out, with_forecast=True)
+    assert outlook.forecasts is not None
+    lines = list(forecast_lines(outlook.lineages, outlook.forecasts, outlook.measured))
+    cells = [line.split() for line in lines if line.startswith("  V_")]
+    assert {cell[4] for cell in cells} == {"(3)"}
+    assert len(cells) == 4 * len(outlook.lineages) / 3
 
 
 def remaining(run: str, config: Callable[[LineageConfig], bool]) -> np.ndarray:

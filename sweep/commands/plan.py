@@ -25,6 +25,8 @@ from sweep.estimate.costs import (
 )
 from sweep.estimate.forecast import (
     GenerationForecast,
+    contraction_notes,
+    find_spectra,
     forecast_all,
     forecast_lines,
     measured_pixel_std,
@@ -78,6 +80,8 @@ class Outlook:
     """The forecast of each lineage, by id; None if it was not asked for."""
     measured: Mapping[str, list[float | None]] = field(default_factory=dict)
     """What lineages have measured of the forecast's pixel_std."""
+    contraction: Sequence[str] = ()
+    """What the samplers lose of the images' deviation in each generation, a line for each."""
 
     def to_json(self) -> Json:
         """All of it as one JSON object; docs/guide.md describes it."""
@@ -85,7 +89,7 @@ class Outlook:
         return {
             **self.facts,
             "times": cost_rows(self.lineages, estimates, slots=self.slots, prices=self.prices),
-            "notes": notes(self.missing, estimates, self.prices),
+            "notes": [*notes(self.missing, estimates, self.prices), *self.contraction],
             "lineages": lineage_facts(self.lineages, self.reasons),
             **({} if self.forecasts is None else {"forecast": self._forecast_facts()}),
         }
@@ -123,6 +127,8 @@ class Outlook:
         if self.forecasts is not None:
             print()
             print("\n".join(forecast_lines(self.lineages, self.forecasts, self.measured)))
+            for line in self.contraction:
+                print_wrapped(f"note: {line}", indent=4)
 
 
 @many_objects()
@@ -166,6 +172,7 @@ def look_ahead(
     note_uneven_control(lineages)
     note_small_alpha(lineages)
     add_own(timed, lineages, finished)
+    spectra = find_spectra(lineages) if with_forecast else {}
     is_measured = with_forecast and out is not None and kept is not None
     return Outlook(
         sweep=sweep,
@@ -176,7 +183,8 @@ def look_ahead(
         timed=timed,
         slots=slots,
         prices=table,
-        forecasts=forecast_all(lineages) if with_forecast else None,
+        forecasts=forecast_all(lineages, spectra) if with_forecast else None,
+        contraction=contraction_notes(lineages, spectra) if with_forecast else (),
         measured=measured_pixel_std(lineages, out, kept) if is_measured else {},
     )
 

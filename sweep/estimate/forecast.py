@@ -7,16 +7,17 @@ is taken to stay the same, pixels to be neither clipped nor rounded, filters to 
 subset, and the deviations of several channels to change alike.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from model.commands.output import wrapped
-from model.config import ModelConfig
+from model.config import ModelConfig, SampleConfig
 from model.data.datasets import Dataset, load_dataset
+from model.family_facts import sampler_family
 from model.features.principal import HEAD_SHARE, MIDDLE_SHARE
 from model.networks.sampler_gain import sampler_gain
 from sweep.estimate.generations import alike_lines
@@ -29,6 +30,12 @@ from sweep.store.store import Store
 
 MOST_IMAGES = 2000
 """Number of training images whose directions are found; evenly spaced if there are more."""
+SCHEDULED = ("ddim", "unet2d")
+"""Families with DDIM's sampler, whose schedule ends at model.max_signal_rate."""
+FINE_STEPS, FINE_SIGNAL_RATE = 100, 0.999
+"""The sampler with which a coarser one is compared."""
+RANDOM = ("seed", "data.split_seed")
+"""Axes over which measured values are averaged."""
 LEAST_VARIANCE = 1e-9
 """Directions with a smaller share of the total variance are left out."""
 
@@ -157,16 +164,56 @@ def scale_of(pool: np.ndarray, model: ModelConfig, spectrum: Spectrum) -> float:
     return float(pool.sum() / spectrum.num_pixels + spectrum.of_mean)
 
 
-def forecast_all(lineages: Sequence[PlannedLineage]) -> dict[str, list[GenerationForecast]]:
-    """Forecast lineages, by id; reads their data sets.
+def find_spectra(lineages: Iterable[PlannedLineage]) -> dict[str, Spectrum]:
+    """Read the data sets of lineages, and find their spectra, by data set key.
 
     Raises:
-        UsageError: As forecast, or a data set cannot be read.
+        UsageError: A data set cannot be read.
         FileNotFoundError: A data set does not exist.
     """
-    spectra = {x.card.key: x.config.data for x in lineages}
-    found = {key: find_spectrum(load_dataset(data)) for key, data in spectra.items()}
+    settings = {lineage.card.key: lineage.config.data for lineage in lineages}
+    return {key: find_spectrum(load_dataset(data)) for key, data in settings.items()}
+
+
+def forecast_all(
+    lineages: Sequence[PlannedLineage], spectra: Mapping[str, Spectrum] | None = None
+) -> dict[str, list[GenerationForecast]]:
+    """Forecast lineages, by id; reads their data sets if no spectra are given.
+
+    Raises:
+        UsageError, FileNotFoundError: As forecast and find_spectra.
+    """
+    found = find_spectra(lineages) if spectra is None else spectra
     return {x.id: list(forecast(x, found[x.card.key])) for x in lineages}
+
+
+def contraction_notes(
+    lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectrum]
+) -> list[str]:
+    """A line for each DDIM sampler that loses deviation, with what a finer one would keep."""
+    told: dict[str, None] = {}
+    for lineage in lineages:
+        spectrum, settings = spectra[lineage.card.key], lineage.nodes[0].settings
+        model, sample = settings.model, settings.sample
+        if sampler_family(model) not in SCHEDULED:
+            continue
+        fine = replace(model, max_signal_rate=FINE_SIGNAL_RATE)
+        kept = kept_pixel_std(spectrum, model, sample)
+        finer = kept_pixel_std(spectrum, fine, replace(sample, steps=FINE_STEPS))
+        if kept < finer:
+            told[
+                f"for Gaussian images, {sample.steps} steps ending at signal rate "
+                f"{model.max_signal_rate} keep {kept:.2f} of their pixel_std, however well the "
+                f"network is trained; {FINE_STEPS} steps ending at {FINE_SIGNAL_RATE} keep "
+                f"{finer:.2f}"
+            ] = None
+    return list(told)
+
+
+def kept_pixel_std(spectrum: Spectrum, model: ModelConfig, sample: SampleConfig) -> float:
+    """What a sampler keeps of the pixel_std of a pool of real images."""
+    units = spectrum.variances / scale_of(spectrum.variances, model, spectrum)
+    return spectrum.pixel_std(sampler_gain(units, model, sample) * spectrum.variances)
 
 
 def forecast_lines(
@@ -193,8 +240,19 @@ def forecast_lines(
             for n in range(len(forecasts[members[0].id]))
         ]
 
-    columns = ["  model", "real in pool", "pixel_std", "measured", "head", "middle", "tail"]
-    yield from alike_lines(lineages, columns, lambda x: forecast_rows(forecasts[x.id]), cells, at=3)
+    def setting(lineage: PlannedLineage) -> Hashable:
+        """What must be equal where measured values are averaged: all but the seeds."""
+        if lineage.id not in measured:
+            return None
+        return tuple((name, str(x)) for name, x in lineage.axes.items() if name not in RANDOM)
+
+    columns = ["  model", "real in pool", "pixel_std", "head", "middle", "tail"]
+    rows = {lineage.id: forecast_rows(forecasts[lineage.id]) for lineage in lineages}
+    if not measured:
+        yield from alike_lines(lineages, columns, lambda x: rows[x.id])
+        return
+    columns.insert(3, "measured")
+    yield from alike_lines(lineages, columns, lambda x: rows[x.id], cells, at=3, apart=setting)
 
 
 def mean_cell(values: Sequence[float | None]) -> str:

@@ -1,6 +1,6 @@
 """Tables of the generations of planned lineages, in which equal lineages stand once."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 
 from model.commands.output import wrapped
 from model.errors import printable_name
@@ -27,6 +27,7 @@ def alike_lines(
     rows_of: Callable[[PlannedLineage], Iterable[tuple[str, ...]]],
     shared: Callable[[Sequence[PlannedLineage]], Sequence[str]] | None = None,
     at: int = 0,
+    apart: Callable[[PlannedLineage], Hashable] = lambda lineage: None,
 ) -> Iterator[str]:
     """Yield a table with some rows for each lineage; those with the same rows have them once.
 
@@ -36,14 +37,15 @@ def alike_lines(
         rows_of: The rows of a lineage, without the cells of `shared`.
         shared: The cells of one more column for lineages with the same rows, if there is one.
         at: The place of that column.
+        apart: What lineages must have in common, besides their rows, to stand once.
     """
     from tabulate import tabulate
 
-    alike: dict[tuple[tuple[str, ...], ...], list[PlannedLineage]] = {}
+    alike: dict[tuple[tuple[tuple[str, ...], ...], Hashable], list[PlannedLineage]] = {}
     for lineage in lineages:
-        alike.setdefault(tuple(rows_of(lineage)), []).append(lineage)
+        alike.setdefault((tuple(rows_of(lineage)), apart(lineage)), []).append(lineage)
     align = ("left", *["right"] * (len(columns) - 1))
-    rows = [row for group in alike for row in group]
+    rows = [row for group, _ in alike for row in group]
     if shared is not None:
         cells = [cell for members in alike.values() for cell in shared(members)]
         rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
@@ -52,7 +54,7 @@ def alike_lines(
     ).splitlines()
     head, table = lines[: -len(rows)], lines[-len(rows) :]
     yield from head
-    for group, members in alike.items():
+    for (group, _), members in alike.items():
         yield from wrapped(describe_axes(members), indent=4)
         yield from table[: len(group)]
         del table[: len(group)]
