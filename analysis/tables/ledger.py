@@ -197,7 +197,8 @@ def _table(
                 for unit in sorted(units, key=str)
             }
             estimate = estimate_difference(differences)
-            half_width = estimate.half_width(confidence)
+            same = len(differences) > 1 and len(set(differences.values())) == 1  # a forecast's
+            half_width = 0.0 if same else estimate.half_width(confidence)
             cells.append(format_interval(estimate.mean, half_width, estimate.n))
             measured = estimate.mean, half_width, estimate.n, confidence
             numbers.append((metric, name, generation, *measured))
