@@ -190,12 +190,15 @@ def _explain(found: Rows, against: str, num_looks: int) -> list[str]:
     """Say what the columns mean."""
     confidence = found.part.confidence
     control = "V1 of the same lineage" if against == FIRST else f"{against} with the same seed"
+    worse = {1: ", so that above 0 is worse", -1: ", so that below 0 is worse", 0: ""}[
+        direction(found.metric)
+    ]
     least = max(row.comparison.least_rank_p for row in found.rows)
     has_slopes = any(row.generation == SLOPE for row in found.rows)
     slopes = "" if against == FIRST else "difference of "
     return [
-        f"difference from {control}: mean +- half-width of the {100 * confidence:g}% t interval "
-        "(n pairs)",
+        f"difference: the row minus {control}{worse}; mean +- half-width of the "
+        f"{100 * confidence:g}% t interval (n pairs)",
         f"{SLOPE}: {slopes}slopes per generation" if has_slopes else "",
         f"p of t tests, by Holm for all {num_looks} printed here, and of signed-rank tests (at "
         f"least {format_p(least)})",
