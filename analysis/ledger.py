@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from model.commands.command_line import Command
+from model.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Ledger(Command):
     step: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]],
         tyro.conf.arg(metavar="NAME:AXIS=VALUE,AXIS=VALUE,..."),
-    ]
+    ] = ()
     """Name of a term, and settings of its lineages, one for each seed. Repeat it in order."""
     metric: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
         "gain_head",
@@ -53,6 +54,8 @@ class Ledger(Command):
         from analysis.tables.render import render_tables
 
         check_confidence(self.confidence)
+        if not self.step:
+            raise UsageError("--step must be given at least once, got none")
         steps = [parse_step(text) for text in self.step]
         forecast = None if self.forecast is None else load_forecast(self.forecast)
         frame = load_results(self.dirs)

@@ -64,6 +64,7 @@ FINE = [
     "analysis report {results} --out {new}.html",
     "analysis board {results} --out {new}",
     "analysis verdict {told}",
+    "analysis ledger {published} --metric kid --step low:alpha=0.5 --step high:alpha=2",
     "analysis check {results}",
 ]
 PRINTING = [words for words in FINE if not words.startswith(("sweep run", "sweep evaluate"))]
@@ -119,6 +120,8 @@ MISTAKES = [
     "analysis report {results} --out {file}",
     "analysis board {results} --out {file}",
     "analysis verdict {results}",
+    "analysis ledger {results} --metric kid --step only:alpha=1",
+    "analysis ledger {results}",
     "analysis check {new}",
 ]
 UNREADABLE = [
@@ -148,6 +151,7 @@ UNREADABLE = [
     "analysis report {results} --max-size large",
     "analysis board {results}",
     "analysis verdict",
+    "analysis ledger {results} --format pdf",
     "analysis check",
 ]
 BUGS = [
@@ -210,6 +214,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_hypothesis(here[name], seeds=seeds)
     next(here["cut"].glob("generations/*/config.json")).unlink()
     here["file"].write_text("no model, no images and no settings")
+    here["published"] = Path(__file__).parents[1] / "experiments" / "quickstart"
     here["directory"] = root / "directory"
     (root / "directory.toml").mkdir()
     write_sweep(here["begun"], make_sweep(), "sweep run tiny.toml --out begun")

@@ -101,7 +101,6 @@ def test_a_forecast_is_the_samplers_term(frame, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([], "--step must be given at least once, got none"),
         (
             [Step("all", ("seed=0",))],
             "--step all must leave one lineage for each seed, got several",

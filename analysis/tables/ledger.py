@@ -85,8 +85,6 @@ def build_ledger(
         UsageError: A step leaves no lineage, or several for a seed; or there is no number of real
             images, or no forecast, for a metric.
     """
-    if not steps:
-        raise UsageError("--step must be given at least once, got none")
     parts = [(step.name, keep_rows(frame, step.settings, option="--step")) for step in steps]
     tables = []
     for metric in metrics:
