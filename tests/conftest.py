@@ -6,6 +6,7 @@ Must not import torch or ray: a test of analysis runs without them.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,14 @@ def memory_is_returned() -> Generator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.commands.process.keep_freed_memory", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stages_are_silent() -> Generator[None]:
+    """Commands that run in the tests' process name no stage, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sweep.status.stages.STAGE_SECONDS", threading.TIMEOUT_MAX)
         yield
 
 
