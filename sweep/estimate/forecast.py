@@ -130,6 +130,28 @@ def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[Generation
     Raises:
         UsageError: A family has no closed form, or a sampler is guided.
     """
+    for generation, (variances, real_share) in enumerate(
+        forecast_variances(lineage, spectrum), start=1
+    ):
+        head, middle, tail = spectrum.bands(variances)
+        yield GenerationForecast(
+            generation=generation,
+            real_share=real_share,
+            pixel_std=spectrum.pixel_std(variances),
+            head=head,
+            middle=middle,
+            tail=tail,
+        )
+
+
+def forecast_variances(
+    lineage: PlannedLineage, spectrum: Spectrum
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield the (P,) variances of each generation's images, and the share of real ones in its pool.
+
+    Raises:
+        UsageError: As forecast.
+    """
     variances = {0: spectrum.variances}
     for generation, members in enumerate(by_generation(lineage.nodes), start=1):
         drawn, shares = [], []
@@ -144,15 +166,7 @@ def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[Generation
             drawn.append(gain * pool)
             shares.append(node.settings.share)
         variances[generation] = np.average(drawn, axis=0, weights=shares)
-        head, middle, tail = spectrum.bands(variances[generation])
-        yield GenerationForecast(
-            generation=generation,
-            real_share=origins.get("0", 0) / total,
-            pixel_std=spectrum.pixel_std(variances[generation]),
-            head=head,
-            middle=middle,
-            tail=tail,
-        )
+        yield variances[generation], origins.get("0", 0) / total
 
 
 def scale_of(pool: np.ndarray, model: ModelConfig, spectrum: Spectrum) -> float:
