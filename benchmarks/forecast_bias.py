@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
@@ -32,7 +33,7 @@ from sweep.planning.lineages import plan_sweep
 from sweep.store.store import open_store
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = (200, 1000, 5000)
+SIZES = (200, 1000, 5000, 50_000)
 GENERATIONS = 4
 SIDE = 8
 SAMPLED = 50_000
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="lineages of each N")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # two wait longer for each other than such products take
     results = measure_sizes(options.seeds)
     rows, values = [], {}
     for size, (measured, expected) in results.items():
