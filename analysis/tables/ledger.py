@@ -27,7 +27,7 @@ from analysis.tables.build import (
     part_of,
 )
 from analysis.tables.table import Table
-from model.errors import UsageError, check_choice, shown
+from model.errors import UsageError, check_choice, reading, shown
 
 GAIN = "gain_"
 """Start of the names of metrics whose value for real images is 1."""
@@ -141,18 +141,17 @@ def load_forecast(path: Path) -> dict[str, dict[str, list[float]]]:
     Raises:
         UsageError: The file cannot be read, or holds no forecast.
     """
+    with reading(path):
+        data = path.read_bytes()
     try:
-        plan = json.loads(path.read_bytes())
         return {
             str(each["lineage"]): {
                 name: [float(generation[name]) for generation in each["generations"]]
                 for name in ("head", "middle", "tail", "pixel_std")
             }
-            for each in plan["forecast"]
+            for each in json.loads(data)["forecast"]
         }
-    except OSError as error:
-        raise UsageError(f"--forecast must be a file, got {path} ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"--forecast must hold what `sweep plan --forecast --format json` prints, got {path}"
         ) from error

@@ -16,7 +16,7 @@ COMMANDS = (
     ("analysis", "report", "run", "--out", "new.html"),
     ("analysis", "board", "run", "--out", "new"),
     ("analysis", "verdict", "run"),
-    ("analysis", "ledger", "run", "--metric", "pixel_std", "--step", "first:generation=1"),
+    ("analysis", "ledger", "run", "--metric", "pixel_std", "--step", "low:alpha=0.5"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "curves"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "grids"),
     ("analysis", "figure", "run", "--out", "figures", "--kind", "real-share"),

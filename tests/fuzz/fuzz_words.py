@@ -47,7 +47,7 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ("analysis", "report"): ("run", "--out", "new.html"),
     ("analysis", "board"): ("run", "--out", "new"),
     ("analysis", "verdict"): ("run",),
-    ("analysis", "ledger"): ("run", "--metric", "pixel_std", "--step", "first:generation=1"),
+    ("analysis", "ledger"): ("run", "--metric", "pixel_std", "--step", "low:alpha=0.5"),
     ("analysis", "check"): ("run",),
 }
 """Words with which each command is valid; not watch-spot, which waits for ever."""
