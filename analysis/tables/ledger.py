@@ -86,15 +86,15 @@ def build_ledger(
             images, or no forecast, for a metric.
     """
     parts = [(step.name, keep_rows(frame, step.settings, option="--step")) for step in steps]
+    used = pd.concat([rows for _, rows in parts], ignore_index=True)
+    part = part_of(used, [], confidence, may_have_usual=False)
     tables = []
     for metric in metrics:
         arms = [(name, numbers_of(rows, metric, name)) for name, rows in parts]
         if forecast is not None:
             arms.insert(0, ("sampler", forecast_numbers(parts[0][1], metric, forecast)))
         real = real_numbers(parts[0][1], metric)
-        used = pd.concat([rows for _, rows in parts], ignore_index=True)
-        part = part_of(used, [], confidence, may_have_usual=False)
-        tables.append(_table(part, metric, [("real images", real), *arms], confidence))
+        tables.append(_table(part, metric, [("real images", real), *arms]))
     return tables
 
 
@@ -177,21 +177,22 @@ def forecast_numbers(
     return numbers_of(rows.assign(**{metric: said}), metric, FORECAST)
 
 
-def _table(
-    part: Part, metric: str, arms: Sequence[tuple[str, Numbers]], confidence: float
-) -> Table:
+def _table(part: Part, metric: str, arms: Sequence[tuple[str, Numbers]]) -> Table:
     """The terms between neighbouring arms, and their sum."""
+    confidence = part.confidence
     pairs = [(name, before, after) for (_, before), (name, after) in pairwise(arms)]
     pairs.append((TOTAL, arms[0][1], arms[-1][1]))
     generations = sorted(set.intersection(*(set(numbers) for _, numbers in arms)))
+    units = {
+        n: sorted(set.intersection(*(set(arm[n]) for _, arm in arms)), key=str) for n in generations
+    }
     rows, numbers = [], []
     for name, before, after in pairs:
         cells = []
         for generation in generations:
-            units = set.intersection(*(set(arm[generation]) for _, arm in arms))
             differences = {
                 unit: after[generation][unit] - before[generation][unit]
-                for unit in sorted(units, key=str)
+                for unit in units[generation]
             }
             estimate = estimate_difference(differences)
             same = len(differences) > 1 and len(set(differences.values())) == 1  # a forecast's
