@@ -316,7 +316,7 @@ class MetricsConfig:
     names: tuple[str, ...] = ("kid", "fid")
     """Metrics: kid, fid, recall and others (docs/metrics.md lists them); empty for none."""
     extractor: str = "efficientnet-lite0"
-    """Feature extractor: efficientnet-lite0, inception, dinov2, clip, pixels or random-conv."""
+    """Extractor: efficientnet-lite0, inception, dinov2, clip, classifier, pixels or random-conv."""
     weights: str | None = field(default=None, metadata={"in_key": False})
     """File or folder of the extractor's weights; none uses packaged, cached or downloaded ones."""
     resolution: int = field(default=64, metadata=SIDE)

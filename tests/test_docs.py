@@ -89,6 +89,9 @@ def prepare(folder: Path) -> None:
     model = str(Path(sys.executable).with_name("model"))
     small = ["--model.family", "gaussian", "--out", "digits.safetensors"]
     subprocess.run([model, "train", *small], cwd=folder, check=True, capture_output=True)
+    train = [sys.executable, str(ROOT / "benchmarks" / "classifier.py"), "--epochs", "1"]
+    of_digits = ["--data", "digits", "--image-size", "8", "--out", "classifier.safetensors"]
+    subprocess.run([*train, *of_digits], cwd=folder, check=True, capture_output=True)
     for seed, name in enumerate(("my-pngs", "real-pngs", "train-pngs")):
         words = ["digits.safetensors", "--out", name, "--num-images", "40", "--seed", str(seed)]
         subprocess.run([model, "sample", *words], cwd=folder, check=True, capture_output=True)

@@ -143,6 +143,16 @@ def test_a_family_without_a_closed_form_has_no_forecast() -> None:
         forecast_all([lineage])
 
 
+def test_lineages_without_one_are_named_beside_the_others(capsys) -> None:
+    words = ["plan", "quickstart", "--forecast", "--axis", "model.family=ddim,vae"]
+    assert PROGRAM.run([*words, "--axis", "pool.alpha=1"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    table = text.partition("forecast of")[2].partition("note:")[0]
+    assert "family ddim" in table
+    assert "vae" not in table
+    assert "note: 3 lineages have no forecast: model.family must be one of ddim" in text
+
+
 def test_the_plan_prints_it_as_a_table_and_as_json(capsys) -> None:
     assert PROGRAM.run(["plan", "quickstart", "--forecast"]) == 0
     text = capsys.readouterr().out

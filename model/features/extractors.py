@@ -24,6 +24,7 @@ from model.errors import (
     user_path,
 )
 from model.features import vision_transformers as vit
+from model.features.classifier import NUM_FEATURES, build_classifier
 from model.features.inception import INCEPTION_SHA256, load_inception, resize_clean
 from model.features.random_conv import build_random_conv
 
@@ -57,6 +58,8 @@ class Extractor:
     """Whether images are resized to metrics.resolution, which then becomes part of the label."""
     weights: Literal["none", "file", "folder"] = "none"
     """Whether metrics.weights may be a file, a folder or neither."""
+    trained_by: str | None = None
+    """What writes the weights if none are published, so that metrics.weights must be given."""
     published_sha256: str | None = None
     """Digest of the published weights, which the label omits; None if it is not known."""
     has_network: bool = True
@@ -172,9 +175,12 @@ def weights_digest(config: MetricsConfig) -> str | None:
                 )
         path /= FOLDER_FILES[-1]
     elif not path.is_file():
+        way_out = "leave it out for the published weights"
+        if extractor.trained_by is not None:
+            way_out = f"{extractor.trained_by} writes one"
         raise MissingFileError(
             f"metrics.weights must be a file for metrics.extractor {config.extractor}, got "
-            f"{config.weights!r}; leave it out for the published weights"
+            f"{config.weights!r}; {way_out}"
         )
     stat = path.stat()
     digest = hash_file(path, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
@@ -195,6 +201,10 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
         raise UsageError(
             f"{section}.weights must be None {name}, whose weights are fixed, "
             f"got {config.weights!r}; leave it out"
+        )
+    if extractor.trained_by is not None and config.weights is None:
+        raise UsageError(
+            f"{section}.weights must be a file {name}, got None; {extractor.trained_by} writes one"
         )
     if not extractor.has_network and config.precision != "fp32":
         raise UsageError(
@@ -348,6 +358,14 @@ EXTRACTORS: dict[str, Extractor] = {
         num_features=512,
         weights="folder",
         packages={"transformers": "transformers"},
+    ),
+    "classifier": Extractor(
+        prepare=keep_images,
+        build=build_classifier,
+        version=1,
+        num_features=NUM_FEATURES,
+        weights="file",
+        trained_by="benchmarks/classifier.py",
     ),
     "pixels": Extractor(
         prepare=keep_images,

@@ -39,6 +39,12 @@ def sampler_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig
     Raises:
         UsageError: The family has no closed form, or the sampler is guided.
     """
+    check_linear(model, sample)
+    return GAINS[model.family](np.asarray(variances, np.float64), model, sample)
+
+
+def check_linear(model: ModelConfig, sample: SampleConfig) -> None:
+    """Raise UsageError unless the sampler's gain has a closed form."""
     if sample.guidance != 1:
         raise UsageError(
             f"sample.guidance must be 1 for a forecast, got {sample.guidance}: two classes have no "
@@ -48,7 +54,6 @@ def sampler_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig
         raise UsageError(
             f"model.family must be one of {', '.join(GAINS)} for a forecast, got {model.family!r}"
         )
-    return GAINS[model.family](np.asarray(variances, np.float64), model, sample)
 
 
 def ddim_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:

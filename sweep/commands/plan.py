@@ -30,6 +30,7 @@ from sweep.estimate.forecast import (
     forecast_all,
     forecast_lines,
     measured_pixel_std,
+    split_linear,
 )
 from sweep.estimate.generations import generation_lines, model_name
 from sweep.estimate.sizes import (
@@ -77,11 +78,12 @@ class Outlook:
     slots: Sequence[int]
     prices: Prices | None
     forecasts: Mapping[str, list[GenerationForecast]] | None = None
-    """The forecast of each lineage, by id; None if it was not asked for."""
+    """The forecast of each lineage that has one, by id; None if it was not asked for."""
     measured: Mapping[str, list[float | None]] = field(default_factory=dict)
     """What lineages have measured of the forecast's pixel_std."""
     contraction: Sequence[str] = ()
-    """What the samplers lose of the images' deviation in each generation, a line for each."""
+    """What the samplers lose of the images' deviation in each generation, and lineages without a
+    forecast, a line for each."""
 
     def to_json(self) -> Json:
         """All of it as one JSON object; docs/guide.md describes it."""
@@ -126,7 +128,8 @@ class Outlook:
         print("\n".join(generation_lines(self.lineages, self.reasons)))
         if self.forecasts is not None:
             print()
-            print("\n".join(forecast_lines(self.lineages, self.forecasts, self.measured)))
+            linear = [x for x in self.lineages if x.id in self.forecasts]
+            print("\n".join(forecast_lines(linear, self.forecasts, self.measured)))
             for line in self.contraction:
                 print_wrapped(f"note: {line}", indent=4)
 
@@ -154,7 +157,7 @@ def look_ahead(
         with_forecast: Whether to forecast variances, which reads the data sets.
 
     Raises:
-        OneLineError: A setting is not valid, as in `sweep run`, or has no forecast.
+        OneLineError: A setting is not valid, as in `sweep run`, or no lineage has a forecast.
     """
     check_at_least("--slots", min(slots, default=0), 1)
     check_at_most("--slots", max(slots), REPEATS["most"])
@@ -172,7 +175,8 @@ def look_ahead(
     note_uneven_control(lineages)
     note_small_alpha(lineages)
     add_own(timed, lineages, finished)
-    spectra = find_spectra(lineages) if with_forecast else {}
+    linear, gaps = split_linear(lineages) if with_forecast else ([], [])
+    spectra = find_spectra(linear)
     is_measured = with_forecast and out is not None and kept is not None
     return Outlook(
         sweep=sweep,
@@ -183,9 +187,9 @@ def look_ahead(
         timed=timed,
         slots=slots,
         prices=table,
-        forecasts=forecast_all(lineages, spectra) if with_forecast else None,
-        contraction=contraction_notes(lineages, spectra) if with_forecast else (),
-        measured=measured_pixel_std(lineages, out, kept) if is_measured else {},
+        forecasts=forecast_all(linear, spectra) if with_forecast else None,
+        contraction=[*contraction_notes(linear, spectra), *gaps],
+        measured=measured_pixel_std(linear, out, kept) if is_measured else {},
     )
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from model.commands.output import wrapped
 from model.config import ModelConfig, SampleConfig
 from model.data.datasets import Dataset, load_dataset
+from model.errors import UsageError
 from model.family_facts import sampler_family
 from model.features.principal import HEAD_SHARE, MIDDLE_SHARE
-from model.networks.sampler_gain import sampler_gain
+from model.networks.sampler_gain import check_linear, sampler_gain
 from sweep.estimate.generations import alike_lines
 from sweep.finished import read_finished, specs_of
 from sweep.planning.lineages import PlannedLineage
@@ -176,6 +177,28 @@ def scale_of(pool: np.ndarray, model: ModelConfig, spectrum: Spectrum) -> float:
     if model.normalization == "half":  # a pixel's deviation of 1/2 is 1
         return 0.25 / spectrum.channel_variance
     return float(pool.sum() / spectrum.num_pixels + spectrum.of_mean)
+
+
+def split_linear(
+    lineages: Sequence[PlannedLineage],
+) -> tuple[list[PlannedLineage], list[str]]:
+    """Return the lineages that have a forecast, and a line for each reason why others have none.
+
+    Raises:
+        UsageError: None of them has one.
+    """
+    linear, reasons = [], dict[str, int]()
+    for lineage in lineages:
+        try:
+            for node in lineage.nodes:
+                check_linear(node.settings.model, node.settings.sample)
+        except UsageError as error:
+            reasons[str(error)] = reasons.get(str(error), 0) + 1
+        else:
+            linear.append(lineage)
+    if not linear:
+        raise UsageError(next(iter(reasons)))
+    return linear, [f"{count:,} lineages have no forecast: {x}" for x, count in reasons.items()]
 
 
 def find_spectra(lineages: Iterable[PlannedLineage]) -> dict[str, Spectrum]:
