@@ -176,12 +176,24 @@ def check_text(field: str, text: str) -> None:
         )
 
 
-def check_choice(field: str, value: object, choices: Collection[str]) -> None:
-    """Raise UsageError, with a suggestion, unless `value` is one of the choices."""
+def check_choice(
+    field: str, value: object, choices: Collection[str], *, extensible: bool = False
+) -> None:
+    """Raise UsageError, with a suggestion, unless `value` is one of the choices.
+
+    Args:
+        field: Name of the setting or option.
+        value: Its value.
+        choices: The values that are allowed.
+        extensible: Whether a plug-in can add choices.
+    """
     if value not in choices:
+        hint = suggestion(value, choices) if isinstance(value, str) else ""
+        if extensible and not hint:
+            hint = "; for one of your own, add --import FILE"
         raise UsageError(
             f"{field} must be one of {', '.join(choices) or 'nothing yet'}, "
-            f"got {shown(value)}{suggestion(value, choices) if isinstance(value, str) else ''}"
+            f"got {shown(value)}{hint}"
         )
 
 

@@ -94,7 +94,7 @@ class Family:
 
 def family_of(name: str) -> Family:
     """The family called `name`; raises UsageError with a suggestion."""
-    check_choice("model.family", name, FAMILIES)
+    check_choice("model.family", name, FAMILIES, extensible=True)
     return FAMILIES[name]
 
 

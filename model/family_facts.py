@@ -58,7 +58,7 @@ class FamilyFacts:
 
 def facts_of(name: str) -> FamilyFacts:
     """The facts about the family called `name`; raises UsageError with a suggestion."""
-    check_choice("model.family", name, FAMILY_FACTS)
+    check_choice("model.family", name, FAMILY_FACTS, extensible=True)
     return FAMILY_FACTS[name]
 
 

@@ -233,6 +233,11 @@ def test_unknown_family_is_an_error_with_a_suggestion():
         family_of("gausian")
 
 
+def test_a_name_like_no_family_may_be_that_of_a_plug_in():
+    with pytest.raises(ValueError, match=r"got 'transport'; for one of your own, add --import"):
+        family_of("transport")
+
+
 def test_every_family_has_a_record_of_facts():
     """What a plan knows of a family without torch, in the order of the table."""
     assert list(FAMILY_FACTS) == list(FAMILIES)

@@ -218,6 +218,7 @@ def test_a_checkpoint_cannot_write_outside_its_folder(tmp_path, name) -> None:
         ({"train.command": "x {images} {out} {seed:d}"}, r"got '\{seed:d\}'"),
         ({"train.command": "x {images} {out} {"}, "write {{ and }} for braces"),
         ({"train.command": "x '{images} {out}"}, "words as in a shell"),
+        ({"train.command": "a {images} && b {out}"}, r"no shell starts, got '&&' in .* sh -c"),
         ({"train.command": " "}, "must name a program, got ' '"),
         ({"sample.command": "x {model} {out}"}, r"sample.command must contain \{num_images\}"),
         ({"sample.command": None}, r"train.command must contain \{num_images\}"),

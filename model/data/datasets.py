@@ -180,7 +180,7 @@ def own_files(config: DataConfig) -> tuple[Path, list[Path]] | None:
 
 def _loader(config: DataConfig) -> Loader:
     """The data set's entry in DATASETS, after checking that the settings are valid for it."""
-    check_choice("data.name", config.name, DATASETS)
+    check_choice("data.name", config.name, DATASETS, extensible=True)
     loader = DATASETS[config.name]
     if loader.parts is not None:
         check_split(config, loader.parts)

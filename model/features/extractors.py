@@ -194,7 +194,7 @@ def check_extractor(config: MetricsConfig, *, section: str = "metrics") -> Extra
         config: Only its extractor, weights and precision are used.
         section: Section of the settings, for error messages.
     """
-    check_choice(f"{section}.extractor", config.extractor, EXTRACTORS)
+    check_choice(f"{section}.extractor", config.extractor, EXTRACTORS, extensible=True)
     extractor = EXTRACTORS[config.extractor]
     name = f"for {section}.extractor {config.extractor}"
     if extractor.weights == "none" and config.weights is not None:

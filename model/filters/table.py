@@ -95,7 +95,7 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
         has_classes: Whether the real images have classes.
         conditional: Whether the images of each class are generated and filtered separately.
     """
-    check_choice("filter.name", config.name, FILTERS)
+    check_choice("filter.name", config.name, FILTERS, extensible=True)
     entry = FILTERS[config.name]
     with_name = f"with filter.name={config.name}"
     if config.name != "none" and not config.candidates > 1:

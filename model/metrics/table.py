@@ -87,7 +87,7 @@ class RealImages:
 def validate_metrics(config: MetricsConfig) -> None:
     """Raise UsageError, with a suggestion, for an unknown metric or extractor."""
     for name in config.names:
-        check_choice("metrics.names", name, METRICS)
+        check_choice("metrics.names", name, METRICS, extensible=True)
     check_extractor(config)
 
 

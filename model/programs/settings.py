@@ -19,6 +19,9 @@ TRAINING_WORDS = ("images", "out", "seed", "generation", "init")
 SAMPLING_WORDS = ("model", "out", "seed", "num_images")
 """Placeholders of sample.command."""
 
+SHELL_WORDS = frozenset(("&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"))
+"""Words that would join or redirect programs in a shell."""
+
 
 def draws_at_once(model: ModelConfig, sample: SampleConfig) -> bool:
     """Whether a program draws a whole stream at once, so that its key has the number of images."""
@@ -45,6 +48,12 @@ def command_words(setting: str, command: str) -> list[str]:
         ) from None
     if not words or not words[0]:
         raise UsageError(f"{setting} must name a program, got {shown(command)}")
+    for word in words:
+        if word in SHELL_WORDS:
+            raise UsageError(
+                f"{setting} must be one program, which no shell starts, got {shown(word)} in "
+                f"{shown(command)}; write a script, or sh -c '...'"
+            )
     return words
 
 

@@ -151,7 +151,7 @@ def check_variants(config: LineageConfig, device: str) -> None:
     """Raise UsageError for a variant that does not exist, or for a precision not on the device."""
     for member in members_of(config):
         check_package(member.model.family)
-        check_choice("filter.extractor", member.filter.extractor, EXTRACTORS)
+        check_choice("filter.extractor", member.filter.extractor, EXTRACTORS, extensible=True)
     rule_of(config.pool)
     validate_metrics(config.metrics)
     if device == "cpu":

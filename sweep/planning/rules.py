@@ -66,7 +66,7 @@ def rule_of(config: PoolConfig) -> PoolRule:
         UsageError: The rule is unknown, alpha is missing or not used by the rule, or fresh images
             are set for a rule that takes none.
     """
-    check_choice("pool.rule", config.rule, POOL_RULES)
+    check_choice("pool.rule", config.rule, POOL_RULES, extensible=True)
     rule = POOL_RULES[config.rule]
     if rule.uses_alpha and config.alpha is None:
         raise UsageError(f"pool.alpha must be set with pool.rule={config.rule}, got None")
