@@ -252,7 +252,7 @@ FINE = {"sample.steps": [100], "model.max_signal_rate": [0.999]}
 
 def why() -> Preset:
     """Is it the sampler? Networks and exact scores, the paper's and a finer sampler, two rules."""
-    base = replace(small(), model=LIGHT_NETWORK)
+    base = replace(small(steps=2000), model=LIGHT_NETWORK)
     data = DataConfig(name="fashion-mnist", image_size=16, split="official_train", train_limit=1000)
     names = ("kid", "precision", "recall", "coverage", "gain")
     metrics = replace(base.metrics, names=names, num_images=1000)
