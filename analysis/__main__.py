@@ -191,12 +191,13 @@ class Figure(Command):
         "all",
     ] = "all"
     """Kind of figures: curves of metrics; gain, the variance gain along principal directions; image
-    grids; neighbours, samples above the nearest training images; paths of precision against recall;
-    real-share, the share of real images in the pool against the change of a metric since V1; shares
-    of classes; trees of models, coloured by a metric. all draws curves and grids."""
+    grids; neighbours, samples above the nearest training images; paths of precision against recall,
+    or of the second of two metrics against the first; real-share, the share of real images in the
+    pool against the change of a metric since V1; shares of classes; trees of models, coloured by a
+    metric. all draws curves and grids."""
     metric: Names = ()
-    """Metrics (kid, fid/pixels) or other columns (final_loss) of curves, real-share and trees;
-    default: kid."""
+    """Metrics (kid, fid/pixels) or other columns (final_loss) of curves, paths, real-share and
+    trees; default: kid."""
     where: Settings = ()
     """Lineages and models to draw, as in analysis table, e.g. alpha=1 member=0; default: all."""
     format: Literal["png", "pdf", "svg"] = "png"
@@ -209,12 +210,15 @@ class Figure(Command):
     """Seed of image grids (default: the lowest) and of trees (default: all)."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds or, for a single seed, from images; in (0, 1)."""
+    forecast: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """What `sweep plan --forecast --format json` prints of these lineages, drawn beside gains."""
 
     def run(self, args: Sequence[str]) -> int:
         """Draw the figures."""
         from analysis.figures.kinds import ALL, draw_figures
         from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
+        from analysis.reading.forecasts import load_forecasts
         from analysis.reading.labels import Labels
         from analysis.reading.results import load_results
         from analysis.reading.rows import keep_rows
@@ -238,6 +242,7 @@ class Figure(Command):
             confidence=self.confidence,
             width=width,
             log=self.log,
+            forecasts=None if self.forecast is None else load_forecasts(self.forecast),
             note=lambda sentence: print(f"note: {printable(sentence)}", file=sys.stderr),
         )
         for path in draw_figures(request, ALL if self.kind == "all" else [self.kind]):

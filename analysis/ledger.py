@@ -4,12 +4,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from model.commands.command_line import Command
-from model.errors import UsageError
+from model.errors import UsageError, check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +46,27 @@ class Ledger(Command):
     """Markdown, HTML or LaTeX; csv: a line per term and generation."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
+    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw the terms as bars into this .png, .pdf or .svg file too."""
+    width: str = "page"
+    """Width of the figure on paper: column (3.25 inches), page (6.75), or inches."""
 
     def run(self, args: Sequence[str]) -> int:
         """Print the tables."""
         from analysis.reading.columns import resolve_metrics
+        from analysis.reading.forecasts import load_forecasts
         from analysis.reading.results import load_results
         from analysis.reading.rows import keep_rows
         from analysis.statistics.seeds import check_confidence
-        from analysis.tables.ledger import build_ledger, load_forecast, parse_step
+        from analysis.tables.ledger import build_ledger, parse_step
         from analysis.tables.render import render_tables
+        from analysis.widths import width_in_inches
 
         check_confidence(self.confidence)
         if not self.step:
             raise UsageError("--step must be given at least once, got none")
         steps = [parse_step(text) for text in self.step]
-        forecast = None if self.forecast is None else load_forecast(self.forecast)
+        forecast = None if self.forecast is None else load_forecasts(self.forecast)
         frame = load_results(self.dirs)
         if self.where:
             frame = keep_rows(frame, self.where)
@@ -68,5 +77,21 @@ class Ledger(Command):
             confidence=self.confidence,
             forecast=forecast,
         )
+        if self.figure is not None:
+            summaries = [table.summary for table in tables]
+            write_bars(summaries, self.figure, width_in_inches(self.width))
         sys.stdout.write(render_tables(tables, self.format))
         return 0
+
+
+def write_bars(summaries: "Sequence[pd.DataFrame]", path: Path, width: float) -> None:
+    """Draw ledgers as bars, in place of nothing or of a figure of ours."""
+    from analysis.figures.drawing.style import save_figure, styled
+    from analysis.figures.kinds import is_figure
+    from analysis.figures.ledger import draw_ledger
+    from analysis.outputs import check_file
+
+    check_choice("the ending of --figure", path.suffix, (".png", ".pdf", ".svg"))
+    check_file(path, is_ours=is_figure, option="--figure")
+    with styled():
+        save_figure(draw_ledger(summaries, width=width), path)

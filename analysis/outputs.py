@@ -26,12 +26,13 @@ def check_folder(folder: Path) -> None:
         _check_place(folder)
 
 
-def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
+def check_file(path: Path, *, is_ours: Callable[[bytes], bool], option: str = "--out") -> None:
     """Check that a file is new, or that the same command wrote it.
 
     Args:
         path: The file.
         is_ours: Whether the content of an existing file is one that the same command wrote.
+        option: The option that names it, for error messages.
 
     Raises:
         UsageError: The file exists and is another one, or is in a results folder but not in its
@@ -43,7 +44,7 @@ def check_file(path: Path, *, is_ours: Callable[[bytes], bool]) -> None:
         _check_place(path)
         if path.exists() and not (path.is_file() and is_ours(_content(path))):
             raise UsageError(
-                f"--out must be new, or unchanged since this command wrote it, got {path}; "
+                f"{option} must be new, or unchanged since this command wrote it, got {path}; "
                 "name another, or move the old one away"
             )
 

@@ -33,6 +33,7 @@ def figure_request(dirs: Sequence[Path], folder: Path, **changes: Any) -> Figure
         "confidence": 0.95,
         "width": COLUMN,
         "log": False,
+        "forecasts": None,
         "note": print,
     }
     return FigureRequest(**{**settings, **changes})

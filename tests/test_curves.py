@@ -214,6 +214,17 @@ def test_a_path_has_recall_and_precision_of_each_generation(tmp_path):
     check_texts(figure)
 
 
+def test_paths_of_two_metrics_are_of_the_second_against_the_first(tmp_path):
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,), value=lambda a, s, n: 2.0 * n)
+    add_numbers(folder, {"pixel_std": 0.25})
+    (figure,) = figures([folder], "paths", metrics=["pixel_std", "kid/pixels"])
+    (axes,) = figure.axes
+    path = np.asarray(axes.get_lines()[0].get_xydata())
+    assert path.tolist() == [[0.25, 2.0], [0.25, 4.0], [0.25, 6.0]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("pixel_std", "kid")
+    check_texts(figure)
+
+
 def test_paths_need_precision_and_recall(tmp_path):
     folder = write_folder(tmp_path / "a", seeds=(0,))
     with pytest.raises(ValueError, match="--kind paths must have precision and recall, got runs"):

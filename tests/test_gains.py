@@ -106,6 +106,25 @@ def test_selected_lineages_are_drawn_alone(tmp_path):
     assert len(figure.axes) == 1
 
 
+def test_a_forecast_is_dashed_and_relative_to_the_reference(tmp_path):
+    """What it says of V_n times the gain of the training images, where a lineage has one."""
+    folder = write_gains(tmp_path / "run", alphas=(0.5, 1.0), seeds=(0, 1), generations=2)
+    lineages = load_direction_results([folder]).set_index("pool.alpha")["lineage"]
+    said = [{"directions": [0.9**n] * 30} for n in (1, 2)]
+    forecasts = dict.fromkeys(lineages[0.5].unique(), said)
+    (figure,) = figures([folder], "gain", forecasts=forecasts)
+    assert "dashed: forecast" in words(figure)
+    check_texts(figure)
+    directions = np.arange(1, 31)
+    drawn = [
+        [line for line in axes.get_lines() if line.get_linestyle() == "--"] for axes in figure.axes
+    ]
+    assert [len(lines) for lines in drawn] == [2, 0]
+    for n, line in enumerate(drawn[0], start=1):
+        expected = 0.9**n * (1 + 0.1 / directions)
+        np.testing.assert_allclose(line.get_xydata(), np.stack([directions, expected], axis=1))
+
+
 def test_the_table_of_directions_has_a_row_for_each(tmp_path):
     """Numbered from 1, in the order of the record."""
     folder = write_gains(tmp_path / "run", 3, alphas=(1.0,), seeds=(1,), generations=1)

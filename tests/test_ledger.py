@@ -1,19 +1,27 @@
 """Facts of the error ledger: its terms are differences within a seed, and add up."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from figure_requests import check_texts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from results_folder import write_folder
 
 from analysis.__main__ import PROGRAM
+from analysis.figures.drawing.style import styled
+from analysis.figures.ledger import draw_ledger
+from analysis.reading.forecasts import load_forecasts
 from analysis.reading.results import load_results
 from analysis.statistics.seeds import t_interval
-from analysis.tables.ledger import Step, build_ledger, load_forecast, parse_step
+from analysis.tables.ledger import Step, build_ledger, parse_step
+from analysis.widths import COLUMN, PAGE
 from model.errors import UsageError
 
 GAIN = "gain_head"
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart"
 NOISE = (0.3, -0.1, 0.05)
 STEPS = (Step("fit", ("alpha=0.5",)), Step("network", ("alpha=2",)))
 
@@ -85,17 +93,43 @@ def test_the_floor_is_what_real_images_have(frame) -> None:
 
 def test_a_forecast_is_the_samplers_term(frame, tmp_path) -> None:
     """With it, the first step adds what the forecast does not know."""
-    said = {"head": 0.9, "middle": 0.8, "tail": 0.7, "pixel_std": 0.95}
+    said = {"head": 0.9, "middle": 0.8, "tail": 0.7, "directions": [0.9]}
     lineages = [
         {"lineage": name, "generations": [{**said, "generation": n} for n in (1, 2, 3)]}
         for name in frame["lineage"].unique()
     ]
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"forecast": lineages}))
-    found, without = terms(frame, forecast=load_forecast(path)), terms(frame)
+    found, without = terms(frame, forecast=load_forecasts(path)), terms(frame)
     np.testing.assert_allclose(found["sampler"], -0.1)
     np.testing.assert_allclose(found["sampler"] + found["fit"], without["fit"])
     np.testing.assert_allclose(found["total"], without["total"])
+
+
+@pytest.mark.parametrize("width", [COLUMN, PAGE])
+def test_bars_are_the_terms_of_each_generation(frame, width: float) -> None:
+    tables = build_ledger(frame, [GAIN], STEPS, confidence=0.95)
+    summary = tables[0].summary
+    with styled():
+        figure = draw_ledger([summary], width=width)
+        FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    named = zip(axes.containers[::2], ("fit", "network", "total"), strict=True)
+    for bars, name in named:
+        heights = [bar.get_height() for bar in bars]
+        assert heights == pytest.approx(summary[summary["term"] == name]["mean"].tolist())
+    check_texts(figure)
+
+
+def test_only_a_figure_of_ours_is_replaced(tmp_path, capsys) -> None:
+    other = tmp_path / "mine.png"
+    other.write_bytes(b"a photograph")
+    words = ["ledger", str(QUICKSTART), "--metric", "kid", "--step", "network:alpha=2"]
+    assert PROGRAM.run([*words, "--figure", str(other)]) == 2
+    assert "--figure must be new" in capsys.readouterr().err
+    assert other.read_bytes() == b"a photograph"
+    assert PROGRAM.run([*words, "--figure", str(tmp_path / "bars.gif")]) == 2
+    assert "the ending of --figure must be one of .png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

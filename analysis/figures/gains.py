@@ -1,5 +1,6 @@
 """Variance gain by principal direction: a panel per setting, and a line per generation."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -79,6 +80,7 @@ def _plan_part(
         frame, column, by=[*by, DIRECTION], confidence=request.confidence
     )
     means = {tuple(v.values()): rows for v, rows in grouped(summary, ["generation", *by])}
+    said = _forecast(request, frame, column, by)
     settings = [values for values, _ in grouped(frame, by)]
     panels = [_panel(values, means, by, labels, len(settings)) for values in settings]
     suffix = column.removeprefix(GAIN)
@@ -87,9 +89,42 @@ def _plan_part(
     yield from plan_pages(
         labels.file_name(column, split),
         [panels[i : i + MAX_PANELS] for i in range(0, len(panels), MAX_PANELS)],
-        remarks=lambda page: _remarks(request, frame, column, split, page, source, labels),
-        draw=partial(_draw, means=means, of_data=of_data, width=request.width),
+        remarks=lambda page: _remarks(
+            request, frame, column, split, page, source, labels, is_forecast=bool(said)
+        ),
+        draw=partial(_draw, means=means, said=said, of_data=of_data, width=request.width),
     )
+
+
+def _forecast(
+    request: FigureRequest, frame: pd.DataFrame, column: str, by: Sequence[str]
+) -> dict[tuple, pd.Series]:
+    """Generation and setting -> the forecast gain of each direction, where lineages have one.
+
+    A forecast is relative to the training images, and gains to the reference.
+    """
+    if request.forecasts is None:
+        return {}
+    of_train = frame[f"gain_train{column.removeprefix(GAIN)}"]
+    said = [
+        _said(request.forecasts.get(lineage), generation, direction) * train
+        for lineage, generation, direction, train in zip(
+            frame["lineage"], frame["generation"], frame[DIRECTION], of_train, strict=True
+        )
+    ]
+    known = frame.assign(said=said).dropna(subset=["said"])
+    return {
+        tuple(values.values()): rows.groupby(DIRECTION)["said"].mean()
+        for values, rows in grouped(known, ["generation", *by])
+    }
+
+
+def _said(generations: Sequence[Mapping[str, Any]] | None, number: int, direction: int) -> float:
+    """The forecast of a generation along a direction; nan if there is none."""
+    if generations is None or number > len(generations):
+        return math.nan
+    directions = generations[number - 1]["directions"]
+    return directions[direction - 1] if direction <= len(directions) else math.nan
 
 
 def _panel(
@@ -124,6 +159,8 @@ def _remarks(
     panels: Sequence[Panel],
     source: Source,
     labels: Labels,
+    *,
+    is_forecast: bool,
 ) -> Iterator[str]:
     if split:
         yield labels.describe_setting(split)
@@ -132,18 +169,26 @@ def _remarks(
     units = name_units(frame, labels)
     band = f"band of the last generation: {100 * request.confidence:g}% {source} "
     yield band + units if source else units
+    if is_forecast:
+        yield "dashed: forecast"
     yield "dotted: training images"
     yield "vertical lines: head | middle | tail"
 
 
 def _draw(
-    panels: Sequence[Panel], *, means: Means, of_data: pd.DataFrame, width: float, note: str
+    panels: Sequence[Panel],
+    *,
+    means: Means,
+    said: Mapping[tuple, pd.Series],
+    of_data: pd.DataFrame,
+    width: float,
+    note: str,
 ) -> Figure:
     columns = num_columns(panels, width)
     room = (width - AXIS_INCHES) / columns
     longest = max(panels, key=lambda panel: len(panel.lines))
     height = HEIGHT if len(panels) == 1 else SMALL
-    limits = _limits(panels, means, of_data)
+    limits = _limits(panels, means, said, of_data)
     figure, used = lay_out(
         [fit_text(panel.title, room - 0.05) if panel.title else "" for panel in panels],
         columns=columns,
@@ -157,14 +202,22 @@ def _draw(
         _prepare(axes, of_data, limits, height)
         for line in panel.lines:
             _draw_line(axes, line, means[line.key], has_band=line == panel.lines[-1])
+            if line.key in said:
+                expected = said[line.key]
+                axes.plot(expected.index, expected, "--", color=line.colour, lw=0.7)
     return figure
 
 
-def _limits(panels: Sequence[Panel], means: Means, of_data: pd.DataFrame) -> Limits:
-    """Limits around all mean gains above 0, which intervals do not extend."""
+def _limits(
+    panels: Sequence[Panel],
+    means: Means,
+    said: Mapping[tuple, pd.Series],
+    of_data: pd.DataFrame,
+) -> Limits:
+    """Limits around all mean gains above 0 and forecasts, which intervals do not extend."""
     lasts = [means[panel.lines[-1].key] for panel in panels]
     drawn = [means[line.key]["mean"] for panel in panels for line in panel.lines]
-    values = pd.concat([*drawn, of_data.iloc[:, 0], pd.Series([1.0])])
+    values = pd.concat([*drawn, *said.values(), of_data.iloc[:, 0], pd.Series([1.0])])
     values = values[values > 0]
     bottom, top = float(values.min()) / 1.15, float(values.max()) * 1.15
     is_cut_off = any(

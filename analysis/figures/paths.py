@@ -1,4 +1,4 @@
-"""Paths of precision against recall: a point for each generation, and a line for each setting."""
+"""Paths of one metric against another: a point for each generation, a line for each setting."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, n
 from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.points import draw_paths
 from analysis.figures.request import Drawing, FigureRequest
-from analysis.reading.columns import describe_sizes, grouped, metric_columns
+from analysis.reading.columns import describe_sizes, grouped, metric_columns, split_name
 from model.errors import UsageError
 
 METRICS = ("recall", "precision")
@@ -20,24 +20,33 @@ METRICS = ("recall", "precision")
 
 
 def plan_paths(request: FigureRequest) -> Iterator[Drawing]:
-    """Plan figures of precision against recall, for each extractor and part of the settings.
+    """Plan figures of the second metric asked for against the first, for each part of the settings.
+
+    If there are not two, they are of precision against recall, for each extractor.
 
     Raises:
         UsageError: Precision and recall were not measured.
     """
+    for pair in _pairs(request):
+        for by, split, part in figure_parts(request.frame, request.labels):
+            if not part[pair].dropna().empty:
+                yield from _plan_part(request, part, pair, by, split)
+
+
+def _pairs(request: FigureRequest) -> list[list[str]]:
+    """The columns of the x axis and of the y axis of each figure."""
+    if len(request.metrics) == 2:
+        return [list(request.metrics)]
     columns = metric_columns(request.frame)
     extractors = [x.split("/", 1)[1] for x in columns if x.startswith(f"{METRICS[0]}/")]
-    both = [x for x in extractors if f"{METRICS[1]}/{x}" in columns]
-    if not both:
+    pairs = [[f"{metric}/{extractor}" for metric in METRICS] for extractor in extractors]
+    measured = [pair for pair in pairs if pair[1] in columns]
+    if not measured:
         raise UsageError(
             "--kind paths must have precision and recall, got runs without them; "
             "`sweep evaluate DIR --metrics.names precision recall` takes them"
         )
-    for extractor in both:
-        names = [f"{metric}/{extractor}" for metric in METRICS]
-        for by, split, part in figure_parts(request.frame, request.labels):
-            if not part[names].dropna().empty:
-                yield from _plan_part(request, part, names, by, split)
+    return measured
 
 
 def _plan_part(
@@ -47,7 +56,9 @@ def _plan_part(
     by: Sequence[str],
     split: dict[str, Any],
 ) -> Iterator[Drawing]:
-    labels, extractor = request.labels, names[0].split("/", 1)[1]
+    labels = request.labels
+    shown = split_name(names[0])[0], split_name(names[1])[0]
+    own = () if shown == METRICS else shown
     x, y = (summarize_curves(frame, n, by=by, confidence=request.confidence) for n in names)
     source = x[1] if x[1] == y[1] else Source.NONE
     both = x[0].assign(x=x[0]["mean"], y=y[0]["mean"], half_x=x[0]["half_width"])
@@ -57,11 +68,16 @@ def _plan_part(
         for values, part in grouped(both, by)
     }
     yield from plan_pages(
-        labels.file_name(f"paths-{extractor}", split),
+        labels.file_name("-".join(["paths", *own, *_extractors(names)]), split),
         arrange_lines(frame, by, labels),
         remarks=lambda panels: _remarks(request, frame, names, split, panels, source),
-        draw=partial(draw_paths, points=points, width=request.width, names=METRICS),
+        draw=partial(draw_paths, points=points, width=request.width, names=shown),
     )
+
+
+def _extractors(names: Sequence[str]) -> dict[str, None]:
+    """What follows the names of metrics in their columns, once each."""
+    return dict.fromkeys(rest.lstrip("/") for name in names if (rest := split_name(name)[1]))
 
 
 def _with_last_bars(points: pd.DataFrame, source: Source) -> pd.DataFrame:
@@ -82,7 +98,9 @@ def _remarks(
     if split:
         yield request.labels.describe_setting(split)
     last = frame["generation"].max()
-    yield names[0].split("/", 1)[1] + (f"; V1 (open) to V{last}" if last > 1 else "")
+    yield from _extractors(names)
+    if last > 1:
+        yield f"V1 (open) to V{last}"
     if sizes := describe_sizes(frame, names[0]):
         yield f"N = {sizes}"
     units = name_units(frame, request.labels)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.reading.forecasts import Forecasts
 from analysis.reading.labels import Labels
 from model.errors import UsageError
 
@@ -36,6 +37,8 @@ class FigureRequest:
     """Width of each figure in inches."""
     log: bool
     """Whether the y axes of curves are logarithmic."""
+    forecasts: Forecasts | None
+    """The forecast of each lineage, which is drawn beside gains; None if none was given."""
     note: Callable[[str], None]
     """Called with a sentence for each figure that cannot be drawn."""
 

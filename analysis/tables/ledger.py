@@ -6,16 +6,15 @@ with the same seed, so that they add up to the whole loss. A term depends on the
 an interaction counts in the term of the later one.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 
 from analysis.reading.columns import axis_columns, split_name, unit_columns
 from analysis.reading.floors import floor_column
+from analysis.reading.forecasts import BANDS, Forecasts
 from analysis.reading.rows import keep_rows
 from analysis.statistics.paired import Unit, estimate_difference
 from analysis.tables.build import (
@@ -27,7 +26,7 @@ from analysis.tables.build import (
     part_of,
 )
 from analysis.tables.table import Table
-from model.errors import UsageError, check_choice, reading, shown
+from model.errors import UsageError, check_choice, shown
 
 GAIN = "gain_"
 """Start of the names of metrics whose value for real images is 1."""
@@ -66,7 +65,7 @@ def build_ledger(
     steps: Sequence[Step],
     *,
     confidence: float,
-    forecast: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    forecast: Forecasts | None = None,
 ) -> list[Table]:
     """Split the difference between models' and real images into the terms of each step.
 
@@ -75,8 +74,8 @@ def build_ledger(
         metrics: Columns of numbers.
         steps: The arms in order, at least one. Each must leave one lineage for each seed.
         confidence: Coverage of the intervals over seeds, in (0, 1).
-        forecast: Lineage -> name -> its forecast by generation (`load_forecast`), which becomes the
-            first arm, with the lineages of the first step; None if there is none.
+        forecast: The forecast of each lineage, which becomes the first arm, with the lineages of
+            the first step; None if there is none.
 
     Returns:
         A table for each metric, with a row for each term and one for their sum.
@@ -135,35 +134,10 @@ def real_numbers(rows: pd.DataFrame, metric: str) -> Numbers:
     return numbers_of(rows.assign(**{metric: rows[column]}), metric, "")
 
 
-def load_forecast(path: Path) -> dict[str, dict[str, list[float]]]:
-    """Read what `sweep plan --forecast --format json` prints: lineage -> name -> by generation.
-
-    Raises:
-        UsageError: The file cannot be read, or holds no forecast.
-    """
-    with reading(path):
-        data = path.read_bytes()
-    try:
-        return {
-            str(each["lineage"]): {
-                name: [float(generation[name]) for generation in each["generations"]]
-                for name in ("head", "middle", "tail", "pixel_std")
-            }
-            for each in json.loads(data)["forecast"]
-        }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(
-            f"--forecast must hold what `sweep plan --forecast --format json` prints, got {path}"
-        ) from error
-
-
-def forecast_numbers(
-    rows: pd.DataFrame, metric: str, forecast: Mapping[str, Mapping[str, Sequence[float]]]
-) -> Numbers:
+def forecast_numbers(rows: pd.DataFrame, metric: str, forecast: Forecasts) -> Numbers:
     """The forecast of a gain for the lineages of the first step."""
     name = split_name(metric)[0].removeprefix(GAIN)
-    bands = ("head", "middle", "tail")
-    check_choice("--metric with --forecast", split_name(metric)[0], [GAIN + band for band in bands])
+    check_choice("--metric with --forecast", split_name(metric)[0], [GAIN + band for band in BANDS])
     rows = rows[rows[metric].notna()]
     missing = [lineage for lineage in rows["lineage"].unique() if lineage not in forecast]
     if missing:
@@ -171,7 +145,7 @@ def forecast_numbers(
             f"--forecast must have the lineages of the first step, got no {missing[0]}"
         )
     said = [
-        forecast[lineage][name][generation - 1]
+        forecast[lineage][generation - 1][name]
         for lineage, generation in zip(rows["lineage"], rows["generation"], strict=True)
     ]
     return numbers_of(rows.assign(**{metric: said}), metric, FORECAST)

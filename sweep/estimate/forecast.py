@@ -19,7 +19,7 @@ from model.config import ModelConfig, SampleConfig
 from model.data.datasets import Dataset, load_dataset
 from model.errors import UsageError
 from model.family_facts import sampler_family
-from model.features.principal import HEAD_SHARE, MIDDLE_SHARE
+from model.features.principal import HEAD_SHARE, MIDDLE_SHARE, MOST_DIRECTIONS
 from model.networks.sampler_gain import check_linear, sampler_gain
 from sweep.estimate.generations import alike_lines
 from sweep.finished import read_finished, specs_of
@@ -95,6 +95,8 @@ class GenerationForecast:
     middle: float
     tail: float
     """Variance over that of real images, by band of principal directions."""
+    directions: list[float]
+    """The same for each of the first MOST_DIRECTIONS principal directions."""
 
 
 def find_spectrum(data: Dataset) -> Spectrum:
@@ -142,6 +144,7 @@ def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[Generation
             head=head,
             middle=middle,
             tail=tail,
+            directions=(variances / spectrum.variances)[:MOST_DIRECTIONS].tolist(),
         )
 
 
