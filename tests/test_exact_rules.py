@@ -1,6 +1,8 @@
 """Every pool rule with every sampler: what a fitted pool's samples lose is the closed form."""
 
+from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from model.exact.family import sample_exact
 from model.networks.sampler_gain import sampler_gain
 from model.networks.sampling import noise_shape
-from sweep.config import LineageConfig, SweepConfig, updated
+from sweep.config import LineageConfig, SweepConfig, unflatten, updated
 from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.lineage.run import LineageRun
 from sweep.lineage.sample_streams import read_weights
@@ -28,7 +30,7 @@ RULES = (
     ("mix", 1.0),
     ("fresh", 1.0),
 )
-SAMPLERS = (
+SAMPLERS: tuple[dict[str, object], ...] = (
     {"sample.steps": 5},
     {"sample.steps": 20},
     {"sample.steps": 100, "model.max_signal_rate": 0.999},
@@ -40,28 +42,25 @@ SAMPLERS = (
 )
 
 
-def lineage_config(rule: str, alpha: float | None, sampler: dict[str, object]) -> LineageConfig:
+def lineage_config(rule: str, alpha: float | None, sampler: Mapping[str, object]) -> LineageConfig:
     """Synthetic 6x6 images with a wide spectrum, and pools that start with 300 of them."""
     settings = {
         "generations": GENERATIONS,
-        "data": {
-            "name": "synthetic",
-            "dtype": "float32",
-            "image_size": 6,
-            "num_images": 1200,
-            "spectrum": 2.0,
-        },
-        "model": {"family": "exact-gaussian"},
-        "pool": {"rule": rule, "alpha": alpha, "initial_images": 300},
-        "metrics": {"names": []},
+        "data.name": "synthetic",
+        "data.dtype": "float32",
+        "data.image_size": 6,
+        "data.num_images": 1200,
+        "data.spectrum": 2.0,
+        "model.family": "exact-gaussian",
+        "pool.rule": rule,
+        "pool.alpha": alpha,
+        "pool.initial_images": 300,
+        "metrics.names": [],
     }
-    for dotted, value in sampler.items():
-        group, name = dotted.split(".")
-        settings.setdefault(group, {})[name] = value
-    return updated(LineageConfig(), settings)
+    return updated(LineageConfig(), unflatten(settings | dict(sampler)))
 
 
-def scores_of(config: LineageConfig, folder, rng: np.random.Generator) -> list[np.ndarray]:
+def scores_of(config: LineageConfig, folder: Path, rng: np.random.Generator) -> list[np.ndarray]:
     """For each fitted pool, z of the samples' variance along each of its principal directions.
 
     The samples of a linear sampler are normal, so that their variance has a relative error of

@@ -122,7 +122,9 @@ def test_a_forecast_is_dashed_and_relative_to_the_reference(tmp_path):
     assert [len(lines) for lines in drawn] == [2, 0]
     for n, line in enumerate(drawn[0], start=1):
         expected = 0.9**n * (1 + 0.1 / directions)
-        np.testing.assert_allclose(line.get_xydata(), np.stack([directions, expected], axis=1))
+        np.testing.assert_allclose(
+            np.asarray(line.get_xydata()), np.stack([directions, expected], axis=1)
+        )
 
 
 def test_the_table_of_directions_has_a_row_for_each(tmp_path):
