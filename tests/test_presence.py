@@ -1,6 +1,7 @@
 """Facts of `sweep stop`: it reaches a run from anywhere, and takes nothing that is finished."""
 
 import json
+import os
 import signal
 import time
 
@@ -33,6 +34,16 @@ def test_a_driver_is_seen_while_it_runs_and_no_longer(out):
         assert driver.live
     assert running(store, key) == []
     assert find(out, "work/*") == []
+
+
+def test_a_driver_says_that_another_runs_the_sweep_too(out, capsys):
+    store, key = open_store(out), run_key(out, make_sweep())
+    with present(store, key):
+        assert capsys.readouterr().err == ""
+        with present(store, key):
+            told = capsys.readouterr().err
+    assert told.startswith(f"note: process {os.getpid()} on ")
+    assert told.endswith(" runs this sweep too; each lineage is computed by one of them\n")
 
 
 def test_another_sweep_of_the_store_is_not_meant(out):

@@ -99,8 +99,15 @@ def present(store: Store, key: str) -> Generator[Driver]:
     A claim that cannot be released, because the store fails, ends with the process or its lease.
     """
     store.claims.sweep(f"{key}-")  # claims of killed drivers
-    if not running(store, key):
+    others = running(store, key)
+    if not others:
         store.drop_scratch(key)  # an old stop request
+    for other in others:
+        print(
+            f"note: process {other.pid} on {other.host} runs this sweep too; each lineage is "
+            "computed by one of them",
+            file=sys.stderr,
+        )
     claim = store.claims.take(f"{key}-{uuid.uuid4().hex[:8]}")
     assert claim is not None
     driver, done, is_reachable = Driver(), threading.Event(), True
