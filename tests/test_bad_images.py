@@ -73,6 +73,21 @@ def message_of(path: Path) -> str:
     return messages[0]
 
 
+def test_all_damaged_images_are_named_at_once(tmp_path):
+    """Also those that only their pixels show to be damaged."""
+    for number in range(6):
+        save(tmp_path / f"{number}.png", RGB)
+    for number in (1, 3, 4):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:-40])
+    message = message_of(tmp_path / "1.png")
+    assert "1.png must be a readable image" in message
+    assert message.endswith(f"; 2 more cannot be used: {tmp_path / '3.png'}, {tmp_path / '4.png'}")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    message = message_of(tmp_path / "1.png")
+    assert "2.png" in message
+
+
 def mutated(content: bytes, random: random.Random) -> bytes:
     """A file cut short, or with some bytes changed, mostly in its header."""
     damaged = bytearray(content)

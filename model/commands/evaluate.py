@@ -14,7 +14,7 @@ import numpy as np
 from model.config import DataConfig, MetricsConfig
 from model.data.datasets import DATASETS, load_dataset
 from model.data.npz import read_npz_head, read_npz_images
-from model.data.own_images import ImageFolder, folder_channels, scan_folder
+from model.data.own_images import ImageFolder, each_file, folder_channels, scan_folder
 from model.data.reading import Seen, decode_image, new_array
 from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import MissingFileError, UsageError, class_key, shown, suggestion, user_path
@@ -212,8 +212,9 @@ def _decode_folder(folder: ImageFolder, path: Path, flag: str, form: Form | None
     images = new_array(shape, np.dtype(np.uint8), f"the images of {flag}")
     wanted = channels if channels == form.shape[0] else None
     seen = Seen()
-    for number, file in enumerate(folder.files):
-        pixels = decode_image(file, wanted, seen=seen).transpose(2, 0, 1)
+    decoded = each_file(folder.files, lambda file: decode_image(file, wanted, seen=seen))
+    for number, (file, image) in enumerate(zip(folder.files, decoded, strict=True)):
+        pixels = image.transpose(2, 0, 1)
         form.check_shape(file, pixels.shape)
         images[number] = pixels
     seen.warn(flag)

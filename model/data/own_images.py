@@ -6,8 +6,9 @@ model.data.npz. The other functions build data sets from them.
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,6 +40,11 @@ IMAGE_SUFFIXES = (
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Lower-case suffixes of the files of a folder that are read as images."""
+
+
+MOST_NAMED = 10
+"""Most files that an error names besides the first."""
+T = TypeVar("T")
 
 
 class ImageFolder(NamedTuple):
@@ -169,11 +175,37 @@ def _class_members(folder: Path, what: str, others: list[Path]) -> list[Path]:
 
 def folder_channels(files: list[Path]) -> int:
     """Channels of the images of a folder: 3 if any has colour, else 1."""
-    for file in files:
-        with open_image(file) as picture:
-            if num_channels(picture) == 3:
-                return 3
-    return 1
+    return 3 if 3 in each_file(files, _channels) else 1
+
+
+def _channels(file: Path) -> int:
+    with open_image(file) as picture:
+        return num_channels(picture)
+
+
+def each_file(files: list[Path], read: Callable[[Path], T]) -> Iterator[T]:
+    """Yield what is read of each file; if one cannot be read, the error names the others too."""
+    for i, file in enumerate(files):
+        try:
+            result = read(file)
+        except UsageError as error:
+            others = [other for other in files[i + 1 :] if not _can_read(other, read)]
+            if not others:
+                raise
+            names = ", ".join(printable(str(other)) for other in others[:MOST_NAMED])
+            rest = ", ..." if len(others) > MOST_NAMED else ""
+            raise UsageError(
+                f"{error}; {len(others):,} more cannot be used: {names}{rest}"
+            ) from None
+        yield result
+
+
+def _can_read(file: Path, read: Callable[[Path], object]) -> bool:
+    try:
+        read(file)
+    except UsageError:
+        return False
+    return True
 
 
 def describe_folder(config: DataConfig) -> Contents:
@@ -186,7 +218,7 @@ def load_folder(config: DataConfig) -> tuple[np.ndarray, Contents]:
     folder = _scan(config)
     contents = _folder_contents(folder, config)
     seen = contents.seen
-    images = (decode_image(file, contents.channels, seen=seen) for file in folder.files)
+    images = each_file(folder.files, lambda file: decode_image(file, contents.channels, seen=seen))
     pixels = collect_pixels(images, contents, config)
     seen.warn("data.path")
     return pixels, contents
