@@ -99,6 +99,9 @@ def test_a_plan_says_what_will_be_downloaded(ask):
     code, said = ask("sweep", "plan", "quickstart", *INCEPTION)
     assert code == 0
     assert "note: the weights of metrics.extractor inception are not here" in said
+    code, said = ask("sweep", "plan", "larger-data")
+    assert code == 0
+    assert "note: the images of data.name cifar10 are not here; sweep run downloads them" in said
 
 
 @pytest.mark.parametrize("extractor", ["inception", "efficientnet-lite0", "dinov2", "clip"])

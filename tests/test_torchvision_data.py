@@ -14,6 +14,7 @@ from torchvision_files import SIDE, WRITERS, draw, serving
 
 from model.config import DataConfig
 from model.data.datasets import dataset_key, describe, load_dataset
+from model.data.torchvision import must_download
 from model.data.torchvision_table import CELEBA_ATTRIBUTES, TORCHVISION_SETS, TorchvisionSet
 from model.errors import OneLineError
 
@@ -114,10 +115,15 @@ def test_a_set_that_debian_has_installed_is_not_downloaded(
     loosen(tmp_path / "root", TORCHVISION_SETS["fashion-mnist"], packaged)
     monkeypatch.setattr("model.data.torchvision.PACKAGED", tmp_path / "share")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    wanted = load_dataset(config).fingerprint
-    assert load_dataset(replace(config, path=None)).fingerprint == wanted
+    wanted, unnamed = load_dataset(config).fingerprint, replace(config, path=None)
+    assert not must_download(unnamed)
+    assert load_dataset(unnamed).fingerprint == wanted
     shutil.rmtree(packaged)
-    assert load_dataset(replace(config, path=None)).fingerprint == wanted
+    assert not must_download(unnamed)
+    assert load_dataset(unnamed).fingerprint == wanted
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other-cache"))
+    assert must_download(unnamed)
+    assert not must_download(config)
 
 
 @pytest.mark.parametrize("name", WRITERS)

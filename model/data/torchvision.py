@@ -136,6 +136,13 @@ def torchvision_files(config: DataConfig) -> list[Path]:
     return sorted(file for found in files for file in found if file.is_file())
 
 
+def must_download(config: DataConfig) -> bool:
+    """Whether a data set of TORCHVISION_SETS is neither given, nor cached, nor packaged here."""
+    entry = TORCHVISION_SETS[config.name]
+    cached = not _lacking(entry, cache_dir() / config.name)
+    return config.path is None and not (cached or _loose_files(entry, PACKAGED / config.name))
+
+
 def _attribute_names(config: DataConfig) -> tuple[str, ...]:
     """The two classes of data.attribute; empty if it is unset."""
     return () if config.attribute is None else (f"not {config.attribute}", config.attribute)

@@ -12,7 +12,7 @@ from model.config import REPEATS
 from model.errors import check_at_least, check_at_most, printable_name
 from model.filters.table import unused_settings
 from sweep.commands.patience import PlanProgress
-from sweep.commands.preflight import check_extractors_ready, unfinished
+from sweep.commands.preflight import check_extractors_ready, note_downloads, unfinished
 from sweep.config import SweepConfig
 from sweep.estimate.costs import (
     Prices,
@@ -169,6 +169,7 @@ def look_ahead(
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
+    note_downloads(lineages)
     keys = to_train(lineages, finished)
     missing = [node for node in tree.values() if node.key in keys]
     note_idle_settings(lineages)

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from model.commands.plugins import LOADED
 from model.config import MetricsConfig
+from model.data.torchvision import must_download
+from model.data.torchvision_table import TORCHVISION_SETS
 from model.errors import UsageError
 from model.features.ready import check_ready
 from model.programs.permission import check_allowed
@@ -49,6 +51,18 @@ def check_extractors_ready(
             print(
                 f"note: the weights of {section}.extractor {config.extractor} are not here; "
                 "sweep run downloads them before it starts",
+                file=sys.stderr,
+            )
+
+
+def note_downloads(lineages: Sequence[PlannedLineage]) -> None:
+    """Print a line on stderr for each data set that a run has to download first."""
+    unprepared = {x.config.data for x in lineages if x.card.fingerprint is None}
+    for data in sorted(unprepared, key=str):
+        if data.name in TORCHVISION_SETS and must_download(data):
+            print(
+                f"note: the images of data.name {data.name} are not here; sweep run downloads them "
+                "before it starts",
                 file=sys.stderr,
             )
 
