@@ -127,6 +127,12 @@ def test_a_forecast_is_dashed_and_relative_to_the_reference(tmp_path):
         )
 
 
+def test_a_forecast_of_other_lineages_is_refused(tmp_path):
+    folder = write_gains(tmp_path / "run", alphas=(1.0,), seeds=(0,), generations=1)
+    with pytest.raises(ValueError, match="--forecast must have the lineages of DIR, got no "):
+        figures([folder], "gain", forecasts={"other": [{"directions": [1.0]}]})
+
+
 def test_the_table_of_directions_has_a_row_for_each(tmp_path):
     """Numbered from 1, in the order of the record."""
     folder = write_gains(tmp_path / "run", 3, alphas=(1.0,), seeds=(1,), generations=1)

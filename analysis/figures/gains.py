@@ -34,6 +34,7 @@ from analysis.reading.columns import (
     grouped,
     metric_columns,
 )
+from analysis.reading.forecasts import check_forecast
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_direction_results
 from analysis.reading.rows import keep_rows
@@ -53,11 +54,12 @@ def plan_gain(request: FigureRequest) -> Iterator[Drawing]:
     """Plan figures of the variance gain of every generation along the principal directions.
 
     Raises:
-        UsageError: The gain was not measured.
+        UsageError: The gain was not measured, or no lineage has a forecast.
     """
     frame = load_direction_results(request.dirs)
     if request.where:
         frame = keep_rows(frame, request.where)
+    check_forecast(request.forecasts, frame["lineage"])
     labels = Labels(frame)
     for column in metric_columns(frame):
         if column.split(AT)[0] != GAIN:

@@ -1,6 +1,7 @@
 """Reads what `sweep plan --forecast --format json` prints."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,24 @@ def load_forecasts(path: Path) -> Forecasts:
         raise UsageError(
             f"--forecast must hold what `sweep plan --forecast --format json` prints, got {path}"
         ) from error
+
+
+def check_forecast(
+    forecasts: Forecasts | None, lineages: Iterable[str], *, all_of: bool = False
+) -> None:
+    """Raise UsageError unless forecasts, if there are any, are of these lineages.
+
+    Args:
+        forecasts: What load_forecasts returns; None needs no lineage.
+        lineages: Ids of lineages.
+        all_of: Whether each must have a forecast; otherwise one is enough.
+    """
+    if forecasts is None:
+        return
+    wanted = list(dict.fromkeys(lineages))
+    missing = [lineage for lineage in wanted if lineage not in forecasts]
+    if (missing and all_of) or len(missing) == len(wanted):
+        raise UsageError(
+            f"--forecast must have the lineages of DIR, got no {missing[0]}; "
+            "`sweep plan DIR/sweep.json --out DIR --forecast --format json` prints their forecasts"
+        )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.reading.columns import axis_columns, split_name, unit_columns
 from analysis.reading.floors import floor_column
-from analysis.reading.forecasts import BANDS, Forecasts
+from analysis.reading.forecasts import BANDS, Forecasts, check_forecast
 from analysis.reading.rows import keep_rows
 from analysis.statistics.paired import Unit, estimate_difference
 from analysis.tables.build import (
@@ -139,11 +139,7 @@ def forecast_numbers(rows: pd.DataFrame, metric: str, forecast: Forecasts) -> Nu
     name = split_name(metric)[0].removeprefix(GAIN)
     check_choice("--metric with --forecast", split_name(metric)[0], [GAIN + band for band in BANDS])
     rows = rows[rows[metric].notna()]
-    missing = [lineage for lineage in rows["lineage"].unique() if lineage not in forecast]
-    if missing:
-        raise UsageError(
-            f"--forecast must have the lineages of the first step, got no {missing[0]}"
-        )
+    check_forecast(forecast, rows["lineage"], all_of=True)
     said = [
         forecast[lineage][generation - 1][name]
         for lineage, generation in zip(rows["lineage"], rows["generation"], strict=True)
