@@ -250,12 +250,16 @@ FINE = {"sample.steps": [100], "model.max_signal_rate": [0.999]}
 """A sampler that keeps more of the deviation of Gaussian images (sweep plan --forecast)."""
 
 
-def why() -> Preset:
-    """Is it the sampler? Networks and exact scores, the paper's and a finer sampler, two rules."""
+def clothes() -> LineageConfig:
+    """Return a lineage on 1,000 images of Fashion-MNIST at 16x16 with a light network."""
     base = replace(small(steps=2000), model=LIGHT_NETWORK)
     data = DataConfig(name="fashion-mnist", image_size=16, split="official_train", train_limit=1000)
     names = ("kid", "precision", "recall", "coverage", "gain")
-    metrics = replace(base.metrics, names=names, num_images=1000)
+    return replace(base, data=data, metrics=replace(base.metrics, names=names, num_images=1000))
+
+
+def why() -> Preset:
+    """Is it the sampler? Networks and exact scores, the paper's and a finer sampler, two rules."""
     sources = (
         {"model.family": ["exact-gaussian", "ddim"], "model.conditional": [False]},
         {"model.family": ["exact-mixture"], "model.conditional": [True]},
@@ -264,11 +268,23 @@ def why() -> Preset:
         {"pool.rule": ["grow"], "pool.alpha": [1.0]},
         {"pool.rule": ["accumulate"], "pool.alpha": [None]},
     )
-    grids = tuple(
+    return clothes(), tuple(
         {**source, **sampler, **rule, "seed": list(range(5))}
         for source, sampler, rule in product(sources, (COARSE, FINE), rules)
     )
-    return replace(base, data=data, metrics=metrics), grids
+
+
+def why_training() -> Preset:
+    """Which part of the training decides the variance of V_1's samples?"""
+    return replace(clothes(), generations=1), over_seeds(
+        {},
+        {"train.steps": [500, 6000]},
+        {"train.lr_schedule": ["cosine"]},
+        {"train.loss": ["mse"]},
+        {"model.widths": [[32, 64, 128]]},
+        {"model.bn_momentum": [0.01]},
+        {"model.family": ["flow"]},
+    )
 
 
 def larger_model() -> Preset:
@@ -368,6 +384,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
     "mechanism": mechanism,
     "mitigation": mitigation,
     "why": why,
+    "why-training": why_training,
     "larger-model": larger_model,
     "larger-data": larger_data,
 }
