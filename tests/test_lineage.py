@@ -100,6 +100,7 @@ def test_a_longer_lineage_computes_what_is_new(store: Store) -> None:
     first = compute(make_lineage(), store)
     longer, said = watched(make_lineage(generations=3), store)
     assert trained(said) == [3]
+    assert [g.reused for g in (*first, *longer)] == [False, False, True, True, False]
     assert [numbers_of(g) for g in longer[:2]] == [numbers_of(g) for g in first]
 
 

@@ -35,7 +35,7 @@ ENDS_WITHIN_SECONDS = 15
 LINEAGE = r"grow-alpha[\d.]+-steps\d+-seed\d-[0-9a-f]{8}"
 TIME = r"\[(\d+ min )?\d+ s\]"
 LINES = (
-    rf"{TIME} {LINEAGE}  V_\d done  kid/pixels -?[\d.e-]+",
+    rf"{TIME} {LINEAGE}  V_\d (done|reused)  kid/pixels -?[\d.e-]+",
     rf"{TIME} \d of \d models done.*",
     rf"  {LINEAGE}  V_\d of \d  .*",
     r"(loading|starting|planning|preparing|checking) .* \.\.\.",

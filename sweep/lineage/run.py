@@ -65,6 +65,8 @@ class Generation:
     """Number of models in the generation."""
     problem: str = ""
     """Why the model could not be measured; empty if it was."""
+    reused: bool = False
+    """Whether the store had the model, of an earlier run or another lineage."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -135,6 +137,7 @@ class LineageRun:
         on measurements: if one fails, the error is raised once all models are trained.
         """
         for members in by_generation(self.nodes):
+            found = {node.key for node in members if self.store.nodes.has(node.key)}
             self.spread(members)
             records = [self.ensure_node(node) for node in members]
             if any(record.status == "diverged" for record in records):
@@ -150,6 +153,7 @@ class LineageRun:
                     mixture=metrics[num_own:],
                     num_members=len(records),
                     problem=problem,
+                    reused=node.key in found,
                 )
         # A measurement may have failed, or a node was withdrawn and trained again without metrics.
         for node in self.nodes:

@@ -354,7 +354,8 @@ class TrialEvents(tune.Callback):
             model += f", member {result['member']},"
         problem = f", not measured: {result['problem']}" if result["problem"] else ""
         lineage = trial.config["lineage"]
-        self._screen.say(f"[{elapsed}] {lineage}  {model} {result['status']}{kid}{problem}")
+        outcome = "reused" if result["reused"] and result["status"] == "done" else result["status"]
+        self._screen.say(f"[{elapsed}] {lineage}  {model} {outcome}{kid}{problem}")
         self._show(trial.config["lineage"])
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:

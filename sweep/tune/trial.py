@@ -80,6 +80,7 @@ class LineageTrial(tune.Trainable):
             "generation": node.generation,
             "member": node.member if generation.num_members > 1 else None,
             "status": node.status,
+            "reused": generation.reused,
             "problem": generation.problem,
             "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             **values,
