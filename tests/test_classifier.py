@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running_sweep import run_sweep, write_sweep
 from safetensors.torch import save_file
 
 from model.config import DataConfig, MetricsConfig
@@ -13,6 +14,8 @@ from model.data.datasets import Dataset, load_dataset
 from model.errors import MissingFileError, UsageError
 from model.features.classifier import NUM_FEATURES, measure_accuracy, train_classifier
 from model.features.extractors import extract_features, extractor_label
+from sweep.config import EnsembleConfig, LineageConfig
+from sweep.tune.absolute_paths import with_absolute_paths
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,32 @@ def test_a_file_that_is_no_safetensors_is_refused(digits, tmp_path):
         extract_features(
             digits.images[:1], MetricsConfig(extractor="classifier", weights=str(path))
         )
+
+
+def test_processes_of_a_run_find_the_weights_of_any_path():
+    """They work in another folder than the command."""
+    words = ("filter.weights=a.pt data=shard", "filter.weights=/b.pt")
+    config = LineageConfig(
+        metrics=MetricsConfig(extractor="classifier", weights="m.safetensors"),
+        ensemble=EnsembleConfig(members=words),
+    )
+    found = with_absolute_paths(config, Path("/work"))
+    assert found.metrics.weights == "/work/m.safetensors"
+    assert found.filter.weights is None
+    assert found.ensemble.members == (
+        "filter.weights=/work/a.pt data=shard",
+        "filter.weights=/b.pt",
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_weights_may_have_a_relative_path(trained, tmp_path):
+    save_file(trained, tmp_path / "own.safetensors")
+    write_sweep(tmp_path, (0.5,))
+    own = ("--metrics.extractor", "classifier", "--metrics.weights", "own.safetensors")
+    ran = run_sweep("run", "tiny.toml", *own, "--out", "out", cwd=tmp_path)
+    assert (ran.returncode, "kid/classifier-" in ran.stdout) == (0, True), ran.stderr
 
 
 def test_images_with_other_channels_are_refused(config):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sweep.tune.absolute_paths import with_absolute_paths, with_absolute_weights
 from sweep.tune.private_ray import RAY_ENVIRONMENT
 
 os.environ.update(RAY_ENVIRONMENT)
@@ -87,6 +88,8 @@ class RayRun:
     """Whether a lineage that fails ends the run."""
     driver: Driver = field(default_factory=Driver)
     """This process as others see it; checked often for a reason to end the run."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Folder to which relative paths in settings belong."""
 
     def compute(self, show: Callable[[str], None]) -> dict[str, str]:
         """Compute the missing models of the lineages in parallel, as Ray Tune trials.
@@ -180,8 +183,12 @@ class RayRun:
         """Return what every trial or task needs."""
         return TrialJob(
             store=self.store,
-            lineages={lineage.id: (lineage.config, lineage.card) for lineage in self.lineages},
-            evaluations=self.sweep.evaluations,
+            lineages={
+                x.id: (with_absolute_paths(x.config, self.folder), x.card) for x in self.lineages
+            },
+            evaluations=tuple(
+                with_absolute_weights(metrics, self.folder) for metrics in self.sweep.evaluations
+            ),
             device=device,
             images_on=self.sweep.resources.images_on,
             num_threads=max(1, math.floor(per_trial["cpu"])),
