@@ -218,10 +218,10 @@ class Figure(Command):
         from analysis.figures.kinds import ALL, draw_figures
         from analysis.figures.request import FigureRequest
         from analysis.reading.columns import resolve_metrics
-        from analysis.reading.forecasts import load_forecasts
         from analysis.reading.labels import Labels
         from analysis.reading.results import load_results
         from analysis.reading.rows import keep_rows
+        from analysis.statistics.forecasts import load_forecasts
         from analysis.statistics.seeds import check_confidence
         from analysis.widths import width_in_inches
 

@@ -54,9 +54,9 @@ class Ledger(Command):
     def run(self, args: Sequence[str]) -> int:
         """Print the tables."""
         from analysis.reading.columns import resolve_metrics
-        from analysis.reading.forecasts import load_forecasts
         from analysis.reading.results import load_results
         from analysis.reading.rows import keep_rows
+        from analysis.statistics.forecasts import load_forecasts
         from analysis.statistics.seeds import check_confidence
         from analysis.tables.ledger import build_ledger, parse_step
         from analysis.tables.render import render_tables

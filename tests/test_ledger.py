@@ -13,8 +13,8 @@ from results_folder import write_folder
 from analysis.__main__ import PROGRAM
 from analysis.figures.drawing.style import styled
 from analysis.figures.ledger import draw_ledger
-from analysis.reading.forecasts import load_forecasts
 from analysis.reading.results import load_results
+from analysis.statistics.forecasts import load_forecasts
 from analysis.statistics.seeds import t_interval
 from analysis.tables.ledger import Step, build_ledger, parse_step
 from analysis.widths import COLUMN, PAGE

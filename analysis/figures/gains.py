@@ -34,10 +34,10 @@ from analysis.reading.columns import (
     grouped,
     metric_columns,
 )
-from analysis.reading.forecasts import check_forecast
 from analysis.reading.labels import Labels
 from analysis.reading.results import load_direction_results
 from analysis.reading.rows import keep_rows
+from analysis.statistics.forecasts import check_forecast
 
 GAIN = "gain"
 BANDS = (0.5, 0.9)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.reading.forecasts import Forecasts
 from analysis.reading.labels import Labels
+from analysis.statistics.forecasts import Forecasts
 from model.errors import UsageError
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis.reading.columns import axis_columns, split_name, unit_columns
 from analysis.reading.floors import floor_column
-from analysis.reading.forecasts import BANDS, Forecasts, check_forecast
 from analysis.reading.rows import keep_rows
+from analysis.statistics.forecasts import BANDS, Forecasts, check_forecast
 from analysis.statistics.paired import Unit, estimate_difference
 from analysis.tables.build import (
     Part,
