@@ -11,6 +11,7 @@ from tiny_sweep import finish
 
 from analysis.__main__ import PROGRAM as ANALYSIS
 from analysis.reading.hypotheses import load_hypotheses
+from analysis.reading.results import load_results
 from sweep.__main__ import PROGRAM as SWEEP
 from sweep.commands.request import load_sweep_file
 from sweep.records import HYPOTHESES, HypothesisRecord
@@ -68,6 +69,23 @@ def test_a_hypothesis_is_written_before_its_models_and_decided_by_them(recipe, t
     assert "preregistered, written " in text
     assert any(word in text for word in ("  supported: ", "  refuted: ", "  undecided: "))
     assert "(3) (95% t interval), p " in text
+
+
+@pytest.mark.parametrize("against", ["sample.steps=2", "V1"])
+def test_samplers_may_differ_between_the_setting_and_its_control(against, tmp_path, capsys):
+    """The number of each is that of its own sampler, also of a V_1 that both samplers share."""
+    exact = SMALL | {"base__model__family": "exact-gaussian"}
+    recipe, out = write_sweep(tmp_path, (1.0,), **exact), tmp_path / "run"
+    recipe.write_text(f'{recipe.read_text()}"sample.steps" = [2, 9]\nseed = [0, 1, 2]\n')
+    assert preregister(recipe, out, contrast="sample.steps=9", against=against) == 0
+    finish(out, load_sweep_file(recipe))
+    (tested,) = load_hypotheses(out)
+    kid = load_results([out]).set_index(["sample.steps", "generation", "seed"])["kid/pixels"]
+    rows = kid.sort_index()
+    control = rows[2, 2] if against != "V1" else rows[9, 1]
+    expected = {(seed, 0): rows[9, 2][seed] - control[seed] for seed in range(3)}
+    assert tested.differences == pytest.approx(expected)
+    assert tested.missing == []
 
 
 def test_a_hypothesis_after_its_models_is_refused_or_marked(recipe, tmp_path, capsys):
