@@ -77,6 +77,23 @@ KINDS = {
 }
 """File in experiments/figures -> run, kind, name of the drawn file."""
 
+WHY = ("--where", "rule=grow", "conditional=false", "--width", "page")
+FORECAST = ("--forecast", str(EXPERIMENTS / "why-forecast.json"))
+OF_WHY = {
+    "why-gain": (("--kind", "gain", *FORECAST, *WHY), "gain-steps-20"),
+    "why-gain-finer": (("--kind", "gain", *FORECAST, *WHY), "gain-steps-100"),
+    "why-paths": (
+        ("--kind", "paths", "--metric", "pixel_std", f"kid/{EXTRACTOR}", *WHY),
+        f"paths-pixel-std-kid-{EXTRACTOR}-steps-20",
+    ),
+}
+"""File in experiments/figures -> options, and name of the drawn file."""
+LEDGER = (
+    *("ledger", str(EXPERIMENTS / "why"), "--where", "rule=grow", "steps=20", *FORECAST),
+    *("--step", "fit:family=exact-gaussian", "--step", "network:family=ddim"),
+    *("--figure", str(FIGURES / "why-ledger.png")),
+)
+
 
 def draw(run: str, out: Path, *words: str) -> None:
     """Run `analysis figure` on a run."""
@@ -99,6 +116,11 @@ def main() -> None:
             draw(run, Path(name) / figure, "--kind", kind)
             drawn = Path(name) / figure / f"{stem}.png"
             write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
+        for figure, (words, stem) in OF_WHY.items():
+            draw("why", Path(name) / figure, *words)
+            drawn = Path(name) / figure / f"{stem}.png"
+            write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
+        assert PROGRAM.run(LEDGER) == 0
         for run in dict.fromkeys(run for run, _ in GRIDS.values()):
             draw(run, Path(name) / run, "--kind", "grids")
         for figure, (run, stem) in GRIDS.items():
