@@ -88,10 +88,11 @@ OF_WHY = {
     ),
 }
 """File in experiments/figures -> options, and name of the drawn file."""
+WHY_LEDGER = "why-ledger"
 LEDGER = (
     *("ledger", str(EXPERIMENTS / "why"), "--where", "rule=grow", "steps=20", *FORECAST),
     *("--step", "fit:family=exact-gaussian", "--step", "network:family=ddim"),
-    *("--figure", str(FIGURES / "why-ledger.png")),
+    *("--figure", str(FIGURES / f"{WHY_LEDGER}.png")),
 )
 
 

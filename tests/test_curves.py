@@ -312,11 +312,11 @@ def test_the_images_of_all_members_have_figures_of_their_own():
 
 def test_every_figure_of_the_experiments_is_drawn_by_the_script():
     """And none that the script draws is missing."""
-    from benchmarks.figures import CURVES, GRIDS, KINDS
+    from benchmarks.figures import CURVES, GRIDS, KINDS, OF_WHY, WHY_LEDGER
 
     text = (RUNS.parent / "EXPERIMENTS.md").read_text()
     shown = set(re.findall(r"experiments/figures/([^)]+)\.png", text))
-    drawn = {*CURVES, *GRIDS, *KINDS}
+    drawn = {*CURVES, *GRIDS, *KINDS, *OF_WHY, WHY_LEDGER}
     assert shown <= drawn
     assert {path.stem for path in (RUNS / "figures").glob("*.png")} == drawn
 
