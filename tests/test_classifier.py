@@ -124,11 +124,11 @@ def test_processes_of_a_run_find_the_weights_of_any_path():
         metrics=MetricsConfig(extractor="classifier", weights="m.safetensors"),
         ensemble=EnsembleConfig(members=words),
     )
-    found = with_absolute_paths(config, Path("/work"))
-    assert found.metrics.weights == "/work/m.safetensors"
+    found = with_absolute_paths(config, Path("/home/me"))
+    assert found.metrics.weights == "/home/me/m.safetensors"
     assert found.filter.weights is None
     assert found.ensemble.members == (
-        "filter.weights=/work/a.pt data=shard",
+        "filter.weights=/home/me/a.pt data=shard",
         "filter.weights=/b.pt",
     )
 
