@@ -174,11 +174,15 @@ def _import_file(name: str, word: str, where: str) -> types.ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # Bytecode of a file that is edited within the same second would be taken for the new one's.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise _failed(where, error) from error
+    finally:
+        sys.dont_write_bytecode = writes
     return module
 
 
