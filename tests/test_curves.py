@@ -225,6 +225,18 @@ def test_paths_of_two_metrics_are_of_the_second_against_the_first(tmp_path):
     check_texts(figure)
 
 
+def test_paths_have_a_figure_for_each_extractor(tmp_path):
+    """Two extractors are not two metrics."""
+    folder = write_folder(tmp_path / "a", alphas=(1.0,), seeds=(0,))
+    of_other = {f"{name}/other": 0.5 for name in ("kid", "recall", "precision")}
+    add_numbers(folder, {"recall/pixels": 0.5, "precision/pixels": 0.75, "pixel_std": 0.25})
+    add_numbers(folder, of_other)
+    both = ["kid/other", "kid/pixels"]
+    for metrics, name in ((both, "recall"), (["pixel_std", *both], "pixel_std")):
+        drawn = figures([folder], "paths", metrics=metrics)
+        assert [figure.axes[0].get_xlabel() for figure in drawn] == [name, name]
+
+
 def test_paths_need_precision_and_recall(tmp_path):
     folder = write_folder(tmp_path / "a", seeds=(0,))
     with pytest.raises(ValueError, match="--kind paths must have precision and recall, got runs"):

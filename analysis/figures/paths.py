@@ -20,9 +20,9 @@ METRICS = ("recall", "precision")
 
 
 def plan_paths(request: FigureRequest) -> Iterator[Drawing]:
-    """Plan figures of the second metric asked for against the first, for each part of the settings.
+    """Plan figures of the second metric asked for against the first, for each extractor.
 
-    If there are not two, they are of precision against recall, for each extractor.
+    If there are not two, they are of precision against recall.
 
     Raises:
         UsageError: Precision and recall were not measured.
@@ -34,19 +34,29 @@ def plan_paths(request: FigureRequest) -> Iterator[Drawing]:
 
 
 def _pairs(request: FigureRequest) -> list[list[str]]:
-    """The columns of the x axis and of the y axis of each figure."""
-    if len(request.metrics) == 2:
-        return [list(request.metrics)]
-    columns = metric_columns(request.frame)
-    extractors = [x.split("/", 1)[1] for x in columns if x.startswith(f"{METRICS[0]}/")]
-    pairs = [[f"{metric}/{extractor}" for metric in METRICS] for extractor in extractors]
-    measured = [pair for pair in pairs if pair[1] in columns]
-    if not measured:
+    """The columns of the x axis and of the y axis of each figure, which have one extractor."""
+    asked = _by_name(request.metrics)
+    if len(asked) != 2:
+        columns = _by_name(metric_columns(request.frame))
+        asked = {metric: columns.get(metric, []) for metric in METRICS}
+    first, second = asked.values()
+    pairs = [[x, y] for x in first for y in second if len(_extractors([x, y])) < 2]
+    if len(first) == len(second) == 1:
+        pairs = [[*first, *second]]
+    if not pairs:
         raise UsageError(
             "--kind paths must have precision and recall, got runs without them; "
             "`sweep evaluate DIR --metrics.names precision recall` takes them"
         )
-    return measured
+    return pairs
+
+
+def _by_name(columns: Sequence[str]) -> dict[str, list[str]]:
+    """The columns of each metric, by its name without the extractor."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        found.setdefault(split_name(column)[0], []).append(column)
+    return found
 
 
 def _plan_part(

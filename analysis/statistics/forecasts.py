@@ -49,7 +49,7 @@ def check_forecast(
         return
     wanted = list(dict.fromkeys(lineages))
     missing = [lineage for lineage in wanted if lineage not in forecasts]
-    if (missing and all_of) or len(missing) == len(wanted):
+    if missing and (all_of or len(missing) == len(wanted)):
         raise UsageError(
             f"--forecast must have the lineages of DIR, got no {missing[0]}; "
             "`sweep plan DIR/sweep.json --out DIR --forecast --format json` prints their forecasts"
