@@ -66,6 +66,9 @@ class Ledger(Command):
         if not self.step:
             raise UsageError("--step must be given at least once, got none")
         steps = [parse_step(text) for text in self.step]
+        width = width_in_inches(self.width)
+        if self.figure is not None:
+            check_figure(self.figure)
         forecast = None if self.forecast is None else load_forecasts(self.forecast)
         frame = load_results(self.dirs)
         if self.where:
@@ -79,19 +82,24 @@ class Ledger(Command):
         )
         if self.figure is not None:
             summaries = [table.summary for table in tables]
-            write_bars(summaries, self.figure, width_in_inches(self.width))
+            write_bars(summaries, self.figure, width)
         sys.stdout.write(render_tables(tables, self.format))
         return 0
 
 
-def write_bars(summaries: "Sequence[pd.DataFrame]", path: Path, width: float) -> None:
-    """Draw ledgers as bars, in place of nothing or of a figure of ours."""
-    from analysis.figures.drawing.style import save_figure, styled
+def check_figure(path: Path) -> None:
+    """Raise UsageError unless a file can be a figure in place of nothing or of one of ours."""
     from analysis.figures.kinds import is_figure
-    from analysis.figures.ledger import draw_ledger
     from analysis.outputs import check_file
 
     check_choice("the ending of --figure", path.suffix, (".png", ".pdf", ".svg"))
     check_file(path, is_ours=is_figure, option="--figure")
+
+
+def write_bars(summaries: "Sequence[pd.DataFrame]", path: Path, width: float) -> None:
+    """Draw ledgers as bars."""
+    from analysis.figures.drawing.style import save_figure, styled
+    from analysis.figures.ledger import draw_ledger
+
     with styled():
         save_figure(draw_ledger(summaries, width=width), path)

@@ -41,7 +41,7 @@ def check_file(path: Path, *, is_ours: Callable[[bytes], bool], option: str = "-
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        _check_place(path)
+        _check_place(path, option)
         if path.exists() and not (path.is_file() and is_ours(_content(path))):
             raise UsageError(
                 f"{option} must be new, or unchanged since this command wrote it, got {path}; "
@@ -81,13 +81,13 @@ def _content(path: Path) -> bytes:
         return file.read(LARGEST)
 
 
-def _check_place(path: Path) -> None:
+def _check_place(path: Path, option: str = "--out") -> None:
     """Raise UsageError if a path is in a results folder, but not in its folder of figures."""
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
         if _is_results(folder) and not is_in_figures(path):
             raise UsageError(
-                f"--out must not be in a results folder, got {path}; "
+                f"{option} must not be in a results folder, got {path}; "
                 f"use {folder / FIGURES_FOLDER} or a folder elsewhere"
             )
 

@@ -31,7 +31,7 @@ from sweep.commands.on_folders import (
     Stop,
     TalkingCommand,
 )
-from sweep.commands.request import find_sweep, requested_sweep
+from sweep.commands.request import check_axis_words, find_sweep, requested_sweep
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig
 
 
@@ -64,6 +64,7 @@ class SweepCommand(PlanningCommand):
                 f"sweep {cls.__name__.lower()} needs a preset or a file first; "
                 "`sweep presets` lists the presets"
             )
+        check_axis_words(args)
         super().prepare(args)
         preset = find_sweep(args[0])
         required = {f.name: tyro.MISSING for f in fields(cls) if _is_required(f)}

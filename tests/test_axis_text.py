@@ -1,6 +1,7 @@
-"""Names of classes as values of an axis: any name comes through unchanged."""
+"""Text of an axis: any name of a class comes through unchanged, and split values are joined."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import pandas as pd
@@ -13,7 +14,7 @@ from analysis.reading.labels import Labels, spell
 from model.commands.values import parse_value, parse_word, spelled, split_values, split_words
 from model.errors import UsageError, check_class_names, class_key
 from sweep.commands.presets import sweep_toml
-from sweep.commands.request import load_sweep_file, with_axis
+from sweep.commands.request import check_axis_words, load_sweep_file, with_axis
 from sweep.config import SweepConfig
 from sweep.planning.lineages import lineage_id
 from sweep.planning.members import members_of
@@ -148,3 +149,29 @@ def test_wrong_quotes_are_an_error(word: str, hint, message: str) -> None:
 def test_a_flag_is_one_value_and_has_no_quotes_of_its_own() -> None:
     """The shell has removed its quotes."""
     assert parse_word('"a"', str | None, "x") == '"a"'
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--axis sample.steps 5 20", "--axis sample.steps=5,20"),
+        ("--axis sample.steps=5 20 --seed 3", "--axis sample.steps=5,20"),
+        ("--axis sample.steps=5, 20", "--axis sample.steps=5,20"),
+        ("--axis sample.steps = 5,20", "--axis sample.steps=5,20"),
+        ("--axis=seed 1 2", "--axis seed=1,2"),
+        ("--axis train.lr -1 -.5", "--axis train.lr=-1,-.5"),
+        ("--axis model.widths=[4, 8],[16]", "--axis 'model.widths=[4,8],[16]'"),
+        ("--axis seed=1,2 sample.steps=5 20", "--axis seed=1,2 --axis sample.steps=5,20"),
+        ("--axis seed=1 --axis sample.steps 5 20", "--axis sample.steps=5,20"),
+    ],
+)
+def test_an_axis_of_several_words_is_written_as_one(words: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=r"--axis must be NAME=VALUE,VALUE,\.\.\., got") as error:
+        check_axis_words(words.split())
+    assert str(error.value).partition("; ")[2] == f"write {meant}"
+    check_axis_words(shlex.split(meant))
+
+
+@pytest.mark.parametrize("words", ["--axis", "--axis seed=1,2 --quiet", "--seed 1 2", "seed 1"])
+def test_other_words_are_not_of_an_axis(words: str) -> None:
+    check_axis_words(words.split())

@@ -269,7 +269,7 @@ def test_a_misspelt_name_is_an_error_with_a_suggestion(function) -> None:
 def test_official_splits_are_for_sets_that_come_with_them(split: str) -> None:
     """Digits do not."""
     message = f"data.split must be stratified or all for data.name=digits, got {split!r}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}; add --data.split stratified$"):
         describe(DataConfig(split=split))  # ty: ignore
 
 

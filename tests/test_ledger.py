@@ -128,7 +128,8 @@ def test_only_a_figure_of_ours_is_replaced(tmp_path, capsys) -> None:
     assert PROGRAM.run([*words, "--figure", str(other)]) == 2
     assert "--figure must be new" in capsys.readouterr().err
     assert other.read_bytes() == b"a photograph"
-    assert PROGRAM.run([*words, "--figure", str(tmp_path / "bars.gif")]) == 2
+    nothing = ["ledger", str(tmp_path / "none"), "--step", "network:alpha=2"]
+    assert PROGRAM.run([*nothing, "--figure", str(tmp_path / "bars.gif")]) == 2  # before it loads
     assert "the ending of --figure must be one of .png" in capsys.readouterr().err
 
 

@@ -159,7 +159,8 @@ def test_a_folder_without_splits_has_no_official_ones(tmp_path: Path) -> None:
     config = replace(folder(tmp_path), split="official_train")
     message = message_of(describe, config)
     assert message == (
-        "data.split must be stratified or all for data.name=folder, got 'official_train'"
+        "data.split must be stratified or all for data.name=folder, got 'official_train'; "
+        "add --data.split stratified"
     )
 
 

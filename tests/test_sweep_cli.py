@@ -71,6 +71,16 @@ WRONG_WORDS = {
         "--axis pool.alpha",
         "--axis must be NAME=VALUE,VALUE,..., got 'pool.alpha'",
     ),
+    "values of an axis in words of their own": (
+        "--axis sample.steps 5 20",
+        "--axis must be NAME=VALUE,VALUE,..., got 'sample.steps 5 20'; "
+        "write --axis sample.steps=5,20",
+    ),
+    "a split that the data do not have": (
+        "--data.split official_train",
+        "data.split must be stratified or all for data.name=digits, got 'official_train'; "
+        "add --data.split stratified",
+    ),
     "a negative alpha": (
         "--pool.alpha -1",
         "pool.alpha must be a finite number of at least 0, got -1.0",

@@ -220,7 +220,7 @@ def test_a_set_without_validation_split_has_no_official_trainval() -> None:
         describe(DataConfig(name="cifar10", split="official_trainval"))
     assert str(error.value) == (
         "data.split must be one of stratified, all, keras_80_20, official_train for "
-        "data.name=cifar10, got 'official_trainval'"
+        "data.name=cifar10, got 'official_trainval'; add --data.split stratified"
     )
 
 

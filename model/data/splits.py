@@ -43,7 +43,8 @@ def check_split(config: DataConfig, parts: Collection[int]) -> None:
     if config.split not in choices:
         allowed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
         raise UsageError(
-            f"data.split must be {allowed} for data.name={config.name}, got {config.split!r}"
+            f"data.split must be {allowed} for data.name={config.name}, got {config.split!r}; "
+            f"add --data.split {choices[0]}"
         )
 
 

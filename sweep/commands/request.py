@@ -1,6 +1,7 @@
 """Builds a sweep from a command's arguments: a preset or file, overrides and axes."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -31,6 +32,10 @@ from sweep.presets import preset_of
 RULE, ALPHA = "pool.rule", "pool.alpha"
 MOST_NAMED = 6
 """Most changed settings that a description names."""
+OPTION = re.compile(r"-[^\d.]")
+"""How a word begins that is an option, and not a negative number."""
+AXIS_START = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+"""How the text of an axis begins."""
 FILE_KEYS = ("name", "description", "base", "grids", "resources")
 
 
@@ -73,6 +78,40 @@ def requested_sweep(
     for _ in sweep.each_point(PlanProgress("checking the settings of each point")):
         pass
     return with_changes_named(sweep, preset, names)
+
+
+def check_axis_words(args: Sequence[str]) -> None:
+    """Raise UsageError if several words follow an --axis, with what the user may have meant.
+
+    A shell splits `--axis sample.steps 5 20` and `--axis sample.steps=5, 20` into such words.
+    """
+    groups: list[list[str]] = []
+    is_value = False
+    for word in args:
+        if OPTION.match(word):
+            name, equals, value = word.partition("=")
+            is_value = name == "--axis"
+            groups += [[value] if equals else []] if is_value else []
+        elif is_value:
+            groups[-1].append(word)
+    for words in groups:
+        if len(words) > 1:
+            raise UsageError(
+                f"--axis must be NAME=VALUE,VALUE,..., got {shown(' '.join(words))}; "
+                f"write {joined_axes(words)}"
+            )
+
+
+def joined_axes(words: Sequence[str]) -> str:
+    """The options of the axes that are split into words: a word with NAME= begins another one."""
+    axes: list[tuple[str, list[str]]] = []
+    for word in words:
+        if not axes or AXIS_START.match(word):
+            name, _, word = word.partition("=")
+            axes.append((name, []))
+        axes[-1][1].append(word.strip("=,"))
+    texts = [f"{name}={','.join(filter(None, values))}" for name, values in axes]
+    return " ".join(f"--axis {shlex.quote(text)}" for text in texts)
 
 
 def with_changes_named(sweep: SweepConfig, preset: SweepConfig, axes: Sequence[str]) -> SweepConfig:
