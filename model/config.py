@@ -364,9 +364,9 @@ class FilterConfig:
     """Which of a model's images may enter the pool."""
 
     name: str = field(default="none", metadata={"key_default": "none"})
-    """Filter of new images: none, random, typicality, reward or others (see docs/guide.md)."""
+    """Filter of new images: none, random, typicality, reward, ... (pool.rule=select: of all)."""
     candidates: float = field(default=1.0, metadata={"key_default": 1.0} | REPEATS)
-    """Images generated per image kept; filter none generates only what it keeps."""
+    """Images generated per image kept; 1 with filter none, and with pool.rule=select."""
     extractor: str = field(default=OFFLINE, metadata={"key_default": OFFLINE})
     """Feature extractor of the filter; the choices are those of metrics.extractor."""
     weights: str | None = field(default=None, metadata={"key_default": None, "in_key": False})

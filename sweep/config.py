@@ -43,7 +43,7 @@ class PoolConfig:
     """How the next generation's pool is made from the current pool and its samples."""
 
     rule: str = "grow"
-    """Pool rule: grow (the paper), replace, accumulate, subsample, mix or fresh."""
+    """Pool rule: grow (the paper), replace, accumulate, subsample, select, mix or fresh."""
     alpha: float | None = None
     """New images per image of the pool (grow), of D_1 (mix) or per fresh real image (fresh)."""
     concentration: float = 0.0

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sweep.config import PoolConfig
-from sweep.planning.pool import Pool, Segment
+from sweep.planning.pool import RANDOM, Pool, Segment, select
 from sweep.planning.rules import POOL_RULES, Step, first_pool, rule_of
 
 
@@ -22,6 +22,7 @@ def evolve(config: PoolConfig, *, num_train: int, generations: int, seed: int = 
             first=first,
             current=pool,
             past=past,
+            keep=keep_blindly,
         )
         new = made_by(generation, rule.num_new(step))
         step = replace(step, new=new)
@@ -36,6 +37,11 @@ def made_by(generation: int, count: int) -> Pool:
         kind="synthetic", source=f"V{generation}", start=0, stop=count, generation=generation
     )
     return (stream,) if count else ()
+
+
+def keep_blindly(pool: Pool, count: int) -> Pool:
+    """A random subset, in place of what a filter keeps."""
+    return (select(pool, count, {"name": RANDOM, "seed": [0]}),)
 
 
 def after(step: Step) -> Pool:

@@ -14,6 +14,7 @@ from model.features import products
 from model.filters import spread
 from model.filters.table import (
     FILTERS,
+    check_candidates,
     check_filter,
     feature_settings,
     num_candidates,
@@ -319,14 +320,6 @@ def test_settings_that_cannot_be_are_refused(settings, message):
     [
         ({"name": "typicalty"}, "name must be one of none, .* did you mean 'typicality'"),
         (
-            {"name": "random"},
-            "candidates must be above 1 with filter.name=random to drop some images, got 1.0$",
-        ),
-        (
-            {"name": "reward", "candidates": 3.5},
-            "candidates must be at least filter.choices=4 with filter.name=reward, got 3.5$",
-        ),
-        (
             {"name": "reward", "candidates": 4.0, "reward_class": "a"},
             "reward_class must be None with a conditional model, .* got 'a'; leave it out$",
         ),
@@ -347,6 +340,12 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 def test_filters_that_cannot_be_are_refused_before_anything_runs(settings, message):
     with pytest.raises(ValueError, match=f"^filter.{message}"):
         check_filter(FilterConfig(**settings), has_classes=False, conditional=True)
+
+
+def test_a_filter_needs_more_candidates_than_it_keeps():
+    for name, count, rule in (("random", 1.0, "above 1"), ("reward", 3.5, "at least filter.choic")):
+        with pytest.raises(ValueError, match=rf"^filter.candidates must be {rule}.* got {count}$"):
+            check_candidates(FilterConfig(name=name, candidates=count))
 
 
 @pytest.mark.parametrize("name", FILTERS)

@@ -173,6 +173,7 @@ def expected_sizes(step: Step) -> tuple[int, int]:
         "replace": (first, first),
         "accumulate": (first, current + first),
         "subsample": (first, first),
+        "select": (first, first),
         "mix": (times(first), first + times(first)),
         "fresh": (times(fresh), times(fresh) + fresh),
     }[config.rule]
@@ -187,7 +188,7 @@ def test_sizes_are_those_of_the_table(steps) -> None:
 
 @given(steps_of_any_rule())
 def test_every_image_has_one_origin(steps) -> None:
-    """Origins sum to the pool, and none is unknown, even of a random subset."""
+    """Origins sum to the pool, and none is unknown of random subsets, also in place of a filter."""
     for step in steps:
         origins = pool_origins(after(step))
         assert sum(origins.values()) == pool_size(after(step))
@@ -199,7 +200,7 @@ def test_new_images_enter_whole_but_where_a_subset_is_drawn(steps) -> None:
     """All of S_n is in D_{n+1}."""
     for step in steps:
         entered = pool_origins(after(step)).get(str(step.generation), 0)
-        whole = step.config.rule != "subsample"
+        whole = step.config.rule not in ("subsample", "select")
         assert entered == pool_size(step.new) if whole else entered <= pool_size(step.new)
 
 

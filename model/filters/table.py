@@ -97,23 +97,11 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
     """
     check_choice("filter.name", config.name, FILTERS, extensible=True)
     entry = FILTERS[config.name]
-    with_name = f"with filter.name={config.name}"
-    if config.name != "none" and not config.candidates > 1:
+    if config.name == "reward" and conditional and config.reward_class is not None:
         raise UsageError(
-            f"filter.candidates must be above 1 {with_name} to drop some images, "
-            f"got {config.candidates}"
+            "filter.reward_class must be None with a conditional model, whose classes have "
+            f"given shares of the images, got {config.reward_class!r}; leave it out"
         )
-    if config.name == "reward":
-        if not config.candidates >= config.choices:
-            raise UsageError(
-                f"filter.candidates must be at least filter.choices={config.choices} {with_name}, "
-                f"got {config.candidates}"
-            )
-        if conditional and config.reward_class is not None:
-            raise UsageError(
-                "filter.reward_class must be None with a conditional model, whose classes have "
-                f"given shares of the images, got {config.reward_class!r}; leave it out"
-            )
     if entry.needs_labels and not has_classes:
         raise UsageError(
             "filter.name must be a filter that needs no classes if the real images have none, "
@@ -121,6 +109,21 @@ def check_filter(config: FilterConfig, *, has_classes: bool, conditional: bool) 
         )
     if entry.needs_features:
         check_extractor(feature_settings(config), section="filter")
+
+
+def check_candidates(config: FilterConfig) -> None:
+    """Raise UsageError unless a filter of one model's images or pool has images to choose from."""
+    with_name = f"with filter.name={config.name}"
+    if config.name != "none" and not config.candidates > 1:
+        raise UsageError(
+            f"filter.candidates must be above 1 {with_name} to drop some images, "
+            f"got {config.candidates}"
+        )
+    if config.name == "reward" and not config.candidates >= config.choices:
+        raise UsageError(
+            f"filter.candidates must be at least filter.choices={config.choices} {with_name}, "
+            f"got {config.candidates}"
+        )
 
 
 def check_reward_class(config: FilterConfig, class_names: Sequence[str]) -> None:

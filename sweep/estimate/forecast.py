@@ -24,8 +24,8 @@ from model.networks.sampler_gain import check_linear, sampler_gain
 from sweep.estimate.generations import alike_lines
 from sweep.finished import read_finished, specs_of
 from sweep.planning.lineages import PlannedLineage
-from sweep.planning.nodes import by_generation
-from sweep.planning.pool import count_origins, pool_rows
+from sweep.planning.nodes import NodePlan, by_generation
+from sweep.planning.pool import UNKNOWN, pool_origins
 from sweep.records import load_lineages
 from sweep.store.store import Store
 
@@ -160,7 +160,7 @@ def forecast_variances(
     for generation, members in enumerate(by_generation(lineage.nodes), start=1):
         drawn, shares = [], []
         for node in members:
-            origins = count_origins(pool_rows(node.pool, None))
+            origins = pool_origins(node.pool)
             total = sum(origins.values())
             parts = [count / total * variances[int(o)] for o, count in origins.items()]
             pool = np.sum(parts, axis=0)
@@ -195,6 +195,7 @@ def split_linear(
         try:
             for node in lineage.nodes:
                 check_linear(node.settings.model, node.settings.sample)
+                check_origins(node)
         except UsageError as error:
             reasons[str(error)] = reasons.get(str(error), 0) + 1
         else:
@@ -202,6 +203,15 @@ def split_linear(
     if not linear:
         raise UsageError(next(iter(reasons)))
     return linear, [f"{count:,} lineages have no forecast: {x}" for x, count in reasons.items()]
+
+
+def check_origins(node: NodePlan) -> None:
+    """Raise UsageError if only pixels decide how many images of each generation are in a pool."""
+    if str(UNKNOWN) in pool_origins(node.pool):
+        raise UsageError(
+            "filter.name must not choose from images of several generations for a forecast, got "
+            f"{node.settings.filter.name!r}"
+        )
 
 
 def find_spectra(lineages: Iterable[PlannedLineage]) -> dict[str, Spectrum]:

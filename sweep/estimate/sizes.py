@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from model.config import MetricsConfig
 from model.features.extractors import EXTRACTORS, extractor_label
-from model.filters.table import feature_settings
+from model.filters.table import FILTERS, feature_settings
 from model.metrics.table import needed
 from model.networks.size import ModelSize
 from sweep.planning.checks import size_of_model
@@ -88,6 +88,7 @@ def block_bytes(
     ]
     for pool, measured in pools:
         looked = any(isinstance(s, Selected) and s.by["name"] not in BLIND for s in pool)
+        looked |= pool is node.new and FILTERS[node.settings.filter.name].needs_features
         configs = (*measured, *([_judge_of(node.settings.filter)] if looked else []))
         sizes = [("", image_bytes(card)), *(_features_of(config, card) for config in configs)]
         for (stream, label), count in streams_of(pool).items():

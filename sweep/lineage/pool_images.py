@@ -177,13 +177,13 @@ class Sources:
 
     def filter(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
         """Positions that a filter keeps, and the scores of all candidates."""
-        by, count = selected.by, pool_size(selected.of)
-        config = filter_config(by)
+        by, own = selected.by, self.own_candidates(selected)
+        config, count = filter_config(by), len(own)
         entry = FILTERS[config.name]
         real = pool_from_recipe(by["real"])
         features, real_features = np.empty((count, 0), np.float32), np.empty((0, 0), np.float32)
         if entry.needs_features:
-            features = self.features(selected.of, self.judge(selected))
+            features = self.features(selected.of, self.judge(selected))[own]
         real_labels = self.known_labels(real)
         if entry.needs_real:
             real_features = self.features(real, self.judge(selected))
@@ -209,7 +209,13 @@ class Sources:
                 raise
             # The settings were checked before, so the images must be too similar.
             raise Diverged(str(error)) from None
-        return selection.indices, selection.scores
+        return own[selection.indices], selection.scores
+
+    def own_candidates(self, selected: Selected) -> np.ndarray:
+        """Positions of a filter's candidates: of all, or of those of its class if it has one."""
+        if selected.label is None:
+            return np.arange(pool_size(selected.of))
+        return np.flatnonzero(self.labels(selected.of) == selected.label)
 
     def find_class(self, selected: Selected) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the first images that the probe assigns to a class, and the scores.

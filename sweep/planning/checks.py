@@ -8,7 +8,7 @@ from model.family_facts import check_arithmetic, check_sampler, model_size
 from model.features.extractors import check_extractor
 from model.features.probe import check_counts
 from model.features.ready import check_range
-from model.filters.table import FILTERS, check_filter, feature_settings
+from model.filters.table import FILTERS, check_candidates, check_filter, feature_settings
 from model.networks.size import ModelSize
 from sweep.config import LineageConfig, unique
 from sweep.planning.class_counts import class_number, focal_numbers
@@ -16,7 +16,7 @@ from sweep.planning.measurements import selection_metrics
 from sweep.planning.members import Member, member_config, members_of
 from sweep.planning.new_images import Entry
 from sweep.planning.pool import class_counts, pool_rows, pool_size
-from sweep.planning.rules import first_pool
+from sweep.planning.rules import POOL_RULES, first_pool
 from sweep.records import DatasetCard
 from sweep.remembered import remembered
 
@@ -25,6 +25,11 @@ MOST_IMAGES = 2**40
 MOST_BYTES = 2**40
 """Maximum size of a model in training: its weights, their average and the optimiser's state."""
 
+UNSUITED = {
+    "near-duplicates": "because real images would be repeats of themselves",
+    "reward": "whose candidates are not offered in groups",
+}
+"""Filters that cannot choose from real and synthetic images, and why."""
 IN_ORDER = ("keras_80_20", "official_trainval")
 """Values of data.split whose train images are the official splits, one after the other."""
 
@@ -57,10 +62,15 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
             f"model.conditional must be False with data.name={card.name}, which has no classes, "
             "got True"
         )
+    selects = POOL_RULES[config.pool.rule].selects
+    if selects:
+        check_selecting(config, members)
     for member in members:
         check_sampler(member.model, member.sample)
         by_class = (conditional or sets_shares) and member.data != "filtered"
         check_filter(member.filter, has_classes=has_classes, conditional=by_class)
+        if not selects:
+            check_candidates(member.filter)
         if member.filter.reward_class is not None:
             class_number(member.filter.reward_class, "filter.reward_class", card)
         if member.data == "filtered" and member.filter.name == "none":
@@ -73,6 +83,35 @@ def check_entering(config: LineageConfig, members: Sequence[Member], card: Datas
                 "filter.name must not be near-duplicates with ensemble.data=filtered, because real "
                 "images contain repeats, got 'near-duplicates'"
             )
+
+
+def check_selecting(config: LineageConfig, members: Sequence[Member]) -> None:
+    """Raise UsageError unless one filter can choose the pool from all images so far."""
+    beside = f"with pool.rule={config.pool.rule}"
+    for member in members:
+        name = member.filter.name
+        if member.data != "all":
+            raise UsageError(
+                f"ensemble.data must be all {beside}, whose pool is not a sum of parts, got "
+                f"{member.data!r}"
+            )
+        if name == "none":
+            raise UsageError(
+                f"filter.name must be set {beside}, whose pool is what the filter keeps of all "
+                "images so far, got 'none'"
+            )
+        if name in UNSUITED:
+            raise UsageError(f"filter.name must not be {name} {beside}, {UNSUITED[name]}")
+        if member.filter.candidates != 1:
+            raise UsageError(
+                f"filter.candidates must be 1 {beside}, whose candidates are all images so far, "
+                f"got {member.filter.candidates:g}"
+            )
+    if len({member.filter for member in members}) > 1:
+        raise UsageError(
+            f"ensemble.members must have the same filter {beside}, whose pool is chosen from the "
+            "images of all members, got different ones"
+        )
 
 
 def check_precisions(config: LineageConfig, device: str) -> None:
@@ -193,7 +232,7 @@ def check_judges(entry: Entry) -> None:
             )
         if not judge.needs_real or judge.needs_labels:
             continue
-        by_class = entry.has_labels and member.filters_new
+        by_class = entry.has_labels and member.data != "filtered"
         least = min(counts, default=size) if by_class else size
         needed = member.filter.nearest_k if member.filter.name == "typicality" else 2
         if least < needed:

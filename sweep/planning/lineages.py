@@ -149,10 +149,10 @@ def plan_sweep(
 @remembered(lambda config, device: (*groups_of(config), device))
 def check_variants(config: LineageConfig, device: str) -> None:
     """Raise UsageError for a variant that does not exist, or for a precision not on the device."""
+    rule_of(config.pool)
     for member in members_of(config):
         check_package(member.model.family)
         check_choice("filter.extractor", member.filter.extractor, EXTRACTORS, extensible=True)
-    rule_of(config.pool)
     validate_metrics(config.metrics)
     if device == "cpu":
         check_precisions(config, device)

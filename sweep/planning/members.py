@@ -12,6 +12,7 @@ from model.commands.values import parse_word, split_words
 from model.config import FilterConfig, ModelConfig, SampleConfig, TrainConfig
 from model.errors import UsageError, check_choice, check_finite, shown
 from sweep.config import LineageConfig, MemberData, parse_setting, unflatten, updated
+from sweep.planning.rules import POOL_RULES
 
 OWN = ("share", "data")
 """Names in ensemble.members that are not settings of a lineage."""
@@ -33,11 +34,8 @@ class Member:
     """Its share of the new images, relative to the other members; 1 each if none is set."""
     data: MemberData
     """The part of the pool that it sees."""
-
-    @property
-    def filters_new(self) -> bool:
-        """Whether its filter applies to its new images, rather than to the pool it sees."""
-        return self.filter.name != "none" and self.data != "filtered"
+    filters_new: bool
+    """Whether its filter applies to its new images, rather than to the pool or what it sees."""
 
 
 def members_of(config: LineageConfig) -> tuple[Member, ...]:
@@ -101,8 +99,12 @@ def _member(config: LineageConfig, text: str, number: int) -> Member:
     if settings.keys() & {"train.steps", "train.images"}:
         settings.setdefault("train.epochs", None)
     changed = updated(config, unflatten(settings)) if settings else config
+    filters_pool = POOL_RULES[config.pool.rule].selects or own["data"] == "filtered"
     return Member(
-        **{group: getattr(changed, group) for group in GROUPS}, share=share, data=own["data"]
+        **{group: getattr(changed, group) for group in GROUPS},
+        share=share,
+        data=own["data"],
+        filters_new=changed.filter.name != "none" and not filters_pool,
     )
 
 

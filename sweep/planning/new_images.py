@@ -28,6 +28,7 @@ from sweep.planning.class_counts import (
 from sweep.planning.keys import canonical
 from sweep.planning.members import Member
 from sweep.planning.pool import (
+    RANDOM,
     Pool,
     Segment,
     Selected,
@@ -135,6 +136,28 @@ def entering_images(
         focal=focal_numbers(entry.config, entry.card),
     )
     return [member.labelled(n, weights) for member, n in zip(members, counts, strict=True)]
+
+
+def keep_best(entry: Entry, generation: int, candidates: Pool, count: int) -> Pool:
+    """What the filter keeps of real and synthetic images, for pool rules that select.
+
+    The candidates are in random order, so that no filter prefers the older ones. Where models draw
+    images by class, it keeps some of each class, in proportion to the candidates.
+    """
+    judge = MemberImages(entry, 0, generation)
+    seed = [entry.config.seed, generation]
+
+    def kept(own: Pool, count: int, label: int | None = None) -> Selected:
+        shuffled = select(own, pool_size(own), {"name": RANDOM, "seed": seed})
+        return judge.filtered((shuffled,), count, label)
+
+    if not entry.has_labels:
+        return (kept(candidates, count),)
+    rows = pool_rows(candidates, entry.card.real_labels())
+    counts = quota(class_counts(rows, entry.card.num_classes), count).tolist()
+    # The selection leaves out real images of other classes, which are not apart.
+    own = [tuple(x for x in candidates if x.label in (None, c)) for c in range(len(counts))]
+    return tuple(kept(own[c], n, c) for c, n in enumerate(counts) if n)
 
 
 @remembered_by_object

@@ -33,7 +33,7 @@ from sweep.planning.measurements import (
     with_pools,
 )
 from sweep.planning.members import Member, member_config
-from sweep.planning.new_images import Entry, entering_images, member_pool, streams_of
+from sweep.planning.new_images import Entry, entering_images, keep_best, member_pool, streams_of
 from sweep.planning.pool import Pool, num_real_seen, pool_size, recipe_text
 from sweep.planning.programs import Counts, Programs, check_drawn
 from sweep.planning.rules import PoolRule, Step, rule_of, rule_version
@@ -198,6 +198,7 @@ def plan_lineage(
             first=first,
             current=pool,
             past=past,
+            keep=partial(keep_best, entry, generation),
         )
         is_last = generation == config.generations
         count, drawn = 0, [None] * len(members)

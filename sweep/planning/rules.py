@@ -32,6 +32,8 @@ class Step:
     """S_1 + ... + S_{n-1}."""
     new: Pool = ()
     """S_n; empty until its size is known."""
+    keep: Callable[[Pool, int], Pool]
+    """Keeps a number of images of a pool with the lineage's filter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +50,8 @@ class PoolRule:
     old result is taken for a new one. A plug-in's version is text, and always part of keys."""
     has_reserve: bool = False
     """Whether real images beyond D_1 enter later pools."""
+    selects: bool = False
+    """Whether it calls Step.keep. The filter then leaves each generation's new images alone."""
 
 
 def rule_version(config: PoolConfig) -> dict[str, int | str]:
@@ -161,8 +165,12 @@ def _first_size(step: Step) -> int:
 def _subsample(step: Step) -> Pool:
     """A random subset of all real and synthetic images so far, as large as D_1."""
     seed = [step.seed, step.generation]
-    everything = step.first + step.past + step.new
-    return (select(everything, pool_size(step.first), {"name": RANDOM, "seed": seed}),)
+    return (select(_everything(step), pool_size(step.first), {"name": RANDOM, "seed": seed}),)
+
+
+def _everything(step: Step) -> Pool:
+    """All real and synthetic images so far: D_1 + S_1 + ... + S_n."""
+    return step.first + step.past + step.new
 
 
 POOL_RULES: dict[str, PoolRule] = {
@@ -185,6 +193,13 @@ POOL_RULES: dict[str, PoolRule] = {
         version=1,
     ),
     "subsample": PoolRule(num_new=_first_size, combine=_subsample, uses_alpha=False, version=1),
+    "select": PoolRule(
+        num_new=_first_size,
+        combine=lambda step: step.keep(_everything(step), pool_size(step.first)),
+        uses_alpha=False,
+        version=1,
+        selects=True,
+    ),
     "mix": PoolRule(
         num_new=_times(_first_size),
         combine=lambda step: step.first + step.new,
