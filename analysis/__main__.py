@@ -47,7 +47,8 @@ class Table(Command):
     metric: Names = ()
     """Metrics (kid), columns (final_loss), composition, contraction; default: kid composition."""
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS...")] = ()
-    """Settings that name rows; others that vary split the tables. Default: all that vary."""
+    """Settings that name rows; others that vary and do not follow from them split the tables.
+    Default: all that vary."""
     format: Literal["md", "csv", "parquet", "html", "latex"] | None = None
     """Markdown, HTML or LaTeX; csv or Parquet: a line per setting and generation; default: md."""
     width: Annotated[str | None, tyro.conf.arg(metavar="column|page|INCHES")] = None

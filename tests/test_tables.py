@@ -4,11 +4,14 @@ import csv
 import io
 import math
 import re
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from results_folder import write_folder
 
+from analysis.reading.labels import Labels
 from analysis.reading.results import load_results
 from analysis.tables.build import COMPOSITION, build_tables, format_interval
 from analysis.tables.render import render_tables, render_tidy
@@ -85,6 +88,54 @@ def test_a_setting_not_named_splits_the_table(tmp_path):
         "kid/pixels, train.epochs = 40",
         "kid/pixels, train.epochs = 80",
     ]
+
+
+def nested(folder: Path, axis: str = "train.epochs") -> pd.DataFrame:
+    """A table in which the alphas 0.5, 1 and 2 have 40, 80 and 40 of another setting."""
+    frame = load_results([write_folder(folder, alphas=(0.5, 1.0, 2.0), epochs=(40, 80))])
+    own = np.where(frame["pool.alpha"] == 1, 80, 40)
+    return frame[frame["train.epochs"] == own].rename(columns={"train.epochs": axis})
+
+
+def test_a_setting_that_follows_from_the_rows_is_in_the_caption(tmp_path):
+    (table,) = build_tables(nested(tmp_path), ["kid/pixels"], by=["pool.alpha"], confidence=0.95)
+    assert (table.title, table.header[:2]) == ("kid/pixels", ["pool.alpha", "V1"])
+    assert [row[0] for row in table.rows] == ["0.5", "1", "2"]
+    assert table.caption.endswith("; train.epochs = 80 for alpha = 1, otherwise 40.")
+    assert dict(zip(table.summary["pool.alpha"], table.summary["train.epochs"], strict=True)) == {
+        0.5: 40,
+        1: 80,
+        2: 40,
+    }
+
+
+def test_rows_that_share_a_value_are_named_together(tmp_path):
+    frame, by = nested(tmp_path), ["train.epochs", "pool.alpha"]
+    frame["sample.steps"] = frame["pool.alpha"].map({0.5: 5, 1: 5, 2: 20})
+    text = Labels(frame).describe_implied(frame, "sample.steps", by)
+    assert text == "sample.steps = 20 for alpha = 2, otherwise 5"
+    frame["sample.steps"] = frame["seed"].clip(lower=1)
+    text = Labels(frame).describe_implied(frame, "sample.steps", ["seed"])
+    assert text == "sample.steps = 2 for seed = 2, otherwise 1"
+    frame["sample.steps"] = frame["seed"].map({0: 5, 1: 5, 2: 20}) + frame["train.epochs"]
+    text = Labels(frame).describe_implied(frame, "sample.steps", ["seed", "train.epochs"])
+    assert text == (
+        "sample.steps = 60 for seed = 2, epochs = 40, 85 for seed = 0, epochs = 80 or seed = 1, "
+        "epochs = 80, 100 for seed = 2, epochs = 80, otherwise 45"
+    )
+    frame["sample.steps"] = frame["pool.alpha"].map({0.5: 5, 1: 20, 2: 20})
+    text = Labels(frame).describe_implied(frame, "sample.steps", ["pool.alpha"])
+    assert text == "sample.steps = 5 for alpha = 0.5, otherwise 20"
+    frame["sample.steps"] = 5
+    assert Labels(frame).describe_implied(frame, "sample.steps", by) == "sample.steps = 5"
+
+
+@pytest.mark.parametrize("axis", ["data.train_limit", "metrics.seed"])
+def test_what_numbers_are_of_splits_even_if_it_follows(tmp_path, axis: str):
+    tables = build_tables(
+        nested(tmp_path, axis), ["kid/pixels"], by=["pool.alpha"], confidence=0.95
+    )
+    assert [table.title for table in tables] == [f"kid/pixels, {axis} = {n}" for n in (40, 80)]
 
 
 def test_seeds_can_be_rows(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from model.errors import UsageError, shown, suggestion
+from model.errors import UsageError, check_choice, shown, suggestion
 
 RUN_COLUMNS = ("run", "lineage", "generation", "member", "seed", "status", "node", "closed_form")
 NODE_COLUMNS = (
@@ -46,6 +46,9 @@ DIRECTION = "direction"
 SPLIT = "data.split_seed"
 """Axis of the split into training and reference images: a source of randomness, as the seed is."""
 
+SEPARATE = ("data.", "metrics.")
+"""How settings begin that always split tables: numbers for several of their values do not compare.
+"""
 SETTING = "setting"
 """Column of the names of settings that change a few values at a time; it replaces the axes."""
 SUMMARY_COLUMNS = (
@@ -118,6 +121,35 @@ def unit_columns(frame: pd.DataFrame) -> list[str]:
 def setting_axes(frame: pd.DataFrame) -> list[str]:
     """Return the settings that name rows and figures: those that vary, or else pool.alpha."""
     return varying_axes(frame) or [a for a in axis_columns(frame) if a == "pool.alpha"]
+
+
+def chosen_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Divide the settings of a table of results.
+
+    Args:
+        frame: A loaded table.
+        by: The settings that a user names. If empty, all that vary.
+
+    Returns:
+        The settings that name the rows; those that vary and follow from them, so that a row has one
+        value; and the others that vary, which split the table.
+
+    Raises:
+        UsageError: A name in `by` is not a setting.
+    """
+    if not by:
+        return setting_axes(frame), [], []
+    for name in by:
+        check_choice("--by", name, [*axis_columns(frame), "seed", "member"])
+    rows = list(dict.fromkeys(by))
+    rest = [axis for axis in varying_axes(frame) if axis not in rows]
+    implied = [x for x in rest if not x.startswith(SEPARATE) and is_implied(frame, x, rows)]
+    return rows, implied, [axis for axis in rest if axis not in implied]
+
+
+def is_implied(frame: pd.DataFrame, axis: str, by: Sequence[str]) -> bool:
+    """Whether rows with the same values of some settings have the same value of another one."""
+    return len(list(group_positions(frame, by))) == len(list(group_positions(frame, [*by, axis])))
 
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.reading.columns import AT, SPLIT, is_missing
+from analysis.reading.columns import AT, SPLIT, grouped, is_implied, is_missing
 
 MAX_WHOLE = 1e15
 """Whole floats below this are named without exponent."""
@@ -179,6 +179,21 @@ class Labels:
         """
         names = short_names(list({**values, **dict.fromkeys(among)}))
         return ", ".join(f"{names[a]} = {self.name(a, value)}" for a, value in values.items())
+
+    def describe_implied(self, frame: pd.DataFrame, axis: str, by: Sequence[str]) -> str:
+        """Say which value a setting has that follows from others.
+
+        For example, `model.conditional = True for family = exact-mixture, otherwise False`.
+        """
+        causes = next(([one] for one in by if is_implied(frame, axis, [one])), by)
+        owners: dict[str, list[str]] = {}
+        for values, _ in grouped(frame, [axis, *causes]):
+            of = owners.setdefault(self.name(axis, values.pop(axis)), [])
+            is_next = bool(of) and len(causes) == 1  # rule = fresh or grow
+            of.append(self.name(*values.popitem()) if is_next else self.describe_setting(values))
+        usual = max(owners, key=lambda name: len(owners[name]))
+        others = [f"{name} for {' or '.join(of)}" for name, of in owners.items() if name != usual]
+        return f"{axis} = {', '.join([*others, f'otherwise {usual}' if others else usual])}"
 
     def file_name(
         self, first: str, values: Mapping[str, Any], among: Sequence[str] = ()

@@ -20,12 +20,11 @@ from analysis.reading.columns import (
     SUMMARY_COLUMNS,
     SUMMARY_INPUTS,
     axis_columns,
+    chosen_axes,
     group_positions,
     grouped,
     is_missing,
     measured_sizes,
-    setting_axes,
-    varying_axes,
 )
 from analysis.reading.floors import Floor, floor_column, floor_counts, floors_of
 from analysis.reading.labels import Labels, name_extractor
@@ -34,7 +33,6 @@ from analysis.reading.settings import BASE, Usual, find_usual
 from analysis.statistics.contraction import LEFT, NULL, with_contraction
 from analysis.statistics.seeds import summarize_seeds, t_interval
 from analysis.tables.table import Table
-from model.errors import check_choice
 from sweep.environment import common_facts, differing_facts
 
 COMPOSITION = "composition"
@@ -53,7 +51,9 @@ class Part:
 
     frame: pd.DataFrame
     by: list[str]
-    """Settings that name the rows of the table of results."""
+    """Settings that name the rows of the table of results, and those that follow from them."""
+    implied: Sequence[str] = ()
+    """Those of `by` that follow from the others and name no row: the caption says their values."""
     usual: Usual | None
     """Usual values, if one column names each row by its differences from them."""
     split: dict[str, Any]
@@ -92,6 +92,8 @@ class Part:
         if self.usual:
             rows.sort(key=lambda row: row[0] != BASE)
             caption = [*caption, self.usual.describe()]
+        own = self.own_columns()
+        caption += [self.labels.describe_implied(self.frame, x, own) for x in self.implied]
         return Table(
             title=", ".join(filter(None, [name, self.labels.list_settings(self.split)])),
             header=[*self.names, *(f"V{generation}" for generation in generations)],
@@ -110,11 +112,12 @@ class Part:
     @property
     def names(self) -> list[str]:
         """Header of the columns that name a row."""
-        return [SETTING, *self.own_columns()] if self.usual else self.by
+        return [*([SETTING] if self.usual else []), *self.own_columns()]
 
     def own_columns(self) -> list[str]:
         """The settings that have a column beside the one for the others."""
-        return [axis for axis in self.by if self.usual is None or axis not in self.usual.axes]
+        hidden = self.usual.axes if self.usual else self.implied
+        return [axis for axis in self.by if axis not in hidden]
 
     def name(self, values: dict[str, Any]) -> list[str]:
         """Name a row: the text of the columns before its numbers."""
@@ -145,14 +148,15 @@ class Part:
 def build_tables(
     frame: pd.DataFrame, names: Sequence[str], *, by: Sequence[str], confidence: float
 ) -> list[Table]:
-    """Build the named tables, each of them split by settings that vary and are not in `by`.
+    """Build the named tables, each of them split by settings that vary and do not name rows.
 
     Args:
         frame: A table of analysis.reading.results.load_results.
         names: Columns of numbers, COMPOSITION or CONTRACTION.
         by: Settings that name the rows. If empty, these are all settings that vary, which share
             one column if only a few change at a time (analysis.reading.settings). Other settings
-            that vary split the table, so that a mean is only ever over seeds.
+            that vary split the table, unless they follow from `by` (chosen_axes), so that a mean is
+            only ever over seeds.
         confidence: Coverage of the intervals over seeds, in (0, 1).
 
     Returns:
@@ -161,8 +165,9 @@ def build_tables(
     Raises:
         UsageError: A name in `by` is not a setting, or a table would mix numbers of images.
     """
-    rows_by, split_by = _choose_axes(frame, by)
-    whole = part_of(frame, rows_by, confidence, may_have_usual=not by)
+    rows_by, implied, split_by = chosen_axes(frame, by)
+    whole = part_of(frame, [*rows_by, *implied], confidence, may_have_usual=not by)
+    whole = replace(whole, implied=implied)
     tables: list[Table] = []
     for name in names:
         build = SPECIAL_TABLES.get(name, _metric_table)
@@ -247,16 +252,6 @@ def _format_floor(splits: Mapping[Any, Floor], part: Part) -> str:
     if n == 1 and error is not None:
         return format_interval(value, error, 2, "standard error over images")
     return format_interval(value, half_width, n, f"{n} splits")
-
-
-def _choose_axes(frame: pd.DataFrame, by: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the settings of the rows, and those that split a metric into several tables."""
-    if not by:
-        return setting_axes(frame), []
-    choices = [*axis_columns(frame), "seed", "member"]
-    for name in by:
-        check_choice("--by", name, choices)
-    return list(dict.fromkeys(by)), [axis for axis in varying_axes(frame) if axis not in by]
 
 
 def _metric_table(part: Part, metric: str) -> Table:
