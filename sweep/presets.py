@@ -287,6 +287,50 @@ def why_training() -> Preset:
     )
 
 
+def why_exact() -> Preset:
+    """Do exact scores lose what the forecast says? Six samplers, six pool rules, 50 seeds."""
+    return oracles("exact-gaussian", conditional=False)
+
+
+def why_mixture() -> Preset:
+    """Does an exact score of every class lose more? The grid of why-exact, by class."""
+    return oracles("exact-mixture", conditional=True)
+
+
+def oracles(family: str, *, conditional: bool) -> Preset:
+    """Return lineages of an exact family on synthetic images of five classes."""
+    base = LineageConfig(
+        generations=8,
+        data=DataConfig(
+            name="synthetic",
+            dtype="float32",
+            image_size=4,
+            num_images=5200,
+            num_classes=5,
+            spectrum=1.5,
+            reference_fraction=0.96,
+            train_limit=200,
+        ),
+        model=ModelConfig(family=family, conditional=conditional),
+        metrics=MetricsConfig(names=("gain",), extractor="pixels", num_images=200),
+    )
+    samplers = (
+        {"sample.steps": [5, 20, 100]},
+        FINE,
+        {"model.process": ["flow"], "sample.steps": [100]},
+        {"model.process": ["edm"], "sample.steps": [20]},
+    )
+    rules = (
+        {"pool.rule": ["replace", "accumulate"], "pool.alpha": [None]},
+        {"pool.rule": ["grow"], "pool.alpha": [0.5, 1.0]},
+        {"pool.rule": ["grow"], "pool.alpha": [2.0], "generations": [5]},
+        {"pool.rule": ["mix"], "pool.alpha": [1.0]},
+    )
+    return base, tuple(
+        {**sampler, **rule, "seed": list(range(50))} for sampler, rule in product(samplers, rules)
+    )
+
+
 def larger_model() -> Preset:
     """Does a larger network with attention degrade as fast? On flowers102 at 64x64; needs a GPU."""
     base = flowers(NETWORK)
@@ -385,6 +429,8 @@ PRESETS: dict[str, Callable[[], Preset]] = {
     "mitigation": mitigation,
     "why": why,
     "why-training": why_training,
+    "why-exact": why_exact,
+    "why-mixture": why_mixture,
     "larger-model": larger_model,
     "larger-data": larger_data,
 }

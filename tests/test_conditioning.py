@@ -182,9 +182,9 @@ def test_images_depend_on_the_class_asked_for(trained: Checkpoint) -> None:
     assert (first != second).any()
 
 
-def test_padding_has_no_class() -> None:
-    padded = padded_labels(np.array([2, 0]), 3)
-    assert padded.tolist() == [2, 0, *[3] * (SAMPLE_BATCH - 2)]
+def test_padding_repeats_the_last_class() -> None:
+    padded = padded_labels(np.array([2, 0]))
+    assert padded.tolist() == [2, *[0] * (SAMPLE_BATCH - 1)]
 
 
 def test_image_does_not_depend_on_the_classes_of_others(trained: Checkpoint) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.blocks import CLASS_BLOCK
 from model.checkpoint import Checkpoint
 from model.config import SampleConfig, restored_model
 from model.exact.mixture import Mixture
@@ -152,9 +153,16 @@ def estimate_images(
 
     Of an image without a class, all Gaussians are possible origins.
     """
-    allowed = None
-    if labels is not None:
-        asked = labels.unsqueeze(1)
-        allowed = (asked == mixture.labels) | (asked == no_class)
-    rates = signal_rate.flatten(1), noise_rate.flatten(1)
-    return mixture.posterior_mean(noisy.flatten(1), *rates, allowed).view_as(noisy)
+    flat = noisy.flatten(1)
+    rates = [rate.flatten(1).expand(len(flat), 1) for rate in (signal_rate, noise_rate)]
+    if labels is None:
+        return mixture.posterior_mean(flat, *rates).view_as(noisy)
+    means = torch.empty_like(flat)
+    # Blocks of one class have the same shape, and so the same rounding, whatever is beside them.
+    for start in range(0, len(flat), CLASS_BLOCK):
+        block = torch.arange(start, min(start + CLASS_BLOCK, len(flat)), device=flat.device)
+        for label in labels[block].unique().tolist():
+            rows = block[labels[block] == label]
+            possible = mixture if label == no_class else mixture.of_class(label)
+            means[rows] = possible.posterior_mean(flat[rows], *(rate[rows] for rate in rates))
+    return means.view_as(noisy)

@@ -4,10 +4,9 @@ The score of noisy images follows from this mean: with x = s image + n noise, th
 log p(x) is (s E[image | x] - x) / n^2 (Tweedie's formula; Efron, 2011).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -46,16 +45,33 @@ class Mixture:
         """(R, K): 1 where a row belongs to a Gaussian."""
         return one_hot(self.owners, len(self.means)).to(self.means.dtype)
 
-    def posterior_mean(
-        self, noisy: Tensor, signal_rate: Tensor, noise_rate: Tensor, allowed: Tensor | None = None
-    ) -> Tensor:
+    def of_class(self, label: int) -> "Mixture":
+        """The Gaussians of one class, of which there is at least one."""
+        if label not in self._by_class:
+            kept = self.labels == label
+            rows = kept[self.owners]
+            numbers = kept.cumsum(0) - 1
+            self._by_class[label] = replace(
+                self,
+                means=self.means[kept],
+                log_weights=self.log_weights[kept],
+                factors=self.factors[rows],
+                owners=numbers[self.owners[rows]],
+                labels=self.labels[kept],
+            )
+        return self._by_class[label]
+
+    @cached_property
+    def _by_class(self) -> "dict[int, Mixture]":
+        return {}
+
+    def posterior_mean(self, noisy: Tensor, signal_rate: Tensor, noise_rate: Tensor) -> Tensor:
         """E[image | noisy = signal_rate image + noise_rate noise].
 
         Args:
             noisy: (B, D).
             signal_rate: (B, 1).
             noise_rate: (B, 1), above 0.
-            allowed: (B, K) bool: the Gaussians from which each image may be; None allows all.
 
         Returns:
             (B, D).
@@ -63,6 +79,17 @@ class Mixture:
         s, rest = signal_rate, (signal_rate * self.bandwidth) ** 2 + noise_rate**2
         total = s**2 * self.variances + rest
         along = noisy @ self.factors.T - s * self.centres
+        shares = self._shares(noisy, s, rest, total, along)
+        pull = s * self.bandwidth**2 / rest
+        weights = shares @ self.membership.T * s * along * noise_rate**2 / (rest * total)
+        return (1 - pull * s) * (shares @ self.means) + pull * noisy + weights @ self.factors
+
+    def _shares(
+        self, noisy: Tensor, s: Tensor, rest: Tensor, total: Tensor, along: Tensor
+    ) -> Tensor:
+        """(B, K) probability of each Gaussian to be the origin of a noisy image."""
+        if len(self.means) == 1:
+            return s.new_ones(len(noisy), 1)
         distances = (
             noisy.square().sum(dim=1, keepdim=True)
             - 2 * s * (noisy @ self.means.T)
@@ -71,9 +98,4 @@ class Mixture:
         explained = (s**2 * along.square() / total) @ self.membership
         log_volumes = (total / rest).log() @ self.membership
         logits = self.log_weights - (distances - explained) / (2 * rest) - log_volumes / 2
-        if allowed is not None:
-            logits = logits.masked_fill(~allowed, -torch.inf)
-        shares = logits.softmax(dim=1)
-        pull = s * self.bandwidth**2 / rest
-        weights = shares @ self.membership.T * s * along * noise_rate**2 / (rest * total)
-        return (1 - pull * s) * (shares @ self.means) + pull * noisy + weights @ self.factors
+        return logits.softmax(dim=1)

@@ -50,11 +50,9 @@ def drop_labels(
     return labels.masked_fill(dropped, no_class)
 
 
-def padded_labels(labels: np.ndarray, no_class: int) -> Tensor:
-    """(SAMPLE_BATCH,) labels of a network call: the given ones, padded with "no class"."""
-    padded = torch.full((SAMPLE_BATCH,), no_class)
-    padded[: len(labels)] = torch.from_numpy(labels)
-    return padded
+def padded_labels(labels: np.ndarray) -> Tensor:
+    """(SAMPLE_BATCH,) labels of a network call: the given ones, then copies of the last one."""
+    return torch.from_numpy(np.pad(labels, (0, SAMPLE_BATCH - len(labels)), mode="edge"))
 
 
 def guide(

@@ -131,7 +131,7 @@ def sample_batches(
             call = network
             if classes is not None:
                 no_class = settings["num_classes"]
-                padded = padded_labels(classes[start : start + SAMPLE_BATCH], no_class).to(device)
+                padded = padded_labels(classes[start : start + SAMPLE_BATCH]).to(device)
                 call = guide(network, padded, guidance=config.guidance, no_class=no_class)
             images = sample(call, batch, model=model, config=config, bounds=bounds)
             images = (images[:count] * std + mean).float()
