@@ -12,7 +12,6 @@ Results go to stdout, notes and errors to stderr. Only commands that need pandas
 import them.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from analysis.ledger import Ledger
+from analysis.options import Dirs, File, Names, Settings, Width
+from analysis.report.command import Report
 from model.commands.command_line import Command, Program
 from model.errors import UsageError, printable
 
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
     from analysis.tables.table import Table as TableOfResults
 
-Dirs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
-Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")]
-Settings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")]
-Width = Annotated[str, tyro.conf.arg(metavar="column|page|INCHES")]
 TYPESET = ("md", "html", "latex")
 """Formats of tables for reading, which the whole tidy table does not have."""
 
@@ -211,7 +208,7 @@ class Figure(Command):
     """Seed of image grids (default: the lowest) and of trees (default: all)."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds or, for a single seed, from images; in (0, 1)."""
-    forecast: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    forecast: File = None
     """What `sweep plan --forecast --format json` prints of these lineages, drawn beside gains."""
 
     def run(self, args: Sequence[str]) -> int:
@@ -248,44 +245,6 @@ class Figure(Command):
         )
         for path in draw_figures(request, ALL if self.kind == "all" else [self.kind]):
             print(printable(str(path)))
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(Command):
-    """Write one HTML page with findings, curves, lineages and samples, and print its path."""
-
-    dirs: Dirs
-    """Results folders (--out of sweep run); several are joined."""
-    out: Path = Path("report.html")
-    """File to write: a new one, or a report that this command wrote."""
-    metric: Names = ()
-    """Metrics (kid) or columns (final_loss) of findings and curves; default: findings about kid,
-    curves of everything."""
-    max_size: float = 30.0
-    """Largest size in megabytes (MB); samples that would make the page larger are left out."""
-    confidence: float = 0.95
-    """Coverage of the intervals over seeds, in (0, 1)."""
-
-    def run(self, args: Sequence[str]) -> int:
-        """Write the page."""
-        from analysis.outputs import check_file, write_file
-        from analysis.reading.results import load_results
-        from analysis.report.page import ReportRequest, build_page, is_report
-        from analysis.statistics.seeds import check_confidence
-
-        check_confidence(self.confidence)
-        check_file(self.out, is_ours=is_report)
-        request = ReportRequest(
-            dirs=self.dirs,
-            frame=load_results(self.dirs),
-            metrics=self.metric,
-            confidence=self.confidence,
-            max_megabytes=self.max_size,
-            command=shlex.join(["analysis", "report", *args]),
-        )
-        write_file(self.out, build_page(request))
-        print(printable(str(self.out)))
         return 0
 
 

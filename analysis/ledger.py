@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
+from analysis.options import Dirs, File, Names, Settings, Steps
+from analysis.statistics.forecasts import GAINS
 from model.commands.command_line import Command
 from model.errors import UsageError, check_choice
 
@@ -24,29 +24,22 @@ class Ledger(Command):
     Gaussian first, and then a network, the second term is what the network has not learned.
     """
 
-    dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
+    dirs: Dirs
     """Results folders (--out of sweep run); several are joined."""
-    step: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]],
-        tyro.conf.arg(metavar="NAME:AXIS=VALUE,AXIS=VALUE,..."),
-    ] = ()
+    step: Steps = ()
     """Name of a term, and settings of its lineages, one for each seed. Repeat it in order."""
-    metric: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (
-        "gain_head",
-        "gain_middle",
-        "gain_tail",
-    )
+    metric: Names = GAINS
     """Metrics (kid) or columns."""
-    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE...")] = ()
+    where: Settings = ()
     """Rows to use in all steps, as in analysis table, e.g. alpha=1 member=0. Default: all."""
-    forecast: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    forecast: File = None
     """What `sweep plan --forecast --format json` prints of the first step's lineages. It becomes
     an arm of the sampler alone, and the first step adds the rest. For gains only."""
     format: Literal["md", "csv", "html", "latex"] = "md"
     """Markdown, HTML or LaTeX; csv: a line per term and generation."""
     confidence: float = 0.95
     """Coverage of the intervals over seeds, in (0, 1)."""
-    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    figure: File = None
     """Draw the terms as bars into this .png, .pdf or .svg file too."""
     width: str = "page"
     """Width of the figure on paper: column (3.25 inches), page (6.75), or inches."""

@@ -33,6 +33,9 @@ from sweep.store.store import open_store
 SEEDS = 10
 """Seeds of each setting, if there are enough lineages."""
 FIRST_STEPS = 100
+DIRECTIONS = 64
+"""Principal directions whose variance gain is measured, if any is."""
+GAINS = ("gain_head", "gain_middle", "gain_tail")
 MOST_LINKS = 60_000
 """Names of one file; ext4 allows 65,000."""
 CONSTANT = ("pool.json", "curves.npz", "preview.png", "model.safetensors")
@@ -136,6 +139,9 @@ def metrics_record(node: NodePlan, plan: MetricsPlan, card: DatasetCard) -> Metr
     kid = 0.01 * node.generation + fraction / 100
     extractor = extractor_label(plan.config)
     numbers = {"kid": kid, "kid_se": kid / 20, "fid": 200 * kid}
+    gains = "gain" in plan.config.names
+    gain = [1 - 0.001 * node.generation * direction for direction in range(1, DIRECTIONS + 1)]
+    shares = [2.0**-direction for direction in range(1, DIRECTIONS + 1)]
     return MetricsRecord(
         node=node.key,
         spec=plan.inputs,
@@ -143,7 +149,11 @@ def metrics_record(node: NodePlan, plan: MetricsPlan, card: DatasetCard) -> Metr
             **{f"{name}/{extractor}": number for name, number in numbers.items()},
             "pixel_mean": 0.31,
             "pixel_std": 0.19 - 0.001 * node.generation,
+            **(dict.fromkeys(GAINS, 1 - 0.01 * node.generation) if gains else {}),
         },
+        directions={"gain": gain, "gain_train": [1.0] * DIRECTIONS, "variance_share": shares}
+        if gains
+        else {},
         num_images=plan.num_images,
         num_reference=card.num_reference,
         stream=node.stream,

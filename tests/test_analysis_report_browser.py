@@ -1,8 +1,11 @@
 """The page of analysis report in a real browser: nothing is loaded, and everything can be used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from chromium import browser, find_chromium
+from measured_gains import write_forecast, write_gains
 from report_pages import HOSTILE, make_hostile
 from results_folder import encode_preview, write_folder
 
@@ -186,6 +189,88 @@ def test_class_shares_are_shown_for_each_lineage(page, tmp_path, width, dark):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """A report with gains, a forecast of both generations, and a ledger."""
+    folder = write_gains(tmp_path_factory.mktemp("explained") / "a", generations=2)
+    lineages = [path.stem for path in (folder / "lineages").glob("*.json")]
+    forecast = write_forecast(folder.parent / "plan.json", lineages, generations=2)
+    steps = ("--step", f"{HOSTILE}:alpha=0.5", "--step", "high:alpha=1")
+    return write_report(folder, "--forecast", str(forecast), *steps)
+
+
+def chart(page, name: str, what: str):
+    return page.evaluate(f"document.getElementById('{name}').data.map((t) => {what})")
+
+
+@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize("dark", [False, True])
+def test_gains_are_drawn_for_each_setting(page, explained, width, dark):
+    """Two generations, each with its forecast, and the training images; a band of the last."""
+    page.open(explained, width=width, dark=dark)
+    assert text(page, "gains-status") == "alpha = 0.5."
+    page.evaluate("document.getElementById('gain-setting').focus()")
+    page.press("ArrowDown")
+    assert text(page, "gains-status") == "alpha = 1."
+    dashes = chart(page, "gains-chart", "t.line.dash ?? (t.line.width === 0 ? 'band' : 'solid')")
+    assert sorted(dashes) == ["band", "band", "dash", "dash", "dash", "dot", "solid", "solid"]
+    solid = chart(page, "gains-chart", "t.mode === 'lines+markers' ? t.y : null")
+    means = np.array([y for y in solid if y is not None])
+    assert means[:, 9] == pytest.approx([1, 1])  # (10 / 10)^(n / 4)
+    bands = "document.getElementById('gains-chart').layout.annotations.map((a) => a.text)"
+    assert page.evaluate(bands) == ["head", "middle", "tail"]
+    page.evaluate("document.querySelector('#gains details').open = true")
+    wait(page)
+    rows = "[...document.querySelectorAll('#gains-table tbody tr')].map((r) => r.textContent)"
+    table = page.evaluate(rows)
+    assert len(table) == 40
+    assert table[9].startswith("10middle1.011 \u00b1 ")
+    assert page.complaints() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_paths_follow_the_choice_of_metrics_and_settings(page, explained, width):
+    page.open(explained, width=width)
+    assert chart(page, "paths-chart", "t.name") == ["alpha = 0.5", "alpha = 1"]
+    assert chart(page, "paths-chart", "t.y")[0] == pytest.approx([1.1, 2.1])  # kid: n + 0.1 seed
+    assert chart(page, "paths-chart", "t.x")[0] == pytest.approx([0.2, 0.1])  # deviation: 0.2 / n
+    page.click("#path-axes input[data-value='1']")
+    assert chart(page, "paths-chart", "t.name") == ["alpha = 0.5"]
+    assert "2 of 2 settings" in text(page, "curves-status")  # which have boxes of their own
+    page.evaluate("document.getElementById('path-x').focus()")
+    page.press("Home")
+    assert chart(page, "paths-chart", "t.x")[0] == pytest.approx([1.1, 2.1])
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_bars_of_the_ledger_have_the_terms_of_each_band(page, explained, width):
+    """Gains of bands are the same for all settings here, so the last step adds nothing."""
+    page.open(explained, width=width)
+    for position in range(3):
+        names = chart(page, f"ledger-{position}", "t.name")
+        assert names == [
+            "sampler",
+            HOSTILE.replace("<", "&lt;").replace(">", "&gt;"),
+            "high",
+            "total",
+        ]
+        terms = np.array(chart(page, f"ledger-{position}", "t.y"))
+        assert terms[0] == pytest.approx([0.9 - 1, 0.81 - 1])
+        assert terms[2] == pytest.approx([0, 0])
+        assert terms[3] == pytest.approx([1.1 * (position + 1) - 1, 1.2 * (position + 1) - 1])
+    assert page.complaints() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_gains_there_are_no_sections_of_them(page, small):
+    page.open(small, width=1280)
+    for name in ("gains", "ledger"):
+        assert page.evaluate(f"document.getElementById('{name}').offsetHeight") == 0
+        assert page.evaluate(f"document.querySelector(\"nav a[href='#{name}']\").offsetHeight") == 0
+
+
 def test_without_class_shares_there_is_no_section_of_them(page, small):
     page.open(small, width=1280)
     assert page.evaluate("document.getElementById('classes').hidden")
@@ -211,18 +296,23 @@ def test_the_tree_works_by_mouse_and_by_keyboard(page, small, width):
     assert page.evaluate(FOCUSED).startswith("V1, seed = 0")
 
 
-def test_a_screen_reader_finds_names_and_the_numbers_of_charts(page, small):
-    page.open(small, width=1280)
+def names_by_role(page) -> dict[str, list[str]]:
+    """What a screen reader finds once everything is open."""
     page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
-    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
     by_role: dict[str, list[str]] = {}
-    for node in nodes:
+    for node in page.send("Accessibility.getFullAXTree")["nodes"]:
         if not node["ignored"]:
             role = node.get("role", {}).get("value", "")
             by_role.setdefault(role, []).append(node.get("name", {}).get("value", ""))
     for role in ("combobox", "slider", "checkbox", "treeitem", "tree", "image", "region"):
         assert by_role.get(role), f"no {role}"
         assert all(by_role[role]), f"a {role} without a name: {by_role[role]}"
+    return by_role
+
+
+def test_a_screen_reader_finds_names_and_the_numbers_of_charts(page, small):
+    page.open(small, width=1280)
+    by_role = names_by_role(page)
     assert any("alpha = 1: 1.1 at V1, 3.1 at V3" in name for name in by_role["image"])
     cells = page.evaluate(
         "[...document.querySelectorAll('#curves-table td')].map((c) => c.textContent)"
@@ -230,10 +320,23 @@ def test_a_screen_reader_finds_names_and_the_numbers_of_charts(page, small):
     assert cells[:3] == ["V1", "1.1", "0.2484"]
 
 
+def test_a_screen_reader_finds_numbers_of_gains_paths_and_ledger(page, explained):
+    page.open(explained, width=1280)
+    images = names_by_role(page)["image"]
+    for words in (
+        "V2: 0.3162 in direction 1, 2 in",
+        "high 0 at V1, 0 at V2",
+        "0.2, 1.1 at V1; 0.1",
+    ):
+        assert any(words in name for name in images), words
+
+
 def test_500_lineages_of_8_generations_open_in_3_seconds_and_30_megabytes(page, tmp_path):
     """The seconds are those of the page's own thread, as the test may not be alone."""
     folder = tmp_path / "results"
-    write_results(folder, sweep_of(500, 8))
+    sweep = sweep_of(500, 8)
+    metrics = replace(sweep.base.metrics, names=(*sweep.base.metrics.names, "gain"))
+    write_results(folder, replace(sweep, base=replace(sweep.base, metrics=metrics)))
     rng = np.random.default_rng(0)
     shape = np.hypot(*np.mgrid[-3.5:4, -3.5:4])[:, :, None]  # rings with noise, as dense as digits
     for path in folder.glob("generations/*/preview.png"):
@@ -247,6 +350,7 @@ def test_500_lineages_of_8_generations_open_in_3_seconds_and_30_megabytes(page, 
     assert min(seconds, page.thread_seconds()) < 3
     assert page.evaluate("Object.keys(DATA.previews.nodes).length") == 4000
     assert text(page, "left-out") == ""
+    assert "The first 25 of 50 settings are shown" in text(page, "gains-status")
     page.click("[role=treeitem]:nth-child(400) > .row")
     page.press("ArrowRight")
     page.press("ArrowRight")

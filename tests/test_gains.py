@@ -1,40 +1,15 @@
 """Figures of the variance gain: what is drawn, beside the records."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from figure_requests import check_texts, figures, words
 from matplotlib.axes import Axes
-from results_folder import rewrite, write_folder
+from measured_gains import write_gains
 from scipy import stats
 
 from analysis.figures.drawing.style import save_figure
 from analysis.reading.results import load_direction_results
 from analysis.widths import COLUMN, PAGE
-
-NOISE = {0: 0.9, 1: 1.0, 2: 1.1}
-
-
-def write_gains(folder: Path, num_directions: int = 40, **settings) -> Path:
-    """A results folder whose gains are seed noise x (direction / 10)^(n / 4)."""
-    write_folder(folder, **settings)
-    for path in folder.glob("generations/*/metrics/*.json"):
-        node = json.loads((path.parent.parent / "record.json").read_text())
-        directions = np.arange(1, num_directions + 1)
-        gain = NOISE[node["seed"]] * (directions / 10) ** (node["generation"] / 4)
-        share = 0.8**directions
-        rewrite(
-            path,
-            directions={
-                "gain": gain.tolist(),
-                "gain_se": (gain / 10).tolist(),
-                "gain_train": (1 + 0.1 / directions).tolist(),
-                "variance_share": (share / (0.8 / 0.2)).tolist(),
-            },
-        )
-    return folder
 
 
 def points_of(axes: Axes) -> list[np.ndarray]:

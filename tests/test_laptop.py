@@ -41,6 +41,7 @@ def test_neither_torch_nor_ray_is_installed(laptop: Path) -> None:
         ("table", "experiments/rules", "--format", "latex"),
         ("figure", "experiments/rules", "--out", "figures"),
         ("report", "experiments/rules", "--out", "report.html"),
+        ("report", "experiments/why", "--step", "fit:family=exact-gaussian,rule=grow,steps=20"),
         ("ledger", "experiments/rules", "--metric", "kid", "--step", "pool:rule=grow"),
         ("check", "experiments/rules"),
     ],

@@ -7,15 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.drawing.intervals import Source, real_numbers, summarize_curves
 from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, name_units
 from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.panels import Curves, draw_panels
+from analysis.figures.drawing.real_images import real_numbers
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import describe_sizes, grouped
 from analysis.reading.floors import floor_counts
 from analysis.reading.labels import name_extractor, name_metric
 from analysis.reading.results import run_names
+from analysis.statistics.intervals import Source, summarize_curves
 from model.errors import UsageError
 from sweep.records import load_lineages
 

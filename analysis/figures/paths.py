@@ -7,16 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.drawing.intervals import Source, summarize_curves
 from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, name_units
 from analysis.figures.drawing.pages import plan_pages
 from analysis.figures.drawing.points import draw_paths
 from analysis.figures.request import Drawing, FigureRequest
 from analysis.reading.columns import describe_sizes, grouped, metric_columns, split_name
+from analysis.statistics.intervals import Source
+from analysis.statistics.paths import METRICS, extractors_of, path_pairs, summarize_path
 from model.errors import UsageError
-
-METRICS = ("recall", "precision")
-"""Metrics of the x axis and of the y axis."""
 
 
 def plan_paths(request: FigureRequest) -> Iterator[Drawing]:
@@ -27,36 +25,16 @@ def plan_paths(request: FigureRequest) -> Iterator[Drawing]:
     Raises:
         UsageError: Precision and recall were not measured.
     """
-    for pair in _pairs(request):
-        for by, split, part in figure_parts(request.frame, request.labels):
-            if not part[pair].dropna().empty:
-                yield from _plan_part(request, part, pair, by, split)
-
-
-def _pairs(request: FigureRequest) -> list[list[str]]:
-    """The columns of the x axis and of the y axis of each figure, which have one extractor."""
-    asked = _by_name(request.metrics)
-    if len(asked) != 2:
-        columns = _by_name(metric_columns(request.frame))
-        asked = {metric: columns.get(metric, []) for metric in METRICS}
-    first, second = asked.values()
-    pairs = [[x, y] for x in first for y in second if len(_extractors([x, y])) < 2]
-    if len(first) == len(second) == 1:
-        pairs = [[*first, *second]]
+    pairs = path_pairs(request.metrics, metric_columns(request.frame))
     if not pairs:
         raise UsageError(
             "--kind paths must have precision and recall, got runs without them; "
             "`sweep evaluate DIR --metrics.names precision recall` takes them"
         )
-    return pairs
-
-
-def _by_name(columns: Sequence[str]) -> dict[str, list[str]]:
-    """The columns of each metric, by its name without the extractor."""
-    found: dict[str, list[str]] = {}
-    for column in columns:
-        found.setdefault(split_name(column)[0], []).append(column)
-    return found
+    for pair in pairs:
+        for by, split, part in figure_parts(request.frame, request.labels):
+            if not part[pair].dropna().empty:
+                yield from _plan_part(request, part, pair, by, split)
 
 
 def _plan_part(
@@ -69,25 +47,17 @@ def _plan_part(
     labels = request.labels
     shown = split_name(names[0])[0], split_name(names[1])[0]
     own = () if shown == METRICS else shown
-    x, y = (summarize_curves(frame, n, by=by, confidence=request.confidence) for n in names)
-    source = x[1] if x[1] == y[1] else Source.NONE
-    both = x[0].assign(x=x[0]["mean"], y=y[0]["mean"], half_x=x[0]["half_width"])
-    both = both.assign(half_y=y[0]["half_width"])
+    both, source = summarize_path(frame, names, by=by, confidence=request.confidence)
     points = {
         tuple(values.values()): _with_last_bars(part[part[["x", "y"]].notna().all(axis=1)], source)
         for values, part in grouped(both, by)
     }
     yield from plan_pages(
-        labels.file_name("-".join(["paths", *own, *_extractors(names)]), split),
+        labels.file_name("-".join(["paths", *own, *extractors_of(names)]), split),
         arrange_lines(frame, by, labels),
         remarks=lambda panels: _remarks(request, frame, names, split, panels, source),
         draw=partial(draw_paths, points=points, width=request.width, names=shown),
     )
-
-
-def _extractors(names: Sequence[str]) -> dict[str, None]:
-    """What follows the names of metrics in their columns, once each."""
-    return dict.fromkeys(rest.lstrip("/") for name in names if (rest := split_name(name)[1]))
 
 
 def _with_last_bars(points: pd.DataFrame, source: Source) -> pd.DataFrame:
@@ -108,7 +78,7 @@ def _remarks(
     if split:
         yield request.labels.describe_setting(split)
     last = frame["generation"].max()
-    yield from _extractors(names)
+    yield from extractors_of(names)
     if last > 1:
         yield f"V1 (open) to V{last}"
     if sizes := describe_sizes(frame, names[0]):

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.drawing.intervals import Source, summarize_curves
 from analysis.figures.drawing.limits import Limits, Spread, fit_limits
 from analysis.figures.drawing.lines import Panel, arrange_lines, figure_parts, name_units
 from analysis.figures.drawing.pages import plan_pages
@@ -23,6 +22,7 @@ from analysis.reading.columns import (
     unit_columns,
 )
 from analysis.reading.labels import METRIC_NAMES, name_extractor, name_metric
+from analysis.statistics.intervals import Source, summarize_curves
 from model.errors import UsageError
 
 REAL_SHARE = "real_share"

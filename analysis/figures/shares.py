@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.drawing.intervals import Source, summarize_curves
 from analysis.figures.drawing.lines import (
     MAX_PANELS,
     Panel,
@@ -23,6 +22,7 @@ from analysis.reading.columns import CLASS, grouped, measured_sizes
 from analysis.reading.labels import Labels, name_extractor
 from analysis.reading.rows import keep_rows
 from analysis.reading.shares import REFERENCE_SHARE, load_shares
+from analysis.statistics.intervals import Source, summarize_curves
 
 SHARES = "share of images"
 

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def load_class_results(dirs: Sequence[Path]) -> pd.DataFrame:
     return _load(dirs, _class_rows, (CLASS,), lacking=lacking)
 
 
-def load_direction_results(dirs: Sequence[Path]) -> pd.DataFrame:
+def load_direction_results(dirs: Sequence[Path], *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read the metrics per principal direction of results folders into one tidy table.
 
     The table is that of load_results, with a row for every direction of every model, the axis
@@ -118,16 +118,18 @@ def load_direction_results(dirs: Sequence[Path]) -> pd.DataFrame:
 
     Args:
         dirs: The --out folders of sweeps, or copies of them.
+        without: Ids of lineages that are left out.
 
     Raises:
         UsageError: As in load_results, or no metric per direction was measured.
         RecordError: As in load_results.
     """
     lacking = (
-        "--kind gain must have the metric gain, got runs without it; "
+        "DIR must have the metric gain, got none; "
         "`sweep evaluate DIR --metrics.names gain` takes it"
     )
-    return _load(dirs, _direction_rows, (DIRECTION,), lacking=lacking)
+    rows_of = functools.partial(_direction_rows, without=without)
+    return _load(dirs, rows_of, (DIRECTION,), lacking=lacking)
 
 
 @many_objects()
@@ -284,8 +286,10 @@ def _class_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
     return _part_rows(folder, record, CLASS, lambda measured: measured.classes)
 
 
-def _direction_rows(folder: Path, record: LineageRecord) -> Iterator[Row]:
+def _direction_rows(folder: Path, record: LineageRecord, without: Collection[str]) -> Iterator[Row]:
     """Yield a row and the metrics of each principal direction that has metrics."""
+    if record.id in without:
+        return iter(())
     return _part_rows(
         folder,
         record,

@@ -6,8 +6,7 @@ const LINE = 18; // smallest height of a class in pixels
 function setUpClasses() {
   const measured = TREE.lines.map((line, i) => i).filter((i) => TREE.lines[i].nodes.some(hasShares));
   if (!measured.length) return;
-  byId("classes").hidden = false;
-  document.querySelector("nav a[href='#classes']").hidden = false;
+  reveal("classes");
   byId("class-line").replaceChildren(...measured.map((i) =>
     make("option", { value: i, textContent: TREE.lines[i].name })));
   fill(byId("class-probe"), SHARES.probes.map((probe) => probe.name));

@@ -9,13 +9,18 @@ function setUpCurves() {
   fill(byId("metric"), CURVES.metrics.map((metric) => metric.name));
   const mean = CURVES.units.length > 1 ? "mean over seeds" : "the only seed";
   fill(byId("seeds"), [mean, "every seed", ...CURVES.units]);
-  byId("axes").replaceChildren(...CURVES.axes.map(axisFilter));
+  setUpFilter(byId("axes"), drawCurves);
   byId("filter").addEventListener("input", drawCurves);
   byId("filter").addEventListener("submit", (event) => event.preventDefault());
   drawCurves();
 }
 
-function axisFilter(axis, position) {
+// Boxes for the values of each axis, of which the settings that are shown have those ticked.
+function setUpFilter(container, redraw) {
+  container.replaceChildren(...CURVES.axes.map((axis, position) => axisFilter(axis, position, redraw)));
+}
+
+function axisFilter(axis, position, redraw) {
   const boxes = axis.values.map((value, i) =>
     make("label", { className: "check" },
       set(make("input", { type: "checkbox", checked: true }), { "data-axis": position, "data-value": i }),
@@ -26,14 +31,14 @@ function axisFilter(axis, position) {
     const inputs = boxes.map((label) => label.querySelector("input"));
     const all = inputs.every((input) => input.checked);
     for (const input of inputs) input.checked = !all;
-    drawCurves();
+    redraw();
   });
   return make("fieldset", {}, make("legend", { textContent: axis.name }),
     make("div", { className: "values" }, ...boxes), ...(boxes.length > 2 ? [button] : []));
 }
 
-function shownSettings() {
-  const off = new Set([...document.querySelectorAll("#axes input:not(:checked)")]
+function shownSettings(container) {
+  const off = new Set([...container.querySelectorAll("input:not(:checked)")]
     .map((input) => `${input.dataset.axis}/${input.dataset.value}`));
   return CURVES.settings
     .map((setting, i) => ({ ...setting, i }))
@@ -89,7 +94,7 @@ function drawCurves() {
   const choice = Number(byId("seeds").value);
   const single = CURVES.units.length === 1;
   const units = choice === EACH || single ? CURVES.units : choice === MEAN ? [] : [CURVES.units[choice - 2]];
-  const settings = shownSettings();
+  const settings = shownSettings(byId("axes"));
   const band = settings.length <= MOST_BANDS;
   const traces = settings.flatMap((setting) => {
     const line = metric.lines[setting.i];
@@ -110,6 +115,11 @@ function drawCurves() {
   describeCurves(metric, settings, units);
 }
 
+function describeDiverged(metric, settings) {
+  const diverged = settings.map((s) => [s.name, Math.max(0, ...metric.lines[s.i].diverged)]).filter(([, n]) => n);
+  return diverged.length && `Diverged lineages, which are in no mean: ${diverged.map(([name, n]) => `${n} of ${name}`).join("; ")}.`;
+}
+
 function describeCurves(metric, settings, units) {
   const worse = { 1: "Higher is worse.", "-1": "Lower is worse.", 0: "" }[metric.worse];
   const percent = `${number(100 * CURVES.confidence)}%`;
@@ -117,8 +127,7 @@ function describeCurves(metric, settings, units) {
   const bars = units.length
     ? hasErrors ? "Bars: one standard error over images, which says nothing about other seeds." : "Single seeds have no intervals."
     : `${settings.length <= MOST_BANDS ? "Bands" : "Bars"}: ${percent} t intervals over seeds.`;
-  const diverged = settings.map((s) => [s.name, Math.max(0, ...metric.lines[s.i].diverged)]).filter(([, n]) => n);
-  const lost = diverged.length && `Diverged lineages, which are in no mean: ${diverged.map(([name, n]) => `${n} of ${name}`).join("; ")}.`;
+  const lost = describeDiverged(metric, settings);
   byId("curves-note").textContent = [metric.images && `${metric.images}.`, metric.floor && `Dotted: ${metric.floor}.`, bars, worse, lost].filter(Boolean).join(" ");
   byId("curves-status").textContent = `${settings.length} of ${CURVES.settings.length} settings shown.`;
   const ends = settings.slice(0, 8).map((s) => {

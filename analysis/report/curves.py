@@ -16,17 +16,18 @@ from analysis.reading.columns import (
     resolve_metrics,
     unit_columns,
 )
-from analysis.reading.floors import floor_range
+from analysis.reading.floors import ERROR, floor_range
 from analysis.reading.labels import direction, name_extractor, name_metric, short_names
 from analysis.reading.settings import BASE
 from analysis.reading.trees import Units, name_unit, rows_of_units
+from analysis.statistics.intervals import error_column
+from analysis.statistics.paths import path_pairs
 from analysis.tables.build import Part, describe_floor
 from model.errors import UsageError, printable
 
+DEVIATION = "pixel_std"
 NODE_METRICS = ("final_loss", "real_share", "num_images")
 """Columns about a model rather than its samples that also have curves."""
-ERROR = "_se"
-"""End of the name of a metric's standard error over images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,7 @@ def curves(part: Part, metrics: Sequence[str]) -> Curves:
         "units": _printable(_units(part)),
         "confidence": part.confidence,
         "metrics": shown,
+        "path": _first_path(part.frame, metrics, [each["column"] for each in shown]),
     }
     return Curves(data=data, notes=notes)
 
@@ -108,10 +110,23 @@ def title_of(metric: str) -> str:
     return name_metric(metric) + (f" ({suffix})" if suffix else "")
 
 
+def _first_path(
+    frame: pd.DataFrame, metrics: Sequence[str], shown: Sequence[str]
+) -> tuple[int, int]:
+    """Positions of the metrics of the x axis and of the y axis that are shown first as a path.
+
+    These are the figure's, or else the pixels' deviation (or the second metric) and the first one.
+    """
+    for x, y in path_pairs(metrics, metric_columns(frame)):
+        if x in shown and y in shown:
+            return shown.index(x), shown.index(y)
+    return (shown.index(DEVIATION) if DEVIATION in shown[1:] else 1), 0
+
+
 def _metric(part: Part, metric: str, units_of: Sequence[Units]) -> dict[str, Any]:
     summary = part.summarize(metric)
     columns = {name: summary[name].tolist() for name in ("generation", "n", "num_diverged")}
-    mean, half = _numbers(summary["mean"]), _numbers(summary["half_width"])
+    mean, half = numbers(summary["mean"]), numbers(summary["half_width"])
     seeds = _by_unit(part.frame, metric, units_of)
     lines = [
         {
@@ -139,9 +154,9 @@ def _by_unit(
     frame: pd.DataFrame, metric: str, units_of: Sequence[Units]
 ) -> Iterator[dict[str, Any]]:
     """Numbers of each seed by generation, with their standard errors over images if known."""
-    generations, values = frame["generation"].tolist(), _numbers(frame[metric])
-    error = _error_column(metric)
-    errors = _numbers(frame[error]) if error in frame else []
+    generations, values = frame["generation"].tolist(), numbers(frame[metric])
+    error = error_column(metric)
+    errors = numbers(frame[error]) if error in frame else []
     for rows in units_of:
         found: dict[str, Any] = {}
         for name, positions in rows.items():
@@ -153,11 +168,6 @@ def _by_unit(
                 line["errors"] = [errors[i] for i in positions]
             found[name] = line
         yield found
-
-
-def _error_column(metric: str) -> str:
-    name, slash, rest = metric.partition("/")
-    return f"{name}{ERROR}{slash}{rest}"
 
 
 def _is_error(column: str) -> bool:
@@ -180,6 +190,6 @@ def _printable(texts: Sequence[str]) -> list[str]:
     return [printable(text) for text in texts]
 
 
-def _numbers(column: pd.Series) -> list[float | None]:
+def numbers(column: pd.Series) -> list[float | None]:
     """Six significant digits; None where there is no number, as JSON knows no nan."""
     return [None if is_missing(x) else float(f"{x:.6g}") for x in column.tolist()]

@@ -7,6 +7,7 @@ const NUM_COLOURS = 6;
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "x", "star", "cross"];
 const [HEIGHT, ROW, MOST_ROWS] = [430, 22, 8]; // of charts and of legends below them, in pixels
+const [LETTER, KEY] = [7.5, 50]; // widths in legends, in pixels
 
 const byId = (id) => document.getElementById(id);
 
@@ -43,17 +44,25 @@ function look(i) {
   };
 }
 
+function reveal(section) {
+  byId(section).hidden = false;
+  document.querySelector(`nav a[href='#${section}']`).hidden = false;
+}
+
 function draw(chart, traces, layout, height = HEIGHT) {
   const axis = { gridcolor: style("--grid"), zerolinecolor: style("--line"), linecolor: style("--line") };
-  const narrow = chart.clientWidth < 700;
-  const rows = narrow && layout.showlegend ? Math.min(MOST_ROWS, traces.filter((t) => t.showlegend !== false).length) : 0;
-  chart.style.height = `${height + rows * ROW}px`;
-  const below = { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, maxheight: rows * ROW };
+  const names = layout.showlegend ? traces.filter((t) => t.showlegend !== false).map((t) => t.name.replace(/<[^>]*>/g, "")) : [];
+  const entry = KEY + LETTER * Math.max(0, ...names.map((name) => name.length));
+  const narrow = chart.clientWidth < 700 || entry > chart.clientWidth / 3; // the legend is below
+  const rows = narrow ? Math.min(MOST_ROWS, Math.ceil(names.length / Math.max(1, Math.floor(chart.clientWidth / entry)))) : 0;
+  const room = rows ? rows * ROW + 12 : 0;
+  chart.style.height = `${height + room}px`;
+  const below = { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, maxheight: room, tracegroupgap: 0 };
   const whole = {
     paper_bgcolor: style("--paper"),
     plot_bgcolor: style("--paper"),
     font: { color: style("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
-    margin: { l: 60, r: 15, t: 40, b: 55 + rows * ROW },
+    margin: { l: 60, r: 15, t: layout.annotations ? 60 : 40, b: 55 + room },
     hovermode: "closest",
     hoverlabel: { align: "left" },
     legend: narrow ? below : {},

@@ -21,18 +21,33 @@ from analysis.reading.results import run_names
 from analysis.report.curves import choose_metrics, curves
 from analysis.report.facts import asked, environment, problems, reproduce, unfinished
 from analysis.report.findings import Findings, find_all
+from analysis.report.gains import read_gains
+from analysis.report.ledger import read_ledger
 from analysis.report.lineages import Tree, read_tree
 from analysis.report.markup import details, element, to_html
 from analysis.report.previews import Previews, read_previews
 from analysis.report.shares import read_shares
+from analysis.statistics.forecasts import Forecasts
 from analysis.tables.build import part_of
+from analysis.tables.ledger import Step
 from analysis.tables.verdicts import describe_verdicts
 from model.errors import UsageError, printable
 from sweep.records import HYPOTHESES, load_lineages, load_sweep
 
 MARK = b'<meta name="generator" content="analysis report of collapse-sweep">'
 """By which a report of ours is recognised."""
-SCRIPTS = ("elements", "curves", "tree", "samples", "pools", "classes", "start")
+SCRIPTS = (
+    "elements",
+    "curves",
+    "paths",
+    "gains",
+    "ledger",
+    "tree",
+    "samples",
+    "pools",
+    "classes",
+    "start",
+)
 """Scripts in their order, without suffix."""
 MEGABYTE = 10**6
 MOST_OPEN = 6
@@ -48,6 +63,10 @@ class ReportRequest:
     """The table of analysis.reading.results.load_results for `dirs`."""
     metrics: Sequence[str]
     """Metrics that a user names; empty for the default."""
+    steps: Sequence[Step]
+    """Arms of the error ledger; empty without one."""
+    forecasts: Forecasts | None
+    """The forecast of each lineage, which is drawn beside gains; None if none was given."""
     confidence: float
     """Coverage of the intervals over seeds, in (0, 1)."""
     max_megabytes: float
@@ -60,7 +79,8 @@ def build_page(request: ReportRequest) -> bytes:
     """Make the page.
 
     Raises:
-        UsageError: A metric does not exist, or a size is no size.
+        UsageError: A metric does not exist, a size is no size, a step leaves no lineage, or no
+            lineage has a forecast.
         RecordError: A record is damaged.
     """
     if not (request.max_megabytes >= 0 and math.isfinite(request.max_megabytes)):
@@ -76,7 +96,15 @@ def build_page(request: ReportRequest) -> bytes:
     tested = choose_metrics(frame, request.metrics) if request.metrics else metrics[:1]
     found = find_all(frame, tested, request.confidence)
     sweeps = {run: load_sweep(folder) for run, folder in runs.items()}
-    notes = [*unfinished(records.values()), *drawn.notes]
+    gains, undrawn = read_gains(part, request.dirs, request.forecasts)
+    ledger, bars = read_ledger(
+        frame,
+        request.metrics,
+        request.steps,
+        confidence=request.confidence,
+        forecasts=request.forecasts,
+    )
+    notes = [*unfinished(records.values()), *drawn.notes, *undrawn]
     parts = {
         "title": element("title", f"{', '.join(s.name for s in sweeps.values())}: results"),
         "heading": element("h1", ", ".join(dict.fromkeys(s.name for s in sweeps.values()))),
@@ -85,12 +113,20 @@ def build_page(request: ReportRequest) -> bytes:
             *_verdicts(runs.values()),
             *(each for findings in found for each in _describe(findings)),
         ],
+        "ledger": ledger,
         "problems": problems(frame, runs, notes),
         "environment": environment(sweeps, frame),
         "reproduce": reproduce(sweeps, request.command),
     }
     html = {name: to_html([x] if isinstance(x, Element) else x) for name, x in parts.items()}
-    data = {"curves": drawn.data, "tree": tree.data, "shares": read_shares(request.dirs, tree)}
+    html["ledger_hidden"] = "" if ledger else "hidden"
+    data = {
+        "curves": drawn.data,
+        "gains": gains,
+        "ledger": bars,
+        "tree": tree.data,
+        "shares": read_shares(request.dirs, tree),
+    }
     return _assemble(html, data, tree, request.max_megabytes)
 
 

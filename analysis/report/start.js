@@ -2,6 +2,9 @@
 
 function start() {
   setUpCurves();
+  setUpPaths();
+  setUpGains();
+  drawLedger();
   if (TREE.lines.length) {
     setUpTree();
     setUpViewer();
@@ -10,6 +13,9 @@ function start() {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     drawCurves();
+    if (!byId("paths").hidden) drawPaths();
+    if (!byId("gains").hidden) drawGains();
+    drawLedger();
     if (TREE.lines.length) drawPools();
     if (!byId("classes").hidden) drawClasses();
   });

@@ -8,6 +8,8 @@ from typing import Any
 from model.errors import UsageError, reading
 
 BANDS = ("head", "middle", "tail")
+GAINS = ("gain_head", "gain_middle", "gain_tail")
+"""Metrics that have a forecast: the gain of each band."""
 Forecasts = dict[str, list[dict[str, Any]]]
 """Lineage -> for each generation, the forecast gain of each band, and a list `directions`."""
 

@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.reading.columns import axis_columns, split_name, unit_columns
 from analysis.reading.floors import floor_column
 from analysis.reading.rows import keep_rows
-from analysis.statistics.forecasts import BANDS, Forecasts, check_forecast
+from analysis.statistics.forecasts import GAINS, Forecasts, check_forecast
 from analysis.statistics.paired import Unit, estimate_difference
 from analysis.tables.build import (
     Part,
@@ -114,7 +114,7 @@ def numbers_of(rows: pd.DataFrame, metric: str, name: str) -> Numbers:
             ]
             raise UsageError(
                 f"--step {name} must leave one lineage for each seed, got several that differ in "
-                f"{', '.join(differing) or 'run'}; add AXIS=VALUE of one of them, or use --where"
+                f"{', '.join(differing) or 'run'}; add AXIS=VALUE of one of them"
             )
         of_unit[tuple(unit)] = value
     return found
@@ -137,7 +137,7 @@ def real_numbers(rows: pd.DataFrame, metric: str) -> Numbers:
 def forecast_numbers(rows: pd.DataFrame, metric: str, forecast: Forecasts) -> Numbers:
     """The forecast of a gain for the lineages of the first step."""
     name = split_name(metric)[0].removeprefix(GAIN)
-    check_choice("--metric with --forecast", split_name(metric)[0], [GAIN + band for band in BANDS])
+    check_choice("--metric with --forecast", split_name(metric)[0], GAINS)
     rows = rows[rows[metric].notna()]
     check_forecast(forecast, rows["lineage"], all_of=True)
     said = [

@@ -44,7 +44,9 @@ VALID: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("analysis", "table"): ("run",),
     ("analysis", "figure"): ("run", "--out", "figures", "--kind", "curves"),
-    ("analysis", "report"): ("run", "--out", "new.html"),
+    ("analysis", "report"): (
+        *("run", "--out", "new.html", "--metric", "pixel_std", "--step", "low:alpha=0.5"),
+    ),
     ("analysis", "board"): ("run", "--out", "new"),
     ("analysis", "verdict"): ("run",),
     ("analysis", "ledger"): ("run", "--metric", "pixel_std", "--step", "low:alpha=0.5"),
