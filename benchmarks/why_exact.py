@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +22,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from scipy.stats import t as student
 from tabulate import tabulate
 
+from analysis.figures.drawing.style import PALETTE, save_figure, styled
 from analysis.reading.columns import DIRECTION
+from analysis.reading.hypotheses import Tested, load_hypotheses
 from analysis.reading.results import load_direction_results
 from analysis.statistics.forecasts import BANDS, load_forecasts
+from analysis.tables.verdicts import describe_verdicts
 from sweep.planning.rules import scaled_size
+from sweep.records import HYPOTHESES, HypothesisRecord
 
 RESULTS = Path(__file__).parent / "results"
 BAND_ENDS = (0.5, 0.9)
@@ -37,6 +43,8 @@ ARM = ["process", "steps", "end", "rule", "alpha"]
 """Short names of the settings that vary."""
 AXES = ["model.process", "sample.steps", "model.max_signal_rate", "pool.rule", "pool.alpha"]
 PROCESSES = ("ddim", "flow", "edm")
+PAPER = ("ddim", 20, 0.95)
+"""The paper's sampler."""
 RULES = ("replace", "accumulate", "grow", "mix")
 
 
@@ -67,13 +75,13 @@ def condense(folder: Path, forecast: Path | None) -> list[dict[str, Any]]:
             for values, rows in frame.groupby(keys, dropna=False, sort=False)
         ]
     )
+    groups: Any = models.groupby(AXES, dropna=False, sort=False)
     arms = [
         {
             **dict(zip(ARM, map(_plain, values), strict=True)),
-            "seeds": int(rows["seed"].nunique()),
             "bands": {band: _band(rows, band, _forecast(rows, said, band)) for band in BANDS},
         }
-        for values, rows in models.groupby(AXES, dropna=False, sort=False)
+        for values, rows in groups
     ]
     return sorted(arms, key=_order)
 
@@ -87,17 +95,8 @@ def _forecast(rows: pd.DataFrame, said: dict[str, Any], band: str) -> list[float
 
 def _band(rows: pd.DataFrame, band: str, forecast: list[float] | None) -> dict[str, Any]:
     table = rows.pivot_table(index="seed", columns="generation", values=band)
-    values = table.to_numpy()
-    times = np.log(table.columns.to_numpy(float))
-    slopes = np.polyfit(times, np.log(values).T, 1)[0]
-    numbers = {
-        "mean": values.mean(axis=0),
-        "std": values.std(axis=0, ddof=1),
-        "std_log": np.log(values).std(axis=0, ddof=1),
-        "exponent": [slopes.mean(), slopes.std(ddof=1)],
-    }
-    rounded = {name: [float(f"{x:.5g}") for x in each] for name, each in numbers.items()}
-    return rounded if forecast is None else {**rounded, "forecast": forecast}
+    gains = [[float(f"{x:.5g}") for x in each] for each in table.to_numpy()]
+    return {"gains": gains} if forecast is None else {"gains": gains, "forecast": forecast}
 
 
 def _plain(value: Any) -> Any:
@@ -129,68 +128,81 @@ def by_sampler(arms: Iterable[dict[str, Any]]) -> dict[str, dict[str, dict[str, 
     return table
 
 
-def half_width(deviation: float, count: int) -> float:
-    """Half-width of the 95 % t interval of a mean."""
-    return float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
+def gains_of(arm: dict[str, Any], band: str) -> np.ndarray:
+    """(S, G) gains of an arm by seed and generation."""
+    return np.array(arm["bands"][band]["gains"])
+
+
+def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over seeds (the first axis), and half-width of its 95 % t interval."""
+    count = len(values)
+    factor = float(student.ppf(0.975, count - 1)) / math.sqrt(count)
+    return values.mean(axis=0), factor * values.std(axis=0, ddof=1)
 
 
 def last_gains(arms: Sequence[dict[str, Any]], band: str) -> str:
     """A table of the last generation's gain by sampler and rule, with the forecast."""
-    table = by_sampler(arms)
-    rules = list(next(iter(table.values())))
-    rows = []
-    for sampler, row in table.items():
-        cells = []
-        for rule in rules:
-            own = row[rule]["bands"][band]
-            width = half_width(own["std"][-1], row[rule]["seeds"])
-            said = f" ({own['forecast'][-1]:.3f})" if "forecast" in own else ""
-            cells.append(f"{own['mean'][-1]:.3f} +- {width:.3f}{said}")
-        rows.append([sampler, *cells])
-    last = {rule: len(row[rule]["bands"][band]["mean"]) for row in table.values() for rule in rules}
-    header = ["sampler", *(f"{rule}, V{last[rule]}" for rule in rules)]
-    return tabulate(rows, header, tablefmt="pipe", disable_numparse=True)
+
+    def cell(arm: dict[str, Any]) -> str:
+        mean, width = interval(gains_of(arm, band)[:, -1])
+        return f"{mean:.3f} +- {width:.3f}" + _said(arm, band, lambda said: f"{said[-1]:.3f}")
+
+    def name(arm: dict[str, Any]) -> str:
+        return f"{rule_of(arm)}, V{gains_of(arm, band).shape[1]}"
+
+    return _table(arms, name, cell)
 
 
 def exponents(arms: Sequence[dict[str, Any]]) -> str:
     """Slopes of log gain over log t under accumulate, measured and forecast."""
+
+    def slopes(gains: np.ndarray) -> np.ndarray:
+        times = np.log(np.arange(1, gains.shape[-1] + 1))
+        return np.polyfit(times, np.log(gains).T, 1)[0]
+
     rows = []
-    for sampler, row in by_sampler(arms).items():
-        arm = row["accumulate"]
-        cells = []
-        for band in BANDS:
-            own = arm["bands"][band]
-            mean, deviation = own["exponent"]
-            said = ""
-            if "forecast" in own:
-                times = np.log(np.arange(1, len(own["forecast"]) + 1))
-                said = f" ({np.polyfit(times, np.log(own['forecast']), 1)[0]:+.3f})"
-            cells.append(f"{mean:+.3f} +- {half_width(deviation, arm['seeds']):.3f}{said}")
-        rows.append([sampler, *cells])
+    for arm in arms:
+        if arm["rule"] == "accumulate":
+            cells = []
+            for band in BANDS:
+                mean, width = interval(slopes(gains_of(arm, band)))
+                said = _said(arm, band, lambda gains: f"{slopes(np.array(gains)):+.3f}")
+                cells.append(f"{mean:+.3f} +- {width:.3f}{said}")
+            rows.append([sampler_of(arm), *cells])
     return tabulate(rows, ["sampler", *BANDS], tablefmt="pipe", disable_numparse=True)
 
 
 def spreads(arms: Sequence[dict[str, Any]]) -> str:
     """Deviation over seeds of the head's log gain, last generation over first, beside theory."""
+
+    def cell(arm: dict[str, Any]) -> str:
+        deviations = np.log(gains_of(arm, "head")).std(axis=0, ddof=1)
+        return f"{deviations[-1] / deviations[0]:.2f}"
+
+    def theory(arm: dict[str, Any]) -> str:
+        return f"{math.sqrt(spread_without_bias(arm, gains_of(arm, 'head').shape[1])):.2f}"
+
+    first = [theory(arm) for arm in next(iter(by_sampler(arms).values())).values()]
+    return _table(arms, rule_of, cell, ["closed form without bias", *first])
+
+
+def _said(arm: dict[str, Any], band: str, text: Callable[[list[float]], str]) -> str:
+    """What the forecast says, in brackets, if there is one."""
+    forecast = arm["bands"][band].get("forecast")
+    return "" if forecast is None else f" ({text(forecast)})"
+
+
+def _table(
+    arms: Sequence[dict[str, Any]],
+    name: Callable[[dict[str, Any]], str],
+    cell: Callable[[dict[str, Any]], str],
+    *more: list[str],
+) -> str:
+    """A cell of each arm: a row for each sampler, a column for each rule."""
     table = by_sampler(arms)
-    rules = list(next(iter(table.values())))
-    rows = [
-        [
-            sampler,
-            *(
-                f"{own['std_log'][-1] / own['std_log'][0]:.2f}"
-                for own in (row[rule]["bands"]["head"] for rule in rules)
-            ),
-        ]
-        for sampler, row in table.items()
-    ]
-    arms_of = next(iter(table.values()))
-    theory = [
-        f"{math.sqrt(spread_without_bias(arms_of[rule], len(own['mean']))):.2f}"
-        for rule, own in ((rule, arms_of[rule]["bands"]["head"]) for rule in rules)
-    ]
-    rows.append(["closed form without bias", *theory])
-    return tabulate(rows, ["sampler", *rules], tablefmt="pipe", disable_numparse=True)
+    header = ["sampler", *map(name, next(iter(table.values())).values())]
+    rows = [[sampler, *map(cell, row.values())] for sampler, row in table.items()]
+    return tabulate([*rows, *more], header, tablefmt="pipe", disable_numparse=True)
 
 
 def spread_without_bias(arm: dict[str, Any], generations: int, first: int = 200) -> float:
@@ -215,10 +227,9 @@ def spread_without_bias(arm: dict[str, Any], generations: int, first: int = 200)
 def tables(result: dict[str, Any]) -> Iterator[str]:
     """Everything that is printed."""
     arms = result["arms"]
-    seeds = sorted({arm["seeds"] for arm in arms})
     has_forecast = "forecast" in arms[0]["bands"]["head"]
     said = " (forecast)" if has_forecast else ""
-    yield f"{result['name']}: {len(arms)} arms, {'-'.join(map(str, seeds))} seeds"
+    yield f"{result['name']}: {len(arms)} arms, {len(gains_of(arms[0], 'head'))} seeds"
     for band in ("head", "tail"):
         yield f"Gain of the {band}, mean +- half-width of the 95 % t interval{said}:"
         yield last_gains(arms, band)
@@ -226,6 +237,67 @@ def tables(result: dict[str, Any]) -> Iterator[str]:
     yield exponents(arms)
     yield "Deviation of the head's log gain over seeds, last generation over V1:"
     yield spreads(arms)
+    if result["hypotheses"]:
+        yield describe_verdicts([_tested(result["name"], x) for x in result["hypotheses"]])
+
+
+def _tested(name: str, measured: dict[str, Any]) -> Tested:
+    """A hypothesis of the run, with its differences by seed."""
+    folder = RESULTS.parent.parent / "experiments" / name / HYPOTHESES
+    record = HypothesisRecord.load(folder / f"{measured['name']}.json")
+    pairs = zip(record.pairs, measured["differences"], strict=True)
+    return Tested(
+        record=record,
+        differences={(pair.seed, pair.split_seed): x for pair, x in pairs},
+        missing=[],
+        is_complete=True,
+    )
+
+
+def differences(folder: Path) -> list[dict[str, Any]]:
+    """The differences that decide the hypotheses of a run, in the order of their pairs."""
+    if not (folder / HYPOTHESES).is_dir():
+        return []
+    return [
+        {
+            "name": each.record.name,
+            "differences": [
+                float(f"{each.differences[pair.seed, pair.split_seed]:.5g}")
+                for pair in each.record.pairs
+            ],
+        }
+        for each in load_hypotheses(folder)
+    ]
+
+
+def draw(arms: Sequence[dict[str, Any]], path: Path) -> None:
+    """Plot the head's gain by generation: every rule with one sampler, and accumulate with all."""
+    with styled():
+        figure = Figure(figsize=(6.75, 3), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        chosen = [arm for arm in arms if (arm["process"], arm["steps"], arm["end"]) == PAPER]
+        for panel, kept, name in (
+            (left, chosen, rule_of),
+            (right, [arm for arm in arms if arm["rule"] == "accumulate"], sampler_of),
+        ):
+            for arm, color in zip(kept, PALETTE, strict=False):
+                mean, widths = interval(gains_of(arm, "head"))
+                times = np.arange(1, len(mean) + 1)
+                style = {"color": color, "markersize": 4, "label": name(arm)}
+                panel.errorbar(times, mean, widths, fmt=".", **style)
+                if "forecast" in arm["bands"]["head"]:
+                    panel.plot(times, arm["bands"]["head"]["forecast"], color=color, linewidth=1)
+            panel.set_yscale("log")
+            panel.legend(fontsize=6)
+        right.set_xscale("log")
+        for axis in (right.xaxis, left.yaxis, right.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        left.set_title(f"{sampler_of(chosen[0])}")
+        right.set_title("accumulate")
+        left.set_ylabel("gain of the head")
+        figure.supxlabel("generation", fontsize=9)
+        save_figure(figure, path)
 
 
 def main() -> None:
@@ -239,12 +311,14 @@ def main() -> None:
     if options.dir is not None:
         result = {
             "name": options.name.replace("_", "-"),
+            "hypotheses": differences(options.dir),
             "arms": condense(options.dir, options.forecast),
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
             "platform": platform.platform(),
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         }
-        path.write_text(json.dumps(result, indent=1) + "\n")
+        path.write_text(json.dumps(result) + "\n")
+        draw(result["arms"], path.with_suffix(".png"))
     print("\n\n".join(tables(json.loads(path.read_text()))))
 
 
