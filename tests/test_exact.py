@@ -192,6 +192,12 @@ def test_a_gaussian_has_the_mean_and_covariance_of_the_normalised_pool(num_image
     np.testing.assert_allclose(covariance, np.cov(rows.T, bias=True), atol=1e-10)
 
 
+def test_a_model_in_fixed_units_can_be_stored() -> None:
+    checkpoint = fit(gaussian(normalization="half"), draw_pool(5))
+    stored = Checkpoint.from_bytes(checkpoint.to_bytes()).tensors
+    assert stored["std"].tolist() == checkpoint.tensors["std"].tolist() == [0.5, 0.5]
+
+
 # A Gaussian for each class
 
 

@@ -73,6 +73,25 @@ def test_an_error_of_one_arm_is_in_its_own_term(frame, alpha: float, term: str) 
     np.testing.assert_allclose(change["total"], -0.25)
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.5, 1), (1, 0.5)])
+def test_an_interaction_is_in_the_term_of_the_later_arm(frame, first, second) -> None:
+    """Two errors that each multiply the gain: the later term is that of its error times the first.
+
+    The settings with alpha 0.5 and 1 have one error each, and those with alpha 2 have both.
+    """
+    gains = {0.5: 0.8, 1: 0.7}
+    both = gains[0.5] * gains[1]
+    injected = frame.assign(**{GAIN: frame["pool.alpha"].map({**gains, 2: both})})
+    steps = [Step("first", (f"alpha={first}",)), Step("both", ("alpha=2",))]
+    (table,) = build_ledger(injected, [GAIN], steps, confidence=0.95)
+    found = table.summary[table.summary["generation"] == 1].set_index("term")["mean"]
+    assert found["first"] == pytest.approx(gains[first] - 1)
+    alone, interaction = gains[second] - 1, both - gains[0.5] - gains[1] + 1
+    assert found["both"] == pytest.approx(alone + interaction)
+    assert found["total"] == pytest.approx(both - 1)
+    assert found["first"] + found["both"] == pytest.approx(found["total"], rel=1e-12)
+
+
 def test_seeds_without_all_arms_are_left_out(frame) -> None:
     rest = frame[(frame["pool.alpha"] != 2) | (frame["seed"] != 1)].reset_index(drop=True)
     (table,) = build_ledger(rest, [GAIN], STEPS, confidence=0.95)

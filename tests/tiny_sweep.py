@@ -1,8 +1,11 @@
 """Lineages of a 2-level network on 8x8 digits, which take a tenth of a second a generation."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,15 @@ def finish(out: Path, sweep: SweepConfig) -> Path:
     write_sweep(out, sweep, f"sweep run tiny.toml --out {out}", lineages=lineages)
     fill(out, lineages, store)
     return out
+
+
+@contextmanager
+def folder_in_memory() -> Generator[Path]:
+    """A folder whose files need not wait for a disk, if the machine has one."""
+    memory = Path("/dev/shm")  # noqa: S108 (its files are in a new folder)
+    is_there = memory.is_dir() and os.access(memory, os.W_OK)
+    with TemporaryDirectory(dir=memory if is_there else None) as folder:
+        yield Path(folder)
 
 
 def write_noise(path: Path, *, num_images: int, shape: tuple[int, int, int], seed: int = 0) -> Path:

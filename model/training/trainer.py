@@ -40,7 +40,7 @@ def normalization(images: np.ndarray, job: TrainingJob) -> tuple[np.ndarray, np.
         return mean, std
     if job.model.normalization == "half":
         half = np.full(images.shape[1], 0.5)
-        return half, half
+        return half, half.copy()  # tensors of a checkpoint may not share memory
     if job.model.normalization == "first_pool" and job.first_images is not None:
         return channel_statistics(job.first_images)
     return channel_statistics(images)
