@@ -21,7 +21,7 @@ from model.errors import UsageError
 from model.family_facts import sampler_family
 from model.features.principal import HEAD_SHARE, MIDDLE_SHARE, MOST_DIRECTIONS
 from model.networks.sampler_gain import check_linear, sampler_gain
-from sweep.estimate.generations import alike_lines
+from sweep.estimate.generations import group_lineages, group_lines
 from sweep.finished import read_finished, specs_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan, by_generation
@@ -284,25 +284,23 @@ def forecast_lines(
         "the end:"
     )
 
-    def cells(members: Sequence[PlannedLineage]) -> list[str]:
-        return [
-            mean_cell([measured[x.id][n] for x in members if x.id in measured])
-            for n in range(len(forecasts[members[0].id]))
-        ]
-
     def setting(lineage: PlannedLineage) -> Hashable:
         """What must be equal where measured values are averaged: all but the seeds."""
         if lineage.id not in measured:
             return None
         return tuple((name, str(x)) for name, x in lineage.axes.items() if name not in RANDOM)
 
+    def rows(members: Sequence[PlannedLineage]) -> Iterator[tuple[str, ...]]:
+        """The forecast of the first lineage, with the mean of what all have measured."""
+        for n, row in enumerate(forecast_rows(forecasts[members[0].id])):
+            mean = mean_cell([measured[x.id][n] for x in members if x.id in measured])
+            yield (*row[:3], mean, *row[3:]) if measured else row
+
     columns = ["  model", "real in pool", "pixel_std", "head", "middle", "tail"]
-    rows = {lineage.id: forecast_rows(forecasts[lineage.id]) for lineage in lineages}
-    if not measured:
-        yield from alike_lines(lineages, columns, lambda x: rows[x.id])
-        return
-    columns.insert(3, "measured")
-    yield from alike_lines(lineages, columns, lambda x: rows[x.id], cells, at=3, apart=setting)
+    if measured:
+        columns.insert(3, "measured")
+    alike = group_lineages(lineages, lambda x: (forecast_rows(forecasts[x.id]), setting(x)))
+    yield from group_lines(columns, [(tuple(rows(group)), group) for group in alike])
 
 
 def mean_cell(values: Sequence[float | None]) -> str:
@@ -312,16 +310,16 @@ def mean_cell(values: Sequence[float | None]) -> str:
     return f"{np.mean(known):.2f}{many}" if known else ""
 
 
-def forecast_rows(generations: Sequence[GenerationForecast]) -> list[tuple[str, ...]]:
+def forecast_rows(generations: Sequence[GenerationForecast]) -> tuple[tuple[str, ...], ...]:
     """The cells of a lineage's forecast, a row for each generation."""
-    return [
+    return tuple(
         (
             f"  V_{each.generation}",
             f"{each.real_share:.1%}",
             *(f"{x:.2f}" for x in (each.pixel_std, each.head, each.middle, each.tail)),
         )
         for each in generations
-    ]
+    )
 
 
 def measured_pixel_std(

@@ -8,6 +8,8 @@ from model.training.length import ema_init_left
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan
 
+Rows = Sequence[tuple[str, ...]]
+"""Rows of cells."""
 MOST_VALUES = 5
 """Number of values of an axis that are listed; of more, the first and the last are."""
 
@@ -18,46 +20,40 @@ def generation_lines(lineages: Iterable[PlannedLineage], missing: Container[str]
     Lineages with the same lines are printed once, below a line that says which they are.
     """
     columns = ["  model", "pool", "steps", "images\nseen", "views", "EMA start\nleft", ""]
-    return alike_lines(lineages, columns, lambda lineage: generation_rows(lineage, missing))
+
+    def rows(lineage: PlannedLineage) -> Rows:
+        return tuple(generation_rows(lineage, missing))
+
+    return group_lines(columns, [(rows(x[0]), x) for x in group_lineages(lineages, rows)])
 
 
-def alike_lines(
-    lineages: Iterable[PlannedLineage],
-    columns: Sequence[str],
-    rows_of: Callable[[PlannedLineage], Iterable[tuple[str, ...]]],
-    shared: Callable[[Sequence[PlannedLineage]], Sequence[str]] | None = None,
-    at: int = 0,
-    apart: Callable[[PlannedLineage], Hashable] = lambda lineage: None,
+def group_lineages(
+    lineages: Iterable[PlannedLineage], key_of: Callable[[PlannedLineage], Hashable]
+) -> list[list[PlannedLineage]]:
+    """Divide lineages into those with the same key, in order."""
+    groups: dict[Hashable, list[PlannedLineage]] = {}
+    for lineage in lineages:
+        groups.setdefault(key_of(lineage), []).append(lineage)
+    return list(groups.values())
+
+
+def group_lines(
+    columns: Sequence[str], groups: Sequence[tuple[Rows, Sequence[PlannedLineage]]]
 ) -> Iterator[str]:
-    """Yield a table with some rows for each lineage; those with the same rows have them once.
-
-    Args:
-        lineages: The lineages.
-        columns: Titles of the columns.
-        rows_of: The rows of a lineage, without the cells of `shared`.
-        shared: The cells of one more column for lineages with the same rows, if there is one.
-        at: The place of that column.
-        apart: What lineages must have in common, besides their rows, to stand once.
-    """
+    """Yield a table of groups of lineages: a line that says which they are, and their rows."""
     from tabulate import tabulate
 
-    alike: dict[tuple[tuple[tuple[str, ...], ...], Hashable], list[PlannedLineage]] = {}
-    for lineage in lineages:
-        alike.setdefault((tuple(rows_of(lineage)), apart(lineage)), []).append(lineage)
+    rows = [row for own, _ in groups for row in own]
     align = ("left", *["right"] * (len(columns) - 1))
-    rows = [row for group, _ in alike for row in group]
-    if shared is not None:
-        cells = [cell for members in alike.values() for cell in shared(members)]
-        rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
     lines = tabulate(
         rows, columns, disable_numparse=True, preserve_whitespace=True, colalign=align
     ).splitlines()
     head, table = lines[: -len(rows)], lines[-len(rows) :]
     yield from head
-    for (group, _), members in alike.items():
+    for own, members in groups:
         yield from wrapped(describe_axes(members), indent=4)
-        yield from table[: len(group)]
-        del table[: len(group)]
+        yield from table[: len(own)]
+        del table[: len(own)]
 
 
 def generation_rows(lineage: PlannedLineage, missing: Container[str]) -> Iterator[tuple[str, ...]]:
