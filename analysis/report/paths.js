@@ -22,6 +22,9 @@ function pathPoints(setting, metrics) {
   })).filter((point) => point.x !== null && point.y !== null);
 }
 
+const wrapped = (text, letters) =>
+  plain(text.replace(new RegExp(`(.{1,${Math.floor(letters)}})( |$)`, "g"), "$1\n").trim()).replace(/\n/g, "<br>");
+
 const withHalf = (mean, half) => number(mean) + (half === null ? "" : ` \u00b1 ${number(half)}`);
 
 function pathTrace(setting, points, metrics) {
@@ -46,8 +49,10 @@ function drawPaths() {
   const shown = shownSettings(byId("path-axes"));
   const settings = shown.map((setting) => ({ ...setting, points: pathPoints(setting, metrics) }))
     .filter((setting) => setting.points.length);
-  const [x, y] = metrics.map((metric) => ({ title: { text: plain(metric.name) }, automargin: true, zeroline: false }));
-  draw(byId("paths-chart"), settings.map((setting) => pathTrace(setting, setting.points, metrics)),
+  const chart = byId("paths-chart");
+  const [x, y] = [chart.clientWidth, HEIGHT].map((pixels, k) =>
+    ({ title: { text: wrapped(metrics[k].name, pixels / LETTER - 10) }, automargin: true, zeroline: false }));
+  draw(chart, settings.map((setting) => pathTrace(setting, setting.points, metrics)),
     { showlegend: settings.length > 0, xaxis: x, yaxis: y });
   const percent = `${number(100 * CURVES.confidence)}%`;
   const hasBars = settings.some(({ points }) => [points.at(-1).halfX, points.at(-1).halfY].some((half) => half !== null));
@@ -61,7 +66,7 @@ function drawPaths() {
     return `${name}: ${number(a.x)}, ${number(a.y)} at V${a.generation}; ${number(b.x)}, ${number(b.y)} at V${b.generation}`;
   });
   const title = `${metrics[1].name} against ${metrics[0].name}`;
-  byId("paths-chart").setAttribute("aria-label",
+  chart.setAttribute("aria-label",
     `Paths of ${title} through the generations. ${ends.join(". ")}. All numbers are in the table below.`);
   const half = `half-width of the ${percent} interval`;
   tabulate(byId("paths-table"), title, ["setting", "generation", metrics[0].name, half, "n", metrics[1].name, half, "n"],
