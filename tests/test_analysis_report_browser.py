@@ -244,6 +244,17 @@ def test_paths_follow_the_choice_of_metrics_and_settings(page, explained, width)
     assert page.complaints() == []
 
 
+def test_paths_of_many_settings_are_drawn_when_they_are_near(page, tmp_path):
+    """Each of 201 settings is a line, so the page would open later with them."""
+    alphas = tuple(float(alpha) for alpha in range(1, 202))
+    folder = write_folder(tmp_path / "a", alphas=alphas, seeds=(0,), generations=2)
+    page.open(write_report(folder), width=1280)
+    assert page.evaluate("document.getElementById('paths-chart').data") is None
+    page.evaluate("document.getElementById('paths').scrollIntoView()")
+    wait(page)
+    assert len(chart(page, "paths-chart", "t.name")) == 201
+
+
 @pytest.mark.parametrize("width", SIZES)
 def test_bars_of_the_ledger_have_the_terms_of_each_band(page, explained, width):
     """Gains of bands are the same for all settings here, so the last step adds nothing."""

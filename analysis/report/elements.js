@@ -49,6 +49,16 @@ function reveal(section) {
   document.querySelector(`nav a[href='#${section}']`).hidden = false;
 }
 
+// Draw what takes seconds only once it is near the window.
+function drawWhenSeen(section, redraw) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    redraw();
+  }, { rootMargin: "500px" });
+  observer.observe(byId(section));
+}
+
 function draw(chart, traces, layout, height = HEIGHT) {
   const axis = { gridcolor: style("--grid"), zerolinecolor: style("--line"), linecolor: style("--line") };
   const names = layout.showlegend ? traces.filter((t) => t.showlegend !== false).map((t) => t.name.replace(/<[^>]*>/g, "")) : [];

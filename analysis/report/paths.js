@@ -1,5 +1,7 @@
 // One metric against another: a line for each setting, a point for each generation.
 
+const MANY = 200; // settings
+
 function setUpPaths() {
   if (CURVES.metrics.length < 2) return;
   reveal("paths");
@@ -11,7 +13,8 @@ function setUpPaths() {
   setUpFilter(byId("path-axes"), drawPaths);
   byId("path-filter").addEventListener("input", drawPaths);
   byId("path-filter").addEventListener("submit", (event) => event.preventDefault());
-  drawPaths();
+  if (CURVES.settings.length > MANY) drawWhenSeen("paths", drawPaths);
+  else drawPaths();
 }
 
 // The generations of a setting that have both numbers.
