@@ -25,7 +25,7 @@ from sweep.planning.lineages import NodePlan, PlannedLineage, plan_sweep
 from sweep.planning.measurements import MetricsPlan
 from sweep.planning.nodes import unique_nodes
 from sweep.planning.pool import pool_origins
-from sweep.presets import preset_of
+from sweep.presets.table import preset_of
 from sweep.records import DatasetCard, MetricsRecord, NodeRecord
 from sweep.results_folder import write_sweep
 from sweep.store.store import open_store

@@ -6,7 +6,8 @@ sweep run half-real --import examples/own_preset.py --out runs/half-real
 from dataclasses import replace
 
 from sweep.config import PoolConfig
-from sweep.presets import Preset, over_seeds, quickstart
+from sweep.presets.bases import Preset, over_seeds
+from sweep.presets.table import quickstart
 
 
 def half_real() -> Preset:

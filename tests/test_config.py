@@ -36,7 +36,7 @@ from sweep.config import (
     unflatten,
     updated,
 )
-from sweep.presets import PRESETS, preset_of
+from sweep.presets.table import PRESETS, preset_of
 from sweep.results_folder import EXTENDABLE
 
 ROOT = Path(__file__).parents[1]

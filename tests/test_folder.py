@@ -13,7 +13,7 @@ from sweep.config import SweepConfig
 from sweep.files import RecordError, complete, dump_json, read_json
 from sweep.finished import lineage_status, look_up
 from sweep.planning.lineages import PlannedLineage
-from sweep.presets import preset_of
+from sweep.presets.table import preset_of
 from sweep.records import load_lineages, load_sweep
 from sweep.results_folder import check_out, extend, fill, read_sweep, write_sweep
 from sweep.store.store import Store, open_store

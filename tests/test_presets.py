@@ -11,7 +11,7 @@ from sweep.config import SweepConfig, flatten, to_json, updated
 from sweep.lineage.datasets import expected_card
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import NodePlan, unique_nodes
-from sweep.presets import FAITHFUL_TRAINING, PRESETS, preset_of
+from sweep.presets.table import FAITHFUL_TRAINING, PRESETS, preset_of
 from sweep.records import SweepRecord
 
 WITH_UNET2D = ("families", "larger-model")

@@ -21,7 +21,7 @@ from sweep.estimate.sizes import format_bytes, node_size, planned_bytes
 from sweep.planning.keys import block_size
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import unique_nodes
-from sweep.presets import preset_of
+from sweep.presets.table import preset_of
 from sweep.records import load_sweep
 from sweep.results_folder import fill, write_sweep
 from sweep.status.drivers import run_key

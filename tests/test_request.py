@@ -9,7 +9,7 @@ from model.commands.command_line import parse
 from sweep.__main__ import PROGRAM, Plan
 from sweep.commands.request import load_sweep_file, with_axis
 from sweep.config import SweepConfig
-from sweep.presets import PRESETS, preset_of
+from sweep.presets.table import PRESETS, preset_of
 from sweep.results_folder import check_place, write_sweep
 
 TOML = """

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sweep.config import LineageConfig, ResourcesConfig, SweepConfig, flatten, to_json
-from sweep.presets import PRESETS, question
+from sweep.presets.table import PRESETS, question
 
 
 def list_presets() -> str:

@@ -27,7 +27,7 @@ from sweep.config import (
     updated,
 )
 from sweep.files import RecordError, complete
-from sweep.presets import preset_of
+from sweep.presets.table import preset_of
 
 RULE, ALPHA = "pool.rule", "pool.alpha"
 MOST_NAMED = 6

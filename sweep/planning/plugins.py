@@ -8,7 +8,7 @@ from model.commands.plugins import Plugin, install_plugins
 TABLES: plugins.Tables = {
     **plugins.TABLES,
     "POOL_RULES": "sweep.planning.rules",
-    "PRESETS": "sweep.presets",
+    "PRESETS": "sweep.presets.table",
 }
 """The dicts of this project that plug-ins can extend."""
 

@@ -17,7 +17,7 @@ from sweep.lineage.datasets import expected_card
 from sweep.planning.keys import canonical
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import unique_nodes
-from sweep.presets import preset_of
+from sweep.presets.table import preset_of
 from sweep.status.stages import Stage
 
 if TYPE_CHECKING:

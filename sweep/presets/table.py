@@ -9,14 +9,20 @@ Data, network and training length can be changed like any other setting:
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import product
 
-from model.config import DataConfig, MetricsConfig, ModelConfig, SampleConfig, TrainConfig
+from model.config import DataConfig, MetricsConfig, SampleConfig, TrainConfig
 from model.errors import UsageError
-from sweep.config import EnsembleConfig, Grid, LineageConfig, PoolConfig, SweepConfig
-
-Preset = tuple[LineageConfig, tuple[Grid, ...]]
-"""Base settings, and grids of values that replace them."""
+from sweep.config import EnsembleConfig, LineageConfig, PoolConfig, SweepConfig
+from sweep.presets.bases import (
+    LIGHT_NETWORK,
+    NETWORK,
+    OF_CLASSES,
+    Preset,
+    flowers,
+    over_seeds,
+    small,
+)
+from sweep.presets.why import why, why_exact, why_mixture, why_training
 
 FAITHFUL_TRAINING = TrainConfig(
     epochs=40,
@@ -43,16 +49,6 @@ PAPER_GRIDS = (
 )
 """Martinez et al. (arXiv:2303.01255), who ran 80 epochs at alpha 1 only."""
 
-NETWORK = ModelConfig(widths=(16, 48, 96))
-"""A small network with a 2x2 bottleneck. Without the third resolution, digits stay blurry."""
-LIGHT_NETWORK = ModelConfig(
-    widths=(16, 32, 64), block_depth=1, stem_width=16, embedding_dim=16, bn_momentum=0.1
-)
-"""A third of that network's operations. With the paper's bn_momentum of 0.01, BatchNorm's running
-statistics do not settle in a few hundred steps, and some seeds begin with a bad V_1."""
-SEEDS = [0, 1, 2]
-MEASURED = ("kid", "precision", "recall", "coverage", "memorization", "classes")
-OF_CLASSES = ("class_recall", "conditional_accuracy", "cas")
 FILTERED = 4.0
 """Number of images generated per image kept, when filters are compared."""
 
@@ -103,24 +99,6 @@ def paper_digits() -> Preset:
         pool=PoolConfig(rule="grow", alpha=1.0),
     )
     return base, PAPER_GRIDS
-
-
-def small(*, conditional: bool = False, steps: int = 1000, generations: int = 4) -> LineageConfig:
-    """Return a lineage on 900 digits with a fixed number of steps and rule grow at alpha 1."""
-    return LineageConfig(
-        generations=generations,
-        data=DataConfig(name="digits", image_size=8, train_limit=900),
-        model=replace(NETWORK, conditional=conditional),
-        train=TrainConfig(epochs=None, steps=steps, batch_size=32, lr=3e-3, ema_decay=0.995),
-        sample=SampleConfig(steps=20),
-        pool=PoolConfig(rule="grow", alpha=1.0),
-        metrics=MetricsConfig(names=MEASURED + (OF_CLASSES if conditional else ())),
-    )
-
-
-def over_seeds(*grids: Grid) -> tuple[Grid, ...]:
-    """Return the grids, each crossed with three seeds."""
-    return tuple({**grid, "seed": SEEDS} for grid in grids)
 
 
 def families() -> Preset:
@@ -244,111 +222,12 @@ def mechanism() -> Preset:
     )
 
 
-COARSE = {"sample.steps": [20], "model.max_signal_rate": [0.95]}
-"""The paper's sampler."""
-FINE = {"sample.steps": [100], "model.max_signal_rate": [0.999]}
-"""A sampler that keeps more of the deviation of Gaussian images (sweep plan --forecast)."""
-
-
-def clothes() -> LineageConfig:
-    """Return a lineage on 1,000 images of Fashion-MNIST at 16x16 with a light network."""
-    base = replace(small(steps=2000), model=LIGHT_NETWORK)
-    data = DataConfig(name="fashion-mnist", image_size=16, split="official_train", train_limit=1000)
-    names = ("kid", "precision", "recall", "coverage", "gain")
-    return replace(base, data=data, metrics=replace(base.metrics, names=names, num_images=1000))
-
-
-def why() -> Preset:
-    """Is it the sampler? Networks and exact scores, the paper's and a finer sampler, two rules."""
-    sources = (
-        {"model.family": ["exact-gaussian", "ddim"], "model.conditional": [False]},
-        {"model.family": ["exact-mixture"], "model.conditional": [True]},
-    )
-    rules = (
-        {"pool.rule": ["grow"], "pool.alpha": [1.0]},
-        {"pool.rule": ["accumulate"], "pool.alpha": [None]},
-    )
-    return clothes(), tuple(
-        {**source, **sampler, **rule, "seed": list(range(5))}
-        for source, sampler, rule in product(sources, (COARSE, FINE), rules)
-    )
-
-
-def why_training() -> Preset:
-    """Which part of the training decides the variance of V_1's samples?"""
-    return replace(clothes(), generations=1), over_seeds(
-        {},
-        {"train.steps": [500, 6000]},
-        {"train.lr_schedule": ["cosine"]},
-        {"train.loss": ["mse"]},
-        {"model.widths": [[32, 64, 128]]},
-        {"model.bn_momentum": [0.01]},
-        {"model.family": ["flow"]},
-    )
-
-
-def why_exact() -> Preset:
-    """Do exact scores lose what the forecast says? Six samplers, six pool rules, 50 seeds."""
-    return oracles("exact-gaussian", conditional=False)
-
-
-def why_mixture() -> Preset:
-    """Does an exact score of every class lose more? The grid of why-exact, by class."""
-    return oracles("exact-mixture", conditional=True)
-
-
-def oracles(family: str, *, conditional: bool) -> Preset:
-    """Return lineages of an exact family on synthetic images of five classes."""
-    base = LineageConfig(
-        generations=8,
-        data=DataConfig(
-            name="synthetic",
-            dtype="float32",
-            image_size=4,
-            num_images=5200,
-            num_classes=5,
-            spectrum=1.5,
-            reference_fraction=0.96,
-            train_limit=200,
-        ),
-        model=ModelConfig(family=family, conditional=conditional),
-        metrics=MetricsConfig(names=("gain",), extractor="pixels", num_images=200),
-    )
-    samplers = (
-        {"sample.steps": [5, 20, 100]},
-        FINE,
-        {"model.process": ["flow"], "sample.steps": [100]},
-        {"model.process": ["edm"], "sample.steps": [20]},
-    )
-    rules = (
-        {"pool.rule": ["replace", "accumulate"], "pool.alpha": [None]},
-        {"pool.rule": ["grow"], "pool.alpha": [0.5, 1.0]},
-        {"pool.rule": ["grow"], "pool.alpha": [2.0], "generations": [5]},
-        {"pool.rule": ["mix"], "pool.alpha": [1.0]},
-    )
-    return base, tuple(
-        {**sampler, **rule, "seed": list(range(50))} for sampler, rule in product(samplers, rules)
-    )
-
-
 def larger_model() -> Preset:
     """Does a larger network with attention degrade as fast? On flowers102 at 64x64; needs a GPU."""
     base = flowers(NETWORK)
     return base, over_seeds(
         {"model.family": ["ddim"], "model.widths": [[32, 64, 96, 128], [64, 128, 256, 512]]},
         {"model.family": ["unet2d"], "model.widths": [[64, 128, 256, 256]]},
-    )
-
-
-def flowers(model: ModelConfig) -> LineageConfig:
-    """Return a lineage on flowers102 at 64x64 with a fixed number of steps."""
-    base = small(steps=40_000)
-    return replace(
-        base,
-        data=DataConfig(name="flowers102", image_size=64, split="keras_80_20"),
-        model=model,
-        train=replace(base.train, batch_size=64, lr=1e-3, ema_decay=0.999, precision="auto"),
-        metrics=MetricsConfig(names=("kid", "fid", "precision", "recall", "coverage")),
     )
 
 

@@ -1,0 +1,1 @@
+"""Presets: sweeps by name."""
