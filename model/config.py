@@ -27,6 +27,8 @@ Split = Literal["stratified", "keras_80_20", "official_train", "official_trainva
 Resize = Literal["bilinear_aa_float", "bicubic_aa_float", "pil_bilinear_u8"]
 ImagesOn = Literal["auto", "device", "host"]
 Process = Literal["ddim", "flow", "edm"]
+Start = Literal["scratch", "continue"]
+Entering = Literal["entering", "separate"]
 
 LARGEST_SEED = 2**63 - 1
 SEED, SIDE = {"most": LARGEST_SEED}, {"most": 4096}
@@ -206,9 +208,7 @@ class TrainConfig:
     """How many times an epoch repeats the pool."""
     scaling: Literal["epochs", "steps", "images"] = "epochs"
     """What stays fixed as the pool grows: epochs (the paper), or V_1's steps or images seen."""
-    start: Literal["scratch", "continue"] = field(
-        default="scratch", metadata={"key_default": "scratch"}
-    )
+    start: Start = field(default="scratch", metadata={"key_default": "scratch"})
     """Train every model from scratch (the paper), or continue from the previous model."""
     initial_checkpoint: str | None = field(default=None, metadata=UNKEYED)
     """Start from these weights instead: a file of ours, or a UNet2DModel folder for unet2d."""
@@ -291,6 +291,8 @@ class SampleConfig:
     """DDIM's eta, the fresh noise per step: 0 is deterministic (the Keras example), 1 ancestral."""
     multistep: int = field(default=1, metadata={"key_default": 1})
     """Number of predictions that a step uses: 1, or 2 to extrapolate (Adams-Bashforth)."""
+    denoise_last: bool = field(default=True, metadata={"key_default": True})
+    """DDIM: return the last image estimate (the Keras example), not the noisy image at time 0."""
     guidance: float = field(default=1.0, metadata={"key_default": 1.0})
     """Guidance weight: 1 is the conditional model, 0 the unconditional; others double the calls."""
     command: str | None = field(default=None, metadata={"key_default": None})
@@ -333,9 +335,7 @@ class MetricsConfig:
     """Number of generated images to measure; none means as many as the reference has."""
     sample_steps: int | None = field(default=None, metadata=REPEATS)
     """Sampler steps for the measured images; none uses those of the images that enter the pool."""
-    images: Literal["entering", "separate"] = field(
-        default="entering", metadata={"key_default": "entering"}
-    )
+    images: Entering = field(default="entering", metadata={"key_default": "entering"})
     """Measure the first images that enter the pool, or separate ones (about twice the sampling)."""
     kid_subset_size: int | None = field(default=None, metadata=IMAGES)
     """Images per KID subset (Keras: 64); none means one estimate from all images."""

@@ -46,7 +46,7 @@ class FamilyFacts:
     guided: bool = True
     """Whether the family supports classifier-free guidance."""
     ddim_sampler: bool = False
-    """Whether the family supports sample.stochasticity and sample.multistep."""
+    """Whether the family supports sample.stochasticity, multistep and denoise_last."""
     has_latent: bool = False
     """Whether an image is decoded from model.latent_dim latent numbers."""
     uses: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ def check_arithmetic(train: TrainConfig, device: str) -> None:
 
 def check_sampler(model: ModelConfig, sample: SampleConfig) -> None:
     """Raise UsageError if the sampler does not support a setting, or guidance is not available."""
-    for name, default in (("stochasticity", 0), ("multistep", 1)):
+    for name, default in (("stochasticity", 0), ("multistep", 1), ("denoise_last", True)):
         value = getattr(sample, name)
         family = sampler_family(model)
         if value != default and not facts_of(family).ddim_sampler:

@@ -117,7 +117,7 @@ def test_settings_cannot_be_changed_in_place(kind) -> None:
         (
             "sample.zzz",
             "sample.zzz is not a setting; sample has steps, clip, stochasticity, multistep, "
-            "guidance, command, command_seconds",
+            "denoise_last, guidance, command, command_seconds",
         ),
     ],
 )

@@ -226,6 +226,30 @@ def test_a_stochastic_sampler_of_gaussian_data_has_its_closed_form(eta, steps):
     assert images.var().item() == pytest.approx(expected, rel=4 * math.sqrt(2 / len(noise)))
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_noisy_image_at_time_0_is_the_last_estimate_with_its_noise(eta):
+    """Of two steps, whose last adds no fresh noise; it is not divided by the signal rate."""
+    noise, fresh = draw_noise(), draw_noise().flip(0)
+    predictions: list[torch.Tensor] = []
+
+    def predict(noisy, variance):
+        predictions.append(0.3 * noisy)
+        return predictions[-1]
+
+    both = torch.stack([noise, fresh], dim=1)
+    estimate = sample(predict, both, steps=2, stochasticity=eta)
+    noisy = sample(predict, both, steps=2, stochasticity=eta, denoise_last=False)
+    signal, rate = rates(0.0)
+    assert torch.allclose(noisy, signal * estimate + rate * predictions[-1], rtol=1e-12)
+
+
+def test_many_steps_without_the_last_estimate_are_the_forward_process():
+    """From N(0, 1) noise, a linear map whose square is the variance 0.95^2 v + 1 - 0.95^2."""
+    noise = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    noisy = sample(gaussian_predictor(0.0, 0.5), noise, steps=4000, denoise_last=False)
+    assert noisy.item() ** 2 == pytest.approx(0.95**2 * 0.5 + 1 - 0.95**2, rel=1e-3)
+
+
 def test_fresh_noise_has_no_effect_on_a_deterministic_sampler():
     """Nor is it needed."""
     predictor, noise = gaussian_predictor(0.3, 0.5), draw_noise()

@@ -139,6 +139,7 @@ def test_the_score_is_the_gradient_of_the_log_density(rates, bandwidth, label) -
         ("ddim", {"multistep": 2}),
         ("ddim", {"stochasticity": 1.0}),
         ("ddim", {"stochasticity": 0.4, "multistep": 2}),
+        ("ddim", {"denoise_last": False}),
         ("flow", {}),
         ("edm", {}),
     ],
@@ -362,12 +363,17 @@ def test_settings_of_other_families_are_refused(changes, message) -> None:
 
 
 def test_only_the_process_of_ddim_has_its_settings() -> None:
-    sample = SampleConfig(stochasticity=1.0)
-    check_sampler(gaussian(), sample)
-    with pytest.raises(
-        UsageError, match=r"^sample\.stochasticity must be 0 with model\.process=edm, got 1\.0"
+    edm = gaussian(process="edm")
+    for sample, message in (
+        (SampleConfig(stochasticity=1.0), "stochasticity must be 0 with model.process=edm, got 1"),
+        (
+            SampleConfig(denoise_last=False),
+            "denoise_last must be True with .*=edm, got False; only",
+        ),
     ):
-        check_sampler(gaussian(process="edm"), sample)
+        check_sampler(gaussian(), sample)
+        with pytest.raises(UsageError, match=rf"^sample\.{message}"):
+            check_sampler(edm, sample)
 
 
 @pytest.mark.slow

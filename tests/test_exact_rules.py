@@ -37,6 +37,7 @@ SAMPLERS: tuple[dict[str, object], ...] = (
     {"sample.steps": 20, "sample.stochasticity": 1.0},
     {"sample.steps": 20, "sample.stochasticity": 1.0, "sample.multistep": 2},
     {"sample.steps": 20, "model.normalization": "first_pool"},
+    {"sample.steps": 20, "model.normalization": "first_pool", "sample.denoise_last": False},
     {"sample.steps": 50, "model.process": "flow"},
     {"sample.steps": 10, "model.process": "edm"},
 )

@@ -65,6 +65,8 @@ def measured(family: str, model: ModelConfig, sample: SampleConfig) -> np.ndarra
         ("ddim", {"stochasticity": 1.0}),
         ("ddim", {"stochasticity": 0.3, "multistep": 2}),
         ("ddim", {"multistep": 2}),
+        ("ddim", {"denoise_last": False}),
+        ("ddim", {"denoise_last": False, "stochasticity": 0.7, "multistep": 2}),
         ("flow", {}),
         ("edm", {}),
     ],
@@ -81,6 +83,14 @@ def test_the_published_schedule_loses_a_tenth_of_a_variance_of_one() -> None:
     model = ModelConfig(min_signal_rate=1e-6)
     gain = sampler_gain(np.array([1.0]), model, SampleConfig(steps=20_000))
     np.testing.assert_allclose(gain, 0.95**2, rtol=2e-4)
+
+
+def test_without_the_last_estimate_images_are_those_of_the_forward_process() -> None:
+    """The limit of many steps: a signal of rate s, and noise of rate n: s^2 v + n^2."""
+    model = ModelConfig(min_signal_rate=1e-6)
+    sample = SampleConfig(steps=20_000, denoise_last=False)
+    expected = 0.95**2 + (1 - 0.95**2) / VARIANCES
+    np.testing.assert_allclose(sampler_gain(VARIANCES, model, sample), expected, rtol=2e-3)
 
 
 @pytest.mark.parametrize("family", ["ddim", "flow"])

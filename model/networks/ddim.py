@@ -68,15 +68,20 @@ def ddim_sample(
     """Turn noise into images with the DDIM sampler, deterministic if stochasticity is 0.
 
     Steps are uniform in time, t_k = 1 - k / steps. As in the Keras example, the result is the last
-    image estimate, without the noise that remains at time 0.
+    image estimate, a mean without the noise that remains at time 0. If denoise_last is False, it is
+    the noisy image at time 0 itself: signal_rate x image + noise_rate x noise with the rates of
+    time 0. It is not divided by the signal rate, so that with an exact score and many steps its
+    distribution is that of the training images after the forward process, as where the reverse
+    process of Khelifa et al. (arXiv:2606.13796) stops early.
 
     Args:
         predict_noise: Maps (B, C, H, W) noisy images and (B, 1, 1, 1) noise variances to noise.
         noise: (B, C, H, W) standard normal, or (B, steps, C, H, W) if stochasticity is above 0: the
             first entry is the starting noise, the others are the fresh noise of the steps.
         model: Provides the schedule's rates.
-        config: `stochasticity` is eta, the share of fresh noise (DDIM, equation 16); `multistep` 2
-            extrapolates the predicted noise from two steps (Adams-Bashforth).
+        config: `stochasticity` is eta, the share of fresh noise (DDIM, equation 16), of which the
+            last step adds none; `multistep` 2 extrapolates the predicted noise from two steps
+            (Adams-Bashforth).
         bounds: Lowest and highest valid pixel, to which each image estimate is clipped, or None.
 
     Returns:
@@ -107,7 +112,7 @@ def ddim_sample(
         added = config.stochasticity * fresh_rate(signal_rates[k : k + 2], noise_rates[k : k + 2])
         kept = (noise_rates[k + 1] ** 2 - added**2).sqrt()
         noisy = signal_rates[k + 1] * images + kept * predicted + added * fresh[:, k]
-    return images
+    return images if config.denoise_last else noisy
 
 
 def fresh_rate(signal_rates: Tensor, noise_rates: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def check_linear(model: ModelConfig, sample: SampleConfig) -> None:
 
 
 def ddim_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `ddim_sample`, which returns its last image estimate.
+    """The gain of `ddim_sample`: of its last image estimate, or of the noisy image at time 0.
 
     The state is the coefficient of each independent noise: the starting one, and the fresh noise of
     each step if stochasticity is above 0.
@@ -75,13 +75,14 @@ def ddim_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -
             extrapolated[: len(before)] -= 0.5 * before
         before = predicted
         images = (noisy - n * extrapolated) / s
-        if k == sample.steps - 1:
-            break
-        added = sample.stochasticity * n_next / n * math.sqrt(1 - (s / s_next) ** 2)
+        is_last = k == sample.steps - 1
+        eta = 0.0 if is_last else sample.stochasticity
+        added = eta * n_next / n * math.sqrt(1 - (s / s_next) ** 2)
         noisy = s_next * images + math.sqrt(n_next**2 - added**2) * extrapolated
         if added:
             noisy = np.concatenate([noisy, np.full((1, len(variances)), added)])
-    return (images**2).sum(axis=0) / variances
+    returned = images if sample.denoise_last else noisy
+    return (returned**2).sum(axis=0) / variances
 
 
 def flow_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
