@@ -9,12 +9,28 @@ from scipy import stats
 
 import model.filters.probed
 import model.gaussian
+import model.networks.ddim
+from model.networks.sampler_gain import sampler_gain
 from sweep.__main__ import PROGRAM
 from sweep.reproductions.capsules import CAPSULES
 from sweep.reproductions.dey_2024 import BOUND, inflation
 from sweep.reproductions.ferbach_2024 import FIRST, next_shares
-from sweep.reproductions.gaussian_lineages import fit_lineages
 from sweep.reproductions.kazdan_2024 import kept_variance
+from sweep.reproductions.khelifa_2026 import (
+    GENERATIONS,
+    GROUPS,
+    KERAS,
+    LAMBDA,
+    MEAN,
+    NOISY,
+    SCHEDULE,
+    SIGNAL_RATE,
+    SIGNS,
+    VARIANCES,
+    estimate_limit,
+    hermite_factor,
+    variance_of,
+)
 from sweep.reproductions.report import with_error
 from sweep.reproductions.rows import (
     Reproduction,
@@ -28,12 +44,16 @@ from sweep.reproductions.rows import (
     normal,
     not_comparable,
 )
+from sweep.reproductions.shi_2025 import entropy
+from sweep.reproductions.small_lineages import fit_lineages
 from sweep.reproductions.suresh_2024 import log_factor, mean_factor
 
 VERDICTS = {
     "kazdan-2024": "pass",
     "dey-2024": "pass",
     "suresh-2024": "not comparable",
+    "shi-2025": "pass",
+    "khelifa-2026": "pass",
     "ferbach-2024": "pass",
 }
 
@@ -166,6 +186,50 @@ def test_the_preferred_of_many_tend_to_the_tilted_distribution() -> None:
     assert gaps[16] * 16 / 1000 < 1e-3
 
 
+def test_entropy_is_that_of_a_normal_distribution() -> None:
+    """log(2 pi e) / 2 for each of two dimensions; of rows twice as far apart, 2 log 2 more."""
+    rows = np.random.default_rng(0).standard_normal((1000, 2))
+    assert entropy(rows) == pytest.approx(math.log(2 * math.pi * math.e), abs=0.1)
+    assert entropy(2 * rows) - entropy(rows) == pytest.approx(2 * math.log(2))
+
+
+def test_the_mixture_of_forward_processes_is_the_limit_of_the_recursion() -> None:
+    """The sum over k of lambda (1 - lambda)^k E[P_{(k+1) t_0}], of x^2 - 1 and of x."""
+    k = np.arange(1000)
+    weights, rates = LAMBDA * (1 - LAMBDA) ** k, SIGNAL_RATE ** (k + 1)
+    assert weights @ rates == pytest.approx(hermite_factor(1))
+    assert weights @ rates**2 == pytest.approx(hermite_factor(2))
+    for real in VARIANCES.values():
+        limit = 1 + (real - 1) * hermite_factor(2)
+        assert variance_of(100, real) == pytest.approx(limit)
+        assert variance_of(GENERATIONS, real) == pytest.approx(limit, rel=0.005)
+
+
+def test_finite_steps_change_the_variances_of_early_stopping_little() -> None:
+    """Below 0.2 %, a third of the standard errors, generation by generation."""
+    for real in VARIANCES.values():
+        pool = real
+        for generation in range(1, GENERATIONS + 1):
+            drawn = (sampler_gain(np.array([pool]), SCHEDULE, NOISY) * pool).item()
+            assert drawn == pytest.approx(variance_of(generation, real), rel=0.002)
+            pool = LAMBDA * real + (1 - LAMBDA) * drawn
+
+
+def test_pixels_of_early_stopping_are_the_networks_units() -> None:
+    """Their mean is 0 and their mean square 1."""
+    variances = np.array([VARIANCES[group] for group in GROUPS])
+    assert (MEAN * SIGNS).mean() == 0
+    assert (variances + (MEAN * SIGNS) ** 2).mean() == pytest.approx(1)
+
+
+def test_the_last_estimate_has_the_fixed_point_of_its_gain() -> None:
+    """It solves u = lambda v + (1 - lambda) g(u) u."""
+    real = 1.75
+    pool = estimate_limit(real) * real
+    gain = sampler_gain(np.array([pool]), SCHEDULE, KERAS).item()
+    assert pool == pytest.approx(LAMBDA * real + (1 - LAMBDA) * gain * pool)
+
+
 def test_lineages_of_both_rules_have_the_same_first_model_and_seeds_differ() -> None:
     accumulate, replace = (
         fit_lineages(rule, num_images=4, generations=2, seeds=2)
@@ -215,7 +279,18 @@ def hasty(rewards, temperature, rng):
     return CHOOSE(rewards, temperature * 1.2, rng)
 
 
+def nearest(self):
+    """The free row nearest to the accepted ones, in place of the farthest."""
+    return int(np.argmin(np.where(self.is_free, self.squares, np.inf)))
+
+
+def late(times, max_signal_rate, min_signal_rate):
+    """A schedule that ends nearer to the images."""
+    return RATES(times, (max_signal_rate + 1) / 2, min_signal_rate)
+
+
 FIT, CHOOSE = model.gaussian.mean_and_factor, model.filters.probed.choose
+RATES = model.networks.ddim.diffusion_rates
 
 
 @pytest.mark.slow
@@ -226,6 +301,8 @@ FIT, CHOOSE = model.gaussian.mean_and_factor, model.filters.probed.choose
         ("dey-2024", "model.gaussian.mean_and_factor", widened),
         ("suresh-2024", "model.gaussian.mean_and_factor", unbiased),
         ("ferbach-2024", "model.filters.probed.choose", hasty),
+        ("shi-2025", "model.filters.spread.Spread.farthest", nearest),
+        ("khelifa-2026", "model.networks.ddim.diffusion_rates", late),
     ],
 )
 def test_an_injected_error_contradicts_them(name, target, error, monkeypatch, capsys) -> None:

@@ -59,6 +59,31 @@ CAPSULES: dict[str, Capsule] = {
         source="Suresh et al., Rate of Model Collapse in Recursive Training (arXiv:2412.17646)",
         setting=f"{LINEAGES} Exact expectations of one refit, n times; Student's t.",
     ),
+    "shi-2025": Capsule(
+        module="shi_2025",
+        title="Filters of all real and synthetic images keep the entropy that random subsets lose",
+        source="Shi et al., A Closer Look at Model Collapse (arXiv:2509.16499)",
+        setting=(
+            "Training sets of 100 images, kept of all so far by pool.rule=select with "
+            "farthest-point (greedy) or threshold-decay, on pixels, or at random by subsample. "
+            "Models are exact Gaussians with the 20 steps of the Keras example, whose images lose "
+            "variance. Each of 24 seeds has real images of its own: float32 noise of 8x8 pixels. "
+            "Entropy, in nats, is that of Kozachenko and Leonenko. Student's t; entropies are "
+            "compared within a seed."
+        ),
+    ),
+    "khelifa-2026": Capsule(
+        module="khelifa_2026",
+        title="Samplers that stop early converge to real images with more and more noise, mixed",
+        source="Khelifa et al., Recursively Trained Diffusion Models (arXiv:2606.13796)",
+        setting=(
+            "Lineages of exact-gaussian whose sampler stops at signal rate s = 0.95 "
+            "(sample.denoise_last=False), with a share lambda = 0.5 of new real images "
+            "(pool.rule=fresh). Each of 24 seeds has real images of its own: float32, 4x4 "
+            "independent pixels of large variance (head), of small variance (tail), or with a mean "
+            "(middle). Pools have 1,024 images. Student's t."
+        ),
+    ),
     "ferbach-2024": Capsule(
         module="ferbach_2024",
         title="Retraining on the preferred of K images converges to the images of highest reward",

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 
-from sweep.reproductions.gaussian_lineages import Fits, fit_lineages
 from sweep.reproductions.rows import (
     Reproduction,
     Row,
@@ -19,6 +18,7 @@ from sweep.reproductions.rows import (
     against_number,
     not_comparable,
 )
+from sweep.reproductions.small_lineages import Fits, fit_lineages
 
 NUM_IMAGES = 400
 """n, with which the formulas for many images are off by 1 % at most, less than the errors."""

@@ -6,7 +6,6 @@ published numbers are means of the authors' records of one-dimensional runs.
 
 import numpy as np
 
-from sweep.reproductions.gaussian_lineages import Fits, fit_lineages
 from sweep.reproductions.rows import (
     Reproduction,
     Row,
@@ -14,6 +13,7 @@ from sweep.reproductions.rows import (
     against_records,
     not_comparable,
 )
+from sweep.reproductions.small_lineages import Fits, fit_lineages
 
 RULES = ("accumulate", "replace")
 SIZES = (10, 100)

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from sweep.reproductions.gaussian_lineages import fit_lineages
 from sweep.reproductions.rows import Reproduction, Row, against_number, not_comparable
+from sweep.reproductions.small_lineages import fit_lineages
 
 SIZES = (5, 10, 20)
 """n of the lineages, which have n generations."""
