@@ -81,7 +81,8 @@ CAPSULES: dict[str, Capsule] = {
             "(sample.denoise_last=False), with a share lambda = 0.5 of new real images "
             "(pool.rule=fresh). Each of 24 seeds has real images of its own: float32, 4x4 "
             "independent pixels of large variance (head), of small variance (tail), or with a mean "
-            "(middle). Pools have 1,024 images. Student's t."
+            "(middle). Pools have 1,024 images; V_7 is compared with limits. The last row has the "
+            "sampler of the Keras example. Student's t."
         ),
     ),
     "ferbach-2024": Capsule(

@@ -57,7 +57,7 @@ def reproduce() -> Reproduction:
     noisy, last = moments(NOISY), moments(KERAS)
     rows = [row for group in ("head", "tail") for row in variance_rows(noisy, group)]
     means = (noisy[:, -1, 0] * SIGNS)[:, SIGNS != 0].mean(axis=1)
-    what = f"middle: mean of the limit (V_{GENERATIONS}), real {MEAN:g}"
+    what = f"middle: limit of the mean, real {MEAN:g}"
     rows.append(against_number(what, means, MEAN * hermite_factor(1), source="paper"))
     rows.append(estimate_row(last))
     missing = [not_comparable(what, why) for what, why in MISSING.items()]
@@ -110,7 +110,7 @@ def variance_rows(found: np.ndarray, group: str) -> list[Row]:
         for n in SHOWN
     ]
     limit = 1 + (v - 1) * hermite_factor(2)
-    what = f"{group}: variance of the limit (V_{GENERATIONS}), real {v:g}"
+    what = f"{group}: limit of the variance, real {v:g}"
     return [*rows, against_number(what, measured[:, -1], limit, source="paper")]
 
 
@@ -123,7 +123,7 @@ def estimate_row(found: np.ndarray) -> Row:
     v = VARIANCES["head"]
     measured = found[:, -1, 1][:, GROUPS == "head"].mean(axis=1)
     pools = LAMBDA * v + (1 - LAMBDA) * measured
-    what = "head: limit of pool / real, last estimates"
+    what = "head: limit of pool / real, Keras"
     return against_number(what, pools / v, estimate_limit(v), source="derived")
 
 

@@ -29,7 +29,7 @@ from sweep.reproductions.small_lineages import draw_noise, measure_lineages
 
 NUM_IMAGES, GENERATIONS = 100, 8
 """Images of every training set, and generations: the paper's table ends with iteration 8."""
-RANDOM, GREEDY, DECAY = "random subset", "greedy", "threshold decay"
+RANDOM, GREEDY, DECAY = "random", "greedy", "threshold decay"
 ARMS = {
     RANDOM: {"pool.rule": "subsample"},
     GREEDY: {"pool.rule": "select", "filter.name": "farthest-point"},
