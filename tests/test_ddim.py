@@ -1,6 +1,7 @@
 """Facts of the schedule and the sampler, against closed forms: Gaussian data need no training."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.config import ModelConfig, SampleConfig
+from model.errors import UsageError
+from model.family_facts import check_sampler
 from model.networks.ddim import ddim_sample, diffusion_rates, estimate_images
 from model.networks.objective import Bounds
 
@@ -282,3 +285,18 @@ def test_two_past_predictions_come_nearer_to_many_steps_than_one():
         (sample(predictor, noise, steps=10, multistep=n) - limit).abs().max().item() for n in (1, 2)
     ]
     assert errors[1] < errors[0] / 2
+
+
+def test_only_ddim_and_its_process_have_its_settings():
+    ddim, edm = ModelConfig(family="ddim"), ModelConfig(family="exact-gaussian", process="edm")
+    for config, message in (
+        (SampleConfig(stochasticity=1.0), "stochasticity must be 0 with model.process=edm, got 1"),
+        (
+            SampleConfig(denoise_last=False),
+            "denoise_last must be True with .*=edm, got False; only",
+        ),
+    ):
+        check_sampler(ddim, config)
+        check_sampler(replace(edm, process="ddim"), config)
+        with pytest.raises(UsageError, match=rf"^sample\.{message}"):
+            check_sampler(edm, config)

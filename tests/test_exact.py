@@ -17,7 +17,6 @@ from model.config import ModelConfig, SampleConfig
 from model.errors import UsageError
 from model.exact.family import fitted_mixture
 from model.exact.mixture import Mixture
-from model.family_facts import check_sampler
 from model.images import channel_statistics
 from model.job import Diverged
 from model.networks.sampler_gain import sampler_gain
@@ -360,20 +359,6 @@ def test_settings_without_effect_are_in_no_key(tmp_path) -> None:
 def test_settings_of_other_families_are_refused(changes, message) -> None:
     with pytest.raises(UsageError, match=f"^{message}"):
         make_lineage(changes)
-
-
-def test_only_the_process_of_ddim_has_its_settings() -> None:
-    edm = gaussian(process="edm")
-    for sample, message in (
-        (SampleConfig(stochasticity=1.0), "stochasticity must be 0 with model.process=edm, got 1"),
-        (
-            SampleConfig(denoise_last=False),
-            "denoise_last must be True with .*=edm, got False; only",
-        ),
-    ):
-        check_sampler(gaussian(), sample)
-        with pytest.raises(UsageError, match=rf"^sample\.{message}"):
-            check_sampler(edm, sample)
 
 
 @pytest.mark.slow
