@@ -288,12 +288,13 @@ def draw(arms: Sequence[dict[str, Any]], path: Path) -> None:
                 if "forecast" in arm["bands"]["head"]:
                     panel.plot(times, arm["bands"]["head"]["forecast"], color=color, linewidth=1)
             panel.set_yscale("log")
-            panel.legend(fontsize=6)
+            panel.set_ylim(bottom=0.4 * panel.get_ylim()[0])  # room for the legend
+            panel.legend(fontsize=6, loc="lower left")
         right.set_xscale("log")
         for axis in (right.xaxis, left.yaxis, right.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        left.set_title(f"{sampler_of(chosen[0])}")
+        left.set_title(sampler_of(chosen[0]))
         right.set_title("accumulate")
         left.set_ylabel("gain of the head")
         figure.supxlabel("generation", fontsize=9)
