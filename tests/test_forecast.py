@@ -165,21 +165,36 @@ def test_the_plan_prints_it_as_a_table_and_as_json(capsys) -> None:
     assert f"{forecasts[0]['generations'][0]['pixel_std']:.2f}" in text
 
 
-def test_a_sampler_that_loses_deviation_is_named_with_a_finer_one(capsys) -> None:
+@pytest.mark.parametrize(
+    ("own", "fine", "note"),
+    [
+        (
+            (),
+            ("--sample.steps", "100", "--model.max-signal-rate", "0.999"),
+            "for Gaussian images, 10 steps ending at signal rate 0.95 multiply their pixel_std by "
+            "{:.2f}, however well the network is trained; 100 steps ending at signal rate 0.999, "
+            "by {:.2f}",
+        ),
+        (
+            ("--model.family", "edm"),
+            ("--model.family", "edm", "--sample.steps", "100"),
+            "for Gaussian images, 10 steps of edm multiply their pixel_std by {:.2f}, however well "
+            "the network is trained; 100 steps of edm, by {:.2f}",
+        ),
+    ],
+)
+def test_a_sampler_that_changes_deviation_is_named_with_a_finer_one(
+    own, fine, note, capsys
+) -> None:
     """Both numbers are V_1's in the forecasts of the two samplers."""
-    fine = ("--sample.steps", "100", "--model.max-signal-rate", "0.999")
     notes, kept = [], []
-    for words in ((), fine):
+    for words in (own, fine):
         arguments = ["plan", "quickstart", "--forecast", "--format", "json", *words]
         assert PROGRAM.run(arguments) == 0
         plan = json.loads(capsys.readouterr().out)
         notes += plan["notes"]
         kept.append(plan["forecast"][0]["generations"][0]["pixel_std"])
-    assert notes == [
-        f"for Gaussian images, 10 steps ending at signal rate 0.95 keep {kept[0]:.2f} of their "
-        f"pixel_std, however well the network is trained; 100 steps ending at 0.999 keep "
-        f"{kept[1]:.2f}"
-    ]
+    assert notes == [note.format(*kept)]
 
 
 def test_measured_values_are_averaged_over_seeds_alone() -> None:

@@ -25,7 +25,7 @@ from sweep.estimate.costs import (
 )
 from sweep.estimate.forecast import (
     GenerationForecast,
-    contraction_notes,
+    bias_notes,
     find_spectra,
     forecast_all,
     forecast_lines,
@@ -81,8 +81,8 @@ class Outlook:
     """The forecast of each lineage that has one, by id; None if it was not asked for."""
     measured: Mapping[str, list[float | None]] = field(default_factory=dict)
     """What lineages have measured of the forecast's pixel_std."""
-    contraction: Sequence[str] = ()
-    """What the samplers lose of the images' deviation in each generation, and lineages without a
+    biases: Sequence[str] = ()
+    """What the samplers do to the images' deviation in each generation, and lineages without a
     forecast, a line for each."""
 
     def to_json(self) -> Json:
@@ -91,7 +91,7 @@ class Outlook:
         return {
             **self.facts,
             "times": cost_rows(self.lineages, estimates, slots=self.slots, prices=self.prices),
-            "notes": [*notes(self.missing, estimates, self.prices), *self.contraction],
+            "notes": [*notes(self.missing, estimates, self.prices), *self.biases],
             "lineages": lineage_facts(self.lineages, self.reasons),
             **({} if self.forecasts is None else {"forecast": self._forecast_facts()}),
         }
@@ -130,7 +130,7 @@ class Outlook:
             print()
             linear = [x for x in self.lineages if x.id in self.forecasts]
             print("\n".join(forecast_lines(linear, self.forecasts, self.measured)))
-            for line in self.contraction:
+            for line in self.biases:
                 print_wrapped(f"note: {line}", indent=4)
 
 
@@ -189,7 +189,7 @@ def look_ahead(
         slots=slots,
         prices=table,
         forecasts=forecast_all(linear, spectra) if with_forecast else None,
-        contraction=[*contraction_notes(linear, spectra), *gaps],
+        biases=[*bias_notes(linear, spectra), *gaps],
         measured=measured_pixel_std(linear, out, kept) if is_measured else {},
     )
 

@@ -37,6 +37,8 @@ FINE_STEPS, FINE_SIGNAL_RATE = 100, 0.999
 """The sampler with which a coarser one is compared."""
 RANDOM = ("seed", "data.split_seed")
 """Axes over which measured values are averaged."""
+LEAST_BIAS = 0.005
+"""Smallest change of deviations that is worth a note."""
 LEAST_VARIANCE = 1e-9
 """Directions with a smaller share of the total variance are left out."""
 
@@ -237,25 +239,23 @@ def forecast_all(
     return {x.id: list(forecast(x, found[x.card.key])) for x in lineages}
 
 
-def contraction_notes(
-    lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectrum]
-) -> list[str]:
-    """A line for each DDIM sampler that loses deviation, with what a finer one would keep."""
+def bias_notes(lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectrum]) -> list[str]:
+    """A line for each sampler that changes deviations, with what a finer one would do."""
     told: dict[str, None] = {}
     for lineage in lineages:
         spectrum, settings = spectra[lineage.card.key], lineage.nodes[0].settings
         model, sample = settings.model, settings.sample
-        if sampler_family(model) not in SCHEDULED:
-            continue
-        fine = replace(model, max_signal_rate=FINE_SIGNAL_RATE)
+        family = sampler_family(model)
+        rate = FINE_SIGNAL_RATE if family in SCHEDULED else model.max_signal_rate
+        fine = replace(model, max_signal_rate=rate)
         kept = kept_pixel_std(spectrum, model, sample)
         finer = kept_pixel_std(spectrum, fine, replace(sample, steps=FINE_STEPS))
-        if kept < finer:
+        if abs(kept - 1) > abs(finer - 1) + LEAST_BIAS:
+            end = " ending at signal rate {}" if family in SCHEDULED else f" of {family}"
             told[
-                f"for Gaussian images, {sample.steps} steps ending at signal rate "
-                f"{model.max_signal_rate} keep {kept:.2f} of their pixel_std, however well the "
-                f"network is trained; {FINE_STEPS} steps ending at {FINE_SIGNAL_RATE} keep "
-                f"{finer:.2f}"
+                f"for Gaussian images, {sample.steps} steps{end.format(model.max_signal_rate)} "
+                f"multiply their pixel_std by {kept:.2f}, however well the network is trained; "
+                f"{FINE_STEPS} steps{end.format(rate)}, by {finer:.2f}"
             ] = None
     return list(told)
 
