@@ -78,16 +78,29 @@ KINDS = {
 """File in experiments/figures -> run, kind, name of the drawn file."""
 
 WHY = ("--where", "rule=grow", "conditional=false", "--width", "page")
+MNIST = ("--where", "rule=grow", "--width", "page")
 FORECAST = ("--forecast", str(EXPERIMENTS / "why-forecast.json"))
+MNIST_FORECAST = ("--forecast", str(EXPERIMENTS / "why-mnist-forecast.json"))
 OF_WHY = {
-    "why-gain": (("--kind", "gain", *FORECAST, *WHY), "gain-steps-20"),
-    "why-gain-finer": (("--kind", "gain", *FORECAST, *WHY), "gain-steps-100"),
+    "why-gain": ("why", ("--kind", "gain", *FORECAST, *WHY), "gain-steps-20"),
+    "why-gain-finer": ("why", ("--kind", "gain", *FORECAST, *WHY), "gain-steps-100"),
     "why-paths": (
+        "why",
         ("--kind", "paths", "--metric", "pixel_std", f"kid/{EXTRACTOR}", *WHY),
         f"paths-pixel-std-kid-{EXTRACTOR}-steps-20",
     ),
+    "why-mnist-gain": (
+        "why-mnist",
+        ("--kind", "gain", *MNIST_FORECAST, *MNIST),
+        "gain-steps-20",
+    ),
+    "why-mnist-gain-finer": (
+        "why-mnist",
+        ("--kind", "gain", *MNIST_FORECAST, *MNIST),
+        "gain-steps-100",
+    ),
 }
-"""File in experiments/figures -> options, and name of the drawn file."""
+"""File in experiments/figures -> run, options, and name of the drawn file."""
 WHY_LEDGER = "why-ledger"
 LEDGER = (
     *("ledger", str(EXPERIMENTS / "why"), "--where", "rule=grow", "steps=20", *FORECAST),
@@ -117,8 +130,8 @@ def main() -> None:
             draw(run, Path(name) / figure, "--kind", kind)
             drawn = Path(name) / figure / f"{stem}.png"
             write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
-        for figure, (words, stem) in OF_WHY.items():
-            draw("why", Path(name) / figure, *words)
+        for figure, (run, words, stem) in OF_WHY.items():
+            draw(run, Path(name) / figure, *words)
             drawn = Path(name) / figure / f"{stem}.png"
             write_bytes(FIGURES / f"{figure}.png", drawn.read_bytes())
         assert PROGRAM.run(LEDGER) == 0
