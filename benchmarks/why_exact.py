@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from scipy.stats import t as student
 from tabulate import tabulate
 
 from analysis.figures.drawing.style import PALETTE, save_figure, styled
@@ -32,16 +31,17 @@ from analysis.reading.columns import DIRECTION
 from analysis.reading.hypotheses import Tested, load_hypotheses
 from analysis.reading.results import load_direction_results
 from analysis.statistics.forecasts import BANDS, load_forecasts
+from analysis.statistics.seeds import t_interval
 from analysis.tables.verdicts import describe_verdicts
+from model.features.principal import band_stops
 from sweep.planning.rules import scaled_size
 from sweep.records import HYPOTHESES, HypothesisRecord
 
 RESULTS = Path(__file__).parent / "results"
-BAND_ENDS = (0.5, 0.9)
-"""Shares of the variance at which the head and the middle end (docs/metrics.md)."""
 ARM = ["process", "steps", "end", "rule", "alpha"]
 """Short names of the settings that vary."""
 AXES = ["model.process", "sample.steps", "model.max_signal_rate", "pool.rule", "pool.alpha"]
+CONFIDENCE = 0.95
 PROCESSES = ("ddim", "flow", "edm")
 PAPER = ("ddim", 20, 0.95)
 """The paper's sampler."""
@@ -49,14 +49,10 @@ RULES = ("replace", "accumulate", "grow", "mix")
 
 
 def band_gains(rows: pd.DataFrame) -> dict[str, float]:
-    """The gain of one model in each band, from its gains along every direction.
-
-    A band begins with the first direction that is not in the one before, and ends with the first
-    direction that reaches its end.
-    """
+    """The gain of one model in each band, from its gains along every direction."""
     rows = rows.sort_values(DIRECTION)
     share = rows["variance_share"].to_numpy(float)
-    stops = np.searchsorted(np.cumsum(share) / share.sum(), np.array(BAND_ENDS) - 1e-12) + 1
+    stops = band_stops(share, share.sum())
     own, real = (rows[name].to_numpy(float) * share for name in ("gain", "gain_train"))
     pairs = zip(np.split(own, stops), np.split(real, stops), strict=True)
     return dict(zip(BANDS, (x.sum() / y.sum() for x, y in pairs), strict=True))
@@ -133,18 +129,11 @@ def gains_of(arm: dict[str, Any], band: str) -> np.ndarray:
     return np.array(arm["bands"][band]["gains"])
 
 
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over seeds (the first axis), and half-width of its 95 % t interval."""
-    count = len(values)
-    factor = float(student.ppf(0.975, count - 1)) / math.sqrt(count)
-    return values.mean(axis=0), factor * values.std(axis=0, ddof=1)
-
-
 def last_gains(arms: Sequence[dict[str, Any]], band: str) -> str:
     """A table of the last generation's gain by sampler and rule, with the forecast."""
 
     def cell(arm: dict[str, Any]) -> str:
-        mean, width = interval(gains_of(arm, band)[:, -1])
+        mean, width, _ = t_interval(gains_of(arm, band)[:, -1].tolist(), CONFIDENCE)
         return f"{mean:.3f} +- {width:.3f}" + _said(arm, band, lambda said: f"{said[-1]:.3f}")
 
     def name(arm: dict[str, Any]) -> str:
@@ -165,7 +154,7 @@ def exponents(arms: Sequence[dict[str, Any]]) -> str:
         if arm["rule"] == "accumulate":
             cells = []
             for band in BANDS:
-                mean, width = interval(slopes(gains_of(arm, band)))
+                mean, width, _ = t_interval(slopes(gains_of(arm, band)).tolist(), CONFIDENCE)
                 said = _said(arm, band, lambda gains: f"{slopes(np.array(gains)):+.3f}")
                 cells.append(f"{mean:+.3f} +- {width:.3f}{said}")
             rows.append([sampler_of(arm), *cells])
@@ -281,7 +270,8 @@ def draw(arms: Sequence[dict[str, Any]], path: Path) -> None:
             (right, [arm for arm in arms if arm["rule"] == "accumulate"], sampler_of),
         ):
             for arm, color in zip(kept, PALETTE, strict=False):
-                mean, widths = interval(gains_of(arm, "head"))
+                intervals = [t_interval(x, CONFIDENCE) for x in gains_of(arm, "head").T.tolist()]
+                mean, widths, _ = zip(*intervals, strict=True)
                 times = np.arange(1, len(mean) + 1)
                 style = {"color": color, "markersize": 4, "label": name(arm)}
                 panel.errorbar(times, mean, widths, fmt=".", **style)

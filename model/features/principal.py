@@ -70,6 +70,18 @@ class Squares:
     """(N, 3) sums over head, middle and tail."""
 
 
+def band_stops(variances: np.ndarray, total: float) -> list[int]:
+    """Number of directions in the head, and in head and middle together.
+
+    Args:
+        variances: (P,) along the directions, in descending order, or shares of the variance.
+        total: Their sum over all directions.
+    """
+    explained = np.cumsum(variances) / (total or 1.0)
+    # A share that is reached up to rounding counts as reached.
+    return [int(np.searchsorted(explained, x - 1e-12)) + 1 for x in (HEAD_SHARE, MIDDLE_SHARE)]
+
+
 def principal_directions(train: np.ndarray, reference: np.ndarray) -> Directions:
     """Principal directions of (K, C, H, W) training images, K at least 2.
 
@@ -89,11 +101,7 @@ def principal_directions(train: np.ndarray, reference: np.ndarray) -> Directions
         values, vectors = eigh(centred @ centred.T / (K - 1))
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     total = float(values.sum())
-    explained = np.cumsum(values) / (total or 1.0)
-    # A share that is reached up to rounding counts as reached.
-    num_head, num_both = (
-        int(np.searchsorted(explained, share - 1e-12)) + 1 for share in (HEAD_SHARE, MIDDLE_SHARE)
-    )
+    num_head, num_both = band_stops(values, total)
     listed = int(np.sum(values[:MOST_DIRECTIONS] > LEAST_SHARE * total))
     kept = min(max(listed, num_both), len(values)) if total else 0
     basis, variances = vectors[:, :kept], values[:kept]

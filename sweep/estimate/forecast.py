@@ -19,7 +19,7 @@ from model.config import ModelConfig, SampleConfig
 from model.data.datasets import Dataset, load_dataset
 from model.errors import UsageError
 from model.family_facts import sampler_family
-from model.features.principal import HEAD_SHARE, MIDDLE_SHARE, MOST_DIRECTIONS
+from model.features.principal import MOST_DIRECTIONS, band_stops
 from model.networks.sampler_gain import check_linear, sampler_gain
 from sweep.estimate.generations import group_lineages, group_lines
 from sweep.finished import read_finished, specs_of
@@ -75,8 +75,7 @@ class Spectrum:
         These are the directions that explain the first half of the real variance, up to nine
         tenths, and the rest.
         """
-        explained = np.cumsum(self.variances) / self.variances.sum()
-        stops = [int(np.searchsorted(explained, x - 1e-12)) + 1 for x in (HEAD_SHARE, MIDDLE_SHARE)]
+        stops = band_stops(self.variances, self.variances.sum())
         pairs = zip(np.split(variances, stops), np.split(self.variances, stops), strict=True)
         head, middle, tail = (
             own.sum() / real.sum() if len(real) else np.nan for own, real in pairs
