@@ -157,12 +157,21 @@ def estimate_images(
     rates = [rate.flatten(1).expand(len(flat), 1) for rate in (signal_rate, noise_rate)]
     if labels is None:
         return mixture.posterior_mean(flat, *rates).view_as(noisy)
-    means = torch.empty_like(flat)
     # Blocks of one class have the same shape, and so the same rounding, whatever is beside them.
-    for start in range(0, len(flat), CLASS_BLOCK):
-        block = torch.arange(start, min(start + CLASS_BLOCK, len(flat)), device=flat.device)
-        for label in labels[block].unique().tolist():
-            rows = block[labels[block] == label]
-            possible = mixture if label == no_class else mixture.of_class(label)
-            means[rows] = possible.posterior_mean(flat[rows], *(rate[rows] for rate in rates))
-    return means.view_as(noisy)
+    blocks = zip(*(x.split(CLASS_BLOCK) for x in (labels, flat, *rates)), strict=True)
+    means = [_estimate_block(mixture, no_class, *block) for block in blocks]
+    return torch.cat(means).view_as(noisy)
+
+
+def _estimate_block(mixture: Mixture, no_class: int, labels: Tensor, *noisy: Tensor) -> Tensor:
+    """(B, D) means of a few images given the noisy ones, their rates and labels."""
+    numbers = labels.tolist()
+    present = set(numbers)
+    possible = {k: mixture if k == no_class else mixture.of_class(k) for k in present}
+    if len(present) == 1:
+        return possible[numbers[0]].posterior_mean(*noisy)
+    means = torch.empty_like(noisy[0])
+    for label, gaussians in possible.items():
+        rows = labels == label
+        means[rows] = gaussians.posterior_mean(*(x[rows] for x in noisy))
+    return means

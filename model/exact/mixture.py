@@ -79,17 +79,18 @@ class Mixture:
         s, rest = signal_rate, (signal_rate * self.bandwidth) ** 2 + noise_rate**2
         total = s**2 * self.variances + rest
         along = noisy @ self.factors.T - s * self.centres
-        shares = self._shares(noisy, s, rest, total, along)
         pull = s * self.bandwidth**2 / rest
-        weights = shares @ self.membership.T * s * along * noise_rate**2 / (rest * total)
-        return (1 - pull * s) * (shares @ self.means) + pull * noisy + weights @ self.factors
+        means, scale = self.means, s
+        if len(self.means) > 1:
+            shares = self._shares(noisy, s, rest, total, along)
+            means, scale = shares @ self.means, shares @ self.membership.T * s
+        weights = scale * along * noise_rate**2 / (rest * total)
+        return (1 - pull * s) * means + pull * noisy + weights @ self.factors
 
     def _shares(
         self, noisy: Tensor, s: Tensor, rest: Tensor, total: Tensor, along: Tensor
     ) -> Tensor:
         """(B, K) probability of each Gaussian to be the origin of a noisy image."""
-        if len(self.means) == 1:
-            return s.new_ones(len(noisy), 1)
         distances = (
             noisy.square().sum(dim=1, keepdim=True)
             - 2 * s * (noisy @ self.means.T)
