@@ -23,7 +23,7 @@ VIOLATIONS = {
     ),
     "ray only in sweep.tune": ("sweep/lineage/progress.py", "ray"),
     "sweep.store needs neither torch nor ray": ("sweep/store/cache.py", "torch"),
-    "analysis imports only records, files, errors, sizes, events and doors of model.commands": (
+    "analysis imports only records, files, errors, sizes, bands, events, and doors of commands": (
         "analysis/reading/results.py",
         "sweep.config",
     ),

@@ -16,7 +16,7 @@ from sweep.finished import lineage_status, look_up, record_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan
 from sweep.status.time_left import TimeLeft
-from sweep.status.tracker import MOST_REQUESTS, SECONDS_LEFT, Tracker
+from sweep.status.tracker import LEAST_REQUESTS, SECONDS_LEFT, Tracker
 from sweep.store.claims import ClaimInfo
 from sweep.store.folder import Folder
 from sweep.store.store import Store, open_store
@@ -105,9 +105,27 @@ def test_a_look_asks_for_few_of_many(store) -> None:
     for _ in range(3):
         store.calls.clear()
         tracker.look()
-        assert store.calls.total() <= 1 + MOST_REQUESTS
+        assert store.calls.total() <= 1 + LEAST_REQUESTS
         seen += store.calls
     assert len({key for name, key in seen if name == "read_node"}) == 40
+
+
+@pytest.mark.parametrize(("seconds", "num_requests"), [(0.0001, 240), (0.05, LEAST_REQUESTS)])
+def test_a_fast_store_is_asked_for_all(seconds: float, num_requests: int, store, monkeypatch):
+    """For 120 models, trained within half a minute, and their numbers; a slow one for as few."""
+    monkeypatch.setattr(
+        "sweep.status.tracker.monotonic", lambda: now + seconds * store.calls.total()
+    )
+    now, lineages = 0.0, plan(wide_sweep(40))
+    tracker = tracker_of(lineages, store)
+    tracker.look()
+    for node in {node.key: node for lineage in lineages for node in lineage.nodes}.values():
+        publish(store, node)
+    store.calls.clear()
+    now = 30.0
+    snapshot = tracker.look()
+    assert store.calls.total() == 1 + num_requests
+    assert (snapshot.num_done == 120) == (num_requests == 240)
 
 
 def test_what_a_trial_has_just_let_go_of_is_asked_for_first(store) -> None:

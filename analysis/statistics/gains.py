@@ -10,10 +10,9 @@ import pandas as pd
 from analysis.reading.columns import AT, DIRECTION, grouped, metric_columns
 from analysis.statistics.forecasts import Forecasts
 from analysis.statistics.intervals import Source, summarize_curves
+from model.features.principal import band_stops
 
 GAIN = "gain"
-SHARES = (0.5, 0.9)
-"""Shares of variance at which the head and the middle end, as in docs/metrics.md."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +96,6 @@ def _said(generations: Sequence[Mapping[str, Any]] | None, number: int, directio
 
 
 def _ends(share: pd.Series) -> list[float]:
-    """Where the directions that explain each of SHARES end."""
-    explained = [(share.cumsum() >= limit - 1e-12).to_numpy() for limit in SHARES]
-    return [float(share.index[each.argmax()]) + 0.5 for each in explained if each.any()]
+    """Where the head and the middle end, of those that end among the listed directions."""
+    stops = band_stops(share.to_numpy(float), 1.0)
+    return [float(share.index[stop - 1]) + 0.5 for stop in stops if stop <= len(share)]

@@ -8,6 +8,7 @@ A sweep is tracked by the records of its lineages, so that nothing needs to be p
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 from model.errors import printable
@@ -28,8 +29,10 @@ from sweep.store.store import Store
 
 SECONDS_LEFT = "seconds_left"
 """Entry of a driver's claim: its estimate of the remaining time."""
-MOST_REQUESTS = 16
-"""Most models and metrics that a look requests; the first look requests everything."""
+LEAST_REQUESTS = 16
+"""Models and metrics that a look requests even if the store is slow."""
+REQUEST_SHARE = 0.02
+"""Share of the time since the last look that a look may spend on more requests than those."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,15 +148,19 @@ class Tracker:
         self._requested: dict[NodeAndSpec, int] = {}
         """Number of the last look that requested a model or metrics."""
         self._num_looks = 0
+        self._last_look = monotonic()
         self._claimed: set[str] = set()
         self.ended: dict[str, LineageRecord] = {}
         """Lineages that are done or diverged, by id."""
 
     def look(self) -> Snapshot:
-        """Request all claims, and up to MOST_REQUESTS models and metrics that may be new.
+        """Request all claims, and models and metrics that may be new.
 
-        The first look requests everything. The time left is not estimated.
+        The first look requests everything; later ones LEAST_REQUESTS, and more from a fast store.
+        The time left is not estimated.
         """
+        seconds = REQUEST_SHARE * (monotonic() - self._last_look)
+        self._last_look = monotonic()
         if not self._num_looks:
             self._keep(read_finished(self._store, self._specs))
             for lineage in self.lineages:
@@ -161,12 +168,9 @@ class Tracker:
         claims = self._read_claims()
         live = {key for key, claim in claims.items() if claim.live}
         released, self._claimed = self._claimed - live, live
-        budget = MOST_REQUESTS if self._num_looks else 0
         self._num_looks += 1
-        while budget and (due := self._due(live, released)[:budget]):
-            for result in due:
-                self._request(result)
-            budget -= len(due)
+        if self._num_looks > 1:
+            self._request_new(live, released, seconds)
         records = tuple(map(self._record, self.lineages))
         # A dead claim on a finished model was left by a process that died before releasing it.
         done = self.finished.nodes
@@ -249,6 +253,16 @@ class Tracker:
             results = [(key, spec) for key in keys for spec in self._specs[key]]
             metrics += [result for result in results if result not in self.finished.metrics]
         return models + metrics[:1]
+
+    def _request_new(self, live: set[str], released: set[str], seconds: float) -> None:
+        """Request LEAST_REQUESTS results, and more until so many seconds have passed."""
+        ends, num_requests = monotonic() + seconds, 0
+        while due := self._due(live, released):
+            for result in due:
+                if num_requests >= LEAST_REQUESTS and monotonic() >= ends:
+                    return
+                self._request(result)
+                num_requests += 1
 
     def _request(self, result: NodeAndSpec) -> None:
         key, spec = result
