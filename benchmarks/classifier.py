@@ -29,6 +29,9 @@ def main() -> None:
     parser.add_argument("--path", help="data.path")
     parser.add_argument("--image-size", type=int, required=True, help="data.image_size")
     parser.add_argument("--split", default="stratified", help="data.split")
+    parser.add_argument(
+        "--reference-fraction", type=float, default=0.2, help="data.reference_fraction"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
@@ -41,6 +44,7 @@ def main() -> None:
             path=options.path,
             image_size=options.image_size,
             split=options.split,
+            reference_fraction=options.reference_fraction,
         )
     )
     if data.labels is None:
@@ -57,6 +61,7 @@ def main() -> None:
         "data": options.data,
         "image_size": str(options.image_size),
         "split": options.split,
+        "reference_fraction": str(options.reference_fraction),
         "epochs": str(options.epochs),
         "seed": str(options.seed),
         "accuracy": f"{accuracy:.4f}",

@@ -25,7 +25,8 @@ from analysis.figures.drawing.style import PALETTE, save_figure, styled
 from model.data.public import synthetic_density
 from model.exact.family import sample_exact
 from sweep.config import LineageConfig, SweepConfig, updated
-from sweep.estimate.forecast import Spectrum, forecast_variances
+from sweep.estimate.forecast import forecast_moments
+from sweep.estimate.spectrum import Spectrum
 from sweep.lineage.datasets import load_prepared, prepare_dataset
 from sweep.lineage.run import LineageRun
 from sweep.lineage.sample_streams import read_weights
@@ -72,9 +73,8 @@ def true_spectrum(config: LineageConfig) -> tuple[Spectrum, np.ndarray]:
     directions = factor / np.sqrt(variances)[:, None]
     spectrum = Spectrum(
         variances=variances,
-        num_pixels=SIDE * SIDE,
-        channel_variance=1.0,
-        loadings=(directions**2).T,
+        directions=directions.T,
+        channel_variances=np.ones(SIDE * SIDE),
     )
     return spectrum, directions
 
@@ -96,7 +96,7 @@ def measure(config: LineageConfig) -> tuple[np.ndarray, np.ndarray]:
             images = sample_exact(read_weights(store, node), noise, node.settings.sample)
             rows = images.reshape(SAMPLED, -1).astype(np.float64)
             measured.append((rows @ directions.T).var(axis=0))
-        expected = [variances for variances, _ in forecast_variances(lineage, spectrum)]
+        expected = [each.variances for each, _ in forecast_moments(lineage, spectrum)]
     return np.array(measured), np.array(expected)
 
 

@@ -7,28 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sweep import make_lineage, make_sweep, plan
+from tiny_sweep import compute, make_lineage, make_sweep, plan, plan_in
 
 from model.data.datasets import load_dataset
 from model.errors import UsageError
-from model.networks.sampler_gain import sampler_gain
+from model.networks.sampler_gain import sampler_gain, sampler_response
 from sweep.__main__ import PROGRAM
 from sweep.commands.plan import look_ahead
 from sweep.commands.request import load_sweep_file
 from sweep.config import LineageConfig, flatten, to_json
 from sweep.estimate.forecast import (
     GenerationForecast,
-    Spectrum,
-    find_spectrum,
     forecast,
     forecast_all,
     forecast_lines,
+    split_linear,
 )
+from sweep.estimate.spectrum import Classes, Spectrum, find_spectrum
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.rules import POOL_RULES
+from sweep.store.store import open_store
 
 ONE = Spectrum(
-    variances=np.array([2.0]), num_pixels=4, channel_variance=0.25, loadings=np.ones((4, 1))
+    variances=np.array([2.0]),
+    directions=np.full((4, 1), 0.5),
+    channel_variances=np.full(4, 0.25),
 )
 """One direction, in whose units the mean image has a variance of 1/2 per pixel."""
 GENERATIONS = 6
@@ -95,7 +98,7 @@ def test_pools_lose_variance_by_their_rules_recursion(rule: str) -> None:
 
 def test_a_smaller_pool_is_enlarged_by_its_own_normalisation() -> None:
     """The network's units follow the pool, so that a pool that has shrunk alike has V_1's gain."""
-    alone = replace(ONE, variances=np.array([3.0]), num_pixels=3)
+    alone = replace(ONE, variances=np.array([4.0]))
     lineage = planned(
         {"model.normalization": "train_channel", "pool.rule": "replace", "pool.alpha": None}
     )
@@ -118,23 +121,27 @@ def test_the_spectrum_adds_up_to_the_pixels_variance() -> None:
     data = load_dataset(LineageConfig().data)
     spectrum = find_spectrum(data)
     train = data.images[data.train] / 255
-    D = spectrum.num_pixels
-    assert D == 64
+    real = spectrum.real
+    nothing = replace(real, variances=0 * real.variances)
     of_pixels = train.var(axis=0).sum() / train.var()
     assert spectrum.variances.sum() == pytest.approx(of_pixels, rel=1e-6)
-    assert spectrum.of_mean == pytest.approx(1 - of_pixels / D, rel=1e-6)
-    assert spectrum.bands(spectrum.variances) == (1, 1, 1)
-    of_pixels = np.sqrt(spectrum.loadings @ spectrum.variances)
-    np.testing.assert_allclose(of_pixels, train.std(axis=0).ravel(), atol=1e-6)
-    assert spectrum.pixel_std(spectrum.variances / 4) == pytest.approx(0.5)
+    assert spectrum.total(real) == 1
+    assert spectrum.total(nothing) == pytest.approx(1 - of_pixels / 64, rel=1e-6)
+    assert spectrum.bands(real) == (1, 1, 1)
+    of_pixels = spectrum.by_pixel(real) * spectrum.channel_variances
+    np.testing.assert_allclose(of_pixels, train.var(axis=0).ravel(), atol=1e-9)
+    quarter = replace(real, variances=real.variances / 4)
+    assert spectrum.pixel_std(quarter) == pytest.approx(0.5)
 
 
 def test_few_images_have_as_many_directions_less_one() -> None:
     data = load_dataset(replace(LineageConfig().data, train_limit=20))
     spectrum = find_spectrum(data)
     assert len(spectrum.variances) == 19
-    of_pixels = np.sqrt(spectrum.loadings @ spectrum.variances)
-    np.testing.assert_allclose(of_pixels, (data.images[data.train] / 255).std(axis=0).ravel())
+    of_pixels = spectrum.by_pixel(spectrum.real) * spectrum.channel_variances
+    np.testing.assert_allclose(
+        of_pixels, (data.images[data.train] / 255).var(axis=0).ravel(), atol=1e-9
+    )
 
 
 def test_a_family_without_a_closed_form_has_no_forecast() -> None:
@@ -246,3 +253,99 @@ def has(config: LineageConfig, changed: Mapping[str, object]) -> bool:
     """Whether a lineage has some settings."""
     settings = dict(flatten(to_json(config)))
     return all(settings[name] == value for name, value in changed.items())
+
+
+# Conditional models: each class has its own Gaussian
+
+
+def test_the_spectra_of_classes_add_up_to_that_of_all_images() -> None:
+    """Along each principal direction and of each pixel, with the variance of the class means."""
+    data = load_dataset(LineageConfig().data)
+    whole, by_class = (find_spectrum(data, by_class=x) for x in (False, True))
+    real = by_class.real
+    assert len(by_class.variances) > len(whole.variances)
+    np.testing.assert_allclose(by_class.by_direction(real), whole.variances, rtol=1e-9)
+    np.testing.assert_allclose(by_class.by_pixel(real), whole.by_pixel(whole.real), atol=1e-9)
+    assert by_class.total(real) == by_class.pixel_std(real) == 1
+
+
+CONDITIONAL: dict[str, object] = {
+    "model.family": "exact-mixture",
+    "model.conditional": True,
+    "pool.alpha": 1.0,
+}
+
+
+def test_the_sampler_acts_on_the_variances_and_the_means_of_classes() -> None:
+    """Two classes of a third and two thirds of the images, in one direction of four pixels."""
+    shares, own, means = np.array([1 / 3, 2 / 3]), np.array([0.6, 1.2]), np.array([-1.0, 0.5])
+    line = ONE.directions
+    classes = Classes(
+        owners=np.array([0, 1]), shares=shares, means=means[:, None] * line.T, directions=line
+    )
+    two = replace(ONE, variances=own, directions=np.hstack([line, line]), classes=classes)
+    lineage = planned(CONDITIONAL)
+    settings = lineage.nodes[0].settings
+    response = sampler_response(own, settings.model, settings.sample)
+    now, before = (
+        shares @ (variance + mean**2) - (shares @ mean) ** 2
+        for variance, mean in ((response.variances, response.of_mean * means), (own, means))
+    )
+    assert (response.of_mean < 0.99).all()
+    (first, *_) = forecast(lineage, two)
+    assert first.head == pytest.approx(now / before)
+    assert first.pixel_std == pytest.approx((now / before) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"pool.concentration": 0.5, "pool.focal_classes": ["0"]},
+            "pool.concentration must be 0 with model.conditional for a forecast, got 0.5",
+        ),
+        (
+            {
+                "model.family": "ddim",
+                "ensemble.members": ["share=0.5", "model.conditional=False share=0.5"],
+            },
+            "model.conditional must be the same for all members",
+        ),
+    ],
+)
+def test_classes_that_change_their_shares_have_no_forecast(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        split_linear([planned(CONDITIONAL | changes)])
+
+
+@pytest.mark.slow
+def test_class_gaussians_lose_the_variance_of_their_forecast(tmp_path, monkeypatch) -> None:
+    """Of many synthetic images of four classes, in every band and generation."""
+    monkeypatch.setattr("sweep.estimate.spectrum.MOST_IMAGES", 30_000)
+    data = {
+        "name": "synthetic",
+        "dtype": "float32",
+        "image_size": 4,
+        "num_images": 60_000,
+        "num_classes": 4,
+        "spectrum": 1.5,
+        "reference_fraction": 0.5,
+        "train_limit": None,
+    }
+    changes = {
+        "data": data,
+        "model": {"family": "exact-mixture", "conditional": True},
+        "pool.alpha": 1.0,
+        "sample.steps": 10,
+        "metrics": {"names": ["gain"], "extractor": "pixels", "num_images": None},
+    }
+    config, store = make_lineage(changes, generations=2), open_store(tmp_path)
+    (lineage,) = plan_in(make_sweep(({},), config), store)
+    (expected,) = forecast_all([lineage]).values()
+    for made, said in zip(compute(config, store), expected, strict=True):
+        (metrics,) = made.metrics
+        for band in ("head", "middle", "tail"):
+            gain = metrics.values[f"gain_{band}"] / metrics.values[f"gain_train_{band}"]
+            assert gain == pytest.approx(getattr(said, band), rel=0.02)

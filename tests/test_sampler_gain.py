@@ -17,29 +17,36 @@ from model.errors import UsageError
 from model.networks.ddim import DDIM
 from model.networks.edm import EDM, preconditioning
 from model.networks.flow import FLOW
-from model.networks.sampler_gain import GAINS, noise_levels, sampler_gain, sigma_data
+from model.networks.sampler_gain import (
+    RESPONSES,
+    noise_levels,
+    sampler_gain,
+    sampler_response,
+    sigma_data,
+)
 
 VARIANCES = np.array([1e-3, 0.05, 0.3, 1.0, 4.0, 50.0])
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-def best_network(family: str, model: ModelConfig) -> Network:
-    """What a network of the family that is trained to the end on pixels N(0, v) computes."""
+def best_network(family: str, model: ModelConfig, mean: float = 0.0) -> Network:
+    """What a network of the family that is trained to the end on pixels N(mean, v) computes."""
     v = torch.from_numpy(VARIANCES)
 
     def ddim(noisy: Tensor, noise_variance: Tensor) -> Tensor:
         signal_variance = 1 - noise_variance
-        return noise_variance.sqrt() * noisy / (signal_variance * v + noise_variance)
+        centred = noisy - signal_variance.sqrt() * mean
+        return noise_variance.sqrt() * centred / (signal_variance * v + noise_variance)
 
     def flow(noisy: Tensor, time: Tensor) -> Tensor:
         along = (1 - time) ** 2 * v + time**2
-        return (time - (1 - time) * v) / along * noisy
+        return (time - (1 - time) * v) / along * (noisy - (1 - time) * mean) - mean
 
     def edm(scaled: Tensor, log_level: Tensor) -> Tensor:
         sigma = (4 * log_level).exp()
         c_skip, c_out, c_in, _ = preconditioning(sigma, sigma_data(model))
         noisy = scaled / c_in
-        return (v / (v + sigma**2) * noisy - c_skip * noisy) / c_out
+        return (mean + v / (v + sigma**2) * (noisy - mean) - c_skip * noisy) / c_out
 
     return {"ddim": ddim, "flow": flow, "edm": edm}[family]
 
@@ -57,8 +64,7 @@ def measured(family: str, model: ModelConfig, sample: SampleConfig) -> np.ndarra
     return (images.numpy().reshape(num_noises, P) ** 2).sum(axis=0) / VARIANCES
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 40])
-@pytest.mark.parametrize(
+every_sampler = pytest.mark.parametrize(
     ("family", "settings"),
     [
         ("ddim", {}),
@@ -71,11 +77,30 @@ def measured(family: str, model: ModelConfig, sample: SampleConfig) -> np.ndarra
         ("edm", {}),
     ],
 )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 40])
+@every_sampler
 def test_the_gain_is_that_of_the_sampler(family, settings, steps) -> None:
     for model in (ModelConfig(family=family), ModelConfig(family=family, normalization="half")):
         sample = SampleConfig(steps=steps, **settings)
         expected = measured(family, model, sample)
         np.testing.assert_allclose(sampler_gain(VARIANCES, model, sample), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 40])
+@every_sampler
+def test_the_share_of_the_mean_that_is_left_is_that_of_the_sampler(family, settings, steps) -> None:
+    """With all noises 0, images are the mean of the samples."""
+    model, sample = ModelConfig(family=family), SampleConfig(steps=steps, **settings)
+    objective = {"ddim": DDIM, "flow": FLOW, "edm": EDM}[family]
+    shape = (1, len(VARIANCES)) if sample.stochasticity == 0 else (steps, 1, len(VARIANCES))
+    noise = torch.zeros(1, *shape[:-1], 1, len(VARIANCES), dtype=torch.float64)
+    network = best_network(family, model, mean=3.0)
+    images = objective.sample(network, noise, model=model, config=sample, bounds=None)
+    of_mean = sampler_response(VARIANCES, model, sample).of_mean
+    np.testing.assert_allclose(images.numpy().ravel() / 3, of_mean, rtol=1e-6)
+    assert (of_mean == 1).all() or family != "flow"
 
 
 def test_the_published_schedule_loses_a_tenth_of_a_variance_of_one() -> None:
@@ -114,7 +139,7 @@ def test_edm_loses_in_many_steps_what_its_first_and_last_levels_lack() -> None:
 
 def test_the_gaussian_family_loses_nothing() -> None:
     gain = sampler_gain(VARIANCES, ModelConfig(family="gaussian"), SampleConfig())
-    assert gain.tolist() == [1] * len(VARIANCES)
+    np.testing.assert_allclose(gain, 1, rtol=1e-15)
 
 
 @pytest.mark.parametrize("process", ["ddim", "flow", "edm"])
@@ -128,7 +153,11 @@ def test_an_exact_score_has_the_gain_of_its_process(process) -> None:
 @pytest.mark.parametrize(
     ("model", "sample", "message"),
     [
-        (ModelConfig(family="vae"), SampleConfig(), f"one of {', '.join(GAINS)} for a forecast"),
+        (
+            ModelConfig(family="vae"),
+            SampleConfig(),
+            f"one of {', '.join(RESPONSES)} for a forecast",
+        ),
         (ModelConfig(), SampleConfig(guidance=2.0), "sample.guidance must be 1 for a forecast"),
     ],
 )

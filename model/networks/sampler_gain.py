@@ -6,11 +6,13 @@ coordinate. Every sampler here is then linear in its noise, so the variance of i
 direction is known exactly. The gain is that variance over v. A gain below 1 is a loss of variance
 that no training can prevent: the schedule of DDIM ends at a signal rate below 1, the last image
 estimate is a mean, and steps are few. (Khelifa, arXiv:2606.13796, finds such a low-pass filter for
-diffusion that stops early.)
+diffusion that stops early.) A schedule whose first image already has some signal also loses a share
+of the mean, because the noise that a sampler starts from has a mean of 0.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +25,29 @@ PAPER_DATA = 0.5
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """Lowest and highest noise level of EDM's sampler, and the exponent that spaces its levels (Karras
 et al., arXiv:2206.00364, table 1)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """How a sampler's images depend on its noise and on the mean of its training images."""
+
+    by_noise: np.ndarray
+    """(K, P) multiples of each independent noise of variance 1, by direction; the first one is
+    what the sampler starts from."""
+    first_signal: float = 0.0
+    """Signal rate of the first noisy image, in units of the noise that stands for it."""
+    last_signal: float = 1.0
+    """Signal rate of the images that are returned."""
+
+    @property
+    def variances(self) -> np.ndarray:
+        """(P,) variances of the images."""
+        return (self.by_noise**2).sum(axis=0)
+
+    @property
+    def of_mean(self) -> np.ndarray:
+        """(P,) means of the images over those of the training images."""
+        return self.last_signal - self.first_signal * self.by_noise[0]
 
 
 def sampler_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
@@ -39,8 +64,18 @@ def sampler_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig
     Raises:
         UsageError: The family has no closed form, or the sampler is guided.
     """
+    variances = np.asarray(variances, np.float64)
+    return sampler_response(variances, model, sample).variances / variances
+
+
+def sampler_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """The images that a sampler makes of its noise, for the variances of sampler_gain.
+
+    Raises:
+        UsageError: As sampler_gain.
+    """
     check_linear(model, sample)
-    return GAINS[model.family](np.asarray(variances, np.float64), model, sample)
+    return RESPONSES[model.family](np.asarray(variances, np.float64), model, sample)
 
 
 def check_linear(model: ModelConfig, sample: SampleConfig) -> None:
@@ -50,14 +85,15 @@ def check_linear(model: ModelConfig, sample: SampleConfig) -> None:
             f"sample.guidance must be 1 for a forecast, got {sample.guidance}: two classes have no "
             "common Gaussian"
         )
-    if model.family not in GAINS:
+    if model.family not in RESPONSES:
         raise UsageError(
-            f"model.family must be one of {', '.join(GAINS)} for a forecast, got {model.family!r}"
+            f"model.family must be one of {', '.join(RESPONSES)} for a forecast, "
+            f"got {model.family!r}"
         )
 
 
-def ddim_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `ddim_sample`: of its last image estimate, or of the noisy image at time 0.
+def ddim_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """That of `ddim_sample`: of its last image estimate, or of the noisy image at time 0.
 
     The state is the coefficient of each independent noise: the starting one, and the fresh noise of
     each step if stochasticity is above 0.
@@ -81,12 +117,15 @@ def ddim_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -
         noisy = s_next * images + math.sqrt(n_next**2 - added**2) * extrapolated
         if added:
             noisy = np.concatenate([noisy, np.full((1, len(variances)), added)])
-    returned = images if sample.denoise_last else noisy
-    return (returned**2).sum(axis=0) / variances
+    return Response(
+        by_noise=images if sample.denoise_last else noisy,
+        first_signal=rates[0][0],
+        last_signal=1.0 if sample.denoise_last else rates[-1][0],
+    )
 
 
-def flow_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `flow_sample`: Euler steps along the velocity E[noise - image | noisy image]."""
+def flow_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """That of `flow_sample`: Euler steps along the velocity E[noise - image | noisy image]."""
     times = [1 - k / sample.steps for k in range(sample.steps + 1)]
 
     def slope(time: float) -> np.ndarray:
@@ -95,11 +134,11 @@ def flow_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -
     noisy = np.ones_like(variances)
     for now, following in pairwise(times):
         noisy = noisy * (1 + (following - now) * slope(now))
-    return noisy**2 / variances
+    return Response(by_noise=noisy[None])
 
 
-def edm_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `heun_sample`, whose image estimate is v / (v + sigma^2) x the noisy image."""
+def edm_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """That of `heun_sample`, whose image estimate is v / (v + sigma^2) x the noisy image."""
     levels = noise_levels(sample.steps, sigma_data(model))
 
     def slope(sigma: float) -> np.ndarray:
@@ -113,7 +152,7 @@ def edm_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) ->
             noisy = ahead
         else:
             noisy = noisy + step * (noisy * slope(now) + ahead * slope(following)) / 2
-    return noisy**2 / variances
+    return Response(by_noise=noisy[None], first_signal=1 / levels[0])
 
 
 def sigma_data(model: ModelConfig) -> float:
@@ -135,22 +174,23 @@ def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
     return [*(data / PAPER_DATA * level for level in levels), 0.0]
 
 
-def exact_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `gaussian`, which draws from the fitted distribution itself."""
-    return np.ones_like(variances)
+def exact_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """That of `gaussian`, which draws from the fitted distribution itself."""
+    return Response(by_noise=np.sqrt(variances)[None])
 
 
-def process_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
-    """The gain of `exact-gaussian`: that of the sampler it uses."""
-    return GAINS[model.process](variances, model, sample)
+def process_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
+    """That of a Gaussian's exact score: of the sampler it uses."""
+    return RESPONSES[model.process](variances, model, sample)
 
 
-GAINS: dict[str, Callable[[np.ndarray, ModelConfig, SampleConfig], np.ndarray]] = {
-    "ddim": ddim_gain,
-    "unet2d": ddim_gain,
-    "flow": flow_gain,
-    "edm": edm_gain,
-    "gaussian": exact_gain,
-    "exact-gaussian": process_gain,
+RESPONSES: dict[str, Callable[[np.ndarray, ModelConfig, SampleConfig], Response]] = {
+    "ddim": ddim_response,
+    "unet2d": ddim_response,
+    "flow": flow_response,
+    "edm": edm_response,
+    "gaussian": exact_response,
+    "exact-gaussian": process_response,
+    "exact-mixture": process_response,
 }
-"""Gains by model.family."""
+"""Responses by model.family."""

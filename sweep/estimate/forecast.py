@@ -2,9 +2,10 @@
 
 If real images were Gaussian and every network were trained to the end, a sampler would turn a
 pool's variance along each principal direction into a known one (model/networks/sampler_gain.py),
-and the pool rule would mix it with that of the earlier images. No number is fitted. The mean image
-is taken to stay the same, pixels to be neither clipped nor rounded, filters to keep a random
-subset, and the deviations of several channels to change alike.
+and the pool rule would mix it with that of the earlier images. Of conditional models, the same is
+said of each class, and of its mean, which a sampler keeps for the most part. No number is fitted.
+Pixels are taken to be neither clipped nor rounded, filters to keep a random subset, and the
+deviations of several channels to change alike.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,13 @@ import numpy as np
 
 from model.commands.output import wrapped
 from model.config import ModelConfig, SampleConfig
-from model.data.datasets import Dataset, load_dataset
+from model.data.datasets import load_dataset
 from model.errors import UsageError
 from model.family_facts import sampler_family
-from model.features.principal import MOST_DIRECTIONS, band_stops
-from model.networks.sampler_gain import check_linear, sampler_gain
+from model.features.principal import MOST_DIRECTIONS
+from model.networks.sampler_gain import check_linear, sampler_response
 from sweep.estimate.generations import group_lineages, group_lines
+from sweep.estimate.spectrum import LEAST_VARIANCE, Moments, Spectrum, find_spectrum
 from sweep.finished import read_finished, specs_of
 from sweep.planning.lineages import PlannedLineage
 from sweep.planning.nodes import NodePlan, by_generation
@@ -29,58 +31,16 @@ from sweep.planning.pool import UNKNOWN, pool_origins
 from sweep.records import load_lineages
 from sweep.store.store import Store
 
-MOST_IMAGES = 2000
-"""Number of training images whose directions are found; evenly spaced if there are more."""
 SCHEDULED = ("ddim", "unet2d")
 """Families with DDIM's sampler, whose schedule ends at model.max_signal_rate."""
 FINE_STEPS, FINE_SIGNAL_RATE = 100, 0.999
 """The sampler with which a coarser one is compared."""
+SpectrumKey = tuple[str, bool]
+"""Key of a data set, and whether its components are those of each class."""
 RANDOM = ("seed", "data.split_seed")
 """Axes over which measured values are averaged."""
 LEAST_BIAS = 0.005
 """Smallest change of deviations that is worth a note."""
-LEAST_VARIANCE = 1e-9
-"""Directions with a smaller share of the total variance are left out."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spectrum:
-    """Variances of real training images along their principal directions.
-
-    Pixels are standardised by channel, so that the variances and `of_mean` add up to 1 per pixel.
-    """
-
-    variances: np.ndarray
-    """(P,) in descending order."""
-    num_pixels: int
-    """D: channels x height x width."""
-    channel_variance: float
-    """Variance of a channel in unit scale, averaged over channels."""
-    loadings: np.ndarray
-    """(D, P) variance of each pixel in unit scale, for a variance of 1 along each direction."""
-
-    @property
-    def of_mean(self) -> float:
-        """Variance of the pixels of the mean image."""
-        return 1 - self.variances.sum() / self.num_pixels
-
-    def pixel_std(self, variances: np.ndarray) -> float:
-        """Standard deviation over images, averaged over pixels, over that of the real images."""
-        own, real = (np.sqrt(self.loadings @ x).mean() for x in (variances, self.variances))
-        return float(own / real)
-
-    def bands(self, variances: np.ndarray) -> tuple[float, float, float]:
-        """Ratio of variances to the real ones in the head, the middle and the tail.
-
-        These are the directions that explain the first half of the real variance, up to nine
-        tenths, and the rest.
-        """
-        stops = band_stops(self.variances, self.variances.sum())
-        pairs = zip(np.split(variances, stops), np.split(self.variances, stops), strict=True)
-        head, middle, tail = (
-            own.sum() / real.sum() if len(real) else np.nan for own, real in pairs
-        )
-        return float(head), float(middle), float(tail)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,87 +60,65 @@ class GenerationForecast:
     """The same for each of the first MOST_DIRECTIONS principal directions."""
 
 
-def find_spectrum(data: Dataset) -> Spectrum:
-    """Find the principal variances of a data set's training images."""
-    from scipy.linalg import eigh
-
-    count = len(data.train)
-    chosen = data.train[np.arange(min(count, MOST_IMAGES)) * count // min(count, MOST_IMAGES)]
-    images = data.images[chosen].astype(np.float64)
-    if data.images.dtype == np.uint8:
-        images /= 255
-    deviations = images.std(axis=(0, 2, 3), keepdims=True)
-    deviations[deviations == 0] = 1
-    rows = ((images - images.mean(axis=0)) / deviations).reshape(len(images), -1)
-    K, D = rows.shape
-    values, vectors = eigh(rows.T @ rows if K > D else rows @ rows.T)
-    variances = np.maximum(values[::-1] / K, 0)
-    P = int((variances > LEAST_VARIANCE * variances.sum()).sum())
-    variances, directions = variances[:P], vectors[:, ::-1][:, :P]
-    if K <= D:  # those of the images; the pixels' follow from them
-        directions = rows.T @ directions / np.sqrt(K * variances)
-    pixels = np.broadcast_to(deviations[0], data.images.shape[1:]).reshape(D, 1)
-    return Spectrum(
-        variances=variances,
-        num_pixels=D,
-        channel_variance=float((deviations**2).mean()),
-        loadings=(directions * pixels) ** 2,
-    )
-
-
 def forecast(lineage: PlannedLineage, spectrum: Spectrum) -> Iterator[GenerationForecast]:
     """Forecast each generation of a lineage.
 
     Raises:
         UsageError: A family has no closed form, or a sampler is guided.
     """
-    for generation, (variances, real_share) in enumerate(
-        forecast_variances(lineage, spectrum), start=1
+    for generation, (moments, real_share) in enumerate(
+        forecast_moments(lineage, spectrum), start=1
     ):
-        head, middle, tail = spectrum.bands(variances)
+        head, middle, tail = spectrum.bands(moments)
         yield GenerationForecast(
             generation=generation,
             real_share=real_share,
-            pixel_std=spectrum.pixel_std(variances),
+            pixel_std=spectrum.pixel_std(moments),
             head=head,
             middle=middle,
             tail=tail,
-            directions=(variances / spectrum.variances)[:MOST_DIRECTIONS].tolist(),
+            directions=spectrum.gains(moments)[:MOST_DIRECTIONS].tolist(),
         )
 
 
-def forecast_variances(
+def forecast_moments(
     lineage: PlannedLineage, spectrum: Spectrum
-) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield the (P,) variances of each generation's images, and the share of real ones in its pool.
+) -> Iterator[tuple[Moments, float]]:
+    """Yield what each generation's images have of the real ones, and the real share of its pool.
 
     Raises:
         UsageError: As forecast.
     """
-    variances = {0: spectrum.variances}
+    known = {0: spectrum.real}
     for generation, members in enumerate(by_generation(lineage.nodes), start=1):
         drawn, shares = [], []
         for node in members:
             origins = pool_origins(node.pool)
-            total = sum(origins.values())
-            parts = [count / total * variances[int(o)] for o, count in origins.items()]
-            pool = np.sum(parts, axis=0)
-            scale = scale_of(pool, node.settings.model, spectrum)
-            units = np.maximum(pool / scale, LEAST_VARIANCE)
-            gain = sampler_gain(units, node.settings.model, node.settings.sample)
-            drawn.append(gain * pool)
+            parts = [known[int(origin)] for origin in origins]
+            pool = Moments.average(parts, list(origins.values()))
+            drawn.append(sampled(pool, node.settings.model, node.settings.sample, spectrum))
             shares.append(node.settings.share)
-        variances[generation] = np.average(drawn, axis=0, weights=shares)
-        yield variances[generation], origins.get("0", 0) / total
+        known[generation] = Moments.average(drawn, shares)
+        yield known[generation], origins.get("0", 0) / sum(origins.values())
 
 
-def scale_of(pool: np.ndarray, model: ModelConfig, spectrum: Spectrum) -> float:
+def sampled(pool: Moments, model: ModelConfig, sample: SampleConfig, spectrum: Spectrum) -> Moments:
+    """The images of a model that has learned a pool, drawn by a sampler."""
+    units = np.maximum(pool.variances / scale_of(pool, model, spectrum), LEAST_VARIANCE)
+    response = sampler_response(units, model, sample)
+    return Moments(
+        variances=response.variances / units * pool.variances,
+        of_mean=response.of_mean * pool.of_mean,
+    )
+
+
+def scale_of(pool: Moments, model: ModelConfig, spectrum: Spectrum) -> float:
     """The variance that is 1 in the network's units, in those of the spectrum."""
     if model.normalization == "first_pool":
         return 1.0
     if model.normalization == "half":  # a pixel's deviation of 1/2 is 1
-        return 0.25 / spectrum.channel_variance
-    return float(pool.sum() / spectrum.num_pixels + spectrum.of_mean)
+        return float(0.25 / spectrum.channel_variances.mean())
+    return spectrum.total(pool)
 
 
 def split_linear(
@@ -194,6 +132,7 @@ def split_linear(
     linear, reasons = [], dict[str, int]()
     for lineage in lineages:
         try:
+            check_classes(lineage)
             for node in lineage.nodes:
                 check_linear(node.settings.model, node.settings.sample)
                 check_origins(node)
@@ -206,6 +145,20 @@ def split_linear(
     return linear, [f"{count:,} lineages have no forecast: {x}" for x, count in reasons.items()]
 
 
+def check_classes(lineage: PlannedLineage) -> None:
+    """Raise UsageError if classes do not keep their shares, or only some members know them."""
+    conditional = {node.settings.model.conditional for node in lineage.nodes}
+    if len(conditional) > 1:
+        raise UsageError(
+            "model.conditional must be the same for all members for a forecast, got True and False"
+        )
+    if conditional == {True} and lineage.config.pool.concentration > 0:
+        raise UsageError(
+            "pool.concentration must be 0 with model.conditional for a forecast, got "
+            f"{lineage.config.pool.concentration:g}: the shares of classes change"
+        )
+
+
 def check_origins(node: NodePlan) -> None:
     """Raise UsageError if only pixels decide how many images of each generation are in a pool."""
     if str(UNKNOWN) in pool_origins(node.pool):
@@ -215,19 +168,28 @@ def check_origins(node: NodePlan) -> None:
         )
 
 
-def find_spectra(lineages: Iterable[PlannedLineage]) -> dict[str, Spectrum]:
-    """Read the data sets of lineages, and find their spectra, by data set key.
+def spectrum_key(lineage: PlannedLineage) -> SpectrumKey:
+    """The key of a lineage's data set, and whether its models are conditional."""
+    return lineage.card.key, lineage.nodes[0].settings.model.conditional
+
+
+def find_spectra(lineages: Sequence[PlannedLineage]) -> dict[SpectrumKey, Spectrum]:
+    """Read the data sets of lineages, and find their spectra.
 
     Raises:
         UsageError: A data set cannot be read.
         FileNotFoundError: A data set does not exist.
     """
     settings = {lineage.card.key: lineage.config.data for lineage in lineages}
-    return {key: find_spectrum(load_dataset(data)) for key, data in settings.items()}
+    data = {key: load_dataset(config) for key, config in settings.items()}
+    wanted = dict.fromkeys(map(spectrum_key, lineages))
+    return {
+        (key, by_class): find_spectrum(data[key], by_class=by_class) for key, by_class in wanted
+    }
 
 
 def forecast_all(
-    lineages: Sequence[PlannedLineage], spectra: Mapping[str, Spectrum] | None = None
+    lineages: Sequence[PlannedLineage], spectra: Mapping[SpectrumKey, Spectrum] | None = None
 ) -> dict[str, list[GenerationForecast]]:
     """Forecast lineages, by id; reads their data sets if no spectra are given.
 
@@ -235,14 +197,16 @@ def forecast_all(
         UsageError, FileNotFoundError: As forecast and find_spectra.
     """
     found = find_spectra(lineages) if spectra is None else spectra
-    return {x.id: list(forecast(x, found[x.card.key])) for x in lineages}
+    return {x.id: list(forecast(x, found[spectrum_key(x)])) for x in lineages}
 
 
-def bias_notes(lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectrum]) -> list[str]:
+def bias_notes(
+    lineages: Iterable[PlannedLineage], spectra: Mapping[SpectrumKey, Spectrum]
+) -> list[str]:
     """A line for each sampler that changes deviations, with what a finer one would do."""
     told: dict[str, None] = {}
     for lineage in lineages:
-        spectrum, settings = spectra[lineage.card.key], lineage.nodes[0].settings
+        spectrum, settings = spectra[spectrum_key(lineage)], lineage.nodes[0].settings
         model, sample = settings.model, settings.sample
         family = sampler_family(model)
         rate = FINE_SIGNAL_RATE if family in SCHEDULED else model.max_signal_rate
@@ -251,8 +215,9 @@ def bias_notes(lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectru
         finer = kept_pixel_std(spectrum, fine, replace(sample, steps=FINE_STEPS))
         if abs(kept - 1) > abs(finer - 1) + LEAST_BIAS:
             end = " ending at signal rate {}" if family in SCHEDULED else f" of {family}"
+            images = "Gaussian images of each class" if spectrum.classes else "Gaussian images"
             told[
-                f"for Gaussian images, {sample.steps} steps{end.format(model.max_signal_rate)} "
+                f"for {images}, {sample.steps} steps{end.format(model.max_signal_rate)} "
                 f"multiply their pixel_std by {kept:.2f}, however well the network is trained; "
                 f"{FINE_STEPS} steps{end.format(rate)}, by {finer:.2f}"
             ] = None
@@ -261,8 +226,7 @@ def bias_notes(lineages: Iterable[PlannedLineage], spectra: Mapping[str, Spectru
 
 def kept_pixel_std(spectrum: Spectrum, model: ModelConfig, sample: SampleConfig) -> float:
     """What a sampler keeps of the pixel_std of a pool of real images."""
-    units = spectrum.variances / scale_of(spectrum.variances, model, spectrum)
-    return spectrum.pixel_std(sampler_gain(units, model, sample) * spectrum.variances)
+    return spectrum.pixel_std(sampled(spectrum.real, model, sample, spectrum))
 
 
 def forecast_lines(
