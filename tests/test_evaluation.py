@@ -74,6 +74,18 @@ def test_its_numbers_are_columns_of_the_table(evaluated, finished):
 
 @pytest.mark.slow
 @pytest.mark.ray
+def test_another_number_of_images_is_noted_and_in_the_name(finished, tmp_path):
+    """The table of what was measured has them all the same."""
+    out = copy_results(finished.out, tmp_path / "out")
+    run = run_sweep("evaluate", "out", *PRECISION, "--metrics.num-images", "11", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "note: 11 images of each model are measured, and the run measured 359;" in run.stderr
+    assert "**precision/pixels@11**" in run.stdout
+    assert load_results([out])["precision/pixels@11"].between(0, 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_numbers_per_class_are_a_table_of_their_own(evaluated):
     """A row for each of the ten digits of each model; shares sum to one."""
     out, _ = evaluated

@@ -233,6 +233,17 @@ def test_kid_means_the_kid_of_every_extractor(tmp_path):
     assert resolve_metrics(frame, ["kid"]) == ["kid/other", "kid/pixels"]
 
 
+def test_a_name_without_the_number_of_images_means_every_number(tmp_path):
+    frame = load_results([write_folder(tmp_path / "a")])
+    place = list(frame).index("kid/pixels") + 1
+    for column in ("recall/pixels@500", "kid/pixels@500"):
+        frame.insert(place, column, frame["kid/pixels"])
+    assert resolve_metrics(frame, ["recall/pixels"]) == ["recall/pixels@500"]
+    assert resolve_metrics(frame, ["recall"]) == ["recall/pixels@500"]
+    assert resolve_metrics(frame, ["kid/pixels"]) == ["kid/pixels"]
+    assert resolve_metrics(frame, ["kid"]) == ["kid/pixels", "kid/pixels@500"]
+
+
 def test_a_metric_that_was_not_measured_is_an_error_that_says_how_to_measure_it(tmp_path):
     frame = load_results([write_folder(tmp_path / "a")])
     with pytest.raises(ValueError, match=r"got 'zzqx'; `sweep evaluate DIR --metrics.names NAME`"):

@@ -168,8 +168,9 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
     Args:
         frame: A loaded table.
-        names: Columns (kid/pixels, final_loss), or metrics without an extractor (kid), which stand
-            for every extractor. If empty, kid is used, or else the first metric.
+        names: Columns (kid/pixels, final_loss), or metrics without an extractor (kid) or without a
+            number of images (kid/pixels for kid/pixels@500), which stand for all. If empty, kid is
+            used, or else the first metric.
 
     Returns:
         Unique columns, each of one extractor; empty if nothing was measured and `names` is empty.
@@ -183,12 +184,14 @@ def resolve_metrics(frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
     choices = [*metrics, *NODE_COLUMNS]
     columns: list[str] = []
     for name in names:
-        matches = [name] if name in choices else [m for m in metrics if m.split("/")[0] == name]
+        shorter = [m for m in metrics if name in (m.split("/")[0], m.split(AT)[0])]
+        matches = [name] if name in choices else shorter
         if not matches:
             known = list(dict.fromkeys(choice.split("/")[0] for choice in choices))
             raise UsageError(
                 f"--metric must be one of {', '.join(known)}, got {shown(name)}; `sweep evaluate "
-                f"DIR --metrics.names NAME` measures more{suggestion(name, known)}"
+                "DIR --metrics.names NAME` measures more"
+                f"{suggestion(name, choices if '/' in name else known)}"
             )
         columns += matches
     return list(dict.fromkeys(columns))

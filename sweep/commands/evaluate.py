@@ -5,6 +5,7 @@ The metrics are added to sweep.json, so that a later `sweep run` takes them of n
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def measure(
         write_sweep(out, sweep, command, store=kept.location, lineages=lineages)
     errors: dict[str, str] = {}
     if work:
+        note_other_number(lineages, metrics)
         with driving(sweep, lineages, kept, out, address=address) as run:
             errors = run.measure(work, say=say)
     else:
@@ -165,6 +167,23 @@ def check_models(out: Path, finished: Finished, store: Store) -> None:
                     f"V_{generation} of {record.id}; pass the --store of the run, or run the same "
                     "sweep command again"
                 )
+
+
+def note_other_number(lineages: Sequence[PlannedLineage], metrics: MetricsConfig) -> None:
+    """Say if other numbers of images are measured than in the run, because they do not compare."""
+    own, of_run = (
+        sorted({config.num_images or lineage.card.num_reference for lineage, config in pairs})
+        for pairs in (
+            [(lineage, metrics) for lineage in lineages],
+            [(lineage, lineage.config.metrics) for lineage in lineages],
+        )
+    )
+    if own != of_run:
+        say(
+            f"note: {' and '.join(f'{x:,}' for x in own)} images of each model are measured, and "
+            f"the run measured {' and '.join(f'{x:,}' for x in of_run)}; for numbers that compare, "
+            f"set --metrics.num-images {of_run[0]}"
+        )
 
 
 def say(line: str) -> None:
