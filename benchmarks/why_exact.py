@@ -3,9 +3,10 @@
     uv run --extra all python benchmarks/why_exact.py            # prints the committed results
     uv run --extra all python benchmarks/why_exact.py --dir DIR --forecast FILE
 
-The second line condenses a run of preset why-exact (or why-mixture, without a forecast), whose
-thousands of models are too many for a repository, into benchmarks/results/<name>.json; FILE is what
-`sweep plan why-exact --axis seed=0 --out DIR --forecast --format json` prints. A gain here is the
+The second line condenses a run of preset why-exact, whose thousands of models are too many for a
+repository, into benchmarks/results/why_exact.json; FILE is what `sweep plan why-exact --axis seed=0
+--out DIR --forecast --format json` prints. `--name why_mixture` is the same for preset why-mixture,
+and `--name why_mnist_exact` for experiments/why-mnist-exact.toml. A gain here is the
 variance of a model's samples in a band of the real images' principal directions, over that of the
 lineage's real training images.
 """
@@ -172,7 +173,7 @@ def spreads(arms: Sequence[dict[str, Any]]) -> str:
         return f"{math.sqrt(spread_without_bias(arm, gains_of(arm, 'head').shape[1])):.2f}"
 
     first = [theory(arm) for arm in next(iter(by_sampler(arms).values())).values()]
-    return _table(arms, rule_of, cell, ["closed form without bias", *first])
+    return _table(arms, rule_of, cell, ["one Gaussian without bias", *first])
 
 
 def _said(arm: dict[str, Any], band: str, text: Callable[[list[float]], str]) -> str:
