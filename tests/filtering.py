@@ -24,7 +24,7 @@ def column(*numbers: float) -> np.ndarray:
 
 def keep(
     name: str,
-    candidates: np.ndarray,
+    features: np.ndarray,
     count: int,
     real: np.ndarray | None = None,
     *,
@@ -32,13 +32,14 @@ def keep(
     labels: np.ndarray | None = None,
     class_names: tuple[str, ...] = ("a", "b"),
     seed: int = 0,
+    candidates: float = 4.0,
     **settings,
 ) -> Selection:
     if real is None:
         real, real_labels = draw_real()
     return select(
         Candidates(
-            features=candidates,
+            features=features,
             keep=count,
             real=real,
             real_labels=real_labels,
@@ -46,7 +47,7 @@ def keep(
             num_classes=2,
             class_names=class_names,
             rng=np.random.default_rng(seed),
-            config=FilterConfig(name=name, **settings),
+            config=FilterConfig(name=name, candidates=candidates, **settings),
         )
     )
 

@@ -152,3 +152,6 @@ def test_threshold_decay_refuses_copies(shift):
     )
     with pytest.raises(ValueError, match=f"^{message}$"):
         keep("threshold-decay", points, 4)
+    of_select = message.replace("raise filter.candidates", "choose another filter.name")
+    with pytest.raises(ValueError, match=f"^{of_select}$"):
+        keep("threshold-decay", points, 4, candidates=1.0)

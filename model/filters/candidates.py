@@ -7,7 +7,6 @@ import numpy as np
 
 from model.config import FilterConfig
 
-MORE = "raise filter.candidates"
 OTHER = "choose another filter.name"
 
 
@@ -43,6 +42,11 @@ class Candidates:
     """Source of random numbers."""
     config: FilterConfig
     """The filter's settings."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do if they are too few: those of pool rule select are all images so far."""
+        return "raise filter.candidates" if self.config.candidates > 1 else OTHER
 
 
 def lowest(numbers: np.ndarray, keep: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 
 from model.errors import UsageError
 from model.features.probe import Probe, fit_probe
-from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
+from model.filters.candidates import OTHER, Candidates, Selection, lowest
 
 
 def keep_confident(candidates: Candidates) -> Selection:
@@ -38,7 +38,7 @@ def keep_rewarded(candidates: Candidates) -> Selection:
     if num_images < num_offered:
         raise UsageError(
             f"candidates must be at least filter.choices={config.choices} for each of {keep} kept, "
-            f"got {num_images}; {MORE}"
+            f"got {num_images}; {candidates.remedy}"
         )
     probe = _fit_probe(candidates)
     rewards = _probability(probe, candidates.features, _rewarded_classes(candidates, probe))

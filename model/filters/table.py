@@ -21,7 +21,7 @@ from model.features.extractors import (
 )
 from model.features.neighbours import nearest_kth, nearest_two
 from model.features.probe import check_labels, probe_version
-from model.filters.candidates import MORE, OTHER, Candidates, Selection, lowest
+from model.filters.candidates import OTHER, Candidates, Selection, lowest
 from model.filters.probed import keep_confident, keep_rewarded
 from model.filters.spread import Spread, decaying_threshold, farthest_points, separate
 
@@ -147,7 +147,9 @@ def select(candidates: Candidates) -> Selection:
     num_images, keep = len(features), candidates.keep
     check_at_least("keep", keep, 0)
     if keep > num_images:
-        raise UsageError(f"keep must be at most the {num_images} candidates, got {keep}; {MORE}")
+        raise UsageError(
+            f"keep must be at most the {num_images} candidates, got {keep}; {candidates.remedy}"
+        )
     if keep == 0:
         return Selection(indices=np.zeros(0, np.int64), scores=np.zeros(num_images))
     entry = FILTERS[config.name]
@@ -300,7 +302,7 @@ def _check_enough(spread: Spread, candidates: Candidates, condition: str) -> Non
     if spread.num_accepted < candidates.keep:
         raise UsageError(
             f"candidates {condition} must be at least {candidates.keep}, "
-            f"got {spread.num_accepted}; {MORE}"
+            f"got {spread.num_accepted}; {candidates.remedy}"
         )
 
 
