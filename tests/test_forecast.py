@@ -160,6 +160,14 @@ def test_lineages_without_one_are_named_beside_the_others(capsys) -> None:
     assert "note: 3 lineages have no forecast: model.family must be one of ddim" in text
 
 
+def test_a_forecast_before_the_run_names_the_lineages_of_the_run(tmp_path) -> None:
+    """Although no run has prepared the data set yet, whose pixels are part of their ids."""
+    sweep = make_sweep()
+    before = look_ahead(sweep, out=tmp_path / "out", with_forecast=True)
+    in_run = plan_in(sweep, open_store(tmp_path / "store"))
+    assert set(before.forecasts or ()) == {lineage.id for lineage in in_run}
+
+
 def test_the_plan_prints_it_as_a_table_and_as_json(capsys) -> None:
     assert PROGRAM.run(["plan", "quickstart", "--forecast"]) == 0
     text = capsys.readouterr().out

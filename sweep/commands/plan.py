@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model.commands.output import wrapped
 from model.config import REPEATS
+from model.data.datasets import Dataset
 from model.errors import check_at_least, check_at_most, printable_name
 from model.filters.table import unused_settings
 from sweep.commands.patience import PlanProgress
@@ -43,7 +44,7 @@ from sweep.estimate.sizes import (
 from sweep.estimate.timings import Timings, read_timings
 from sweep.files import Json
 from sweep.finished import Finished, look_up, to_train
-from sweep.lineage.datasets import finder_for_plan
+from sweep.lineage.datasets import finder_for_plan, finder_that_loads
 from sweep.planning.lineages import PlannedLineage, plan_sweep
 from sweep.planning.nodes import NodePlan, unique_nodes
 from sweep.results_folder import (
@@ -165,7 +166,8 @@ def look_ahead(
     timed = Timings()
     for folder in timings:
         read_timings(folder, timed)
-    sweep, lineages, kept = plan_in_folder(sweep, out, store)
+    loaded: dict[str, Dataset] | None = {} if with_forecast else None
+    sweep, lineages, kept = plan_in_folder(sweep, out, store, loaded=loaded)
     tree = unique_nodes(lineage.nodes for lineage in lineages)
     finished = Finished() if kept is None else look_up(kept, lineages)
     check_extractors_ready(unfinished(lineages, finished), sweep.evaluations, fetch=False)
@@ -177,7 +179,7 @@ def look_ahead(
     note_small_alpha(lineages)
     add_own(timed, lineages, finished)
     linear, gaps = split_linear(lineages) if with_forecast else ([], [])
-    spectra = find_spectra(linear)
+    spectra = find_spectra(linear, loaded or {})
     is_measured = with_forecast and out is not None and kept is not None
     return Outlook(
         sweep=sweep,
@@ -298,9 +300,20 @@ def lineage_facts(lineages: Iterable[PlannedLineage], reasons: Mapping[str, str]
 
 
 def plan_in_folder(
-    sweep: SweepConfig, out: Path | None, store: str | None
+    sweep: SweepConfig,
+    out: Path | None,
+    store: str | None,
+    *,
+    loaded: dict[str, Dataset] | None = None,
 ) -> tuple[SweepConfig, list[PlannedLineage], Store | None]:
     """Plan a sweep as `sweep run` would in a results folder, without writing anything.
+
+    Args:
+        sweep: The sweep.
+        out: Its results folder.
+        store: Store of its models, if that is not `out`.
+        loaded: If it is not None, data sets that no run has prepared are loaded into it, by key, so
+            that lineages have the ids of the run.
 
     Returns:
         The sweep with the grids of the folder, its lineages, and its store if that exists.
@@ -318,6 +331,8 @@ def plan_in_folder(
             kept.claims.read()  # raises if the bucket does not exist
     recorded = {} if out is None else load_recorded_data(out)
     find_card = finder_for_plan(kept, recorded, out=out, paths_vary="data.path" in sweep.axes())
+    if loaded is not None:
+        find_card = finder_that_loads(find_card, loaded)
     return sweep, plan_sweep(sweep, find_card, PlanProgress("planning each point")), kept
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from model.commands.output import wrapped
 from model.config import ModelConfig, SampleConfig
-from model.data.datasets import load_dataset
+from model.data.datasets import Dataset, load_dataset
 from model.errors import UsageError
 from model.family_facts import sampler_family
 from model.features.principal import MOST_DIRECTIONS
@@ -173,18 +173,22 @@ def spectrum_key(lineage: PlannedLineage) -> SpectrumKey:
     return lineage.card.key, lineage.nodes[0].settings.model.conditional
 
 
-def find_spectra(lineages: Sequence[PlannedLineage]) -> dict[SpectrumKey, Spectrum]:
-    """Read the data sets of lineages, and find their spectra.
+def find_spectra(
+    lineages: Sequence[PlannedLineage], loaded: Mapping[str, Dataset] | None = None
+) -> dict[SpectrumKey, Spectrum]:
+    """Find the spectra of lineages' data sets, and read those that are not loaded, by key.
 
     Raises:
         UsageError: A data set cannot be read.
         FileNotFoundError: A data set does not exist.
     """
-    settings = {lineage.card.key: lineage.config.data for lineage in lineages}
-    data = {key: load_dataset(config) for key, config in settings.items()}
-    wanted = dict.fromkeys(map(spectrum_key, lineages))
+    data = dict(loaded or {})
+    for lineage in lineages:
+        if lineage.card.key not in data:
+            data[lineage.card.key] = load_dataset(lineage.config.data)
     return {
-        (key, by_class): find_spectrum(data[key], by_class=by_class) for key, by_class in wanted
+        (key, by_class): find_spectrum(data[key], by_class=by_class)
+        for key, by_class in dict.fromkeys(map(spectrum_key, lineages))
     }
 
 

@@ -71,6 +71,36 @@ def _card(key: str, data: Dataset) -> DatasetCard:
     )
 
 
+def loaded_card(key: str, data: Dataset) -> DatasetCard:
+    """The card of a data set that is loaded."""
+    reference = data.images[data.reference if len(data.reference) else data.train]
+    return replace(
+        _card(key, data),
+        fingerprint=data.fingerprint,
+        train_labels=[] if data.labels is None else data.labels[data.train].tolist(),
+        pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
+    )
+
+
+def finder_that_loads(find_card: FindCard, loaded: dict[str, Dataset]) -> FindCard:
+    """Find cards as `find_card` does, but load data sets that are not prepared, for theirs.
+
+    Args:
+        find_card: A finder.
+        loaded: What was loaded is kept here, by key.
+    """
+
+    def find(config: DataConfig) -> DatasetCard:
+        card = find_card(config)
+        if card.fingerprint is None:
+            if card.key not in loaded:
+                loaded[card.key] = load_dataset(config)
+            card = loaded_card(card.key, loaded[card.key])
+        return card
+
+    return find
+
+
 def labels_of_counts(counts: Sequence[int]) -> list[int]:
     """Labels with the given counts per class, spread evenly because their order is unknown."""
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -107,13 +137,7 @@ def prepare_dataset(
         data = load_dataset(config)
         if known is not None and known.fingerprint is not None:
             check_same_data(config, known, data, store.location)
-        reference = data.images[data.reference if len(data.reference) else data.train]
-        card = replace(
-            _card(key, data),
-            fingerprint=data.fingerprint,
-            train_labels=[] if data.labels is None else data.labels[data.train].tolist(),
-            pixel_std=float(reference.std(axis=0, dtype=np.float64).mean() / scale_of(reference)),
-        )
+        card = loaded_card(key, data)
         indices = {name: getattr(data, name) for name in INDICES}
         labels = {} if data.labels is None else {"labels": data.labels}
         preview = preview_png(data.images[data.train[:PREVIEW_IMAGES]], preview_limits(data))
