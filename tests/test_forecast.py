@@ -328,6 +328,28 @@ def test_classes_that_change_their_shares_have_no_forecast(
         split_linear([planned(CONDITIONAL | changes)])
 
 
+def test_committed_conditional_networks_follow_the_forecast_of_classes() -> None:
+    """V_1's pixel_std; a forecast from one Gaussian for all images is farther off."""
+    folder = EXPERIMENTS / "conditional"
+    sweep = load_sweep_file(folder / "sweep.json")
+    outlook = look_ahead(sweep, out=folder, with_forecast=True)
+    lineages = {x.id: x for x in outlook.lineages}
+    whole = find_spectrum(load_dataset(sweep.base.data))
+    rows = [
+        (
+            outlook.measured[name][0],
+            said[0].pixel_std,
+            next(forecast(lineages[name], whole)).pixel_std,
+        )
+        for name, said in (outlook.forecasts or {}).items()
+        if lineages[name].config.model.family in ("ddim", "flow", "edm")
+    ]
+    assert len(rows) == 9
+    measured, by_class, of_all = np.array(rows, float).T
+    assert (np.abs(measured - by_class) < np.abs(measured - of_all)).all()
+    assert np.abs(measured - by_class).max() < 0.08
+
+
 @pytest.mark.slow
 def test_class_gaussians_lose_the_variance_of_their_forecast(tmp_path, monkeypatch) -> None:
     """Of many synthetic images of four classes, in every band and generation."""
