@@ -81,6 +81,7 @@ WHY = ("--where", "rule=grow", "conditional=false", "--width", "page")
 MNIST = ("--where", "rule=grow", "--width", "page")
 FORECAST = ("--forecast", str(EXPERIMENTS / "why-forecast.json"))
 MNIST_FORECAST = ("--forecast", str(EXPERIMENTS / "why-mnist-forecast.json"))
+START_FORECAST = ("--forecast", str(EXPERIMENTS / "why-start-forecast.json"))
 OF_WHY = {
     "why-gain": ("why", ("--kind", "gain", *FORECAST, *WHY), "gain-steps-20"),
     "why-gain-finer": ("why", ("--kind", "gain", *FORECAST, *WHY), "gain-steps-100"),
@@ -97,6 +98,11 @@ OF_WHY = {
     "why-mnist-gain-finer": (
         "why-mnist",
         ("--kind", "gain", *MNIST_FORECAST, *MNIST),
+        "gain-steps-100",
+    ),
+    "why-start-gain": (
+        "why-start",
+        ("--kind", "gain", *START_FORECAST, "--width", "page"),
         "gain-steps-100",
     ),
 }
