@@ -34,6 +34,7 @@ from analysis.reading.results import load_direction_results
 from analysis.statistics.forecasts import BANDS, load_forecasts
 from analysis.statistics.seeds import t_interval
 from analysis.tables.verdicts import describe_verdicts
+from model.errors import OneLineError
 from model.features.principal import band_stops
 from sweep.planning.rules import scaled_size
 from sweep.records import HYPOTHESES, HypothesisRecord
@@ -295,16 +296,23 @@ def draw(arms: Sequence[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Condense a run if one is given, and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--name", default="why_exact", help="name of the results file")
+    parser.add_argument("--name", default="why_exact", help="results file: NAME.json")
     parser.add_argument("--dir", type=Path, help="results folder of the run")
     parser.add_argument("--forecast", type=Path, help="forecasts of one seed's lineages")
     options = parser.parse_args()
     path = RESULTS / f"{options.name}.json"
+    if options.dir is None and not path.exists():
+        parser.error(f"--name must be that of a file in {RESULTS}, got {options.name!r}")
     if options.dir is not None:
+        try:
+            hypotheses = differences(options.dir)
+            arms = condense(options.dir, options.forecast)
+        except OneLineError as error:
+            parser.error(str(error))
         result = {
             "name": options.name.replace("_", "-"),
-            "hypotheses": differences(options.dir),
-            "arms": condense(options.dir, options.forecast),
+            "hypotheses": hypotheses,
+            "arms": arms,
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
             "platform": platform.platform(),
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
