@@ -121,15 +121,16 @@ def test_the_spectrum_adds_up_to_the_pixels_variance() -> None:
     data = load_dataset(LineageConfig().data)
     spectrum = find_spectrum(data)
     train = data.images[data.train] / 255
-    real = spectrum.real
+    D, real = len(spectrum.channel_variances), spectrum.real
+    assert D == 64
     nothing = replace(real, variances=0 * real.variances)
     of_pixels = train.var(axis=0).sum() / train.var()
     assert spectrum.variances.sum() == pytest.approx(of_pixels, rel=1e-6)
     assert spectrum.total(real) == 1
-    assert spectrum.total(nothing) == pytest.approx(1 - of_pixels / 64, rel=1e-6)
+    assert spectrum.total(nothing) == pytest.approx(1 - of_pixels / D, rel=1e-6)
     assert spectrum.bands(real) == (1, 1, 1)
-    of_pixels = spectrum.by_pixel(real) * spectrum.channel_variances
-    np.testing.assert_allclose(of_pixels, train.var(axis=0).ravel(), atol=1e-9)
+    of_pixels = np.sqrt(spectrum.by_pixel(real) * spectrum.channel_variances)
+    np.testing.assert_allclose(of_pixels, train.std(axis=0).ravel(), atol=1e-6)
     quarter = replace(real, variances=real.variances / 4)
     assert spectrum.pixel_std(quarter) == pytest.approx(0.5)
 
@@ -138,10 +139,8 @@ def test_few_images_have_as_many_directions_less_one() -> None:
     data = load_dataset(replace(LineageConfig().data, train_limit=20))
     spectrum = find_spectrum(data)
     assert len(spectrum.variances) == 19
-    of_pixels = spectrum.by_pixel(spectrum.real) * spectrum.channel_variances
-    np.testing.assert_allclose(
-        of_pixels, (data.images[data.train] / 255).var(axis=0).ravel(), atol=1e-9
-    )
+    of_pixels = np.sqrt(spectrum.by_pixel(spectrum.real) * spectrum.channel_variances)
+    np.testing.assert_allclose(of_pixels, (data.images[data.train] / 255).std(axis=0).ravel())
 
 
 def test_a_family_without_a_closed_form_has_no_forecast() -> None:

@@ -165,11 +165,11 @@ def estimate_images(
 
 def _estimate_block(mixture: Mixture, no_class: int, labels: Tensor, *noisy: Tensor) -> Tensor:
     """(B, D) means of a few images given the noisy ones, their rates and labels."""
-    numbers = labels.tolist()
-    present = set(numbers)
+    present = set(labels.tolist())
     possible = {k: mixture if k == no_class else mixture.of_class(k) for k in present}
-    if len(present) == 1:
-        return possible[numbers[0]].posterior_mean(*noisy)
+    if len(possible) == 1:
+        (gaussians,) = possible.values()
+        return gaussians.posterior_mean(*noisy)
     means = torch.empty_like(noisy[0])
     for label, gaussians in possible.items():
         rows = labels == label

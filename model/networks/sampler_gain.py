@@ -29,25 +29,12 @@ et al., arXiv:2206.00364, table 1)."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
-    """How a sampler's images depend on its noise and on the mean of its training images."""
+    """What a sampler makes of the variances and means of its training images, by direction."""
 
-    by_noise: np.ndarray
-    """(K, P) multiples of each independent noise of variance 1, by direction; the first one is
-    what the sampler starts from."""
-    first_signal: float = 0.0
-    """Signal rate of the first noisy image, in units of the noise that stands for it."""
-    last_signal: float = 1.0
-    """Signal rate of the images that are returned."""
-
-    @property
-    def variances(self) -> np.ndarray:
-        """(P,) variances of the images."""
-        return (self.by_noise**2).sum(axis=0)
-
-    @property
-    def of_mean(self) -> np.ndarray:
-        """(P,) means of the images over those of the training images."""
-        return self.last_signal - self.first_signal * self.by_noise[0]
+    variances: np.ndarray
+    """(P,) variances of the images."""
+    of_mean: np.ndarray
+    """(P,) means of the images over those of the training images."""
 
 
 def sampler_gain(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> np.ndarray:
@@ -96,7 +83,8 @@ def ddim_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfi
     """That of `ddim_sample`: of its last image estimate, or of the noisy image at time 0.
 
     The state is the coefficient of each independent noise: the starting one, and the fresh noise of
-    each step if stochasticity is above 0.
+    each step if stochasticity is above 0. The starting one stands for a first noisy image, of whose
+    mean it has nothing.
     """
     start, end = math.acos(model.max_signal_rate), math.acos(model.min_signal_rate)
     angles = [start + (1 - k / sample.steps) * (end - start) for k in range(sample.steps + 1)]
@@ -117,11 +105,8 @@ def ddim_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfi
         noisy = s_next * images + math.sqrt(n_next**2 - added**2) * extrapolated
         if added:
             noisy = np.concatenate([noisy, np.full((1, len(variances)), added)])
-    return Response(
-        by_noise=images if sample.denoise_last else noisy,
-        first_signal=rates[0][0],
-        last_signal=1.0 if sample.denoise_last else rates[-1][0],
-    )
+    returned, signal = (images, 1.0) if sample.denoise_last else (noisy, rates[-1][0])
+    return Response(variances=(returned**2).sum(axis=0), of_mean=signal - rates[0][0] * returned[0])
 
 
 def flow_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
@@ -134,7 +119,7 @@ def flow_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfi
     noisy = np.ones_like(variances)
     for now, following in pairwise(times):
         noisy = noisy * (1 + (following - now) * slope(now))
-    return Response(by_noise=noisy[None])
+    return Response(variances=noisy**2, of_mean=np.ones_like(variances))
 
 
 def edm_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
@@ -152,7 +137,7 @@ def edm_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig
             noisy = ahead
         else:
             noisy = noisy + step * (noisy * slope(now) + ahead * slope(following)) / 2
-    return Response(by_noise=noisy[None], first_signal=1 / levels[0])
+    return Response(variances=noisy**2, of_mean=1 - noisy / levels[0])
 
 
 def sigma_data(model: ModelConfig) -> float:
@@ -176,7 +161,7 @@ def noise_levels(steps: int, data: float = PAPER_DATA) -> list[float]:
 
 def exact_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:
     """That of `gaussian`, which draws from the fitted distribution itself."""
-    return Response(by_noise=np.sqrt(variances)[None])
+    return Response(variances=variances, of_mean=np.ones_like(variances))
 
 
 def process_response(variances: np.ndarray, model: ModelConfig, sample: SampleConfig) -> Response:

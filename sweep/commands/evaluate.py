@@ -171,18 +171,13 @@ def check_models(out: Path, finished: Finished, store: Store) -> None:
 
 def note_other_number(lineages: Sequence[PlannedLineage], metrics: MetricsConfig) -> None:
     """Say if other numbers of images are measured than in the run, because they do not compare."""
-    own, of_run = (
-        sorted({config.num_images or lineage.card.num_reference for lineage, config in pairs})
-        for pairs in (
-            [(lineage, metrics) for lineage in lineages],
-            [(lineage, lineage.config.metrics) for lineage in lineages],
-        )
-    )
+    own = {metrics.num_images or x.card.num_reference for x in lineages}
+    of_run = {x.config.metrics.num_images or x.card.num_reference for x in lineages}
     if own != of_run:
+        measured, before = (" and ".join(f"{x:,}" for x in sorted(each)) for each in (own, of_run))
         say(
-            f"note: {' and '.join(f'{x:,}' for x in own)} images of each model are measured, and "
-            f"the run measured {' and '.join(f'{x:,}' for x in of_run)}; for numbers that compare, "
-            f"set --metrics.num-images {of_run[0]}"
+            f"note: {measured} images of each model are measured, and the run measured {before}; "
+            f"for numbers that compare, set --metrics.num-images {min(of_run)}"
         )
 
 

@@ -179,7 +179,7 @@ def look_ahead(
     note_small_alpha(lineages)
     add_own(timed, lineages, finished)
     linear, gaps = split_linear(lineages) if with_forecast else ([], [])
-    spectra = find_spectra(linear, loaded or {})
+    spectra = find_spectra(linear, loaded)
     is_measured = with_forecast and out is not None and kept is not None
     return Outlook(
         sweep=sweep,

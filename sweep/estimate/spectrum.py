@@ -64,7 +64,7 @@ class Spectrum:
     classes: Classes | None = None
     """None if the components are the principal directions of all images."""
 
-    @property
+    @cached_property
     def real(self) -> Moments:
         """Those of the real images."""
         return Moments(variances=self.variances, of_mean=np.ones(len(self.variances)))
@@ -85,7 +85,7 @@ class Spectrum:
 
     def gains(self, moments: Moments) -> np.ndarray:
         """(P,) ratios of variances to the real ones, by principal direction of all images."""
-        return self.by_direction(moments) / self.by_direction(self.real)
+        return self.by_direction(moments) / self._real_by_direction
 
     def bands(self, moments: Moments) -> tuple[float, float, float]:
         """Ratio of variances to the real ones in the head, the middle and the tail.
@@ -93,7 +93,7 @@ class Spectrum:
         These are the directions that explain the first half of the real variance, up to nine
         tenths, and the rest.
         """
-        own, real = self.by_direction(moments), self.by_direction(self.real)
+        own, real = self.by_direction(moments), self._real_by_direction
         stops = band_stops(real, real.sum())
         pairs = zip(np.split(own, stops), np.split(real, stops), strict=True)
         head, middle, tail = (x.sum() / y.sum() if len(y) else np.nan for x, y in pairs)
@@ -109,8 +109,15 @@ class Spectrum:
 
     def total(self, moments: Moments) -> float:
         """Mean square of all standardised pixels, whose mean image stays: 1 for real images."""
-        own, real = (self.by_pixel(each).mean() for each in (moments, self.real))
-        return float(1 - real + own)
+        lost = self._sum(self.real) - self._sum(moments)
+        return float(1 - lost / len(self.directions))
+
+    def _sum(self, moments: Moments) -> float:
+        """The sum of `by_pixel`, because the components' directions have length 1."""
+        within = self._weighted(moments).sum()
+        if self.classes is None:
+            return within
+        return within + self.classes.shares @ (self._means(moments) ** 2).sum(axis=1)
 
     def _weighted(self, moments: Moments) -> np.ndarray:
         """(Q,) variances of the components, by the share of the images that have them."""
@@ -125,6 +132,10 @@ class Spectrum:
         along = (self.directions.T * means[owners]).sum(axis=1)
         np.add.at(means, owners, ((moments.of_mean - 1) * along * self.directions).T)
         return means - self.classes.shares @ means
+
+    @cached_property
+    def _real_by_direction(self) -> np.ndarray:
+        return self.by_direction(self.real)
 
     @cached_property
     def _squares(self) -> np.ndarray:
@@ -150,10 +161,10 @@ def find_spectrum(data: Dataset, *, by_class: bool = False) -> Spectrum:
     images = data.images[chosen].astype(np.float64)
     if data.images.dtype == np.uint8:
         images /= 255
-    centre = images.mean(axis=(0, 2, 3), keepdims=True)
+    mean = images.mean(axis=0)
     deviations = images.std(axis=(0, 2, 3), keepdims=True)
     deviations[deviations == 0] = 1
-    rows = ((images - centre) / deviations).reshape(len(images), -1)
+    rows = ((images - mean) / deviations).reshape(len(images), -1)
     channels = np.broadcast_to(deviations[0] ** 2, data.images.shape[1:]).reshape(-1)
     variances, directions = principal_components(rows)
     if not by_class:
@@ -161,11 +172,13 @@ def find_spectrum(data: Dataset, *, by_class: bool = False) -> Spectrum:
     assert data.labels is not None
     labels = data.labels[chosen]
     own = [rows[labels == label] for label in np.unique(labels)]
+    # What a sampler keeps of a mean counts from that of the channel, which is 0 in its units.
+    mean_image = (mean - mean.mean(axis=(1, 2), keepdims=True)) / deviations[0]
     parts = [principal_components(each) for each in own]
     classes = Classes(
         owners=np.repeat(np.arange(len(own)), [len(values) for values, _ in parts]),
         shares=np.array([len(each) / len(rows) for each in own]),
-        means=np.array([each.mean(axis=0) for each in own]),
+        means=np.array([each.mean(axis=0) for each in own]) + mean_image.ravel(),
         directions=directions,
     )
     return Spectrum(

@@ -159,8 +159,8 @@ class Tracker:
         The first look requests everything; later ones LEAST_REQUESTS, and more from a fast store.
         The time left is not estimated.
         """
-        seconds = REQUEST_SHARE * (monotonic() - self._last_look)
-        self._last_look = monotonic()
+        now = monotonic()
+        seconds, self._last_look = REQUEST_SHARE * (now - self._last_look), now
         if not self._num_looks:
             self._keep(read_finished(self._store, self._specs))
             for lineage in self.lineages:
